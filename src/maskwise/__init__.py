@@ -1,0 +1,55 @@
+"""maskwise: which pixels of an image does a classifier use, this one or any one?
+
+The public names are loaded when they are first used, so that ``maskwise --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from maskwise.boxes import binarise, boxes
+    from maskwise.classifiers import Classifier, load_classifier
+    from maskwise.errors import InputError
+    from maskwise.images import load_images
+    from maskwise.maskers import load_masker
+    from maskwise.methods import explainer
+    from maskwise.training import train
+
+_HOMES = {
+    "Classifier": "maskwise.classifiers",
+    "InputError": "maskwise.errors",
+    "binarise": "maskwise.boxes",
+    "boxes": "maskwise.boxes",
+    "explainer": "maskwise.methods",
+    "load_classifier": "maskwise.classifiers",
+    "load_images": "maskwise.images",
+    "load_masker": "maskwise.maskers",
+    "train": "maskwise.training",
+}
+__all__ = [
+    "Classifier",
+    "InputError",
+    "binarise",
+    "boxes",
+    "explainer",
+    "load_classifier",
+    "load_images",
+    "load_masker",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'maskwise' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # a submodule may bear the same name (maskwise.boxes): the function is what is meant
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

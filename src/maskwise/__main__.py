@@ -1,0 +1,3 @@
+from maskwise.cli import main
+
+main()

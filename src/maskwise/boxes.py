@@ -1,0 +1,102 @@
+"""From maps to boxes: binarise, keep the largest component, draw the tightest box (CASM Eq. 9, 5.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from maskwise.errors import InputError
+
+Rule = Literal["value", "rank"]
+STRUCTURES = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
+
+
+def _maps(maps: Tensor | np.ndarray) -> Tensor:
+    maps = torch.as_tensor(maps)
+    if maps.ndim != 3:
+        raise InputError(f"maps must be (N,H,W), not {tuple(maps.shape)}")
+    if maps.isnan().any():
+        raise InputError("a map holds NaN; what made it went wrong")
+    return maps
+
+
+def binarise(maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0) -> Tensor:
+    """Maps (N,H,W) to masks (N,H,W), bool.
+
+    Args:
+        maps: in [0,1].
+        rule: ``value`` keeps m >= alpha * mean(m) (the papers' text); ``rank`` keeps the brightest mean(m) part
+            of the pixels (CASM's released code, which so keeps the map's area). A map of zeros keeps nothing.
+        alpha: factor of the value rule.
+
+    Raises:
+        InputError: wrong shape, NaN, or unknown rule.
+    """
+    maps = _maps(maps)
+    flat = maps.reshape(len(maps), -1).double()
+    mean = flat.mean(1)
+    if rule == "value":
+        keep = (flat >= alpha * mean[:, None] - 1e-9) & (flat > 0)
+    elif rule == "rank":
+        n = flat.shape[1]
+        k = (1 + ((n - 1) * (1 - mean) + 0.5).floor()).long().clamp(1, n)
+        threshold = flat.sort(1).values.gather(1, k[:, None] - 1).clamp(1e-6, 1 - 1e-6)
+        keep = flat > threshold
+    else:
+        raise InputError(f"unknown rule {rule!r}: value or rank")
+    return keep.reshape(maps.shape)
+
+
+def largest_component(binary: Tensor | np.ndarray, connectivity: Literal[4, 8] = 4) -> Tensor:
+    """The largest connected part of each mask (N,H,W); of equals the first in reading order."""
+    if connectivity not in STRUCTURES:
+        raise InputError(f"connectivity is 4 or 8, not {connectivity}")
+    masks = torch.as_tensor(binary)
+    kept = np.zeros(tuple(masks.shape), dtype=bool)
+    for i, mask in enumerate(masks.cpu().numpy()):
+        parts, count = ndimage.label(mask, STRUCTURES[connectivity])
+        if count:
+            kept[i] = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    return torch.from_numpy(kept).to(masks.device)
+
+
+def tight_boxes(binary: Tensor | np.ndarray) -> Tensor:
+    """Tightest boxes (N,4), int64 (x0,y0,x1,y1), half open, around masks (N,H,W); an empty mask gives zeros."""
+    masks = torch.as_tensor(binary).bool()
+    edges = []
+    for axis in (1, 2):  # any() over rows leaves columns, and the other way round
+        used = masks.any(axis).int()
+        first = used.argmax(1)
+        last = used.shape[1] - used.flip(1).argmax(1)
+        edges.append((first, last))
+    (x0, x1), (y0, y1) = edges
+    return torch.stack([x0, y0, x1, y1], 1) * masks.flatten(1).any(1)[:, None]
+
+
+def boxes(
+    maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0, connectivity: Literal[4, 8] = 4
+) -> Tensor:
+    """Boxes (N,4) of maps (N,H,W) by the papers' rule: binarise, largest component, tightest box.
+
+    Example:
+        >>> m = torch.zeros(1, 8, 8)
+        >>> m[0, 2:5, 1:7] = 1
+        >>> boxes(m).tolist()
+        [[1, 2, 7, 5]]
+    """
+    return tight_boxes(largest_component(binarise(maps, rule, alpha), connectivity))
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union (N,M), float64, of half-open boxes (N,4) and (M,4); two empty boxes give 0."""
+    a, b = a.double(), b.double()
+    corner = torch.maximum(a[:, None, :2], b[None, :, :2])
+    opposite = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    both = (opposite - corner).clamp(min=0).prod(-1)
+    area_a, area_b = ((x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1) for x in (a, b))
+    union = area_a[:, None] + area_b[None] - both
+    return torch.where(union > 0, both / union.clamp(min=1e-12), 0.0)

@@ -1,0 +1,6 @@
+"""Classifiers: any network behind one small interface."""
+
+from maskwise.classifiers.classifier import Classifier
+from maskwise.classifiers.loading import classifiers, load_classifier, read_weights
+
+__all__ = ["Classifier", "classifiers", "load_classifier", "read_weights"]

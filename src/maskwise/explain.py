@@ -1,0 +1,158 @@
+"""The main job: a picture file in; map, box, masked pictures and a figure out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+import maskwise
+from maskwise.blending import masked_in, masked_out
+from maskwise.boxes import binarise, largest_component, tight_boxes
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.files import atomic_folder
+from maskwise.images import load_image, to_uint8
+from maskwise.infill import infillers
+from maskwise.methods import Explainer
+from maskwise.report.figure import Row, fig2, overlay
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known of one picture; ``row`` holds the pictures, the rest is plain data.
+
+    Attributes:
+        top: the five likeliest classes with their probabilities.
+        target: the class that was explained, or None for a method that needs none.
+        box: (x0,y0,x1,y1) in the picture's own pixels, half open.
+        area: mean of the map.
+        seconds: of classification and map, without reading and drawing.
+    """
+
+    picture: str
+    method: str
+    classifier: str
+    target: str | None
+    top: list[tuple[str, float]]
+    box: tuple[int, int, int, int]
+    area: float
+    seconds: float
+    row: Row
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the pictures, with the protocol behind the numbers."""
+        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "row"}
+        plain["protocol"] = {
+            "resize": "squashed to the classifier's input, map bilinear back",
+            "binarise": "map >= its mean",
+            "connectivity": 4,
+            "box": "x0,y0,x1,y1 half open",
+            "area": "mean of the map",
+            "hole": "mean colour; inpainted: Telea, radius 3",
+            "maskwise": maskwise.__version__,
+            "torch": torch.__version__,
+        }
+        return plain
+
+
+def explain_picture(
+    path: Path, explainer: Explainer, classifier: Classifier, method: str, target: str | None
+) -> Explanation:
+    """Explains one picture file at its own size.
+
+    Raises:
+        InputError: the picture can't be read, the class is unknown, or the classifier or the map gives NaN.
+    """
+    image = load_image(path)[None]
+    began = time.perf_counter()
+    with torch.inference_mode():
+        probabilities = classifier.scores(classifier.prepare(image)).softmax(1)[0]
+    if not probabilities.isfinite().all():
+        raise InputError(f"{path}: {classifier.name} gives NaN as scores; its weights are broken")
+    maps = explainer(image, target)
+    seconds = time.perf_counter() - began
+    best = probabilities.topk(min(5, len(classifier.labels)))
+    top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
+    keep = binarise(maps)
+    box = tight_boxes(largest_component(keep))[0].tolist()
+    return Explanation(
+        picture=str(path),
+        method=method,
+        classifier=classifier.name,
+        target=_explained(explainer, classifier, target, top),
+        top=top,
+        box=(box[0], box[1], box[2], box[3]),
+        area=float(maps.mean()),
+        seconds=seconds,
+        row=_row(image, maps, keep, classifier, box, f"{top[0][0]} {top[0][1]:.0%}"),
+    )
+
+
+def _explained(
+    explainer: Explainer, classifier: Classifier, target: str | None, top: list[tuple[str, float]]
+) -> str | None:
+    if not explainer.needs_target:
+        return None
+    return top[0][0] if target is None else classifier.labels.name(classifier.labels.resolve(target))
+
+
+def _row(image: Tensor, maps: Tensor, keep: Tensor, classifier: Classifier, box: list[int], caption: str) -> Row:
+    """Masked pictures are made with the binary mask, as in the paper's figures."""
+    colour = classifier.mean.cpu()
+    fill = infillers.get("mean")(image, keep.float(), colour)
+    painted = infillers.get("telea")(image, keep.float(), colour)
+    return Row(
+        image=image[0],
+        map=maps[0],
+        masked_in=masked_in(image, keep, fill)[0],
+        masked_out=masked_out(image, keep, fill)[0],
+        inpainted=masked_out(image, keep, painted)[0],
+        box=(box[0], box[1], box[2], box[3]),
+        caption=caption,
+    )
+
+
+def write(explanation: Explanation, folder: Path) -> None:
+    """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
+
+    An earlier result of that name is replaced.
+
+    Raises:
+        InputError: the folder can't be written, or holds something else than a result.
+    """
+    check_replaceable(folder)
+    row = explanation.row
+    pictures = {
+        "masked_in": to_uint8(row.masked_in),
+        "masked_out": to_uint8(row.masked_out),
+        "inpainted": to_uint8(row.inpainted),
+        "overlay": overlay(row.image, row.map),
+        "map": (row.map.numpy() * 255).round().astype(np.uint8),
+    }
+    with atomic_folder(folder) as temporary:
+        np.save(temporary / "map.npy", row.map.numpy().astype(np.float32))
+        for name, picture in pictures.items():
+            _, png = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
+            (temporary / f"{name}.png").write_bytes(png.tobytes())  # unlike cv2.imwrite this says why it fails
+        fig2([row], temporary / "figure.png")
+        (temporary / "result.json").write_text(json.dumps(explanation.facts(), indent=2) + "\n", encoding="utf-8")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Only what was written here may be replaced: ``dog.jpg`` must never cost its owner a folder ``dog``.
+
+    Raises:
+        InputError: a file, or a folder that is neither empty nor a result.
+    """
+    if folder.is_dir() and ((folder / "result.json").is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder}: is in the way and no earlier result, so it stays; name another --out")

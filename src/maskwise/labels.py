@@ -1,0 +1,64 @@
+"""Class names: by index, by name, by WordNet id."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+
+from maskwise.errors import InputError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names of a classifier's classes, in order; a name may hold synonyms parted by commas.
+
+    Example:
+        >>> Labels(("tabby, tabby cat", "dog")).resolve("tabby cat")
+        0
+    """
+
+    names: tuple[str, ...]
+    wnids: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """The first synonym of class ``index``."""
+        return self.names[index].split(",")[0].strip()
+
+    def resolve(self, target: int | str) -> int:
+        """The index of a class given as index, name, synonym or WordNet id.
+
+        Raises:
+            InputError: no such class; close names are offered. A name of two classes asks for the index.
+        """
+        text = str(target).strip()
+        if text.lstrip("-").isdigit():
+            index = int(text)
+            if not 0 <= index < len(self):
+                raise InputError(f"class index {index} is not in 0…{len(self) - 1}")
+            return index
+        if self.wnids and text in self.wnids:
+            return self.wnids.index(text)
+        wanted = text.casefold()
+        synonyms = [[s.strip().casefold() for s in name.split(",")] for name in self.names]
+        hits = [i for i, names in enumerate(synonyms) if wanted in names or wanted == self.names[i].casefold()]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            raise InputError(f"class {text!r} is the name of {hits}: give the index")
+        close = difflib.get_close_matches(wanted, [n for names in synonyms for n in names], n=3)
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise InputError(f"unknown class {text!r}{hint}")
+
+
+@cache
+def imagenet_labels() -> Labels:
+    """The 1,000 classes of ImageNet-1k in the usual order, from timm's own tables."""
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
+    wnids = tuple(info.label_names())
+    return Labels(tuple(info.label_name_to_description(w, detailed=False) for w in wnids), wnids)

@@ -1,0 +1,61 @@
+"""CASM's decoder: from a classifier's taps to one mask (Zolna, Geras, Cho 2020, supplement)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FirstTap = Literal["raw", "projected"]
+
+
+class Decoder(nn.Module):
+    """Taps [(N,C,h,w), …] to mask logits (N,H/4,W/4).
+
+    Each tap is projected to ``width`` channels (1x1 convolution, batch norm, ReLU), brought to a quarter of the
+    input size, and all are read together by one 3x3 convolution. A tap finer than that grid is first pooled as a
+    ResNet's stem pools (3x3, stride 2), so on a ResNet-50 the first tap is exactly the paper's.
+
+    Args:
+        channels: of each tap, fine to coarse.
+        first_tap: ``projected`` like the others (the paper), or ``raw``, concatenated as it is (released code).
+        width: channels of a projected tap.
+    """
+
+    def __init__(self, channels: Sequence[int], first_tap: FirstTap = "projected", width: int = 64) -> None:
+        super().__init__()
+        raw = [first_tap == "raw" and i == 0 and len(channels) > 1 for i in range(len(channels))]
+        self.projections = nn.ModuleList(
+            nn.Identity()
+            if as_is
+            else nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            for c, as_is in zip(channels, raw, strict=True)
+        )
+        read = sum(c if as_is else width for c, as_is in zip(channels, raw, strict=True))
+        self.head = nn.Conv2d(read, 1, 3, padding=1)
+        for conv in self.modules():
+            if isinstance(conv, nn.Conv2d):
+                area = conv.kernel_size[0] * conv.kernel_size[1]
+                nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (area * conv.out_channels)))
+
+    def forward(self, taps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Mask logits on the quarter grid of an input of ``size`` (H,W)."""
+        grid = (max(size[0] // 4, 1), max(size[1] // 4, 1))
+        read = []
+        for tap, project in zip(taps, self.projections, strict=True):
+            while tap.shape[-2] >= 2 * grid[0] and tap.shape[-1] >= 2 * grid[1]:
+                tap = F.max_pool2d(tap, 3, stride=2, padding=1)
+            projected = project(tap)
+            if projected.shape[-2:] != grid:
+                projected = F.interpolate(projected, grid, mode="bilinear", align_corners=False)
+            read.append(projected)
+        return self.head(torch.cat(read, dim=1))[:, 0]
+
+
+def to_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sigmoid, then nearest upsampling to ``size``: the mask (N,H,W) in [0,1] of logits (N,h,w)."""
+    return F.interpolate(logits.sigmoid()[:, None], size, mode="nearest")[:, 0]

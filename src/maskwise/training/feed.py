@@ -1,0 +1,96 @@
+"""Which pictures a step sees, and how they are cropped: drawn from (seed, epoch, picture), never from history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.data import Pictures, Sample
+from maskwise.training.recipe import Recipe
+
+ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision draws it
+
+
+def generator(*key: int) -> torch.Generator:
+    """A generator that depends on all parts of its key."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator().manual_seed(seed)
+
+
+def random_crop(image: Tensor, size: int, area: tuple[float, float], draws: torch.Generator) -> Tensor:
+    """A random part of the picture (3,H,W), of ``area`` times its area, resized to ``size`` and flipped half the time."""
+    height, width = image.shape[-2:]
+    for _ in range(10):
+        part, aspect, across, down, flip = torch.rand(5, generator=draws).tolist()
+        pixels = (area[0] + part * (area[1] - area[0])) * height * width
+        ratio = math.exp(math.log(ASPECTS[0]) + aspect * math.log(ASPECTS[1] / ASPECTS[0]))
+        w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            break
+    else:
+        w = h = min(width, height)
+    x, y = int(across * (width - w + 1)), int(down * (height - h + 1))
+    crop = image[None, :, y : y + h, x : x + w]
+    crop = F.interpolate(crop, (size, size), mode="bilinear", align_corners=False, antialias=True)[0].clamp(0, 1)
+    return crop.flip(-1) if flip < 0.5 else crop
+
+
+@dataclass
+class Feed:
+    """Labelled random crops of one or more data sets."""
+
+    sets: Sequence[Pictures]
+    recipe: Recipe
+    size: int
+
+    def __post_init__(self) -> None:
+        self.items = [(pictures, sample) for pictures in self.sets for sample in pictures.samples]
+        self.labels = [sample.label for _, sample in self.items]
+
+    def label_the_rest(self, classifier: Classifier) -> int:
+        """Pictures without a label get the classifier's own prediction; returns how many there were."""
+        rest = [i for i, label in enumerate(self.labels) if label is None]
+        for chunk in (rest[k : k + 64] for k in range(0, len(rest), 64)):
+            images = torch.cat([classifier.prepare(self._image(*self.items[i])[None]) for i in chunk])
+            with torch.inference_mode():
+                guesses = classifier.scores(images.contiguous(memory_format=torch.channels_last)).argmax(1)
+            for i, guess in zip(chunk, guesses.tolist(), strict=True):
+                self.labels[i] = guess
+        return len(rest)
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch; the last, smaller one is left out unless it is the only one."""
+        return max(int(len(self.items) * self.recipe.fraction) // self.recipe.batch_size, 1)
+
+    def epoch(self, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (B,3,S,S), (B,) of one epoch from step ``first`` on; each of ``world`` ranks gets its share."""
+        order = torch.randperm(len(self.items), generator=generator(self.recipe.seed, epoch)).tolist()
+        size = self.recipe.batch_size
+        with ThreadPoolExecutor(1) as reader:  # the next batch is read while this one is computed
+            jobs = (order[k * size : (k + 1) * size][rank::world] for k in range(first, self.steps))
+            pending = None
+            for job in jobs:
+                upcoming = reader.submit(self._batch, job, epoch)
+                if pending is not None:
+                    yield pending.result()
+                pending = upcoming
+            if pending is not None:
+                yield pending.result()
+
+    def _batch(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor]:
+        area, seed = self.recipe.crop_area, self.recipe.seed
+        crops = [random_crop(self._image(*self.items[i]), self.size, area, generator(seed, epoch, i)) for i in indices]
+        return torch.stack(crops), torch.tensor([self.labels[i] for i in indices])
+
+    @staticmethod
+    def _image(pictures: Pictures, sample: Sample) -> Tensor:
+        return pictures.image(sample)

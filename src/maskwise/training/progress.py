@@ -1,0 +1,24 @@
+"""The progress bar of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bar(total: int, done: int) -> Iterator[Callable[[str], None]]:
+    """Shows steps on stderr; the function it gives advances it by one and says something beside it."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("training", total=total, completed=done, text="")
+        yield lambda text: progress.update(task, advance=1, text=text)

@@ -1,0 +1,56 @@
+"""Small networks, pictures on disk, and where the real data lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from maskwise.classifiers import Classifier
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not DATA.is_dir():
+        for item in items:
+            if "data" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="the real pictures of ../shared/data are not here"))
+
+
+def tiny_net(seed: int = 0, classes: int = 5) -> nn.Module:
+    """Three scales, batch norm and ReLU: every part that training touches, at toy size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(12, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Dropout(0.1), nn.Linear(16, classes),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def tiny() -> Classifier:
+    return Classifier(tiny_net(), input_size=32, name="tiny")
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Twenty noisy pictures with labels and boxes, in the layout of a data folder."""
+    root = tmp_path / "set"
+    (root / "images").mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    labels, boxes = ["file,label"], ["file,x0,y0,x1,y1"]
+    for i in range(20):
+        array = draws.integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(array).save(root / "images" / f"{i:02}.png")
+        labels.append(f"{i:02}.png,{i % 5}")
+        boxes.append(f"{i:02}.png,4,5,30,25")
+    (root / "labels.csv").write_text("\n".join(labels) + "\n")
+    (root / "boxes.csv").write_text("\n".join(boxes) + "\n")
+    return root

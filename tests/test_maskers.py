@@ -1,0 +1,101 @@
+"""The decoder's layout, and the masker's file."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_net
+from safetensors.torch import load_file, save_file
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.maskers import Decoder, Masker, load_masker, read_header, save_masker
+
+RESNET = [(64, 56), (256, 56), (512, 28), (1024, 14), (2048, 7)]
+
+
+def test_the_released_layout_on_resnet50_taps() -> None:
+    """First tap as it is, four projected: 64 + 4*64 = 320 channels are read; a quarter of 224 comes out."""
+    decoder = Decoder([c for c, _ in RESNET], first_tap="raw")
+    taps = [torch.rand(2, c, s, s) for c, s in RESNET]
+    assert decoder.head.in_channels == 320
+    assert decoder(taps, (224, 224)).shape == (2, 56, 56)
+    assert decoder.head.weight.std().item() == pytest.approx(math.sqrt(2 / 9), rel=0.1)
+
+
+def test_the_decoder_is_what_its_docstring_says() -> None:
+    """Against the formula in plain calls, with a tap finer than the grid: pooled as a ResNet's stem pools."""
+    decoder = Decoder([4, 6], width=3).eval()
+    fine, coarse = torch.rand(1, 4, 16, 16), torch.rand(1, 6, 4, 4)
+    parts = []
+    for tap, block in zip((F.max_pool2d(fine, 3, 2, 1), coarse), decoder.projections, strict=True):
+        conv, norm, _ = block  # type: ignore[misc]
+        y = torch.einsum("nchw,kc->nkhw", tap, conv.weight[:, :, 0, 0])
+        y = (y / math.sqrt(1 + norm.eps)).relu()
+        parts.append(F.interpolate(y, (8, 8), mode="bilinear") if y.shape[-1] != 8 else y)
+    expected = F.conv2d(torch.cat(parts, 1), decoder.head.weight, decoder.head.bias, padding=1)[:, 0]
+    assert torch.allclose(decoder([fine, coarse], (32, 32)), expected, atol=1e-5)
+
+
+def test_the_mask_is_made_of_blocks_of_four() -> None:
+    masker = Masker.build(Classifier(tiny_net(), input_size=32)).eval()
+    _, mask = masker(torch.rand(1, 3, 32, 32))
+    assert mask.shape == (1, 32, 32)
+    assert torch.equal(mask, mask[:, ::4, ::4].repeat_interleave(4, 1).repeat_interleave(4, 2))
+
+
+def stored(tmp_path: Path, adapted: bool, half: bool = False) -> tuple[Classifier, Masker, Path]:
+    classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+    masker = Masker.build(classifier).eval()
+    if adapted:
+        with torch.no_grad():
+            masker.encoder.module[0].weight.add_(0.1)  # type: ignore[index, operator, union-attr]
+    save_masker(tmp_path / "m.safetensors", masker, classifier, {"title": "test"}, half_encoder=half)
+    return classifier, masker, tmp_path / "m.safetensors"
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_masker_survives_its_file(tmp_path: Path, adapted: bool) -> None:
+    classifier, masker, path = stored(tmp_path, adapted)
+    images = torch.rand(2, 3, 32, 32)
+    for a, b in zip(load_masker(path, classifier)(images), masker(images), strict=True):
+        assert torch.equal(a, b)
+    assert any(k.startswith("encoder.") for k in load_file(path)) == adapted
+    header = read_header(path)
+    assert json.loads(header["recipe"]) == {"title": "test"} and header["fingerprint"] == classifier.fingerprint()
+
+
+def test_half_precision_stays_close(tmp_path: Path) -> None:
+    classifier, masker, path = stored(tmp_path, adapted=True, half=True)
+    images = torch.rand(2, 3, 32, 32)
+    assert (load_masker(path, classifier)(images)[1] - masker(images)[1]).abs().max() < 0.02
+
+
+def test_another_classifier_is_refused(tmp_path: Path) -> None:
+    _, _, path = stored(tmp_path, adapted=True)
+    with pytest.raises(InputError, match="was trained on tiny"):
+        load_masker(path, Classifier(tiny_net(seed=7), input_size=32))
+
+
+def test_bad_files_are_one_clear_line(tmp_path: Path) -> None:
+    classifier, _, path = stored(tmp_path, adapted=False)
+    (tmp_path / "text.safetensors").write_text("not weights")
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:200])
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("text", "cut", "other", "missing"):
+        with pytest.raises(InputError) as caught:
+            load_masker(tmp_path / f"{name}.safetensors", classifier)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_masker_that_holds_nan_is_refused(tmp_path: Path) -> None:
+    classifier = Classifier(tiny_net(), input_size=32)
+    masker = Masker.build(classifier)
+    with torch.no_grad():
+        masker.decoder.head.weight.fill_(torch.nan)
+    save_masker(tmp_path / "m.safetensors", masker, classifier, {})
+    with pytest.raises(InputError, match="NaN"):
+        load_masker(tmp_path / "m.safetensors", classifier)
