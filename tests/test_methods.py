@@ -93,8 +93,14 @@ class TestEveryMethod:
 
     @pytest.mark.parametrize(
         "images",
-        [torch.rand(3, 8, 8), torch.rand(0, 3, 8, 8), torch.rand(1, 1, 8, 8), torch.rand(1, 3, 8, 8) * 255]
-        + [torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.full((1, 3, 8, 8), torch.nan)],
+        [
+            torch.rand(3, 8, 8),
+            torch.rand(0, 3, 8, 8),
+            torch.rand(1, 1, 8, 8),
+            torch.rand(1, 3, 8, 8) * 255,
+            torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+            torch.full((1, 3, 8, 8), torch.nan),
+        ],
     )
     def test_bad_images_are_named(self, name: str, build, images: Tensor) -> None:  # type: ignore[no-untyped-def]
         with pytest.raises(InputError, match="images must"):

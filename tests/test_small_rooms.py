@@ -22,7 +22,7 @@ def test_imagenet_classes_by_index_name_and_wordnet_id() -> None:
 
 
 def test_unknown_and_ambiguous_classes() -> None:
-    with pytest.raises(InputError, match="Egyptian cat|egyptian cat"):
+    with pytest.raises(InputError, match="egyptian cat"):
         imagenet_labels().resolve("egiptian cat")
     with pytest.raises(InputError, match="0…999"):
         imagenet_labels().resolve(1000)

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -163,12 +164,12 @@ def _timm(name: str, weights: str | Path | None) -> Classifier:
         raise
     except Exception as error:  # the hub's client raises many kinds, some of them wrapped in RuntimeError
         raise _unreachable(f"timm/{name}", error) from None
-    config = module.pretrained_cfg
+    config = cast("dict[str, Any]", module.pretrained_cfg)
     return Classifier(
         module,
         mean=config.get("mean", IMAGENET_MEAN),
         std=config.get("std", IMAGENET_STD),
-        labels=_labels(module.num_classes),
+        labels=_labels(cast(int, module.num_classes)),
         input_size=config.get("input_size", (3, 224, 224))[-1],
         name=f"timm/{name}",
     )

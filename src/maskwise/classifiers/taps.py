@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ def as_grid(activation: Tensor) -> Tensor | None:
     Tokens before the grid (class token, distillation, registers) are dropped.
     """
     if activation.ndim == 4:
-        n, a, b, c = activation.shape
+        _, a, b, c = activation.shape
         return activation.permute(0, 3, 1, 2) if a == b and b != c else activation
     if activation.ndim == 3:
         tokens = activation.shape[1]
@@ -90,7 +91,7 @@ def _is_chain(call: _Call) -> bool:
     The first child may receive something prepared (a position embedding added, say).
     """
     steps = call.children
-    linked = all(b.inputs is not None and b.inputs == a.output for a, b in zip(steps, steps[1:], strict=False))
+    linked = all(b.inputs is not None and b.inputs == a.output for a, b in pairwise(steps))
     return bool(steps) and linked and steps[-1].output == call.output
 
 
@@ -121,9 +122,9 @@ def find_taps(module: nn.Module, example: Tensor) -> tuple[str, ...]:
     ]
     if not steps:
         raise InputError("no layer with a spatial grid was found; name the layers yourself with taps=[…]")
-    last_at = {step.grid: step.name for step in steps}
+    last_at = {step.grid: step.name for step in steps if step.grid is not None}
     if len(last_at) > 1:
-        return tuple(last_at[grid] for grid in sorted(last_at, reverse=True) if grid is not None)
+        return tuple(last_at[grid] for grid in sorted(last_at, reverse=True))
     unique = list(dict.fromkeys(step.name for step in steps))
     picks = [round((i + 1) * len(unique) / SAME_SCALE_TAPS) - 1 for i in range(SAME_SCALE_TAPS)]
     return tuple(dict.fromkeys(unique[max(p, 0)] for p in picks))

@@ -78,7 +78,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> Masker:
             f"({classifier.fingerprint()}); load that classifier, or train a masker for yours"
         )
     with safe_open(path, framework="pt") as stored:
-        tensors: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}
+        tensors: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
     if not all(t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
         raise InputError(f"{path}: the masker's weights hold NaN or infinity; its training went wrong")
     recipe = json.loads(header["recipe"])

@@ -26,7 +26,7 @@ def generator(*key: int) -> torch.Generator:
 
 
 def random_crop(image: Tensor, size: int, area: tuple[float, float], draws: torch.Generator) -> Tensor:
-    """A random part of the picture (3,H,W), of ``area`` times its area, resized to ``size`` and flipped half the time."""
+    """A random part of the picture (3,H,W), ``area`` of its area, resized to ``size`` and flipped half the time."""
     height, width = image.shape[-2:]
     for _ in range(10):
         part, aspect, across, down, flip = torch.rand(5, generator=draws).tolist()

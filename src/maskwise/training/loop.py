@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +49,7 @@ class Trainer:
             self.masker.encoder.module.requires_grad_(True).train()
         self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
         self.objective = MaskOut(recipe)
-        self.mask_weights = [p for p in self.masker.decoder.parameters()]
+        self.mask_weights = list(self.masker.decoder.parameters())
         if not recipe.shared:
             self.mask_weights += list(self.masker.encoder.module.parameters())
         self.class_weights = list(self.live.module.parameters()) if self.adapts else []
@@ -155,9 +155,10 @@ class Trainer:
         clip: float | None = None,
     ) -> None:
         for weight, gradient in zip(weights, gradients, strict=True):
-            if gradient is None:
-                continue
-            weight.grad = self.fabric.all_reduce(gradient) if self.fabric.world_size > 1 else gradient
+            if gradient is not None and self.fabric.world_size > 1:
+                weight.grad = cast(Tensor, self.fabric.all_reduce(gradient))
+            else:
+                weight.grad = gradient
         if clip is not None:
             nn.utils.clip_grad_norm_(weights, clip)
         optimiser.step()
