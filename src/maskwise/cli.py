@@ -182,6 +182,10 @@ def train(
     half_encoder: Annotated[bool, typer.Option(help="Store the adapted classifier in float16.")] = False,
 ) -> None:
     """Trains a masker by RECIPE; writes masker.safetensors, recipe.yaml and log.jsonl."""
+    from maskwise.files import check_writable
+
+    check_writable(out)
+    _check_device(device)
     from maskwise.training import train as run
 
     path = run(
@@ -197,6 +201,15 @@ def train(
         progress=sys.stderr.isatty(),
     )
     typer.echo(str(path))
+
+
+def _check_device(name: str) -> None:
+    from torch import backends, cuda
+
+    there = {"auto": True, "cpu": True, "cuda": cuda.is_available(), "mps": backends.mps.is_available()}
+    if not there.get(name):
+        what = "is not here" if name in there else "is unknown"
+        raise InputError(f"device {name!r} {what}: use {' or '.join(d for d, here in there.items() if here)}")
 
 
 @app.command()

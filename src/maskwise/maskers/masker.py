@@ -18,13 +18,11 @@ class Masker(nn.Module):
     Args:
         encoder: the classifier whose taps are read; a trained CASM brings its own adapted copy.
         decoder: from taps to mask logits.
-        input_size: the side, in pixels, of the pictures it explains; None is the encoder's own.
     """
 
-    def __init__(self, encoder: Classifier, decoder: Decoder, input_size: int | None = None) -> None:
+    def __init__(self, encoder: Classifier, decoder: Decoder) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.input_size = input_size or encoder.input_size
 
     @classmethod
     def build(cls, classifier: Classifier, first_tap: FirstTap = "projected", width: int = 64) -> Masker:

@@ -84,7 +84,6 @@ def load_masker(path: str | Path, classifier: Classifier) -> Masker:
     recipe = json.loads(header["recipe"])
     first_tap = cast(FirstTap, recipe.get("first_tap", "projected"))
     masker = Masker.build(classifier, first_tap, recipe.get("width", 64))
-    masker.input_size = recipe.get("explain_size") or classifier.input_size
     masker.decoder.load_state_dict(
         {k.removeprefix("decoder."): v for k, v in tensors.items() if k.startswith("decoder.")}
     )

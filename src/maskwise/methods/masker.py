@@ -10,7 +10,6 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
-from maskwise.images import resize
 from maskwise.maskers import load_masker, read_header
 from maskwise.methods.base import Explainer, Targets, methods
 
@@ -51,7 +50,7 @@ class MaskerExplainer(Explainer):
 
     def saliency(self, images: Tensor, targets: Tensor | None) -> Tensor:
         with torch.inference_mode():
-            _, masks = self.masker(resize(images, self.masker.input_size).contiguous(memory_format=torch.channels_last))
+            _, masks = self.masker(images.contiguous(memory_format=torch.channels_last))
         return masks
 
 

@@ -33,7 +33,6 @@ class Recipe(BaseModel):
     fraction: float = Field(0.2, gt=0, le=1, description="part of the pictures that one epoch sees")
     batch_size: int = Field(128, ge=2)
     input_size: int | None = Field(None, ge=32, description="pixels; None is the classifier's own")
-    explain_size: int | None = Field(None, ge=32, description="pixels at which the masker explains; None as above")
     crop_area: tuple[float, float] = Field((0.08, 1.0), description="random resized crop, part of the picture's area")
 
     # the masker
