@@ -94,3 +94,40 @@ def test_nan_and_shapes_are_refused() -> None:
         boxes(torch.zeros(3, 3))
     with pytest.raises(InputError, match="rule"):
         binarise(torch.zeros(1, 3, 3), rule="median")  # type: ignore[arg-type]
+
+
+def test_iou_worked_by_hand() -> None:
+    a = torch.tensor([[0, 0, 4, 2], [0, 0, 0, 0]])  # areas 8 and 0
+    b = torch.tensor([[2, 0, 6, 2], [0, 0, 4, 2], [4, 0, 8, 2]])  # shares 4 of 12, all, only an edge
+    assert iou(a, b).tolist() == [[4 / 12, 1, 0], [0, 0, 0]]
+    assert iou(a.numpy(), b.numpy()).dtype == torch.float64
+    assert iou(a[:0], b).shape == (0, 3)
+
+
+def test_the_last_row_and_column_count() -> None:
+    m = torch.zeros(1, 5, 6)
+    m[0, 3:, 4:] = 1
+    assert boxes(m).tolist() == [[4, 3, 6, 5]]
+
+
+def test_of_equal_parts_the_first_in_reading_order_stays() -> None:
+    mask = torch.tensor([[[0, 0, 1], [1, 0, 0], [0, 0, 0]]]).bool()
+    assert tight_boxes(largest_component(mask)).tolist() == [[2, 0, 3, 1]]
+
+
+def test_the_value_rule_does_not_depend_on_the_scale() -> None:
+    m = torch.eye(3)[None].double() + 0.01
+    for scale in (1, 1e-6, 1e-12):
+        assert torch.equal(binarise(m * scale)[0], torch.eye(3).bool())
+
+
+@pytest.mark.parametrize("rule", ["value", "rank"])
+def test_views_batches_of_none_and_other_types(rule: str) -> None:
+    m = np.random.default_rng(0).random((2, 5, 6)).astype(np.float32)
+    flipped = boxes(m[:, ::-1], rule=rule)  # type: ignore[arg-type]
+    assert torch.equal(flipped, boxes(torch.from_numpy(m).flip(1), rule=rule))  # type: ignore[arg-type]
+    assert boxes(m[:0], rule=rule).shape == (0, 4)  # type: ignore[arg-type]
+    assert torch.equal(boxes(m[:1], rule=rule), boxes(m, rule=rule)[:1])  # type: ignore[arg-type]
+    assert torch.equal(boxes(m > 0.5), boxes((m > 0.5).astype(np.float32)))
+    with pytest.raises(InputError, match="one pixel"):
+        boxes(m[:, :0], rule=rule)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from maskwise.errors import InputError
-from maskwise.images import find_pictures, load_image, load_images, packaged_pictures, resize, to_uint8
+from maskwise.images import MAX_PIXELS, find_pictures, load_image, load_images, packaged_pictures, resize, to_uint8
 
 
 def saved(array: np.ndarray, path: Path, mode: str | None = None, **options: object) -> Path:
@@ -69,9 +69,43 @@ def test_bad_files_are_one_clear_line(case: str, tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
-    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
-    with pytest.raises(InputError, match="pixels"):
-        load_image(tmp_path / "bomb.png")
+    for side in (13_400, 30_000):  # just beyond the limit, and far
+        Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+        with pytest.raises(InputError, match="pixels") as caught:
+            load_image(tmp_path / "bomb.png")
+        assert f"{MAX_PIXELS:,}" in str(caught.value) and side * side > MAX_PIXELS
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp"])
+def test_scrambled_files_load_or_say_so(suffix: str, tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    slope = np.add.outer(np.arange(20), np.zeros((24, 3))).astype(np.uint8)
+    whole = saved(slope, tmp_path / f"a.{suffix}").read_bytes()
+    path = tmp_path / f"b.{suffix}"
+    for _ in range(40):
+        data = bytearray(whole[: draws.integers(1, len(whole) + 1)])
+        data[draws.integers(len(data))] = draws.integers(256)
+        path.write_bytes(data)
+        try:
+            assert load_image(path).isfinite().all()
+        except InputError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_a_float_picture_with_nan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not numbers"):
+        load_image(saved(np.full((3, 3), np.nan, np.float32), tmp_path / "n.tif"))
+
+
+def test_sixteen_bit_pictures_turn_and_grey_may_be_clear(tmp_path: Path) -> None:
+    deep = np.zeros((4, 6), np.uint16)
+    deep[0, 0] = 65535
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = load_image(saved(deep, tmp_path / "d.png", exif=exif))
+    assert image.shape == (3, 6, 4) and image[:, 0, 3].tolist() == [1, 1, 1] and image.sum() == 3
+    Image.new("LA", (2, 2), (0, 0)).save(tmp_path / "la.png")
+    assert (load_image(tmp_path / "la.png") == 1).all()
 
 
 def test_resize_keeps_a_constant_and_the_mean() -> None:

@@ -15,10 +15,15 @@ Rule = Literal["value", "rank"]
 STRUCTURES = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
 
 
+def _tensor(array: Tensor | np.ndarray) -> Tensor:
+    """Arrays are copied, because a flipped or read-only view can't become a tensor as it is."""
+    return torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else torch.as_tensor(array)
+
+
 def _maps(maps: Tensor | np.ndarray) -> Tensor:
-    maps = torch.as_tensor(maps)
-    if maps.ndim != 3:
-        raise InputError(f"maps must be (N,H,W), not {tuple(maps.shape)}")
+    maps = _tensor(maps)
+    if maps.ndim != 3 or 0 in maps.shape[1:]:
+        raise InputError(f"maps must be (N,H,W) of at least one pixel, not {tuple(maps.shape)}")
     if maps.isnan().any():
         raise InputError("a map holds NaN; what made it went wrong")
     return maps
@@ -37,10 +42,11 @@ def binarise(maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0
         InputError: wrong shape, NaN, or unknown rule.
     """
     maps = _maps(maps)
-    flat = maps.reshape(len(maps), -1).double()
+    flat = maps.flatten(1).double()
     mean = flat.mean(1)
     if rule == "value":
-        keep = (flat >= alpha * mean[:, None] - 1e-9) & (flat > 0)
+        # The slack, relative so that faint maps are cut alike, is for a constant map whose mean rounds up.
+        keep = (flat >= alpha * mean[:, None] * (1 - 1e-9)) & (flat > 0)
     elif rule == "rank":
         n = flat.shape[1]
         k = (1 + ((n - 1) * (1 - mean) + 0.5).floor()).long().clamp(1, n)
@@ -55,7 +61,7 @@ def largest_component(binary: Tensor | np.ndarray, connectivity: Literal[4, 8] =
     """The largest connected part of each mask (N,H,W); of equals the first in reading order."""
     if connectivity not in STRUCTURES:
         raise InputError(f"connectivity is 4 or 8, not {connectivity}")
-    masks = torch.as_tensor(binary)
+    masks = _tensor(binary)
     kept = np.zeros(tuple(masks.shape), dtype=bool)
     for i, mask in enumerate(masks.cpu().numpy()):
         parts, count = ndimage.label(mask, STRUCTURES[connectivity])
@@ -66,7 +72,7 @@ def largest_component(binary: Tensor | np.ndarray, connectivity: Literal[4, 8] =
 
 def tight_boxes(binary: Tensor | np.ndarray) -> Tensor:
     """Tightest boxes (N,4), int64 (x0,y0,x1,y1), half open, around masks (N,H,W); an empty mask gives zeros."""
-    masks = torch.as_tensor(binary).bool()
+    masks = _tensor(binary).bool()
     edges = []
     for axis in (1, 2):  # any() over rows leaves columns, and the other way round
         used = masks.any(axis).int()
@@ -91,9 +97,9 @@ def boxes(
     return tight_boxes(largest_component(binarise(maps, rule, alpha), connectivity))
 
 
-def iou(a: Tensor, b: Tensor) -> Tensor:
+def iou(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> Tensor:
     """Intersection over union (N,M), float64, of half-open boxes (N,4) and (M,4); two empty boxes give 0."""
-    a, b = a.double(), b.double()
+    a, b = _tensor(a).double(), _tensor(b).double()
     corner = torch.maximum(a[:, None, :2], b[None, :, :2])
     opposite = torch.minimum(a[:, None, 2:], b[None, :, 2:])
     both = (opposite - corner).clamp(min=0).prod(-1)

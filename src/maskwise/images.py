@@ -17,7 +17,7 @@ from torch import Tensor
 from maskwise.errors import InputError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 200_000_000  # 200 megapixels; beyond it a small file may be a bomb
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses (twice its warning's limit): a small file may be a bomb
 
 
 def load_image(source: str | Path | BytesIO, name: str | None = None) -> Tensor:
@@ -66,6 +66,8 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
     """(H,W,3) float32 in [0,1]."""
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are not numbers")
         # 16-bit files say so in their mode (I;16…) or come as 32-bit integers; floats are taken as [0,1] if they are.
         top = 65535.0 if picture.mode.startswith("I") or values.max(initial=0) > 1 else 1.0
         return np.repeat(np.clip(values / top, 0, 1)[..., None], 3, axis=2)

@@ -26,10 +26,19 @@ def mean(images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
 
 @infillers.register("telea", source="Telea 2004, as CASM 4.2 uses it")
 def telea(images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
-    """Inpaints holes (N,H,W), cut at 0.5, on 8-bit pictures; kept pixels are given back bit-equal."""
+    """Inpaints holes (N,H,W), cut at 0.5, on 8-bit pictures; kept pixels are given back bit-equal.
+
+    A hole that is the whole picture has no surroundings: OpenCV would give back the very pixels to be hidden, so
+    it takes the mean colour (3,).
+    """
     hard = holes > 0.5
     filled = []
     for image, hole in zip(images, hard, strict=True):
-        painted = cv2.inpaint(to_uint8(image), hole.cpu().numpy().astype(np.uint8), TELEA_RADIUS, cv2.INPAINT_TELEA)
+        if hole.all():
+            filled.append(colour.to(images).reshape(3, 1, 1).expand_as(image))
+            continue
+        # Blank as in CASM's code: at the picture's edge OpenCV reads a little of what the hole is to hide.
+        blank = to_uint8(image * ~hole)
+        painted = cv2.inpaint(blank, hole.cpu().numpy().astype(np.uint8), TELEA_RADIUS, cv2.INPAINT_TELEA)
         filled.append(torch.from_numpy(np.asarray(painted)).permute(2, 0, 1).to(images) / 255)
-    return torch.where(hard[:, None], torch.stack(filled), images)
+    return torch.where(hard[:, None], torch.stack(filled), images) if filled else images.clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,7 +36,7 @@ class Labels:
             InputError: no such class; close names are offered. A name of two classes asks for the index.
         """
         text = str(target).strip()
-        if text.lstrip("-").isdigit():
+        if re.fullmatch(r"-?[0-9]+", text):
             index = int(text)
             if not 0 <= index < len(self):
                 raise InputError(f"class index {index} is not in 0…{len(self) - 1}")

@@ -1,0 +1,384 @@
+"""The command line: what it writes, and one clear line and exit 2 for every bad input."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_net
+from PIL import Image
+from typer.testing import CliRunner
+
+import maskwise
+from maskwise.classifiers import Classifier
+from maskwise.cli import app
+from maskwise.maskers import Masker, save_masker
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+PICTURES = {"map.png", "overlay.png", "masked_in.png", "masked_out.png", "inpainted.png"}
+FILES = PICTURES | {"map.npy", "figure.png", "result.json"}
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def refused(result: Result, *words: str) -> None:
+    """One line on stderr that holds ``words``, exit 2, and no traceback."""
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("maskwise: "), result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def small(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    """The toy classifier in place of the one that a command would load."""
+    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: tiny)
+    return tiny
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "dog.png"
+    path.parent.mkdir()
+    save(path, 50, 70)
+    return path
+
+
+def save(path: Path, height: int, width: int, seed: int = 0) -> Path:
+    array = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def explain(*arguments: object, out: Path) -> Result:
+    return call("explain", *arguments, "--method", "grad_cam", "--out", out)
+
+
+# What it does
+
+
+def test_help_is_quick() -> None:
+    code = "import sys, maskwise.cli; print([m for m in ('torch', 'numpy', 'matplotlib', 'timm') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+    told = call("--help")
+    assert told.exit_code == 0
+    for command in ("demo", "explain", "train", "methods", "classifiers", "recipes"):
+        assert command in told.stdout
+
+
+@pytest.mark.parametrize("size", [(50, 70), (70, 50), (1, 90)])
+def test_explain_writes_a_folder_at_the_pictures_own_size(small: Classifier, tmp_path: Path, size) -> None:
+    path = save(tmp_path / "dog.png", *size)
+    result = explain(path, out=tmp_path / "out")
+    assert result.exit_code == 0 and not result.stderr, "no progress bar in a pipe"
+    assert "dog.png" in result.stdout and "grad_cam on tiny" in result.stdout
+    folder = tmp_path / "out" / "dog"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["dog"], "no temporary folder is left"
+    assert {p.name for p in folder.iterdir()} == FILES
+    saliency = np.load(folder / "map.npy")
+    assert saliency.dtype == np.float32 and saliency.shape == size and 0 <= saliency.min() <= saliency.max() <= 1
+    for name in PICTURES:
+        assert np.asarray(Image.open(folder / name)).shape[:2] == size, name
+    assert np.abs(np.asarray(Image.open(folder / "map.png")) - 255 * saliency).max() <= 0.51
+
+
+def test_the_pictures_follow_from_map_and_photograph(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    """Against numpy alone: value rule, mean colour, largest 4-connected part by flood fill."""
+    assert explain(picture, out=tmp_path / "out").exit_code == 0
+    folder = tmp_path / "out" / "dog"
+    saliency, photo = np.load(folder / "map.npy"), np.asarray(Image.open(picture)).astype(float)
+    keep = saliency >= saliency.astype(np.float64).mean()
+    grey = 255 * small.mean.numpy()
+    inside, outside, painted = (
+        np.asarray(Image.open(folder / f"{n}.png")) for n in ("masked_in", "masked_out", "inpainted")
+    )
+    assert np.abs(inside - np.where(keep[..., None], photo, grey)).max() <= 0.51
+    assert np.abs(outside - np.where(keep[..., None], grey, photo)).max() <= 0.51
+    assert np.array_equal(painted[~keep], photo[~keep]) and not np.array_equal(painted[keep], photo[keep])
+
+    parts, left = [], set(map(tuple, np.argwhere(keep)))
+    while left:
+        part, edge = [], [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            part.append((y, x))
+            near = {(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)} & left
+            left -= near
+            edge += near
+        parts.append(np.array(part))
+    most = max(len(p) for p in parts)
+    boxes = [[*p.min(0)[::-1], *(p.max(0)[::-1] + 1)] for p in parts if len(p) == most]
+    assert json.loads((folder / "result.json").read_text())["box"] in boxes
+
+
+def test_result_json_and_the_json_on_stdout_agree(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    result = explain(picture, "--target", "3", "--json", out=tmp_path / "out")
+    (facts,) = json.loads(result.stdout)
+    assert facts == json.loads((tmp_path / "out" / "dog" / "result.json").read_text())
+    assert facts["target"] == "3" and facts["method"] == "grad_cam" and facts["classifier"] == "tiny"
+    assert len(facts["top"]) == 5 and sum(p for _, p in facts["top"]) == pytest.approx(1)
+    assert facts["area"] == pytest.approx(np.load(tmp_path / "out" / "dog" / "map.npy").mean(), abs=1e-5)
+    assert facts["seconds"] > 0 and facts["protocol"]["binarise"]
+    with torch.no_grad():
+        image = maskwise.load_images([picture])
+        expected = small.scores(small.prepare(image)).softmax(1)[0].max().item()
+    assert facts["top"][0][1] == pytest.approx(expected)
+
+
+def test_the_target_is_what_is_explained(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    for target in "01":
+        assert explain(picture, "--target", target, out=tmp_path / target).exit_code == 0
+    maps = [np.load(tmp_path / t / "dog" / "map.npy") for t in "01"]
+    assert not np.allclose(*maps)
+    image = maskwise.load_images([picture])
+    assert np.allclose(maps[1], maskwise.explainer("grad_cam", small)(image, 1)[0].numpy(), atol=1e-6)
+
+
+def test_pictures_of_one_name_get_folders_of_their_own(small: Classifier, tmp_path: Path) -> None:
+    paths = []
+    for i, name in enumerate(("a/dog.png", "b/dog.png", "b/dog.jpg", "b/dog-2.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        paths.append(save(tmp_path / name, 20 + i, 30, seed=i))
+    assert explain(*paths, out=tmp_path / "out").exit_code == 0
+    folders = {np.load(p / "map.npy").shape[0] for p in (tmp_path / "out").iterdir()}
+    assert folders == {20, 21, 22, 23}
+
+
+def test_a_folder_of_pictures(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    save(picture.parent / "cat.png", 20, 20)
+    assert explain(picture.parent, out=tmp_path / "out").exit_code == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"cat", "dog"}
+
+
+def test_an_earlier_result_is_replaced_whole(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert explain(picture, out=tmp_path / "out").exit_code == 0
+        assert {p.name for p in (tmp_path / "out" / "dog").iterdir()} == FILES
+        (tmp_path / "out" / "dog" / "stale").touch()
+
+
+def test_the_demo_adds_one_figure_of_all(small: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskwise.methods import explainer
+
+    monkeypatch.setattr("maskwise.methods.explainer", lambda name, classifier: explainer("gradient", classifier))
+    result = call("demo", "--out", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    from maskwise.images import packaged_pictures
+
+    names = {p.stem for p in packaged_pictures()}
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == names | {"figure.png"} and len(names) >= 3
+    for name in names:
+        assert f"{name}.jpg" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "keys"),
+    [
+        ("methods", "grad_cam", {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}),
+        ("classifiers", "efficientnet_lite0", {"source", "input_size", "offline"}),
+        ("recipes", "casm", {"thinning", "lambda_r", "epochs"}),
+    ],
+)
+def test_lists(command: str, name: str, keys: set[str]) -> None:
+    rows = json.loads(call(command, "--json").stdout)
+    assert all(keys <= set(row) for row in rows) and name in {row["name"] for row in rows}
+    table = call(command)
+    assert table.exit_code == 0 and name in table.stdout
+
+
+# Bad input
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+BROKEN: dict[str, tuple[Callable[[], bytes | None], str]] = {
+    "missing": (lambda: None, "no such file"),
+    "empty": (lambda: b"", "empty"),
+    "text": (lambda: b"dear reader\n" * 20, "not a picture"),
+    "truncated": (lambda: (maskwise_picture().read_bytes())[:3000], "damaged"),
+    "bomb": (lambda: png_header(60_000, 60_000), "pixels"),
+}
+
+
+def maskwise_picture() -> Path:
+    from maskwise.images import packaged_pictures
+
+    return packaged_pictures()[0]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_bad_picture_is_named_and_the_others_are_done(
+    small: Classifier, picture: Path, tmp_path: Path, kind: str
+) -> None:
+    content, word = BROKEN[kind]
+    bad, data = tmp_path / "in" / "bad.jpg", content()
+    if data is not None:
+        bad.write_bytes(data)
+    refused(explain(bad, out=tmp_path / "alone"), "bad.jpg", word)
+    assert not (tmp_path / "alone").exists(), "nothing half-written"
+    result = explain(bad, picture, out=tmp_path / "out")
+    refused(result, "bad.jpg", word)
+    assert "dog.png" in result.stdout and {p.name for p in (tmp_path / "out").iterdir()} == {"dog"}
+
+
+def test_a_folder_without_pictures(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    refused(explain(tmp_path / "none", out=tmp_path / "alone"), "none", "no pictures")
+    result = explain(tmp_path / "none", picture, out=tmp_path / "out")
+    refused(result, "no pictures")
+    assert (tmp_path / "out" / "dog" / "result.json").is_file()
+
+
+def test_no_picture_at_all_is_a_usage_error() -> None:
+    assert call("explain").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "gradcam"], ["gradcam", "grad_cam"]),
+        (["--classifier", "efficientnet_light0"], ["efficientnet_light0", "efficientnet_lite0"]),
+        (["--classifier", "torchvision/resnet51"], ["resnet51"]),
+        (["--classifier", "timm/nonsense"], ["nonsense"]),
+        (["--classifier", "hub/resnet50"], ["hub"]),
+        (["--method", "grad_cam", "--target", "egiptian cat"], ["egyptian cat"]),
+        (["--method", "grad_cam", "--target", "1000"], ["999"]),
+        (["--weights", "no_such_file.pth"], ["no_such_file.pth"]),
+        (["--masker", "no_such_file.safetensors"], ["no_such_file.safetensors"]),
+    ],
+)
+def test_unknown_names(picture: Path, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    refused(call("explain", picture, "--out", tmp_path / "out", *arguments), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_network(picture: Path, tmp_path: Path) -> None:
+    torch.save(tiny_net().state_dict(), tmp_path / "tiny.pth")
+    refused(explain(picture, "--weights", tmp_path / "tiny.pth", out=tmp_path / "out"), "efficientnet_lite0", "fit")
+    torch.save(tiny_net(), tmp_path / "pickle.pth")
+    refused(explain(picture, "--weights", tmp_path / "pickle.pth", out=tmp_path / "out"), "pickle.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    refused(explain(picture, "--weights", tmp_path / "text.pth", out=tmp_path / "out"), "text.pth")
+    assert not (tmp_path / "out").exists()
+
+
+def masker_file(path: Path, classifier: Classifier, value: float | None = None) -> Path:
+    masker = Masker.build(classifier, width=4)
+    if value is not None:
+        with torch.no_grad():
+            masker.decoder.head.bias.fill_(value)
+    save_masker(path, masker, classifier, {"width": 4})
+    return path
+
+
+def test_maskers_of_ones_own(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    def run(masker: Path) -> Result:
+        return call("explain", picture, "--masker", masker, "--out", tmp_path / "out")
+
+    refused(run(masker_file(tmp_path / "nan.safetensors", small, float("nan"))), "NaN")
+    other = Classifier(tiny_net(seed=1), input_size=32, name="another")
+    refused(run(masker_file(tmp_path / "other.safetensors", other)), "another", "tiny")
+    assert not (tmp_path / "out").exists()
+    good = run(masker_file(tmp_path / "good.safetensors", small))
+    assert good.exit_code == 0, good.output
+    assert json.loads((tmp_path / "out" / "dog" / "result.json").read_text())["target"] is None
+
+
+def test_a_classifier_that_gives_nan(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    with torch.no_grad():
+        small.module[-1].bias.fill_(float("nan"))  # type: ignore[index,union-attr,operator]
+    refused(explain(picture, out=tmp_path / "out"), "NaN")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+@pytest.mark.parametrize("command", ["demo", "explain", "train"])
+def test_an_output_that_can_not_be_written_is_said_before_any_work(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, where: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda *a: pytest.fail("began to work"))
+    arguments = {"demo": [], "explain": [picture], "train": ["casm", "--data", picture.parent]}[command]
+    refused(call(command, *arguments, "--out", tmp_path / where), "can't write", "--out")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_is_not_a_result_is_never_replaced(small: Classifier, picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "dog").mkdir()
+    (tmp_path / "in" / "dog" / "diary.txt").write_text("mine")
+    refused(explain(picture, out=tmp_path / "in"), "in the way")
+    assert [p.name for p in (tmp_path / "in" / "dog").iterdir()] == ["diary.txt"]
+
+
+def test_a_full_disk_leaves_no_folder(
+    small: Classifier, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("maskwise.explain.fig2", full)
+    refused(explain(picture, out=tmp_path / "out"), "No space left")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["casmm"], "casm"),
+        (["casm", "--set", "epochs"], "key=value"),
+        (["casm", "--set", "epochs=none"], "epochs"),
+        (["casm", "--set", "nonsense=1"], "nonsense"),
+        (["casm", "--device", "abacus"], "abacus"),
+        (["casm", "--classifier", "efficientnet_light0"], "efficientnet_lite0"),
+    ],
+)
+def test_bad_trainings(picture_folder: Path, tmp_path: Path, arguments: list[str], word: str) -> None:
+    refused(call("train", *arguments, "--data", picture_folder, "--out", tmp_path / "run"), word)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_on_what_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    for data in ("none", "missing"):
+        refused(call("train", "casm", "--data", tmp_path / data, "--out", tmp_path / "run"), data)
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_writes_a_masker_that_explain_takes(
+    small: Classifier, picture_folder: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskwise.training.run.load_classifier", lambda name: small)
+    settings = ["--set", "epochs=1", "--set", "batch_size=4", "--set", "width=4", "--device", "cpu"]
+    result = call("train", "casm", "--data", picture_folder, *settings, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert {"masker.safetensors", "recipe.yaml", "log.jsonl"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    refused(call("train", "casm", "--data", picture_folder, *settings, "--out", tmp_path / "run"), "--resume")
+    masker = tmp_path / "run" / "masker.safetensors"
+    shown = call("explain", picture, "--masker", masker, "--out", tmp_path / "out")
+    assert shown.exit_code == 0, shown.output

@@ -1,0 +1,35 @@
+"""Labels beyond tests/test_small_rooms.py: odd numbers, synonyms, and what every class answers to."""
+
+import pytest
+
+from maskwise.errors import InputError
+from maskwise.labels import Labels, imagenet_labels
+
+
+@pytest.mark.parametrize("target", ["--5", "\u00b2", "-1", "1000", "", "2.5", "n00000000"])
+def test_odd_targets_are_clear_errors(target: str) -> None:
+    with pytest.raises(InputError, match="class"):
+        imagenet_labels().resolve(target)
+
+
+def test_every_class_answers_to_its_index_and_wordnet_id() -> None:
+    labels = imagenet_labels()
+    assert labels.wnids is not None and len(set(labels.wnids)) == len(labels) == 1000
+    assert [labels.resolve(w) for w in labels.wnids] == [labels.resolve(str(i)) for i in range(1000)] == [*range(1000)]
+
+
+def test_a_name_leads_to_its_class_or_asks_for_the_index() -> None:
+    labels = imagenet_labels()
+    for i in range(len(labels)):
+        try:
+            assert labels.resolve(labels.name(i)) == i
+        except InputError as error:
+            assert str(i) in str(error)
+
+
+def test_synonyms_and_whole_names() -> None:
+    labels = Labels(("tabby, tabby cat", "dog"))
+    assert [labels.resolve(t) for t in ("tabby", " Tabby Cat ", "tabby, tabby cat", "dog", 1)] == [0, 0, 0, 1, 1]
+    assert labels.name(0) == "tabby"
+    with pytest.raises(InputError, match="unknown class 'n01440764'"):
+        labels.resolve("n01440764")
