@@ -47,6 +47,17 @@ def test_the_mask_is_made_of_blocks_of_four() -> None:
     assert torch.equal(mask, mask[:, ::4, ::4].repeat_interleave(4, 1).repeat_interleave(4, 2))
 
 
+def test_a_masker_may_read_some_taps_only(tmp_path: Path) -> None:
+    classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+    masker = Masker.build(classifier, "raw", reads=[2, 1]).eval()
+    assert masker.reads == (1, 2) and masker.decoder.head.in_channels == 2 * 64, "raw is for the finest tap alone"
+    save_masker(tmp_path / "m.safetensors", masker, classifier, {"taps": [2, 1], "first_tap": "raw"})
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load_masker(tmp_path / "m.safetensors", classifier)(images)[1], masker(images)[1])
+    with pytest.raises(InputError, match="has 3 taps"):
+        Masker.build(classifier, reads=[3])
+
+
 def stored(tmp_path: Path, adapted: bool, half: bool = False) -> tuple[Classifier, Masker, Path]:
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     masker = Masker.build(classifier).eval()

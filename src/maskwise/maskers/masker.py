@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
 from maskwise.maskers.decoder import Decoder, FirstTap, to_mask
 
 
@@ -18,24 +19,41 @@ class Masker(nn.Module):
     Args:
         encoder: the classifier whose taps are read; a trained CASM brings its own adapted copy.
         decoder: from taps to mask logits.
+        reads: which of the encoder's taps the decoder reads, counted from the finest (0); None is all of them.
     """
 
-    def __init__(self, encoder: Classifier, decoder: Decoder) -> None:
+    def __init__(self, encoder: Classifier, decoder: Decoder, reads: Sequence[int] | None = None) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
+        self.reads = tuple(range(len(encoder.tap_names)) if reads is None else reads)
 
     @classmethod
-    def build(cls, classifier: Classifier, first_tap: FirstTap = "projected", width: int = 64) -> Masker:
-        """A new masker on a copy of ``classifier``, decoder weights from the global generator."""
+    def build(
+        cls,
+        classifier: Classifier,
+        first_tap: FirstTap = "projected",
+        width: int = 64,
+        reads: Sequence[int] | None = None,
+    ) -> Masker:
+        """A new masker on a copy of ``classifier``, decoder weights from the global generator.
+
+        Raises:
+            InputError: ``reads`` names a tap that the classifier does not have.
+        """
+        count = len(classifier.tap_names)
+        reads = list(range(count)) if reads is None else sorted(set(reads))
+        if not reads or not 0 <= reads[0] <= reads[-1] < count:
+            raise InputError(f"{classifier.name} has {count} taps: name some of 0…{count - 1}, not {reads}")
         with torch.no_grad():
             size = classifier.input_size
             _, taps = classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
-        decoder = Decoder([t.shape[1] for t in taps], first_tap, width).to(classifier.device)
-        return cls(copy.deepcopy(classifier), decoder)
+        raw_first: FirstTap = first_tap if reads[0] == 0 else "projected"
+        decoder = Decoder([taps[i].shape[1] for i in reads], raw_first, width).to(classifier.device)
+        return cls(copy.deepcopy(classifier), decoder, reads)
 
     def mask_of(self, taps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Mask (N,H,W) in [0,1] from taps that were already computed."""
-        return to_mask(self.decoder(taps, size), size)
+        """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed."""
+        return to_mask(self.decoder([taps[i] for i in self.reads], size), size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N,K) of the encoder and mask (N,H,W), from images (N,3,H,W) in [0,1], in one pass."""

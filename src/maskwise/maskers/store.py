@@ -83,7 +83,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> Masker:
         raise InputError(f"{path}: the masker's weights hold NaN or infinity; its training went wrong")
     recipe = json.loads(header["recipe"])
     first_tap = cast(FirstTap, recipe.get("first_tap", "projected"))
-    masker = Masker.build(classifier, first_tap, recipe.get("width", 64))
+    masker = Masker.build(classifier, first_tap, recipe.get("width", 64), recipe.get("taps"))
     masker.decoder.load_state_dict(
         {k.removeprefix("decoder."): v for k, v in tensors.items() if k.startswith("decoder.")}
     )

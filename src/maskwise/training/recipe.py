@@ -36,6 +36,7 @@ class Recipe(BaseModel):
     crop_area: tuple[float, float] = Field((0.08, 1.0), description="random resized crop, part of the picture's area")
 
     # the masker
+    taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest; None is all of them")
     first_tap: Literal["projected", "raw"] = "projected"
     width: int = Field(64, ge=1, description="channels of a projected tap")
     shared: bool = Field(
