@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from maskwise.images import load_images
     from maskwise.maskers import load_masker
     from maskwise.methods import explainer
+    from maskwise.sess import SESS
     from maskwise.training import train
 
 _HOMES = {
+    "SESS": "maskwise.sess",
     "Classifier": "maskwise.classifiers",
     "InputError": "maskwise.errors",
     "binarise": "maskwise.boxes",
@@ -31,6 +33,7 @@ _HOMES = {
     "train": "maskwise.training",
 }
 __all__ = [
+    "SESS",
     "Classifier",
     "InputError",
     "binarise",

@@ -23,8 +23,9 @@ methods: Registry[type[Explainer]] = Registry("method")
 class Explainer:
     """Base of all methods: a callable ``(images, targets=None) -> maps``.
 
-    A method is one class and one registration. It defines ``map`` (one goal a picture) or, where several goals can
-    share a forward, ``saliency``. Its constructor takes the classifier and, as keywords, its options.
+    A method is one class and one registration. It defines ``map`` (one goal a picture); or ``saliency``, where several
+    goals can share a forward; or ``saliency_and_logits``, where that forward is of the picture itself. Its
+    constructor takes the classifier and, as keywords, its options.
 
     Attributes:
         normalise: stretch each map to [0,1] (min-max); a method whose values already mean something turns it off.
@@ -47,10 +48,12 @@ class Explainer:
 
     def map(self, images: Tensor, goals: Goals) -> Tensor:
         """Maps (N,h,w) of images (N,3,S,S), at the classifier's input size, for one goal a picture."""
-        raise NotImplementedError  # a method defines this function or the next
+        raise NotImplementedError  # a method defines this function or one of the next two
 
     def saliency(self, images: Tensor, goals: Goals) -> Tensor:
         """Maps (N,K,h,w) of all goals."""
+        if self.gives_logits:
+            return self.saliency_and_logits(images, goals)[0]
         maps, reports = [], []
         for k in range(goals.count):
             self.report = {}
@@ -58,6 +61,20 @@ class Explainer:
             reports.append(self.report)
         self.report = {name: torch.cat([r[name].reshape(-1, 1) for r in reports], 1) for name in reports[0]}
         return torch.stack(maps, 1)
+
+    def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
+        """Maps (N,K,h,w) and the pictures' logits (N,C), for a method whose first forward is of the picture itself."""
+        raise NotImplementedError
+
+    @property
+    def gives_logits(self) -> bool:
+        """Do logits come with the maps, so that nobody who needs both computes a forward twice?"""
+        return type(self).saliency_and_logits is not Explainer.saliency_and_logits
+
+    @property
+    def map_is_free(self) -> bool:
+        """Where logits come with the maps: is the map hardly any work beyond that forward?"""
+        return False
 
     def __call__(self, images: Tensor, targets: Targets = None) -> Tensor:
         """Saliency maps.
@@ -75,27 +92,46 @@ class Explainer:
         Raises:
             InputError: wrong shape, type or range; unknown class; or a map that holds NaN.
         """
-        _check(images)
+        check_images(images)
+        with self.calling():
+            goals = parse_targets(targets, len(images), self.classifier.labels, self.classifier.device)
+            # Tensors of a caller's inference mode could not be differentiated.
+            maps = self.explain(images.clone() if images.is_inference() else images, goals)
+        maps = maps.to(images.device).clamp(0, 1)
+        return maps if many(targets) else maps[:, 0]
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """What a call sets and puts back: a fresh report, eval mode, precision, no gradients unless asked for."""
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         self.report = {}
         precise = torch.autocast(self.classifier.device.type, dtype, enabled=dtype is not None)
-        # A caller's inference mode ends here, since its tensors could not be differentiated.
         with torch.inference_mode(False), torch.no_grad(), untouched(self.classifier), precise:
-            goals = parse_targets(targets, len(images), self.classifier.labels, self.classifier.device)
-            images = images.clone() if images.is_inference() else images
-            prepared = self.classifier.prepare(images).float()
-            maps = self.saliency(prepared.contiguous(memory_format=torch.channels_last), goals).detach().float()
+            yield
+
+    def explain(self, images: Tensor, goals: Goals) -> Tensor:
+        """Maps (N,K,H,W) at the images' size, for goals that are parsed."""
+        maps, _ = self.native(images, goals)
+        return self.enlarged(maps, (images.shape[-2], images.shape[-1]))
+
+    def native(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor | None]:
+        """Maps (N,K,h,w) in the method's own resolution, and logits (N,C) where they come with them."""
+        prepared = self.classifier.prepare(images).float().contiguous(memory_format=torch.channels_last)
+        if self.gives_logits:
+            maps, logits = self.saliency_and_logits(prepared, goals)
+        else:
+            maps, logits = self.saliency(prepared, goals), None
+        maps = maps.detach().float()
         if not maps.isfinite().all():
             raise InputError("the map holds NaN or infinity: the classifier or the masker gives such values")
-        if self.normalise:
-            maps = min_max(maps)
-        maps = maps.to(images.device)
-        if maps.shape[-2:] != images.shape[-2:]:
-            corners = None if self.upsampling == "nearest" else False
-            size = (images.shape[-2], images.shape[-1])
-            maps = F.interpolate(maps, size, mode=self.upsampling, align_corners=corners)
-        maps = maps.clamp(0, 1)
-        return maps if many(targets) else maps[:, 0]
+        return min_max(maps) if self.normalise else maps, None if logits is None else logits.detach()
+
+    def enlarged(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Maps (N,K,h,w) brought to ``size`` (H,W)."""
+        if maps.shape[-2:] == size:
+            return maps
+        corners = None if self.upsampling == "nearest" else False
+        return F.interpolate(maps, size, mode=self.upsampling, align_corners=corners)
 
     def settle(self, images: Tensor, goals: Goals) -> Goals:
         """Goals with the top class made definite; costs a forward only where it must be found."""
@@ -105,7 +141,7 @@ class Explainer:
             return goals.settled(self.classifier.scores(images))
 
 
-def _check(images: Tensor) -> None:
+def check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f"images must be a tensor (N,3,H,W), not {shape}")

@@ -40,7 +40,11 @@ class Cam(LayerExplainer):
             raise self._no_cam()
         self.head = last
 
-    def saliency(self, images: Tensor, goals: Goals) -> Tensor:
+    @property
+    def map_is_free(self) -> bool:
+        return True
+
+    def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             logits, output = self.activation(images)
             activation = grid(output)
@@ -57,7 +61,7 @@ class Cam(LayerExplainer):
                 found = (maps.mean((2, 3)) + offset).float()
                 slack = 0.05 if logits.dtype != torch.float32 else 1e-3  # autocast rounds
                 if (found - expected).abs().max() <= slack * (1 + expected.abs().max()):
-                    return maps
+                    return maps, logits
         raise self._no_cam()
 
     def _no_cam(self) -> InputError:

@@ -36,6 +36,10 @@ class Goals:
         """The k-th goal alone."""
         return self if self.classes is None else Goals(self.classes[:, k : k + 1])
 
+    def of(self, rows: Tensor) -> Goals:
+        """The goals of pictures ``rows`` (n,), in that order; a picture may come several times."""
+        return self if self.classes is None else Goals(self.classes[rows])
+
     def settled(self, logits: Tensor) -> Goals:
         """The top class made definite by the clean pictures' logits (N,C), before anything is perturbed."""
         return Goals(logits.argmax(1, keepdim=True)) if self.classes is None and self.score is None else self

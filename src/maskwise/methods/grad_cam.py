@@ -17,9 +17,13 @@ class GradientCam(LayerExplainer):
         """(N,c), or (N,c,h,w), of activation and d logit / d activation, both (N,c,h,w)."""
         raise NotImplementedError
 
-    def saliency(self, images: Tensor, goals: Goals) -> Tensor:
-        activation, by_goal, _ = self.with_gradients(images, goals)
-        return torch.stack([weighted(self.weights(activation, g), activation) for g in by_goal], 1)
+    @property
+    def map_is_free(self) -> bool:
+        return self.layer == self.classifier.tap_names[-1]  # only the head is differentiated
+
+    def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
+        activation, by_goal, logits = self.with_gradients(images, goals)
+        return torch.stack([weighted(self.weights(activation, g), activation) for g in by_goal], 1), logits
 
 
 @methods.register(

@@ -21,10 +21,11 @@ from maskwise.methods.goals import Goals
 class Gradient(Explainer):
     """max over colours of |d logit / d pixel| (Simonyan et al. 2013, section 3.1)."""
 
-    def saliency(self, images: Tensor, goals: Goals) -> Tensor:
+    def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
         with recording(images) as pixels:
-            wanted = goals.logits(self.classifier.scores(pixels))
-            return torch.stack([self.reduce(g, pixels.detach()) for g in gradients(wanted, pixels)], 1)
+            logits = self.classifier.scores(pixels)
+            by_goal = gradients(goals.logits(logits), pixels)
+            return torch.stack([self.reduce(g, pixels.detach()) for g in by_goal], 1), logits
 
     def reduce(self, gradient: Tensor, pixels: Tensor) -> Tensor:
         """Map (N,H,W) of the gradient (N,3,H,W)."""

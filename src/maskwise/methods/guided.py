@@ -40,12 +40,12 @@ class RectifiedGradient(Explainer):
         """Operations beside ReLU that get another backward."""
         return {}
 
-    def saliency(self, images: Tensor, goals: Goals) -> Tensor:
+    def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
         with recording(images) as pixels:
             with ReluRules(self.local, self.handlers()) as rules:
                 logits = self.classifier.scores(pixels)
             check_met(rules, self.name, self.classifier)
-            return torch.stack([self.colours(g) for g in gradients(goals.logits(logits), pixels)], 1)
+            return torch.stack([self.colours(g) for g in gradients(goals.logits(logits), pixels)], 1), logits
 
     def colours(self, signal: Tensor) -> Tensor:
         if self.reduce == "positive":

@@ -36,12 +36,11 @@ class LayerExplainer(Explainer):
         return logits, seen[self.layer]
 
     def with_gradients(self, images: Tensor, goals: Goals) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Activation (N,c,h,w), for each goal d logit / d activation, and the goals' logits (N,K)."""
+        """Activation (N,c,h,w), for each goal d logit / d activation, and the logits (N,C)."""
         with torch.enable_grad():
             logits, output = self.activation(images)
-            wanted = goals.logits(logits)
-            by_goal = [grid(g.detach()) for g in gradients(wanted, output)]
-            return grid(output.detach()), by_goal, wanted.detach()
+            by_goal = [grid(g.detach()) for g in gradients(goals.logits(logits), output)]
+            return grid(output.detach()), by_goal, logits.detach()
 
 
 def grid(output: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
@@ -45,10 +44,14 @@ class MaskerExplainer(Explainer):
             )
         self.masker = load_masker(path, classifier).to(classifier.device)
 
-    def saliency(self, images: Tensor, goals: Goals) -> Tensor:
-        with torch.inference_mode():
-            _, masks = self.masker(images)
-        return masks[:, None].expand(-1, goals.count, -1, -1)
+    @property
+    def map_is_free(self) -> bool:
+        return True
+
+    def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
+        """The logits are those of the masker's encoder, which a trained CASM has adapted."""
+        logits, masks = self.masker(images)
+        return masks[:, None].expand(-1, goals.count, -1, -1), logits
 
 
 @methods.register(

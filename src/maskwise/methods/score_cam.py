@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwise.blur import gaussian_blur
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.methods.base import methods, min_max
-from maskwise.methods.blur import gaussian_blur
 from maskwise.methods.goals import Goals
 from maskwise.methods.layers import LayerExplainer, grid
 from maskwise.methods.perturb import Perturbation

@@ -61,7 +61,7 @@ def fig2(rows: Sequence[Row], path: str | Path, cell: float = 2.1) -> None:
         extent = (0, width, height, 0)  # so that the axes count the picture's own pixel edges, as boxes do
         pictures = (row.image, row.map, row.masked_in, row.masked_out, row.inpainted, row.image)
         for axis, picture, title in zip(axes[r], pictures, COLUMNS, strict=True):
-            drawn = _drawn(picture)
+            drawn = shrunk(picture)
             if drawn.ndim == 2:
                 axis.imshow(drawn.cpu().numpy(), cmap="inferno", vmin=0, vmax=1, interpolation="nearest", extent=extent)
             else:
@@ -81,7 +81,7 @@ def fig2(rows: Sequence[Row], path: str | Path, cell: float = 2.1) -> None:
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def _drawn(picture: Tensor) -> Tensor:
+def shrunk(picture: Tensor) -> Tensor:
     """A picture (3,H,W) or map (H,W), shrunk to ``LONGEST`` where it is larger."""
     height, width = picture.shape[-2:]
     scale = LONGEST / max(height, width)

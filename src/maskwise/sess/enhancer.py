@@ -1,0 +1,203 @@
+"""SESS: scaling and sliding around any explainer (Tursun et al. 2022, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from maskwise.blur import gaussian_blur
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.methods.base import Explainer, check_images, min_max
+from maskwise.methods.goals import Goals, Score, Target, parse_targets
+from maskwise.sess.budget import choose, parse_budget
+from maskwise.sess.cost import forwards_of, seconds_of
+from maskwise.sess.fusion import Fusion, Pool
+from maskwise.sess.patches import runs
+from maskwise.sess.protocol import PRESETS, Weights, protocol_of
+from maskwise.sess.sweep import AnyExplainer, Settings, Sweep, make_plan
+from maskwise.sess.view import View, views_of
+
+SCALES, STEP = 12, 64 / 224  # of the paper: 224, 288, … 928 pixels for a window of 224
+KERNEL, SIGMA = 11, 5.0
+
+
+class SESS(Explainer):
+    """Sharpens any explainer: its maps of many windows at many scales, weighed by the target's score, are fused.
+
+    Pictures keep their own size and aspect. The top class, where no target is named, is that of the whole picture.
+
+    Args:
+        explainer: what makes the map of a patch: any explainer, or a function (images, targets) -> maps.
+        classifier: scores the patches; may be left out where the explainer brings its own.
+        scales: how many, from the classifier's input size on in steps of 2/7 of it (224, 288, …), or the shorter
+            sides in pixels. Default 12.
+        prefilter: share in [0,1) of all patches, those of the lowest score, that are not explained. Default 0.
+        stride: of the windows, in pixels; None is the window's own side, the classifier's input size.
+        smooth: Gaussian blur of the fused map, 11x11, sigma 5.
+        theta: a patch counts at a pixel where its weighted value exceeds it.
+        pool: fuse by the mean, or by the max.
+        protocol: ``paper``, or ``released`` for the authors' code; the next four change one switch each.
+        weights, final_min_max, antialias, nan_safe: see ``Protocol``.
+        prune: a window is not even scored where its parent, the window of the next smaller scale that covers most of
+            it, scored below this share of the picture's best score so far. None scores all.
+        budget: instead of ``scales`` and ``prefilter``: forwards a picture (200), or seconds a picture ("1.5s").
+        batch: patches in one forward.
+        scoring: precision of forwards that only score: fp32, bf16, fp16; auto is bf16 on a GPU and fp32 elsewhere.
+
+    Raises:
+        InputError: no classifier, or an option out of its range.
+
+    Example:
+        >>> explain = SESS(mw.explainer("grad_cam", classifier), scales=10, prefilter=0.9)  # doctest: +SKIP
+        >>> maps = explain(images, targets)                                                 # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        explainer: AnyExplainer,
+        classifier: Classifier | None = None,
+        scales: int | Sequence[int] | None = None,
+        prefilter: float | None = None,
+        stride: int | None = None,
+        smooth: bool = True,
+        *,
+        theta: float = 0.0,
+        pool: Pool = "mean",
+        protocol: str = "paper",
+        weights: Weights | None = None,
+        final_min_max: bool | None = None,
+        antialias: bool | None = None,
+        nan_safe: bool | None = None,
+        prune: float | None = None,
+        budget: int | float | str | None = None,
+        batch: int = 32,
+        scoring: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    ) -> None:
+        found = classifier if classifier is not None else getattr(explainer, "classifier", None)
+        if not isinstance(found, Classifier):
+            raise InputError("this explainer brings no classifier: give SESS one, it must score the patches")
+        if not callable(explainer):
+            raise InputError(f"an explainer is a function (images, targets) -> maps, not {type(explainer).__name__}")
+        super().__init__(found)
+        self.side = found.input_size
+        self.stride = self.side if stride is None else stride
+        self.prefilter = 0.0 if prefilter is None else prefilter
+        self.sides = _sides(SCALES if scales is None else scales, self.side)
+        self.smooth, self.pool = bool(smooth), pool
+        self.budget = None if budget is None else parse_budget(budget)
+        if self.budget and (scales is not None or prefilter is not None):
+            raise InputError("a budget chooses scales and prefilter itself: give either, not both")
+        switches = {"weights": weights, "final_min_max": final_min_max, "antialias": antialias, "nan_safe": nan_safe}
+        self.settings = Settings(
+            explainer, found, self.side, batch, theta, protocol_of(protocol, switches), prune, scoring
+        )
+        self._check()
+
+    @classmethod
+    def preset(cls, name: str, explainer: AnyExplainer, classifier: Classifier | None = None, **options: Any) -> SESS:
+        """The paper's settings by name: ``sess_quality``, ``sess_metrics`` or ``sess_fast``.
+
+        Raises:
+            InputError: unknown name.
+        """
+        if name not in PRESETS:
+            raise InputError(f"unknown preset {name!r}: {', '.join(PRESETS)}")
+        return cls(explainer, classifier, **{**PRESETS[name], **options})
+
+    def _check(self) -> None:
+        if not 0 <= self.prefilter < 1:
+            raise InputError(f"prefilter is a share in [0,1), not {self.prefilter}")
+        if not isinstance(self.stride, int) or self.stride < 1:
+            raise InputError(f"stride is at least 1 pixel, not {self.stride}")
+        if self.stride > self.side:
+            raise InputError(f"stride {self.stride} would leave gaps between windows of {self.side} pixels")
+        if not self.settings.theta >= 0:
+            raise InputError(f"theta must not be negative, and is {self.settings.theta}")
+        if self.pool not in ("mean", "max"):
+            raise InputError(f"pool is mean or max, not {self.pool!r}")
+        prune, batch, scoring = self.settings.prune, self.settings.batch, self.settings.scoring
+        if prune is not None and not 0 <= prune <= 1:
+            raise InputError(f"prune is a share in [0,1], not {prune}")
+        if not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch must be at least 1, not {batch}")
+        if scoring not in ("auto", "fp32", "bf16", "fp16"):
+            raise InputError(f"scoring is auto, fp32, bf16 or fp16, not {scoring!r}")
+
+    def native(self, images: Tensor, goals: Goals) -> tuple[Tensor, None]:
+        sweep, size = self.sweep(images, goals), (images.shape[-2], images.shape[-1])
+        fusion = Fusion(
+            (len(images), goals.count),
+            size,
+            sweep.plan.sizes,
+            self.side,
+            self.settings.theta,
+            self.pool,
+            sweep.images.device,
+        )
+        with torch.autocast(sweep.images.device.type, enabled=False):
+            for piece in sweep.pieces():
+                calibrated = piece.calibrated
+                for run in runs(piece.jobs):
+                    fusion.add(sweep.plan.tiles[run.window], run.pictures, calibrated[run.first : run.last])
+            fused = fusion.result().mul_(sweep.scale[..., None, None])
+            if self.settings.protocol.final_min_max:
+                fused = min_max(fused)
+            if self.smooth:
+                fused = gaussian_blur(fused.flatten(0, 1)[:, None], KERNEL, SIGMA).reshape(fused.shape)
+        self.report = sweep.report()
+        return fused, None
+
+    def views(self, image: Tensor, target: Target | Score | None = None) -> list[View]:
+        """What the fused map of one picture (3,H,W) is made of: every kept patch, the best first.
+
+        Raises:
+            InputError: as a call does.
+        """
+        images = image[None]
+        check_images(images)
+        with self.calling():
+            goals = parse_targets(target, 1, self.classifier.labels, self.classifier.device)
+            sweep = self.sweep(images.clone() if images.is_inference() else images, goals)
+            return views_of(sweep)
+
+    def facts(self) -> dict[str, Any]:
+        """The settings behind a map, as plain data."""
+        chosen = {"scales": self.sides, "prefilter": self.prefilter} if self.budget is None else {"budget": self.budget}
+        s = self.settings
+        return {
+            **chosen, "window": self.side, "stride": self.stride, "smooth": self.smooth, "theta": s.theta,
+            "pool": self.pool, "prune": s.prune, "scoring": s.scoring, **asdict(s.protocol),
+        }  # fmt: skip
+
+    def sweep(self, images: Tensor, goals: Goals) -> Sweep:
+        """The pass over the patches of one call, not yet begun; a budget is spent here."""
+        images = images.to(self.classifier.device).float()
+        goals = self.settle(self.classifier.prepare(images), goals)
+        size = (images.shape[-2], images.shape[-1])
+        plan = make_plan(size, self.sides, self.side, self.stride, self.prefilter)
+        sweep = Sweep(self.settings, images, goals, plan, self.progress)
+        if self.budget is None:
+            return sweep
+        amount, unit = self.budget
+        every = [make_plan(size, self.sides[:n], self.side, self.stride, 0.0) for n in range(1, len(self.sides) + 1)]
+        cost = seconds_of(sweep) if unit == "seconds" else forwards_of(sweep)
+        n, ratio = choose(amount, cost, [len(p.tiles) for p in every])
+        return Sweep(self.settings, images, goals, replace(every[n - 1], ratio=ratio), self.progress)
+
+
+def _sides(scales: int | Sequence[int], side: int) -> list[int]:
+    """Shorter sides, in pixels, of all scales."""
+    if isinstance(scales, int) and not isinstance(scales, bool):
+        if scales < 1:
+            raise InputError(f"scales must be at least 1, not {scales}")
+        return [side + round(STEP * side * i) for i in range(scales)]
+    if isinstance(scales, (bool, str)) or not all(isinstance(s, int) for s in scales):
+        raise InputError(f"scales is a number of scales or a list of shorter sides in pixels, not {scales!r}")
+    if not scales or min(scales) < side:
+        raise InputError(f"every scale needs a shorter side of at least {side} pixels, the classifier's input")
+    return sorted(set(scales))

@@ -1,0 +1,85 @@
+"""Batches of patches: cut out of the scaled pictures, scored, filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maskwise.sess.windows import Size, Window, multi_scale
+
+
+class Job(NamedTuple):
+    """One patch: which window of which picture."""
+
+    window: int
+    picture: int
+
+
+class Run(NamedTuple):
+    """Neighbours in a batch that share a window: rows ``first:last`` of the batch, and their pictures."""
+
+    window: int
+    pictures: slice | Tensor
+    first: int
+    last: int
+
+
+def runs(jobs: Sequence[Job]) -> Iterator[Run]:
+    """Runs of a batch whose jobs are sorted by window, so that all pictures of a window are handled at once."""
+    first = 0
+    for window, group in groupby(jobs, key=lambda job: job.window):
+        pictures = [job.picture for job in group]
+        last = first + len(pictures)
+        contiguous = pictures[-1] - pictures[0] == len(pictures) - 1
+        yield Run(window, slice(pictures[0], pictures[-1] + 1) if contiguous else torch.tensor(pictures), first, last)
+        first = last
+
+
+def cut(
+    images: Tensor,
+    sizes: Sequence[Size],
+    tiles: Sequence[Window],
+    jobs: Iterator[Job],
+    side: int,
+    batch: int,
+    antialias: bool,
+) -> Iterator[tuple[list[Job], Tensor]]:
+    """Jobs and their patches (n,3,side,side), ``batch`` at a time; one scale of the pictures lives at a time.
+
+    Args:
+        images: (N,3,H,W).
+        jobs: sorted by window.
+    """
+    scaled, scale = images, -1
+    while group := list(islice(jobs, batch)):
+        patches = images.new_empty(len(group), 3, side, side).contiguous(memory_format=torch.channels_last)
+        for run in runs(group):
+            window = tiles[run.window]
+            if window.scale != scale:
+                scaled, scale = images, window.scale  # the last scale is let go before the next one is made
+                scaled = multi_scale(images, sizes[scale], antialias)
+            view = scaled[:, :, window.y : window.y + side, window.x : window.x + side]
+            patches[run.first : run.last] = view[run.pictures]
+        yield group, patches
+
+
+def prefilter(scores: Tensor, ratio: float) -> Tensor:
+    """(N,K,P) bool: which patches of each picture and goal stay (step 3 of Algorithm 1).
+
+    Of P patches, int(P * ratio) of the lowest scores go; of equals the first ones. What was never scored (-inf) goes.
+
+    Args:
+        scores: (N,K,P).
+        ratio: in [0,1).
+
+    Example:
+        >>> prefilter(torch.tensor([[[0.1, 0.7, 0.2, 0.7]]]), 0.75).tolist()
+        [[[False, False, False, True]]]
+    """
+    ranked = scores.sort(dim=-1, stable=True).indices[..., int(scores.shape[-1] * ratio) :]
+    kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, ranked, True)
+    return kept & (scores > -torch.inf)

@@ -1,0 +1,257 @@
+"""One pass over all patches of a call: score them, choose, explain those that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.methods.base import Explainer, min_max
+from maskwise.methods.goals import Goals
+from maskwise.sess.patches import Job, cut, prefilter
+from maskwise.sess.protocol import Protocol
+from maskwise.sess.windows import Size, Window, parents, scaled_sizes, tiling
+
+AnyExplainer = Explainer | Callable[..., Tensor]
+ROUNDING = 1e-6  # of a patch's range: below it a value is float32's rounding
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call looks at: sizes (h,w) of each scale, all windows, the pre-filter ratio."""
+
+    sizes: list[Size]
+    tiles: list[Window]
+    ratio: float
+
+
+def make_plan(size: Size, sides: Sequence[int], side: int, stride: int, ratio: float) -> Plan:
+    """The plan of pictures of ``size`` (H,W), whose shorter side becomes each of ``sides``."""
+    sizes = scaled_sizes(size, sides)
+    return Plan(sizes, tiling(sizes, side, stride), ratio)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How patches are made and weighed; see ``SESS``, whose arguments these are."""
+
+    explainer: AnyExplainer
+    classifier: Classifier
+    side: int
+    batch: int
+    theta: float
+    protocol: Protocol
+    prune: float | None
+    scoring: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A batch of patches: their jobs, min-max maps (n,K,side,side) and weights (n,K), 0 for a goal that drops it."""
+
+    jobs: list[Job]
+    maps: Tensor
+    weights: Tensor
+
+    @property
+    def calibrated(self) -> Tensor:
+        """Maps times weights; a choice and not a product alone, since a map of the released protocol may be NaN."""
+        weights = self.weights[..., None, None]
+        return torch.where(weights != 0, self.maps * weights, 0.0)
+
+
+class Sweep:
+    """Steps 1 to 4 of Algorithm 1 and the calibration, for a batch of pictures of one size.
+
+    Attributes:
+        scores: (N,K,P) of every window; -inf where none was asked for.
+        kept: (N,K,P) bool, after ``pieces``.
+        scale: (N,K), after ``pieces``: what the fused map is yet to be multiplied with.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        images: Tensor,
+        goals: Goals,
+        plan: Plan,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.settings, self.images, self.goals, self.plan, self.progress = settings, images, goals, plan, progress
+        shape = (len(images), goals.count)
+        self.scores = torch.full((*shape, len(plan.tiles)), -torch.inf, device=images.device)
+        self.kept = torch.zeros_like(self.scores, dtype=torch.bool)
+        self.scale = torch.ones(shape, device=images.device)
+        explainer = settings.explainer
+        self.shares_forward = (
+            isinstance(explainer, Explainer) and explainer.gives_logits and explainer.classifier is settings.classifier
+        )
+
+    def pieces(self) -> Iterator[Piece]:
+        """The patches that stay, batch by batch.
+
+        Where all stay, score and map come together and no patch is seen twice. Where the map is free once there is a
+        forward (CAMs, maskers), maps are made along with the scores, and those that stay are held in the method's own
+        resolution. Everything else is scored first and explained afterwards.
+        """
+        over_max = self.settings.protocol.weights == "softmax_max"
+        if self.plan.ratio == 0 and not (over_max and self.settings.theta > 0):
+            yield from self._together()
+            self.kept = self.scores > -torch.inf
+            if over_max:  # known only now; with theta = 0 it can wait
+                self.scale = 1 / self._peak()
+        elif self.shares_forward and cast(Explainer, self.settings.explainer).map_is_free:
+            yield from self._pooled()
+        else:
+            yield from self._one_after_the_other()
+
+    def report(self) -> dict[str, Tensor]:
+        """(N,K) each: how many windows there are, were scored, were explained."""
+        scored = self.scores > -torch.inf
+        windows = torch.full_like(self.scale, self.scores.shape[-1])
+        return {"windows": windows, "scored": scored.sum(-1).float(), "kept": self.kept.sum(-1).float()}
+
+    def _together(self) -> Iterator[Piece]:
+        for jobs, patches in self._batches():
+            maps, logits = self.native(patches, jobs)
+            worth = self._file(jobs, self.logits(patches) if logits is None else logits)
+            yield Piece(jobs, self._stretched(maps), worth)
+
+    def _pooled(self) -> Iterator[Piece]:
+        pool: list[tuple[Job, Tensor]] = []
+        for jobs, patches in self._batches():
+            maps, logits = self.native(patches, jobs)
+            self._file(jobs, cast(Tensor, logits))
+            pool += zip(jobs, maps, strict=True)
+            # What is not among the best so far will not be among the best of all.
+            kept = prefilter(self.scores, self.plan.ratio).any(1).cpu()
+            pool = [(job, m) for job, m in pool if kept[job.picture, job.window]]
+        weights = self._weights()
+        for first in range(0, len(pool), self.settings.batch):
+            part = pool[first : first + self.settings.batch]
+            jobs = [job for job, _ in part]
+            yield Piece(jobs, self._stretched(torch.stack([m for _, m in part])), _at(weights, jobs))
+
+    def _one_after_the_other(self) -> Iterator[Piece]:
+        for jobs, patches in self._batches():
+            self._file(jobs, self.logits(patches))
+        weights = self._weights()
+        kept = self.kept.any(1).cpu()
+        for jobs, patches in self._batches(job for job in self._all() if kept[job.picture, job.window]):
+            maps, _ = self.native(patches, jobs)
+            yield Piece(jobs, self._stretched(maps), _at(weights, jobs))
+
+    def _all(self) -> Iterator[Job]:
+        pictures = range(len(self.images))
+        return (Job(window, picture) for window in range(len(self.plan.tiles)) for picture in pictures)
+
+    def _batches(self, jobs: Iterator[Job] | None = None) -> Iterator[tuple[list[Job], Tensor]]:
+        """Jobs and patches; without jobs named, all of them but those that pruning spares."""
+        s = self.settings
+        total = len(self.images) * len(self.plan.tiles)
+        done = 0
+        rounds = [jobs] if jobs is not None else self._rounds()
+        for part in rounds:
+            for group, patches in cut(
+                self.images, self.plan.sizes, self.plan.tiles, part, s.side, s.batch, s.protocol.antialias
+            ):
+                yield group, patches
+                done += len(group)
+                if self.progress is not None:
+                    self.progress(done, total)
+
+    def _rounds(self) -> Iterator[Iterator[Job]]:
+        """All jobs at once; with pruning scale by scale, each decided by the scores of the scales before."""
+        if self.settings.prune is None:
+            yield self._all()
+            return
+        above = parents(self.plan.sizes, self.plan.tiles, self.settings.side)
+        for scale in range(len(self.plan.sizes)):
+            tiles = [i for i, tile in enumerate(self.plan.tiles) if tile.scale == scale]
+            if scale == 0:
+                yield iter([Job(w, p) for w in tiles for p in range(len(self.images))])
+                continue
+            best = self.scores.amax(-1, keepdim=True)
+            hopeful = (self.scores[..., above[tiles]] >= self.settings.prune * best).any(1).cpu()
+            yield iter([Job(w, p) for i, w in enumerate(tiles) for p in range(len(self.images)) if hopeful[p, i]])
+
+    def native(self, patches: Tensor, jobs: list[Job]) -> tuple[Tensor, Tensor | None]:
+        """Maps (n,K,h,w) of patches in the explainer's resolution, and logits (n,C) if they are the classifier's."""
+        explainer = self.settings.explainer
+        goals = self.goals_of(jobs)
+        if isinstance(explainer, Explainer):
+            with explainer.calling():
+                maps, logits = explainer.native(patches, goals)
+            return maps, logits if self.shares_forward else None
+        by_goal = []
+        for k in range(goals.count):
+            target = goals.score if goals.classes is None else goals.classes[:, k]
+            with torch.enable_grad():  # a function of the caller's may differentiate
+                made = torch.as_tensor(explainer(patches, target)).detach().to(patches.device, torch.float32)
+            if made.ndim != 3 or len(made) != len(patches) or not made.isfinite().all():
+                what = f"{tuple(made.shape)}" if made.isfinite().all() else "NaN or infinity"
+                raise InputError(f"the explainer must give maps ({len(patches)},H,W) of finite numbers, not {what}")
+            by_goal.append(made)
+        return torch.stack(by_goal, 1), None
+
+    def _stretched(self, maps: Tensor) -> Tensor:
+        """At the window's size, min-max each (step 4)."""
+        explainer, size = self.settings.explainer, (self.settings.side, self.settings.side)
+        if isinstance(explainer, Explainer):
+            maps = explainer.enlarged(maps, size)
+        elif maps.shape[-2:] != size:
+            maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+        if self.settings.protocol.nan_safe:
+            stretched = min_max(maps)
+        else:
+            low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+            stretched = (maps - low) / (high - low)
+        # Where one batch gives 0 another gives 1e-8, and what exceeds theta = 0 is counted.
+        return torch.where(stretched < ROUNDING, 0.0, stretched)
+
+    def logits(self, patches: Tensor) -> Tensor:
+        """(n,C) of a forward that only scores."""
+        device, wish = patches.device.type, self.settings.scoring
+        dtype = HALVES.get("bf16" if wish == "auto" and device == "cuda" else wish)
+        with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype is not None):
+            return self.settings.classifier.scores(patches)
+
+    def goals_of(self, jobs: list[Job]) -> Goals:
+        return self.goals.of(torch.tensor([job.picture for job in jobs], device=self.images.device))
+
+    def _file(self, jobs: list[Job], logits: Tensor) -> Tensor:
+        """Scores (n,K) of patches, put where they belong."""
+        goals = self.goals_of(jobs)
+        scored = goals.logits if self.settings.protocol.weights == "logit" else goals.probabilities
+        worth = scored(logits.float())
+        if worth.isnan().any():
+            raise InputError(f"{self.settings.classifier.name} gives NaN as scores; its weights are broken")
+        windows, pictures = torch.tensor(jobs, device=worth.device).T
+        self.scores[pictures, :, windows] = worth
+        return worth
+
+    def _weights(self) -> Tensor:
+        """(N,K,P): what each patch counts, 0 for those that do not stay."""
+        self.kept = prefilter(self.scores, self.plan.ratio)
+        weights = torch.where(self.kept, self.scores, 0.0)
+        if self.settings.protocol.weights == "softmax_max":
+            weights = weights / self._peak()[..., None]
+        return weights
+
+    def _peak(self) -> Tensor:
+        """(N,K): the largest score over all patches; 1 where all are 0."""
+        peak = self.scores.amax(-1)
+        return torch.where(peak != 0, peak, 1.0)
+
+
+def _at(weights: Tensor, jobs: list[Job]) -> Tensor:
+    """(n,K) of weights (N,K,P)."""
+    windows, pictures = torch.tensor(jobs, device=weights.device).T
+    return weights[pictures, :, windows]
