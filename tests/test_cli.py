@@ -396,3 +396,39 @@ def test_train_writes_a_masker_that_explain_takes(
     masker = tmp_path / "run" / "masker.safetensors"
     shown = call("explain", picture, "--masker", masker, "--out", tmp_path / "out")
     assert shown.exit_code == 0, shown.output
+
+
+class TestSess:
+    def test_explains_with_sess(self, small: Classifier, picture: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        options = ("--sess", "--scales", 5, "--prefilter", 0.5, "--sess-set", "pool=max", "--sess-panel")
+        result = call("explain", picture, "--method", "grad_cam", *options, "--out", out, "--json")
+        assert result.exit_code == 0, result.output
+        [facts] = json.loads(result.stdout)
+        assert facts["sess"]["scales"] == [32, 41, 50, 59, 69] and facts["sess"]["pool"] == "max"
+        assert facts["measured"]["kept"] == facts["measured"]["windows"] - int(facts["measured"]["windows"] * 0.5)
+        assert facts["protocol"]["resize"] == "own size" and facts["target"] is not None
+        folder = out / "dog"
+        assert {p.name for p in folder.iterdir()} == FILES | {"sess_panel.png"}
+        expected = maskwise.SESS(maskwise.explainer("grad_cam", small), scales=5, prefilter=0.5, pool="max")
+        image = maskwise.load_images([picture])
+        assert np.allclose(np.load(folder / "map.npy"), expected(image)[0].numpy(), atol=1e-6)
+
+    def test_evaluates_with_sess(self, small: Classifier, picture_folder: Path) -> None:
+        result = call(
+            "evaluate", "--data", picture_folder, "--method", "grad_cam", "--sess", "--sess-preset", "sess_fast",
+            "--limit", 3, "--json",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)[0]["pictures"] == 3
+
+    @pytest.mark.parametrize("options, words", [
+        (("--scales", 3), ("--scales", "--sess")), (("--sess-preset", "sess_fast"), ("--sess-preset", "--sess")),
+        (("--sess", "--prefilter", 1), ("prefilter",)), (("--sess", "--sess-set", "pol=max"), ("pol", "pool")),
+        (("--sess", "--sess-preset", "fast"), ("sess_fast",)), (("--sess", "--budget", "soon"), ("budget",)),
+        (("--sess", "--sess-set", "batch=many"), ("batch",)), (("--sess", "--stride", 99), ("stride",)),
+    ])  # fmt: skip
+    def test_refuses(self, small: Classifier, picture: Path, tmp_path: Path, options: tuple, words: tuple) -> None:  # type: ignore[type-arg]
+        out = tmp_path / "out"
+        refused(call("explain", picture, "--method", "grad_cam", *options, "--out", out), *words)
+        assert not out.exists()

@@ -16,6 +16,7 @@ import typer
 from maskwise.errors import InputError
 
 if TYPE_CHECKING:
+    from maskwise.classifiers import Classifier
     from maskwise.explain import Explanation
     from maskwise.methods import Explainer
 
@@ -34,6 +35,21 @@ Weights = Annotated[Path | None, typer.Option("--weights", help="The classifier'
 ClassifierName = Annotated[str, typer.Option("--classifier", help="See `maskwise classifiers`.")]
 Options = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, an option of the method; may be given again.")
+]
+Enhance = Annotated[bool, typer.Option("--sess", help="Sharpen the method by SESS: scaling and sliding.")]
+Scales = Annotated[int | None, typer.Option("--scales", min=1, help="SESS: how many scales (12).")]
+Prefilter = Annotated[
+    float | None, typer.Option("--prefilter", help="SESS: share of patches, the worst, that are left out (0).")
+]
+Stride = Annotated[int | None, typer.Option("--stride", min=1, help="SESS: pixels between windows (one window).")]
+Preset = Annotated[
+    str | None, typer.Option("--sess-preset", help="SESS: sess_quality, sess_metrics or sess_fast, the paper's.")
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget", help="SESS: forwards a picture (200) or seconds (1.5s), instead of scales.")
+]
+SessOptions = Annotated[
+    list[str] | None, typer.Option("--sess-set", help="SESS: key=value, any other option of it; may be given again.")
 ]
 MaskerFile = Annotated[
     Path | None, typer.Option("--masker", help="A masker.safetensors of your own, for casm and casm_baseline.")
@@ -77,27 +93,63 @@ def explain(
     masker: MaskerFile = None,
     target: Annotated[str | None, typer.Option("--target", help="Class index, name or WordNet id.")] = None,
     options: Options = None,
+    sess: Enhance = False,
+    scales: Scales = None,
+    prefilter: Prefilter = None,
+    stride: Stride = None,
+    preset: Preset = None,
+    budget: Budget = None,
+    sess_options: SessOptions = None,
+    panel: Annotated[
+        bool, typer.Option("--sess-panel", help="SESS: also a picture of every patch with its map, box and score.")
+    ] = False,
     out: Out = Path("explained"),
     as_json: Json = False,
 ) -> None:
     """Map, box and masked pictures of each PICTURE, in a folder of its own below --out."""
-    _explain(pictures, classifier, weights, method, _options(options, masker), target, out, as_json)
+    enhance = _sess(sess or panel, scales, prefilter, stride, preset, budget, sess_options)
+    chosen = _options(options, masker)
+    _explain(pictures, classifier, weights, method, chosen, target, out, as_json, enhance=enhance, panel=panel)
+
+
+def _sess(
+    wanted: bool,
+    scales: int | None,
+    prefilter: float | None,
+    stride: int | None,
+    preset: str | None,
+    budget: str | None,
+    options: list[str] | None,
+) -> dict[str, Any] | None:
+    """SESS's keywords, with ``preset`` among them; None where it is not wanted."""
+    named = {"scales": scales, "prefilter": prefilter, "stride": stride, "preset": preset, "budget": budget}
+    given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    given |= _key_values(options, "--sess-set")
+    if given and not wanted:
+        option = {"preset": "sess-preset"}.get(next(iter(given)), next(iter(given)))
+        raise InputError(f"--{option} belongs to SESS: add --sess")
+    return given if wanted else None
 
 
 def _options(given: list[str] | None, masker: Path | None) -> dict[str, Any]:
     """A method's keywords from ``key=value`` texts, values read as YAML."""
+    options: dict[str, Any] = {} if masker is None else {"weights": masker}
+    return options | _key_values(given, "--set")
+
+
+def _key_values(given: list[str] | None, option: str) -> dict[str, Any]:
     import yaml
 
-    options: dict[str, Any] = {} if masker is None else {"weights": masker}
+    values = {}
     for text in given or []:
         key, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--set takes key=value, not {text!r}")
+            raise InputError(f"{option} takes key=value, not {text!r}")
         try:
-            options[key.strip()] = yaml.safe_load(value)
+            values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(f"--set {text}: the value is not YAML") from None
-    return options
+            raise InputError(f"{option} {text}: the value is not YAML") from None
+    return values
 
 
 def _explain(
@@ -110,6 +162,8 @@ def _explain(
     out: Path,
     as_json: bool,
     together: bool = False,
+    enhance: dict[str, Any] | None = None,
+    panel: bool = False,
 ) -> None:
     from maskwise.files import check_writable
 
@@ -117,7 +171,7 @@ def _explain(
     from maskwise.classifiers import load_classifier
     from maskwise.explain import check_replaceable, explain_picture, write
     from maskwise.images import find_pictures
-    from maskwise.methods import explainer, methods
+    from maskwise.methods import methods
     from maskwise.report.figure import fig2
 
     paths: list[Path] = []
@@ -132,7 +186,7 @@ def _explain(
         raise typer.Exit(2)
     methods.get(method)  # a wrong name is said before anything is loaded
     classifier = load_classifier(classifier_name, weights)
-    explain_it = explainer(method, classifier, **options)
+    explain_it = _explainer(method, classifier, options, enhance)
     if target is not None:
         classifier.labels.resolve(target)
     done: list[Explanation] = []
@@ -142,7 +196,7 @@ def _explain(
             folder = out / _free_name(path.stem, taken)
             check_replaceable(folder)
             explanation = explain_picture(path, explain_it, classifier, method, target)
-            write(explanation, folder)
+            write(explanation, folder, explain_it if panel else None)
             done.append(explanation)
         except InputError as error:
             complain(error)
@@ -155,6 +209,17 @@ def _explain(
         _table(done, out)
     if failed:
         raise typer.Exit(2)
+
+
+def _explainer(
+    method: str, classifier: Classifier, options: dict[str, Any], enhance: dict[str, Any] | None
+) -> Explainer:
+    """The method, inside SESS where that is wanted."""
+    from maskwise.methods import explainer
+    from maskwise.sess import enhanced
+
+    made = explainer(method, classifier, **options)
+    return made if enhance is None else enhanced(made, **enhance)
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
@@ -254,16 +319,23 @@ def evaluate(
     weights: Weights = None,
     masker: MaskerFile = None,
     options: Options = None,
+    sess: Enhance = False,
+    scales: Scales = None,
+    prefilter: Prefilter = None,
+    stride: Stride = None,
+    preset: Preset = None,
+    budget: Budget = None,
+    sess_options: SessOptions = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many pictures of each data set.")] = None,
     as_json: Json = False,
 ) -> None:
     """Localisation error of one method: pictures squashed to the classifier's input size, LE in percent."""
     from maskwise.classifiers import load_classifier
     from maskwise.evaluate import evaluate_localisation
-    from maskwise.methods import explainer
 
+    enhance = _sess(sess, scales, prefilter, stride, preset, budget, sess_options)
     model = load_classifier(classifier, weights)
-    explain_it = explainer(method, model, **_options(options, masker))
+    explain_it = _explainer(method, model, _options(options, masker), enhance)
     rows = evaluate_localisation(explain_it, model, data, limit)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

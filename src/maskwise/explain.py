@@ -23,6 +23,8 @@ from maskwise.images import load_image, to_uint8
 from maskwise.infill import infillers
 from maskwise.methods import Explainer
 from maskwise.report.figure import Row, fig2, overlay
+from maskwise.report.sess_panel import sess_panel
+from maskwise.sess import SESS
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Explanation:
         box: (x0,y0,x1,y1) in the picture's own pixels, half open.
         area: mean of the map.
         measured: what the method said beside the map (a standard error, a completeness error, …).
+        sess: the settings of SESS, or None without it.
         seconds: of classification and map, without reading and drawing.
     """
 
@@ -47,13 +50,14 @@ class Explanation:
     area: float
     seconds: float
     measured: dict[str, float]
+    sess: dict[str, Any] | None
     row: Row
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, with the protocol behind the numbers."""
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "row"}
         plain["protocol"] = {
-            "resize": "squashed to the classifier's input, map bilinear back",
+            "resize": "squashed to the classifier's input, map bilinear back" if self.sess is None else "own size",
             "binarise": "map >= its mean",
             "connectivity": 4,
             "box": "x0,y0,x1,y1 half open",
@@ -95,6 +99,7 @@ def explain_picture(
         area=float(maps.mean()),
         seconds=seconds,
         measured={name: float(value.flatten()[0]) for name, value in explainer.report.items()},
+        sess=explainer.facts() if isinstance(explainer, SESS) else None,
         row=_row(image, maps, keep, classifier, box, f"{top[0][0]} {top[0][1]:.0%}"),
     )
 
@@ -123,10 +128,13 @@ def _row(image: Tensor, maps: Tensor, keep: Tensor, classifier: Classifier, box:
     )
 
 
-def write(explanation: Explanation, folder: Path) -> None:
+def write(explanation: Explanation, folder: Path, panel: Explainer | None = None) -> None:
     """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
 
     An earlier result of that name is replaced.
+
+    Args:
+        panel: the SESS whose patches are drawn as sess_panel.png, too.
 
     Raises:
         InputError: the folder can't be written, or holds something else than a result.
@@ -146,6 +154,8 @@ def write(explanation: Explanation, folder: Path) -> None:
             _, png = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
             (temporary / f"{name}.png").write_bytes(png.tobytes())  # unlike cv2.imwrite this says why it fails
         fig2([row], temporary / "figure.png")
+        if isinstance(panel, SESS):
+            sess_panel(row.image, row.map, panel.views(row.image, explanation.target), temporary / "sess_panel.png")
         (temporary / "result.json").write_text(json.dumps(explanation.facts(), indent=2) + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -35,7 +36,8 @@ def sess_panel(image: Tensor, fused: Tensor, views: Sequence[View], path: str | 
     side = rows * cell * 0.62
     figure = Figure(figsize=(columns * cell + max(side, 3.2), rows * (cell + 0.2)), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=[max(side, 3.2), columns * cell])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[max(side, 3.2), columns * cell])
+    left, right = parts
     palette = colormaps["turbo"]
     top = max((view.scale for view in views), default=0) or 1
     colours = [palette(0.08 + 0.84 * view.scale / top) for view in views]
@@ -47,7 +49,9 @@ def sess_panel(image: Tensor, fused: Tensor, views: Sequence[View], path: str | 
         x0, y0, x1, y1 = view.box
         above.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.2))
         if len(views) <= 24:
-            above.annotate(str(number), (x0, y0), (2, -2), textcoords="offset points", va="top", color=colour, fontsize=7)
+            above.annotate(
+                str(number), (x0, y0), (2, -2), textcoords="offset points", va="top", color=colour, fontsize=7
+            )
     above.set_title(f"{len(views)} patches", fontsize=9)
     below.imshow(overlay(shrunk(image), shrunk(fused)), extent=extent)
     below.set_title("fused", fontsize=9)

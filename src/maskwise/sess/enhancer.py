@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
@@ -188,6 +189,22 @@ class SESS(Explainer):
         cost = seconds_of(sweep) if unit == "seconds" else forwards_of(sweep)
         n, ratio = choose(amount, cost, [len(p.tiles) for p in every])
         return Sweep(self.settings, images, goals, replace(every[n - 1], ratio=ratio), self.progress)
+
+
+def enhanced(explainer: AnyExplainer, preset: str | None = None, **options: Any) -> SESS:
+    """SESS from options by name, as a command line gives them.
+
+    Raises:
+        InputError: an option that SESS does not have, or a value that it does not take.
+    """
+    known = [name for name in inspect.signature(SESS).parameters if name not in ("explainer", "classifier")]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise InputError(f"SESS has no option {unknown[0]!r}; it has {', '.join(known)}")
+    try:
+        return SESS(explainer, **options) if preset is None else SESS.preset(preset, explainer, **options)
+    except TypeError as error:  # a text where a number belongs, say
+        raise InputError(f"SESS: an option has a value of the wrong type ({error})") from None
 
 
 def _sides(scales: int | Sequence[int], side: int) -> list[int]:
