@@ -18,7 +18,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not DATA.is_dir():
         for item in items:
-            if "data" in item.keywords:
+            if item.get_closest_marker("data"):
                 item.add_marker(pytest.mark.skip(reason="the real pictures of ../shared/data are not here"))
 
 

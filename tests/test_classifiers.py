@@ -11,7 +11,7 @@ from torch import nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.data import read_pictures
+from maskwise.data import read_data
 from maskwise.errors import InputError
 
 
@@ -98,11 +98,11 @@ def test_the_offline_classifier_knows_a_cat() -> None:
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_the_offline_classifiers_are_right_on_real_pictures(index: int) -> None:
     classifier = mw.load_classifier(f"efficientnet_lite{index}")
-    pictures = read_pictures(DATA / "imagenet1000_samples.zip")
-    samples = pictures.samples[::50]
-    images = torch.cat([classifier.prepare(pictures.image(s)[None]) for s in samples])
+    data = read_data(DATA / "imagenet1000_samples.zip")
+    records = data.records[::50]
+    images = torch.cat([classifier.prepare(data.image(r)[None]) for r in records])
     with torch.inference_mode():
-        right = classifier.scores(images).argmax(1) == torch.tensor([s.label for s in samples])
+        right = classifier.scores(images).argmax(1) == torch.tensor([r.label for r in records])
     assert right.sum() >= 14, "of 20; published top-1 is about 75%"
 
 

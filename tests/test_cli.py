@@ -420,7 +420,7 @@ class TestSess:
             "--limit", 3, "--json",
         )  # fmt: skip
         assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)[0]["pictures"] == 3
+        assert json.loads(result.stdout)["rows"][0]["pictures"] == 3
 
     @pytest.mark.parametrize("options, words", [
         (("--scales", 3), ("--scales", "--sess")), (("--sess-preset", "sess_fast"), ("--sess-preset", "--sess")),

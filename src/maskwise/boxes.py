@@ -15,13 +15,18 @@ Rule = Literal["value", "rank"]
 STRUCTURES = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
 
 
-def _tensor(array: Tensor | np.ndarray) -> Tensor:
+def as_tensor(array: Tensor | np.ndarray) -> Tensor:
     """Arrays are copied, because a flipped or read-only view can't become a tensor as it is."""
     return torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else torch.as_tensor(array)
 
 
-def _maps(maps: Tensor | np.ndarray) -> Tensor:
-    maps = _tensor(maps)
+def as_maps(maps: Tensor | np.ndarray) -> Tensor:
+    """Maps (N,H,W) as a tensor.
+
+    Raises:
+        InputError: another shape, no pixel, or NaN.
+    """
+    maps = as_tensor(maps)
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise InputError(f"maps must be (N,H,W) of at least one pixel, not {tuple(maps.shape)}")
     if maps.isnan().any():
@@ -41,7 +46,7 @@ def binarise(maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0
     Raises:
         InputError: wrong shape, NaN, or unknown rule.
     """
-    maps = _maps(maps)
+    maps = as_maps(maps)
     flat = maps.flatten(1).double()
     mean = flat.mean(1)
     if rule == "value":
@@ -61,7 +66,7 @@ def largest_component(binary: Tensor | np.ndarray, connectivity: Literal[4, 8] =
     """The largest connected part of each mask (N,H,W); of equals the first in reading order."""
     if connectivity not in STRUCTURES:
         raise InputError(f"connectivity is 4 or 8, not {connectivity}")
-    masks = _tensor(binary)
+    masks = as_tensor(binary)
     kept = np.zeros(tuple(masks.shape), dtype=bool)
     for i, mask in enumerate(masks.cpu().numpy()):
         parts, count = ndimage.label(mask, STRUCTURES[connectivity])
@@ -72,7 +77,7 @@ def largest_component(binary: Tensor | np.ndarray, connectivity: Literal[4, 8] =
 
 def tight_boxes(binary: Tensor | np.ndarray) -> Tensor:
     """Tightest boxes (N,4), int64 (x0,y0,x1,y1), half open, around masks (N,H,W); an empty mask gives zeros."""
-    masks = _tensor(binary).bool()
+    masks = as_tensor(binary).bool()
     edges = []
     for axis in (1, 2):  # any() over rows leaves columns, and the other way round
         used = masks.any(axis).int()
@@ -99,10 +104,14 @@ def boxes(
 
 def iou(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> Tensor:
     """Intersection over union (N,M), float64, of half-open boxes (N,4) and (M,4); two empty boxes give 0."""
-    a, b = _tensor(a).double(), _tensor(b).double()
-    corner = torch.maximum(a[:, None, :2], b[None, :, :2])
-    opposite = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    return paired_iou(as_tensor(a)[:, None], as_tensor(b)[None])
+
+
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union (…), float64, of each half-open box (…,4) with its partner; two empty ones give 0."""
+    a, b = a.double(), b.double()
+    corner, opposite = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     both = (opposite - corner).clamp(min=0).prod(-1)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).clamp(min=0).prod(-1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - both
+    area_a, area_b = ((x[..., 2:] - x[..., :2]).clamp(min=0).prod(-1) for x in (a, b))
+    union = area_a + area_b - both
     return torch.where(union > 0, both / union.clamp(min=1e-12), 0.0)

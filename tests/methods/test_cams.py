@@ -7,11 +7,11 @@ from conftest import tiny_net
 from torch import Tensor, nn
 from torchcam.methods import GradCAM, LayerCAM
 
+from maskwise.blur import gaussian_blur
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.methods import explainer
 from maskwise.methods.base import min_max
-from maskwise.blur import gaussian_blur
 
 LAYER = "10"  # ReLU of the tiny network's coarsest scale
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))

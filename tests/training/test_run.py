@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from safetensors.torch import load_file
 
 from maskwise.classifiers import Classifier
-from maskwise.data import read_pictures
+from maskwise.data import read_data
 from maskwise.errors import InputError
 from maskwise.maskers import load_masker
 from maskwise.training import Recipe, train
@@ -119,15 +119,15 @@ def test_bad_runs_are_refused(picture_folder: Path, tmp_path: Path) -> None:
 def test_pictures_without_labels_get_the_classifier_s_own(picture_folder: Path) -> None:
     (picture_folder / "labels.csv").unlink()
     classifier = Classifier(tiny_net(), input_size=32)
-    pictures = read_pictures(picture_folder)
-    feed = Feed([pictures], SMALL, 32)
+    data = read_data(picture_folder)
+    feed = Feed([data], SMALL, 32)
     assert feed.label_the_rest(classifier) == 20
-    images = torch.cat([classifier.prepare(pictures.image(s)[None]) for s in pictures.samples])
+    images = torch.cat([classifier.prepare(data.image(r)[None]) for r in data.records])
     assert feed.labels == classifier.scores(images).argmax(1).tolist()
 
 
 def test_batches_depend_on_seed_epoch_and_picture_alone(picture_folder: Path) -> None:
-    feed = Feed([read_pictures(picture_folder)], SMALL, 32)
+    feed = Feed([read_data(picture_folder)], SMALL, 32)
     whole, late = list(feed.epoch(1)), list(feed.epoch(1, first=3))
     assert len(whole) == 5 and len(late) == 2
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(whole[3:], late, strict=True))

@@ -34,6 +34,7 @@ class Explainer:
         precision: of the forwards; with bf16 and fp16 they run under autocast, sums stay in float32.
         progress: called with (done, total) during long work.
         report: what the last call measured beside the maps, by name; tensors are (N,K).
+        identity: plain data that tells this explainer from another: method, options, a masker's weights.
     """
 
     normalise: ClassVar[bool] = True
@@ -45,6 +46,7 @@ class Explainer:
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
         self.report: dict[str, Tensor] = {}
+        self.identity: dict[str, Any] = {"method": type(self).__name__}
 
     def map(self, images: Tensor, goals: Goals) -> Tensor:
         """Maps (N,h,w) of images (N,3,S,S), at the classifier's input size, for one goal a picture."""
@@ -214,4 +216,6 @@ def explainer(name: str, classifier: Classifier, **options: Any) -> Explainer:
         raise InputError(f"{name}: an option has a value of the wrong type ({error})") from None
     for key, value in common.items():
         setattr(made, key, value)
+    defaults = {key: p.default for key, p in inspect.signature(method).parameters.items() if p.default is not p.empty}
+    made.identity |= {"method": name, **defaults, **options, "precision": made.precision}
     return made

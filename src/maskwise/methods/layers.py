@@ -25,7 +25,8 @@ class LayerExplainer(Explainer):
 
     def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
         super().__init__(classifier)
-        self.layer = layer or _last_that_answers(classifier)
+        # A sequential network's layers are numbers, and so they arrive from a command line.
+        self.layer = _last_that_answers(classifier) if layer is None else str(layer)
         with tapped(classifier.module, [self.layer]):
             pass  # only to name an unknown layer now rather than at the first picture
 

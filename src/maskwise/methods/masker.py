@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class MaskerExplainer(Explainer):
                 f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"
             )
         self.masker = load_masker(path, classifier).to(classifier.device)
+        self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @property
     def map_is_free(self) -> bool:

@@ -98,6 +98,7 @@ class SESS(Explainer):
             explainer, found, self.side, batch, theta, protocol_of(protocol, switches), prune, scoring
         )
         self._check()
+        self.identity = {"sess": self.facts(), "of": getattr(explainer, "identity", repr(explainer))}
 
     @classmethod
     def preset(cls, name: str, explainer: AnyExplainer, classifier: Classifier | None = None, **options: Any) -> SESS:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.data import Pictures, Sample
+from maskwise.data import DataSet, Record
 from maskwise.training.recipe import Recipe
 
 ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision draws it
@@ -47,13 +47,13 @@ def random_crop(image: Tensor, size: int, area: tuple[float, float], draws: torc
 class Feed:
     """Labelled random crops of one or more data sets."""
 
-    sets: Sequence[Pictures]
+    sets: Sequence[DataSet]
     recipe: Recipe
     size: int
 
     def __post_init__(self) -> None:
-        self.items = [(pictures, sample) for pictures in self.sets for sample in pictures.samples]
-        self.labels = [sample.label for _, sample in self.items]
+        self.items = [(data, record) for data in self.sets for record in data.records]
+        self.labels = [record.label for _, record in self.items]
 
     def label_the_rest(self, classifier: Classifier) -> int:
         """Pictures without a label get the classifier's own prediction; returns how many there were."""
@@ -92,5 +92,5 @@ class Feed:
         return torch.stack(crops), torch.tensor([self.labels[i] for i in indices])
 
     @staticmethod
-    def _image(pictures: Pictures, sample: Sample) -> Tensor:
-        return pictures.image(sample)
+    def _image(data: DataSet, record: Record) -> Tensor:
+        return data.image(record)

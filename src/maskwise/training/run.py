@@ -14,7 +14,7 @@ import torch
 from lightning.fabric import Fabric
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.data import read_pictures
+from maskwise.data import read_data
 from maskwise.errors import InputError
 from maskwise.files import atomic_write
 from maskwise.maskers import save_masker
@@ -43,7 +43,7 @@ def train(
 
     Args:
         recipe: a packaged name, a YAML file, or a ``Recipe``.
-        data: one or more data sets (folder, zip, ``zip@split``). Pictures without a label get the
+        data: one or more sources (see ``read_data``). Pictures without a label get the
             classifier's own prediction.
         classifier: overrides the recipe's.
         overrides: ``key=value`` settings.
@@ -66,7 +66,7 @@ def train(
         raise InputError(f"{out} is not empty: add --resume to go on with the run in it, or name another --out")
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier or settings.classifier)
-    sets = [read_pictures(d) for d in ([data] if isinstance(data, (str, Path)) else data)]
+    sets = [read_data(d) for d in ([data] if isinstance(data, (str, Path)) else data)]
     fabric = Fabric(accelerator=device, devices=1)
     classifier.to(fabric.device)
     feed = Feed(sets, settings, settings.input_size or classifier.input_size)

@@ -1,0 +1,141 @@
+"""The data randomisation test (Adebayo et al. 2018): are maps of a network that learned random labels different?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwise.checks.cells import Cells
+from maskwise.checks.intervals import Undefined, mean_of
+from maskwise.checks.networks import PRETRAINED, Maker, name_of
+from maskwise.checks.pictures import Labelled, RandomLabels, random_labels
+from maskwise.checks.protocol import comparison_protocol, versions
+from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS, DrtResult, DrtRow
+from maskwise.checks.similarity import Comparison, Measures, chosen
+from maskwise.checks.small_training import SmallTraining, accuracies
+from maskwise.checks.stored_trainings import StoredTrainings
+from maskwise.checks.subject import Progress, Subject, top_classes
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.sess.sweep import AnyExplainer
+
+MakeExplainer = Callable[[Classifier, Labelled, Path], AnyExplainer]
+
+
+def drt(
+    methods: Mapping[str, MakeExplainer],
+    train: Labelled,
+    test: Labelled,
+    *,
+    network: str | Maker = "small_cnn",
+    pretrained: Classifier | None = None,
+    labels: RandomLabels = "shuffled",
+    settings: SmallTraining | None = None,
+    again: bool = True,
+    before_sigmoid: bool | None = None,
+    measures: Measures = None,
+    undefined: Undefined = "zero",
+    examples: int = 3,
+    out: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    batch: int = 32,
+    progress: Progress | None = None,
+) -> DrtResult:
+    """Compares maps, on test pictures, of a classifier trained on the labels and of one trained on random ones.
+
+    Both have the same settings, first weights and order of pictures. Each explains its own top class.
+
+    Args:
+        methods: by name, a function (classifier, the pictures it was trained on, a folder) -> explainer: a base
+            method's ignores the last two, a masker's trains one (see ``trained_masker``).
+        train: pictures and true labels.
+        test: pictures that are explained, with the same classes.
+        network: see ``network_maker``.
+        pretrained: what the network ``pretrained`` begins from.
+        labels: ``shuffled`` among the pictures, or drawn ``uniform`` from all classes (released code of Phang et al.).
+        settings: of the trainings.
+        again: a third training, on the true labels with another seed: how alike maps are that should be.
+        before_sigmoid: compare maskers' logits, as the released code does; None does so wherever there is a masker.
+        measures: names of similarities, or similarities by name; None is all that are registered.
+        undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
+        examples: how many pictures are kept with their maps, to be looked at.
+        out: folder for finished trainings, from which a killed run goes on.
+        device: of the trainings.
+        batch: pictures explained at once.
+        progress: called with (done, total), in steps of the trainings.
+
+    Raises:
+        InputError: no method, a rule that there is not, classes that differ, or a training that fails.
+    """
+    settings = settings or SmallTraining()
+    if not methods:
+        raise InputError("drt needs a method")
+    if train.classes != test.classes:
+        raise InputError("training and test pictures must have the same classes")
+    sets = {TRUE_LABELS: train, RANDOM_LABELS: random_labels(train, labels, settings.seed)}
+    own = {TRUE_LABELS: settings, RANDOM_LABELS: settings}
+    if again:
+        sets[TRUE_AGAIN] = train
+        own[TRUE_AGAIN] = settings.model_copy(update={"seed": settings.seed + 1})
+    run = {
+        "check": "drt",
+        "train": train.checksum(),
+        "labels": labels,
+        "network": name_of(network),
+        "pretrained": pretrained.fingerprint() if network == PRETRAINED and pretrained is not None else None,
+        "training": settings.model_dump(),
+    }
+    images = test.floats()
+    rows: list[DrtRow] = []
+    kept: dict[str, dict[str, Tensor]] = {}
+    protocols: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as place:
+        folder = Path(place)
+        trainings = StoredTrainings(Cells(folder, run), folder, network, pretrained, device)
+        trained = {
+            which: trainings.trained(which, data, own[which], _part(progress, i, len(sets)))
+            for i, (which, data) in enumerate(sets.items())
+        }
+        for method, make in methods.items():
+            maps: dict[str, Tensor] = {}
+            for which, known in trained.items():
+                home = folder / "maskers" / f"{method} {which}".replace(" ", "_")
+                subject = Subject.of(make(known.classifier, sets[which], home), known.classifier, before_sigmoid)
+                maps[which] = subject.maps(images, top_classes(known.classifier, images, batch), batch)
+            compared = chosen(measures, subject.logits)
+            comparison = Comparison(maps[TRUE_LABELS], compared)
+            for which in list(maps)[1:]:
+                for name, values in comparison(maps[which]).items():
+                    rows.append(DrtRow(method, which, name, mean_of(values, undefined, settings.seed)))
+            kept[method] = {which: found[:examples] for which, found in maps.items()}
+            protocols[method] = {"explainer": subject.identity, **comparison_protocol(subject, compared, undefined)}
+    reached = {
+        which: {
+            "train": 100 * known.accuracy,
+            "test": 100 * accuracies(known.classifier, test)[0],
+            "epochs": known.epochs,
+        }
+        for which, known in trained.items()
+    }
+    protocol = {
+        **run,
+        "pretrained": None if run["pretrained"] is None or pretrained is None else pretrained.name,
+        "classes": len(train.classes),
+        "pictures": {"train": len(train), "test": len(test)},
+        "size": train.images.shape[-1],
+        "target": "each classifier's own top class",
+        "methods": protocols,
+        "versions": versions(),
+    }
+    return DrtResult(rows, reached, images[:examples], kept, protocol)
+
+
+def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:
+    """Progress of one of several pieces of work of about the same size."""
+    return None if progress is None else lambda done, total: progress(index * total + done, parts * total)

@@ -1,0 +1,56 @@
+"""Means over pictures with their 95% intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+RESAMPLES = 2000
+Undefined = Literal["zero", "left_out"]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a similarity over pictures.
+
+    Attributes:
+        mean: in [-1,1]; NaN where no picture is left.
+        low: lower end of the 95% percentile bootstrap interval over pictures.
+        high: its upper end.
+        undefined: for how many pictures the similarity is undefined, one of the maps being flat.
+    """
+
+    mean: float
+    low: float
+    high: float
+    undefined: int
+
+    def plain(self) -> dict[str, float | None]:
+        """As plain data, where None stands for NaN, which JSON does not have."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
+
+
+def mean_of(values: Tensor, undefined: Undefined = "zero", seed: int = 0) -> Mean:
+    """Mean and interval of similarities (N,), of which NaN are undefined.
+
+    Args:
+        values: one a picture.
+        undefined: such a picture counts ``zero``, since a flat map says nothing of the other one; or is ``left_out``.
+        seed: of the bootstrap.
+
+    Example:
+        >>> mean_of(torch.tensor([1.0, 0.5, torch.nan, 0.5])).mean
+        0.5
+    """
+    values = values.detach().cpu().double()
+    missing = values.isnan()
+    kept = values[~missing] if undefined == "left_out" else values.nan_to_num(0.0)
+    if not len(kept):
+        return Mean(torch.nan, torch.nan, torch.nan, int(missing.sum()))
+    draws = torch.randint(len(kept), (RESAMPLES, len(kept)), generator=torch.Generator().manual_seed(seed))
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = kept[draws].mean(1).quantile(tails).tolist()
+    return Mean(float(kept.mean()), low, high, int(missing.sum()))

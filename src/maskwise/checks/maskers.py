@@ -1,0 +1,63 @@
+"""A masker trained on a classifier of the data randomisation test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from maskwise.checks.drt import MakeExplainer
+from maskwise.checks.pictures import Labelled
+from maskwise.classifiers import Classifier
+from maskwise.files import atomic_folder
+from maskwise.methods import Explainer, explainer
+
+
+def trained_masker(
+    method: str, recipe: str | None = None, overrides: Sequence[str] = (), device: str = "cpu", progress: bool = False
+) -> MakeExplainer:
+    """What ``drt`` takes as a method: trains a masker on each classifier, with the labels that one has learned.
+
+    Args:
+        method: a masker's name, which reads the trained weights.
+        recipe: by which it is trained; None is the one of the method's name.
+        overrides: ``key=value`` settings of the recipe; its pictures are of the classifier's size unless these say so.
+        device: cpu, cuda, mps or auto.
+        progress: show a progress bar.
+    """
+
+    def make(classifier: Classifier, data: Labelled, folder: Path) -> Explainer:
+        from maskwise.training import train  # training is heavy, and base methods need none
+
+        pictures = folder / "pictures"
+        write_folder(data, pictures)
+        weights = train(
+            recipe or method,
+            pictures,
+            classifier=classifier,
+            out=folder / "masker",
+            overrides=[f"input_size={classifier.input_size}", *overrides],
+            resume=True,
+            device=device,
+            progress=progress,
+        )
+        return explainer(method, classifier, weights=weights)
+
+    return make
+
+
+def write_folder(data: Labelled, folder: Path) -> None:
+    """The pictures as a data folder: ``images/00000.png`` and ``labels.csv``."""
+    with atomic_folder(folder) as temporary:
+        (temporary / "images").mkdir()
+        lines = ["file,label"]
+        for i, (image, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
+            _picture(image).save(temporary / "images" / f"{i:05}.png", compress_level=1)
+            lines.append(f"{i:05}.png,{label}")
+        (temporary / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _picture(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

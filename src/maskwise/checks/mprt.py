@@ -1,0 +1,115 @@
+"""The model parameter randomisation test (Adebayo et al. 2018): do maps change when the network's weights do?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from maskwise.checks.intervals import Undefined, mean_of
+from maskwise.checks.layers import layers_from_the_top
+from maskwise.checks.protocol import check_seed, comparison_protocol, versions
+from maskwise.checks.randomise import initialisations, randomise, restored
+from maskwise.checks.results import MODES, Mode, MprtResult, MprtRow
+from maskwise.checks.similarity import Comparison, Measures, chosen
+from maskwise.checks.subject import Progress, Subject, top_classes
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.methods.base import check_images, untouched
+from maskwise.sess.sweep import AnyExplainer
+
+
+def mprt(
+    explainer: AnyExplainer,
+    classifier: Classifier,
+    images: Tensor,
+    *,
+    modes: Sequence[Mode] = MODES,
+    init: str = "own",
+    depth: int | None = 2,
+    before_sigmoid: bool | None = None,
+    targets: Tensor | None = None,
+    measures: Measures = None,
+    undefined: Undefined = "zero",
+    seed: int = 0,
+    batch: int = 32,
+    examples: int = 3,
+    progress: Progress | None = None,
+) -> MprtResult:
+    """Compares maps of the trained network with maps of the same network with random layers.
+
+    A masker's maps come from its own encoder, so that one's layers are randomised and its decoder stays. Afterwards all
+    weights are what they were, bit by bit.
+
+    Args:
+        explainer: any (images, targets) -> maps that reads ``classifier`` when it is called.
+        classifier: the trained one.
+        images: (N,3,H,W), RGB in [0,1].
+        modes: ``cascading`` from the output back to the input, ``independent`` one layer at a time, or both.
+        init: new weights by the module's ``own`` rule, or as the ``released`` code of Phang et al. draws them.
+        depth: layers are blocks of modules that share so many parts of their name; None is every module.
+        before_sigmoid: compare a masker's logits, as the released code does; None does so wherever there is a masker.
+        targets: (N,) classes that are explained; None is the trained classifier's top class at every stage.
+        measures: names of similarities, or similarities by name; None is all that are registered.
+        undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
+        seed: of new weights and of the intervals.
+        batch: pictures at once.
+        examples: how many pictures are kept with their maps, to be looked at.
+        progress: called with (done, total), in stages.
+
+    Raises:
+        InputError: images, a mode, a rule or a similarity that there is not; or maps that hold NaN.
+
+    Example:
+        >>> result = mprt(mw.explainer("grad_cam", classifier), classifier, images)  # doctest: +SKIP
+        >>> result.rows[0].value.mean                                                # doctest: +SKIP
+        0.31
+    """
+    check_images(images)
+    check_seed(seed)
+    if not modes or any(mode not in MODES for mode in modes):
+        raise InputError(f"modes are {' and '.join(MODES)}, not {', '.join(map(str, modes)) or 'none'}")
+    initialisations.get(init)
+    subject = Subject.of(explainer, classifier, before_sigmoid)
+    compared = chosen(measures, subject.logits)
+    network, size = subject.network, subject.network.input_size
+    rows: list[MprtRow] = []
+    kept: dict[str, Tensor] = {}
+    with untouched(network):
+        example = torch.zeros(1, 3, size, size, device=network.device)
+        layers = layers_from_the_top(network.module, example, depth)
+        goals = top_classes(classifier, images, batch) if targets is None else targets
+        trained = subject.maps(images, goals, batch)
+        comparison = Comparison(trained, compared)
+        for m, mode in enumerate(modes):
+            stages = [trained[:examples]]
+            with restored(network.module) as back:
+                for i, layer in enumerate(layers, 1):
+                    if mode == "independent":
+                        back()
+                    randomise(network.module, layer, init, seed)
+                    maps = subject.maps(images, goals, batch)
+                    for name, values in comparison(maps).items():
+                        rows.append(MprtRow(mode, layer.name, name, mean_of(values, undefined, seed)))
+                    stages.append(maps[:examples])
+                    if progress is not None:
+                        progress(m * len(layers) + i, len(modes) * len(layers))
+            kept[mode] = torch.stack(stages)
+    protocol = {
+        "check": "mprt",
+        "explainer": subject.identity,
+        "classifier": classifier.name,
+        "fingerprint": classifier.fingerprint(),
+        "randomised": "the classifier" if network is classifier else "the masker's encoder",
+        "layers": {layer.name: list(layer.modules) for layer in layers},
+        "depth": depth,
+        "init": init,
+        "pictures": len(images),
+        "size": list(images.shape[-2:]),
+        "target": "the trained classifier's top class at every stage" if targets is None else "given",
+        **comparison_protocol(subject, compared, undefined),
+        "seed": seed,
+        "versions": versions(),
+    }
+    return MprtResult(rows, [layer.name for layer in layers], images[:examples].cpu(), kept, protocol)

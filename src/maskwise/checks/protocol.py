@@ -1,0 +1,33 @@
+"""What stands beside every number of the checks."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+import maskwise
+from maskwise.checks.intervals import RESAMPLES
+from maskwise.checks.similarity import Similarity
+from maskwise.checks.subject import Subject
+from maskwise.errors import InputError
+
+
+def versions() -> dict[str, str]:
+    return {"maskwise": maskwise.__version__, "torch": torch.__version__, "scikit-image": version("scikit-image")}
+
+
+def comparison_protocol(subject: Subject, measures: dict[str, Similarity], undefined: str) -> dict[str, Any]:
+    """How maps were compared."""
+    return {
+        "maps": "mask logits" if subject.logits else "values in [0,1]",
+        "similarities": {name: measure.protocol() for name, measure in measures.items()},
+        "undefined": undefined,
+        "interval": f"95%, percentile bootstrap over pictures, {RESAMPLES} resamples",
+    }
+
+
+def check_seed(seed: int) -> None:
+    if seed < 0:
+        raise InputError(f"seed must not be negative, and is {seed}")

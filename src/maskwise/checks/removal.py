@@ -1,0 +1,54 @@
+"""Which pixels are taken away, and what stands in their place (Hooker et al. 2019)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwise.errors import InputError
+
+
+def most_salient(maps: Tensor, percent: float) -> Tensor:
+    """(N,H,W) bool: the ``percent`` of pixels of each map (N,H,W) with the highest values, exactly that many.
+
+    Of equal values the one that comes first, row by row, is taken first.
+
+    Args:
+        maps: any values.
+        percent: in [0,100]; the number of pixels is rounded.
+
+    Raises:
+        InputError: a share beyond that.
+
+    Example:
+        >>> most_salient(torch.tensor([[[0.1, 0.9], [0.9, 0.9]]]), 50).tolist()
+        [[[False, True], [True, False]]]
+    """
+    if not 0 <= percent <= 100:
+        raise InputError(f"the share of pixels to be removed is from 0 to 100 percent, not {percent}")
+    flat = maps.flatten(1)
+    count = round(percent / 100 * flat.shape[1])
+    order = flat.argsort(dim=1, descending=True, stable=True)[:, :count]
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, order, True).reshape(maps.shape)
+
+
+def removed(images: Tensor, maps: Tensor, percent: float, colour: Tensor) -> Tensor:
+    """Images (N,3,H,W) uint8 with the most salient ``percent`` of pixels by maps (N,H,W) painted over.
+
+    Args:
+        images: as they are.
+        maps: saliency at the same size.
+        percent: see ``most_salient``.
+        colour: (3,) in [0,1].
+    """
+    if maps.shape != (len(images), *images.shape[-2:]):
+        raise InputError(f"maps of pictures {tuple(images.shape)} must fit them, and are {tuple(maps.shape)}")
+    paint = (colour * 255).round().to(torch.uint8)[:, None, None]
+    return torch.where(most_salient(maps, percent)[:, None], paint, images)
+
+
+def random_maps(count: int, size: int, *key: int) -> Tensor:
+    """Maps (count,size,size) of independent noise, drawn from ``key``: removal at random."""
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    return torch.rand(count, size, size, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,186 @@
+"""Training a small classifier on pictures in memory: what the data randomisation test and ROAR share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from maskwise.checks.feeding import batches, colours, flipped_and_cropped
+from maskwise.checks.networks import Maker
+from maskwise.checks.pictures import Labelled
+from maskwise.checks.subject import Progress
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+
+
+class SmallTraining(BaseModel):
+    """Settings of one training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(
+        default=2e-3, gt=0, description="at its highest: it rises over a tenth of all steps, then falls as a cosine"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(default=1e-4, ge=0)
+    augment: bool = Field(default=False, description="flip, and crop after padding by an eighth of the side")
+    until: float | None = Field(
+        default=None, gt=0, le=1, description="stop after the epoch whose training pictures are so accurate"
+    )
+    seed: int = Field(default=0, ge=0, description="of first weights, order and augmentation")
+
+
+def settings_of(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
+    """Settings from plain data.
+
+    Raises:
+        InputError: an unknown key, or a value out of its range.
+    """
+    try:
+        return SmallTraining(**{**defaults, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        known = "" if key in SmallTraining.model_fields else f"; there are {', '.join(SmallTraining.model_fields)}"
+        raise InputError(f"training settings: {key}: {first['msg'].lower()}{known}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A classifier and how well it knows the pictures it was trained on.
+
+    Attributes:
+        classifier: on pictures in [0,1], frozen and in eval mode.
+        accuracy: in [0,1], on its training pictures without augmentation.
+        epochs: how many there were.
+    """
+
+    classifier: Classifier
+    accuracy: float
+    epochs: int
+
+
+def train_classifier(
+    make: Maker,
+    data: Labelled,
+    settings: SmallTraining | None = None,
+    *,
+    name: str = "small",
+    normalisation: tuple[Tensor, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Trained:
+    """Trains a fresh network on labelled pictures; on a CPU the same call gives the same weights.
+
+    Args:
+        make: from a number of classes to a network with weights from the global generator.
+        data: pictures and labels.
+        settings: how; None is the defaults.
+        name: of the classifier.
+        normalisation: mean and deviation (3,) of the colours; None takes those of the pictures, so that their mean
+            colour is zero for the network.
+        device: where it is trained, and stays.
+        progress: called with (done, total), in steps.
+
+    Raises:
+        InputError: fewer than two pictures, or a loss that became NaN.
+    """
+    settings = settings or SmallTraining()
+    device = torch.device(device)
+    if len(data) < 2:
+        raise InputError("a classifier can't be trained on fewer than two pictures")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(settings.seed)
+        classifier = fresh_classifier(make, data, name, normalisation).to(device)
+        classifier.module.requires_grad_(True).train()
+        epochs = _fit(classifier, data.images.to(device), data.labels.to(device), settings, progress)
+    classifier.module.requires_grad_(False).eval()
+    return Trained(classifier, accuracies(classifier, data)[0], epochs)
+
+
+def fresh_classifier(
+    make: Maker, data: Labelled, name: str, normalisation: tuple[Tensor, Tensor] | None = None
+) -> Classifier:
+    """An untrained network as a classifier of the classes of ``data``; arguments as ``train_classifier``."""
+    mean, std = colours(data.images) if normalisation is None else normalisation
+    return Classifier(
+        make(len(data.classes)),
+        mean=mean.tolist(),
+        std=std.tolist(),
+        labels=data.classes,
+        input_size=data.images.shape[-1],
+        name=name,
+    )
+
+
+def _fit(
+    classifier: Classifier, images: Tensor, labels: Tensor, settings: SmallTraining, progress: Progress | None
+) -> int:
+    """Trains in place; returns the epochs that it took."""
+    weights = list(classifier.module.parameters())
+    steps = -(-len(images) // settings.batch_size)
+    total = settings.epochs * steps
+    optimiser: torch.optim.Optimizer
+    if settings.optimiser == "sgd":
+        optimiser = torch.optim.SGD(weights, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+    else:
+        optimiser = torch.optim.AdamW(weights, settings.lr, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rise_and_fall(step, total))
+    done = 0
+    for epoch in range(1, settings.epochs + 1):
+        for rows in batches(len(images), settings.batch_size):
+            chosen = images[rows].float() / 255
+            if settings.augment:
+                chosen = flipped_and_cropped(chosen)
+            loss = F.cross_entropy(classifier.scores(chosen), labels[rows])
+            if not loss.isfinite():
+                raise InputError(f"the loss became NaN in epoch {epoch}; lower the learning rate ({settings.lr})")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        if settings.until is not None and _right(classifier, images, labels) >= settings.until:
+            return epoch
+    return settings.epochs
+
+
+def rise_and_fall(step: int, total: int) -> float:
+    """Factor of the learning rate in step 0…total: linear over the first tenth, then half a cosine down to 0."""
+    rise = total / 10
+    if step + 1 < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * min((step + 1 - rise) / (total + 1 - rise), 1)))
+
+
+def _right(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
+    classifier.module.eval()
+    guesses = torch.cat([scores.argmax(1) for scores in _scores(classifier, images)])
+    classifier.module.train()
+    return (guesses == labels).float().mean().item()
+
+
+def accuracies(classifier: Classifier, data: Labelled, best: tuple[int, ...] = (1,)) -> list[float]:
+    """Top-k accuracy in [0,1] for each k of ``best``; k beyond the number of classes is all of them."""
+    scores = torch.cat([part.cpu() for part in _scores(classifier, data.images.to(classifier.device))])
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    hits = order == data.labels[:, None]
+    return [hits[:, :k].any(1).float().mean().item() for k in best]
+
+
+@torch.no_grad()
+def _scores(classifier: Classifier, images: Tensor) -> Iterator[Tensor]:
+    for part in images.split(128):
+        yield classifier.scores(part.float() / 255)

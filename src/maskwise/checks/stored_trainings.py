@@ -1,0 +1,50 @@
+"""Classifiers that are trained once and kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from maskwise.checks.cells import Cells
+from maskwise.checks.networks import PRETRAINED, Maker, name_of, network_maker
+from maskwise.checks.pictures import Labelled
+from maskwise.checks.small_training import SmallTraining, Trained, fresh_classifier, train_classifier
+from maskwise.checks.subject import Progress
+from maskwise.classifiers import Classifier
+from maskwise.files import atomic_write
+
+
+@dataclass(frozen=True)
+class StoredTrainings:
+    """Trains classifiers, or takes those that an earlier run has left."""
+
+    cells: Cells
+    folder: Path
+    network: str | Maker
+    pretrained: Classifier | None
+    device: torch.device | str
+
+    def trained(self, which: str, data: Labelled, settings: SmallTraining, progress: Progress | None) -> Trained:
+        make, name = network_maker(self.network, self.pretrained), f"{name_of(self.network)}, {which}"
+        normalisation = None
+        if self.network == PRETRAINED and self.pretrained is not None:
+            normalisation = (self.pretrained.mean.cpu(), self.pretrained.std.cpu())
+        path = self.folder / "classifiers" / f"{which.replace(' ', '_')}.safetensors"
+        row = self.cells.find(labels=which)
+        if row is not None and path.is_file():
+            with torch.random.fork_rng(devices=[]):
+                classifier = fresh_classifier(make, data, name, normalisation)
+            classifier.module.load_state_dict(load_file(path))
+            return Trained(classifier.to(self.device), row["accuracy"], row["epochs"])
+        found = train_classifier(
+            make, data, settings, name=name, normalisation=normalisation, device=self.device, progress=progress
+        )
+        with atomic_write(path) as temporary:
+            state = found.classifier.module.state_dict()
+            save_file({key: value.cpu().contiguous() for key, value in state.items()}, temporary)
+        # The row comes last: it says that the weights are whole.
+        self.cells.add({"labels": which, "accuracy": found.accuracy, "epochs": found.epochs})
+        return found

@@ -1,0 +1,103 @@
+"""What is checked: something that makes maps, and the network behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.maskers import Masker
+from maskwise.methods.base import untouched
+from maskwise.methods.masker import MaskerExplainer
+from maskwise.sess import SESS
+from maskwise.sess.sweep import AnyExplainer
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Maps of any explainer, as the checks compare them.
+
+    Attributes:
+        explain: (images, targets) -> maps (N,H,W).
+        network: the classifier whose weights the maps come from: the one explained, or a masker's own encoder.
+        logits: the maps are mask logits, and not values in [0,1].
+        identity: plain data that tells this explainer from another.
+    """
+
+    explain: AnyExplainer
+    network: Classifier
+    logits: bool
+    identity: dict[str, Any]
+
+    @classmethod
+    def of(cls, explainer: AnyExplainer, classifier: Classifier, before_sigmoid: bool | None = None) -> Subject:
+        """Of any explainer of ``classifier``.
+
+        Args:
+            explainer: a built-in one, SESS, or a function (images, targets) -> maps.
+            classifier: what it explains.
+            before_sigmoid: take a masker's logits, as the released code does. None does so wherever there is a masker.
+
+        Raises:
+            InputError: logits of something that is not a masker.
+        """
+        inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
+        network = inner.masker.encoder if isinstance(inner, MaskerExplainer) else classifier
+        name = getattr(explainer, "__name__", type(explainer).__name__)
+        identity: dict[str, Any] = dict(getattr(explainer, "identity", {"function": name}))
+        if isinstance(explainer, MaskerExplainer) and before_sigmoid is not False:
+            return cls(_MaskLogits(explainer.masker), network, True, identity)
+        if before_sigmoid:
+            raise InputError("only a masker has values before the sigmoid: leave before_sigmoid out")
+        return cls(explainer, network, False, identity)
+
+    def maps(self, images: Tensor, targets: Tensor | None, batch: int = 32, progress: Progress | None = None) -> Tensor:
+        """Maps (N,H,W) float32, on the CPU, of images (N,3,H,W), ``batch`` at once.
+
+        Raises:
+            InputError: maps of another shape, or NaN in them.
+        """
+        made = []
+        for first in range(0, len(images), batch):
+            part = images[first : first + batch].to(self.network.device)
+            goal = None if targets is None else targets[first : first + batch].to(self.network.device)
+            maps = torch.as_tensor(self.explain(part, goal)).detach().float().cpu()
+            if maps.shape != (len(part), *part.shape[-2:]):
+                raise InputError(f"an explainer gives maps {(len(part), *part.shape[-2:])}, not {tuple(maps.shape)}")
+            if not maps.isfinite().all():
+                raise InputError("the map holds NaN or infinity: the classifier or the masker gives such values")
+            made.append(maps)
+            if progress is not None:
+                progress(min(first + batch, len(images)), len(images))
+        return torch.cat(made)
+
+
+@dataclass(frozen=True)
+class _MaskLogits:
+    """A masker's mask before the sigmoid, each value repeated up to the picture's size as the mask's is."""
+
+    masker: Masker
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        prepared = self.masker.encoder.prepare(images).contiguous(memory_format=torch.channels_last)
+        with untouched(self.masker.encoder):
+            _, taps = self.masker.encoder.features(prepared)
+        size = (prepared.shape[-2], prepared.shape[-1])
+        logits = self.masker.decoder([taps[i] for i in self.masker.reads], size)
+        return F.interpolate(logits[:, None], (images.shape[-2], images.shape[-1]), mode="nearest")[:, 0]
+
+
+def top_classes(classifier: Classifier, images: Tensor, batch: int = 32) -> Tensor:
+    """Top class (N,) of each picture (N,3,H,W), float in [0,1] or uint8; on the CPU."""
+    with untouched(classifier), torch.no_grad():
+        parts = (part if part.is_floating_point() else part.float() / 255 for part in images.split(batch))
+        return torch.cat([classifier.scores(classifier.prepare(part)).argmax(1).cpu() for part in parts])

@@ -1,0 +1,141 @@
+"""Options of the sanity checks, and what is made of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskwise.commands.options import method_options
+from maskwise.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from maskwise.checks.drt import MakeExplainer
+    from maskwise.checks.pictures import Labelled
+    from maskwise.classifiers import Classifier
+
+Source = "Folder, zip, zip@split or name:… (`maskwise datasets`)"
+Method = Annotated[str, typer.Option("--method", help="See `maskwise methods`.")]
+Methods = Annotated[list[str], typer.Option("--method", help="See `maskwise methods`; may be given again.")]
+TrainData = Annotated[str, typer.Option("--data", help=f"{Source} to train on; every picture needs a label.")]
+TestData = Annotated[
+    str | None, typer.Option("--test-data", help="To test on; without it a fifth of each class is kept from --data.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only so many pictures of --data, evenly spread.")]
+TestLimit = Annotated[int | None, typer.Option(min=1, help="Only so many pictures of --test-data, evenly spread.")]
+Network = Annotated[
+    str,
+    typer.Option(help="To train: small_cnn, resnet18, torchvision/NAME, or pretrained (--classifier with a new head)."),
+]
+Size = Annotated[int, typer.Option(min=8, help="Side in pixels of the pictures trained on.")]
+TrainSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train-set",
+        help="key=value of the training: epochs, batch_size, optimiser, lr, momentum, weight_decay, augment, until.",
+    ),
+]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Pictures explained at once.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Undefined = Annotated[
+    str, typer.Option(help="A flat map against another one counts zero, or is left_out (released code).")
+]
+Masks = Annotated[
+    bool, typer.Option("--masks", help="Compare maskers' masks, and not their values before the sigmoid.")
+]
+
+
+def check_first(out: Path, undefined: str = "zero") -> None:
+    from maskwise.files import check_writable
+
+    check_writable(out)
+    if undefined not in ("zero", "left_out"):
+        raise InputError(f"--undefined is zero or left_out, not {undefined!r}")
+
+
+def device_of(name: str) -> torch.device:
+    from torch import backends, cuda, device
+
+    there = {"cuda": cuda.is_available(), "mps": backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return device(next(kind for kind, here in there.items() if here))
+    if not there.get(name):
+        what = "is not here" if name in there else "is unknown"
+        raise InputError(f"device {name!r} {what}: use auto or {' or '.join(d for d, here in there.items() if here)}")
+    return device(name)
+
+
+def classifier_on(name: str, weights: Path | None, device: str) -> Classifier:
+    from maskwise.classifiers import load_classifier
+
+    return load_classifier(name, weights).to(device_of(device))
+
+
+def own_options(options: list[str] | None, methods: Sequence[str]) -> dict[str, Any]:
+    from maskwise.methods import methods as known
+
+    for name in methods:
+        known.get(name)  # a wrong name is said before anything is trained
+    if options and len(methods) > 1:
+        raise InputError("--set belongs to one method: give one --method")
+    return method_options(options, None)
+
+
+def with_masker(own: dict[str, Any], method: str, masker: Path | None) -> dict[str, Any]:
+    from maskwise.methods import methods
+
+    fits = masker is not None and methods.facts(method)["family"] == "maskers"
+    return {**own, "weights": masker} if fits else own
+
+
+def map_maker(name: str, own: dict[str, Any], recipe: str | None, overrides: list[str], device: str) -> MakeExplainer:
+    """What ``drt`` takes: a masker is trained on each classifier, any other method is just told of it."""
+    from maskwise.checks import trained_masker
+    from maskwise.methods import explainer, methods
+    from maskwise.training import recipes
+
+    if methods.facts(name)["family"] != "maskers":
+        return lambda classifier, *_: explainer(name, classifier, **own)
+    recipes.load(recipe or name, overrides)  # what is wrong with it is said before anything is trained
+    return trained_masker(name, recipe, overrides, device, progress=sys.stderr.isatty())
+
+
+def labelled_pair(
+    data: str, test_data: str | None, size: int, limit: int | None, test_limit: int | None, seed: int
+) -> tuple[Labelled, Labelled]:
+    from maskwise.checks.pictures import labelled, split
+
+    train = labelled(data, size, limit)
+    if test_data is None:
+        if test_limit is not None:
+            raise InputError("--test-limit belongs to --test-data")
+        return split(train, seed=seed)
+    return train, labelled(test_data, size, test_limit, train.classes)
+
+
+def numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"--percent takes numbers with commas between, not {text!r}") from None
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr where somebody looks at it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -1,0 +1,175 @@
+"""``maskwise demo`` and ``maskwise explain``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskwise.commands.options import (
+    Budget,
+    ClassifierName,
+    Enhance,
+    Json,
+    MaskerFile,
+    Options,
+    Out,
+    Prefilter,
+    Preset,
+    Scales,
+    SessOptions,
+    Stride,
+    Weights,
+    make_explainer,
+    method_options,
+    sess_options,
+)  # fmt: skip
+from maskwise.errors import InputError
+from maskwise.plain import complain, speaks_plainly
+
+if TYPE_CHECKING:
+    from maskwise.explain import Explanation
+    from maskwise.methods import Explainer
+
+
+@speaks_plainly
+def demo(out: Out = Path("demo"), as_json: Json = False) -> None:
+    """The main job on the packaged pictures, offline: figures and a table."""
+    from maskwise.images import packaged_pictures
+
+    _explain(packaged_pictures(), "efficientnet_lite0", None, "casm", {}, None, out, as_json, together=True)
+
+
+@speaks_plainly
+def explain(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    classifier: ClassifierName = "efficientnet_lite0",
+    weights: Weights = None,
+    method: Annotated[str, typer.Option("--method", help="See `maskwise methods`.")] = "casm",
+    masker: MaskerFile = None,
+    target: Annotated[str | None, typer.Option("--target", help="Class index, name or WordNet id.")] = None,
+    options: Options = None,
+    sess: Enhance = False,
+    scales: Scales = None,
+    prefilter: Prefilter = None,
+    stride: Stride = None,
+    preset: Preset = None,
+    budget: Budget = None,
+    sess_set: SessOptions = None,
+    panel: Annotated[
+        bool, typer.Option("--sess-panel", help="SESS: also a picture of every patch with its map, box and score.")
+    ] = False,
+    out: Out = Path("explained"),
+    as_json: Json = False,
+) -> None:
+    """Map, box and masked pictures of each PICTURE, in a folder of its own below --out."""
+    enhance = sess_options(sess or panel, scales, prefilter, stride, preset, budget, sess_set)
+    chosen = method_options(options, masker)
+    _explain(pictures, classifier, weights, method, chosen, target, out, as_json, enhance=enhance, panel=panel)
+
+
+def _explain(
+    pictures: list[Path],
+    classifier_name: str,
+    weights: Path | None,
+    method: str,
+    options: dict[str, Any],
+    target: str | None,
+    out: Path,
+    as_json: bool,
+    together: bool = False,
+    enhance: dict[str, Any] | None = None,
+    panel: bool = False,
+) -> None:
+    from maskwise.files import check_writable
+
+    check_writable(out)
+    from maskwise.classifiers import load_classifier
+    from maskwise.explain import check_replaceable, explain_picture, write
+    from maskwise.images import find_pictures
+    from maskwise.methods import methods
+    from maskwise.report.figure import fig2
+
+    paths: list[Path] = []
+    failed = False
+    for given in pictures:
+        try:
+            paths += find_pictures([given])
+        except InputError as error:
+            complain(error)
+            failed = True
+    if not paths:
+        raise typer.Exit(2)
+    methods.get(method)  # a wrong name is said before anything is loaded
+    classifier = load_classifier(classifier_name, weights)
+    explain_it = make_explainer(method, classifier, options, enhance)
+    if target is not None:
+        classifier.labels.resolve(target)
+    done: list[Explanation] = []
+    taken: set[str] = set()
+    for path in _progress(paths, method, explain_it):
+        try:
+            folder = out / _free_name(path.stem, taken)
+            check_replaceable(folder)
+            explanation = explain_picture(path, explain_it, classifier, method, target)
+            write(explanation, folder, explain_it if panel else None)
+            done.append(explanation)
+        except InputError as error:
+            complain(error)
+            failed = True
+    if together and done:
+        fig2([e.row for e in done], out / "figure.png")
+    if as_json:
+        typer.echo(json.dumps([e.facts() for e in done], indent=2))
+    elif done:
+        _table(done, out)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """Two pictures of one name in two folders get two result folders."""
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def _progress(paths: list[Path], method: str, explain_it: Explainer) -> Iterator[Path]:
+    """The pictures one after another, with a bar for them and one for a method's own long work."""
+    if not sys.stderr.isatty():
+        yield from paths
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        pictures = bars.add_task("pictures", total=len(paths))
+        inner = bars.add_task(method, total=None, visible=False)
+
+        def step(done: int, total: int) -> None:
+            bars.update(inner, completed=done, total=total, visible=True)
+
+        explain_it.progress = step
+        for path in paths:
+            yield path
+            bars.advance(pictures)
+
+
+def _table(done: list[Explanation], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("picture", "top class", "p", "box (x0,y0,x1,y1)", "mask area", "seconds")
+    for e in done:
+        name, p = e.top[0]
+        box = ",".join(map(str, e.box))
+        table.add_row(Path(e.picture).name, name, f"{p:.2f}", box, f"{e.area:.2f}", f"{e.seconds:.2f}")
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"{done[0].method} on {done[0].classifier}; figures in {out}", highlight=False)

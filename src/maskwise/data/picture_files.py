@@ -1,0 +1,117 @@
+"""What all data sets of picture files share: loading a picture and its truth, and checking that the two fit."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from maskwise.data.dataset import Box, DataSet, Record
+from maskwise.data.sample import Sample, clipped
+from maskwise.data.store import Store
+from maskwise.errors import InputError
+from maskwise.images import load_image
+
+OVERSHOOT = 1.01  # pixels; CUB-200-2011 has boxes that end one pixel after the picture
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFiles(DataSet):
+    """Pictures and truth in the files of a folder or an archive.
+
+    Boxes and masks are read in the pixels of the stored picture; where EXIF says how a picture is to be turned, its
+    truth is turned with it.
+
+    Attributes:
+        store: where the files are.
+        below: the folder there, with its /, that ids begin in.
+    """
+
+    _: KW_ONLY
+    store: Store
+    below: str = ""
+
+    def image(self, record: Record) -> Tensor:
+        return self._load(record)[0]
+
+    def sample(self, record: Record) -> Sample:
+        image, orientation = self._load(record)
+        upright = Sample(record.id, image, record.label, category=record.category)
+        stored = upright.turned(orientation, back=True)
+        return checked(self.truth(stored, record), self.title(record)).turned(orientation)
+
+    def truth(self, sample: Sample, record: Record) -> Sample:
+        """The sample with its truth; here what the record holds, a data set with files of its own overrides it."""
+        classes = None if record.box_classes is None else torch.tensor(record.box_classes, dtype=torch.int64)
+        mask = self.foreground(record.masks, sample)
+        ignore = self.foreground((record.ignore,), sample) if record.ignore is not None else None
+        if ignore is not None and mask is not None:
+            ignore &= ~mask
+        return replace(sample, boxes=box_tensor(record.boxes), box_classes=classes, mask=mask, ignore=ignore)
+
+    def foreground(self, names: tuple[str, ...], sample: Sample) -> Tensor | None:
+        """(H,W) bool, where any of these mask files is not 0; None without files."""
+        if not names:
+            return None
+        return torch.stack([self.pixels(name, sample) != 0 for name in names]).any(0)
+
+    def pixels(self, name: str, sample: Sample) -> Tensor:
+        """(H,W) int64, the values of a mask file of the picture's size."""
+        values = pixel_values(self.store.read(name), self.store.title(name))
+        if values.shape != sample.image.shape[1:]:
+            sizes = f"{values.shape[1]}x{values.shape[0]} and {sample.width}x{sample.height}"
+            raise InputError(f"{self.store.title(name)}: mask and picture differ in size ({sizes} pixels)")
+        return values
+
+    def title(self, record: Record) -> str:
+        """What an error calls the picture."""
+        return self.store.title(self.below + record.id)
+
+    def _load(self, record: Record) -> tuple[Tensor, int]:
+        """The picture, upright, and the EXIF orientation that it was turned by."""
+        data = self.store.read(self.below + record.id)
+        image = load_image(BytesIO(data), name=self.title(record))
+        with Image.open(BytesIO(data)) as header:
+            orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
+        return image, orientation if isinstance(orientation, int) else 1
+
+
+def box_tensor(boxes: tuple[Box, ...] | list[Box]) -> Tensor:
+    return torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+
+
+def pixel_values(data: bytes, name: str) -> Tensor:
+    """(H,W) int64, the values of a mask file: palette entries or grey levels; of colours the brightest channel.
+
+    Raises:
+        InputError: not a picture.
+    """
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            if picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr"):
+                picture = picture.convert("RGB")  # transparency is no mark
+            values = np.asarray(picture).astype(np.int64)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: not a mask picture ({' '.join(str(error).split())[:100]})") from None
+    return torch.from_numpy(values if values.ndim == 2 else values.max(2))
+
+
+def checked(sample: Sample, name: str) -> Sample:
+    """The sample, its boxes cut at the picture's border.
+
+    Raises:
+        InputError: a box has no area or lies outside of the picture by more than rounding explains.
+    """
+    boxes = sample.boxes
+    if not len(boxes):
+        return sample
+    inside = clipped(boxes, sample.width, sample.height)
+    wrong = ~((boxes - inside).abs() <= OVERSHOOT).all(1) | (inside[:, 2:] <= inside[:, :2]).any(1)
+    if wrong.any():
+        box = ",".join(f"{edge:g}" for edge in boxes[wrong][0].tolist())
+        raise InputError(f"{name}: the box {box} is not within the picture, {sample.width}x{sample.height} pixels")
+    return replace(sample, boxes=inside)

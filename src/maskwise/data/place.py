@@ -1,0 +1,104 @@
+"""What stands after a data set's name: ``DIR``, ``DIR@split`` or ``DIR@split,key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskwise.data.dataset import DataSet
+from maskwise.errors import InputError
+
+LABELS = ("classifier", "own")  # the option that every data set on disk has
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path, a split (None is everything) and options.
+
+    Example:
+        >>> place = Place.parse("cub/@train,labels=own")
+        >>> str(place.path), place.split, place.options["labels"]
+        ('cub', 'train', 'own')
+    """
+
+    path: Path
+    split: str | None
+    options: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str, **choices: Sequence[str]) -> Place:
+        """Reads ``text``; ``choices`` gives each option's values, the default first.
+
+        Raises:
+            InputError: no path, an unknown option or value.
+        """
+        path, split, options = text, None, dict[str, str]()
+        choices = {"labels": LABELS, **choices}
+        if not Path(text).exists() and "@" in text:  # a path may itself hold an @
+            path, _, tail = text.rpartition("@")
+            first, *settings = tail.split(",")
+            if "=" in first:
+                settings.insert(0, first)
+            else:
+                split = first or None
+            options = settings_of(settings, text)
+        for key, value in options.items():
+            if key not in choices:
+                raise InputError(f"{text}: no option {key!r}; there are {', '.join(choices)}")
+            if value not in choices[key]:
+                raise InputError(f"{text}: {key} is {' or '.join(choices[key])}, not {value!r}")
+        if not path:
+            raise InputError("the data set's folder is missing: write NAME:DIR")
+        return cls(Path(path), split, {key: values[0] for key, values in choices.items()} | options)
+
+    def folder(self, *inner: str, marker: str) -> Path:
+        """The folder itself or the first ``inner`` one that holds ``marker``.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.path.is_dir():
+            raise InputError(f"{self.path}: no such folder")
+        for root in (self.path, *(self.path / name for name in inner)):
+            if (root / marker).exists():
+                return root
+        raise InputError(f"{self.path}: has no {marker}; give the folder that the official archive unpacks to")
+
+    def splits(self, there: Sequence[str]) -> list[str]:
+        """The splits to be read, of those that are there.
+
+        Raises:
+            InputError: the split is not one of them.
+        """
+        if self.split is None:
+            return list(there)
+        if self.split not in there:
+            known = f"its splits are {', '.join(sorted(there))}" if there else "it has no splits"
+            raise InputError(f"{self.path}: holds no pictures of split {self.split!r}; {known}")
+        return [self.split]
+
+    def finish(self, data: DataSet) -> DataSet:
+        """The data set with the labels that were asked for.
+
+        Raises:
+            InputError: it is empty.
+        """
+        if not data.records:
+            raise InputError(f"{self.path}: holds no pictures")
+        return data.with_own_labels() if self.options["labels"] == "own" else data
+
+
+def settings_of(parts: Sequence[str], text: str) -> dict[str, str]:
+    """``key=value`` parts as a mapping.
+
+    Raises:
+        InputError: a part without =.
+    """
+    settings = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"{text}: options are key=value, not {part!r}")
+        settings[key.strip().lower()] = value.strip()
+    return settings

@@ -1,0 +1,7 @@
+"""Methods against methods on data: rows that are kept, leaderboards, panels of classifiers."""
+
+from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line, leaderboard
+from maskwise.evaluation.run import Measured, Settings, evaluate
+
+__all__ = ["Cell", "Contender", "Leaderboard", "Line", "Measured", "Settings", "evaluate", "leaderboard"]

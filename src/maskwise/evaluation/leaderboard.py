@@ -1,0 +1,186 @@
+"""From rows to a leaderboard: values with intervals, and the paired difference of each method to the best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import maskwise
+from maskwise.errors import InputError
+from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
+from maskwise.metrics import Metric, metrics
+from maskwise.metrics.bootstrap import interval, paired
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number.
+
+    Attributes:
+        value: of the metric, over so many ``pictures``.
+        low, high: its 95% bootstrap interval over pictures.
+        difference: (value, low, high) of this method minus the best one on the same pictures; None for the best, and
+            where a metric has no better side.
+    """
+
+    value: float
+    low: float
+    high: float
+    pictures: int
+    difference: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method on one data set; ``milliseconds`` and peak ``megabytes`` are of a picture's map."""
+
+    data: str
+    method: str
+    pictures: int
+    milliseconds: float
+    megabytes: float
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What a comparison found.
+
+    Attributes:
+        lines: by data set, then by method; with several data sets a last one, ``all``, pools their pictures.
+        best: (data set, metric) to the name of the best method.
+        protocol: every setting behind the numbers, as plain data.
+        left_out: metrics that could not be measured, and why.
+    """
+
+    lines: list[Line]
+    best: dict[tuple[str, str], str]
+    protocol: dict[str, Any]
+    left_out: dict[str, str]
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.protocol["metrics"])
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it; what is no number is null."""
+        rows = [_finite(self._row(line)) for line in self.lines]
+        return {"protocol": self.protocol, "left_out": self.left_out, "rows": rows}
+
+    def _row(self, line: Line) -> dict[str, Any]:
+        cells: dict[str, dict[str, Any]] = {}
+        for name, cell in line.cells.items():
+            cells[name] = {"value": cell.value, "low": cell.low, "high": cell.high, "pictures": cell.pictures}
+            if cell.difference is not None:
+                value, low, high = cell.difference
+                best = self.best[line.data, name]
+                cells[name]["difference"] = {"to": best, "value": value, "low": low, "high": high}
+        return {
+            "data": line.data, "method": line.method, "pictures": line.pictures,
+            "milliseconds": line.milliseconds, "megabytes": line.megabytes, "metrics": cells,
+        }  # fmt: skip
+
+
+def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Leaderboard:
+    """The leaderboard of rows.
+
+    Args:
+        resamples: of the bootstrap over pictures.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: none of the metrics could be measured on these data.
+    """
+    sources = list(measured.pictures)
+    groups = {source: [source] for source in sources}
+    if len(sources) > 1:
+        groups[ALL] = sources
+    lines: list[Line] = []
+    best: dict[tuple[str, str], str] = {}
+    names = [contender.name for contender in measured.contenders]
+    missing = dict.fromkeys(measured.metrics)
+    for group, members in groups.items():
+        table: dict[str, dict[str, Cell]] = {name: {} for name in names}
+        for metric_name, metric in measured.metrics.items():
+            rows = {name: _stacked(measured, members, name, metric_name) for name in names}
+            if any(row.isnan().any(1).all() for row in rows.values()):
+                continue
+            missing.pop(metric_name, None)
+            cells = {name: _cell(metric, row, resamples, seed) for name, row in rows.items()}
+            if metric.higher_is_better is not None:
+                winner = _best(cells, metric.higher_is_better)
+                best[group, metric_name] = winner
+                cells = {
+                    name: cell if name == winner else _against(metric, cell, rows[name], rows[winner], resamples, seed)
+                    for name, cell in cells.items()
+                }
+            for name in names:
+                table[name][metric_name] = cells[name]
+        for name in names:
+            seconds = _stacked(measured, members, name, SECONDS)[:, 0]
+            megabytes = _stacked(measured, members, name, MEGABYTES)[:, 0]
+            pictures = sum(len(measured.pictures[m]) for m in members)
+            peak = float(megabytes[~megabytes.isnan()].max()) if not megabytes.isnan().all() else float("nan")
+            lines.append(Line(group, name, pictures, 1000 * float(seconds.nanmedian()), peak, table[name]))
+    if len(missing) == len(measured.metrics):
+        needs = sorted({need for metric in measured.metrics.values() for need in metric.needs})
+        raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}")
+    left_out = {name: f"no picture has {' and '.join(measured.metrics[name].needs)}" for name in missing}
+    return Leaderboard(lines, best, _protocol(measured, left_out, resamples, seed), left_out)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _best(cells: dict[str, Cell], higher: bool) -> str:
+    """The name of the best; the first one of equals, and never one without a value unless all are."""
+    sign = 1 if higher else -1
+    return max(cells, key=lambda name: -math.inf if math.isnan(cells[name].value) else sign * cells[name].value)
+
+
+def _stacked(measured: Measured, members: list[str], contender: str, metric: str) -> Tensor:
+    """(N,D) over all pictures of some data sets; those that know nothing are NaN."""
+    parts = [measured.statistics[member, contender, metric] for member in members]
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([p if p.shape[1] == width else p.new_full((len(p), width), torch.nan) for p in parts])
+
+
+def _cell(metric: Metric, rows: Tensor, resamples: int, seed: int) -> Cell:
+    known = rows[~rows.isnan().any(1)]
+    value = float(metric.value(known.sum(0), torch.tensor(float(len(known)), dtype=torch.float64)))
+    low, high = interval(metric, rows, resamples=resamples, seed=seed)
+    return Cell(value, float(low), float(high), len(known))
+
+
+def _against(metric: Metric, cell: Cell, rows: Tensor, best: Tensor, resamples: int, seed: int) -> Cell:
+    difference, low, high = paired(metric, rows, best, resamples=resamples, seed=seed)
+    return Cell(cell.value, cell.low, cell.high, cell.pictures, (float(difference), float(low), float(high)))
+
+
+def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed: int) -> dict[str, Any]:
+    described = {}
+    for name, metric in measured.metrics.items():
+        if name not in left_out:
+            facts = metrics.facts(name) if name in metrics else {}
+            described[name] = {
+                "title": facts.get("title", name), "unit": metric.unit, "higher_is_better": metric.higher_is_better,
+                "paper": facts.get("paper", ""), "options": metric.protocol(),
+            }  # fmt: skip
+    settings = measured.settings
+    return {
+        "classifier": measured.classifier,
+        "data": {source: len(pictures) for source, pictures in measured.pictures.items()},
+        "methods": {contender.name: contender.identity for contender in measured.contenders},
+        "resize": settings.resize, "target": settings.target, "limit": settings.limit,
+        "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
+        "metrics": described, "maskwise": maskwise.__version__, "torch": torch.__version__,
+    }  # fmt: skip

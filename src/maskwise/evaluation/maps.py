@@ -1,0 +1,44 @@
+"""Maps kept on disk, so that they can be scored again without being made again."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwise.evaluation.store import key_of
+from maskwise.files import atomic_write
+
+
+class MapFolder:
+    """One compressed ``.npz`` a picture and run, float32 as it was made.
+
+    Args:
+        folder: None keeps and finds nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def read(self, run: str, picture: str) -> Tensor | None:
+        """The map (H,W), or None where there is none that can be read."""
+        if self.folder is None or not self._path(run, picture).is_file():
+            return None
+        try:
+            with np.load(self._path(run, picture)) as stored:
+                return torch.from_numpy(stored["map"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+    def write(self, run: str, picture: str, saliency: Tensor) -> None:
+        if self.folder is None:
+            return
+        with atomic_write(self._path(run, picture)) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, map=saliency.numpy(), picture=np.array(picture))
+
+    def _path(self, run: str, picture: str) -> Path:
+        assert self.folder is not None
+        return self.folder / run / f"{key_of({'picture': picture})}.npz"

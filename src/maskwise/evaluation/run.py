@@ -1,0 +1,221 @@
+"""Pictures through explainers through metrics, one batch after another; what is on disk is not computed again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.data import DataSet, read_data
+from maskwise.errors import InputError
+from maskwise.evaluation.batch import Batch, Resize, Target
+from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.maps import MapFolder
+from maskwise.evaluation.memory import PeakMemory
+from maskwise.evaluation.store import Rows, key_of
+from maskwise.methods.base import Explainer
+from maskwise.metrics import Metric
+
+SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a picture's map, and peak of its batch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are brought to the classifier.
+
+    Attributes:
+        resize: ``squash`` to the input size, or ``crop`` (shorter side to it, then the centre, as CASM does).
+        target: the class that is explained: the classifier's ``predicted`` one, or the picture's ``label``.
+        limit: only so many pictures of each data set, evenly spread over it.
+        batch: pictures at once.
+    """
+
+    resize: Resize = "squash"
+    target: Target = "predicted"
+    limit: int | None = None
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        if self.resize not in ("squash", "crop"):
+            raise InputError(f"resize is squash or crop, not {self.resize!r}")
+        if self.target not in ("predicted", "label"):
+            raise InputError(f"target is predicted or label, not {self.target!r}")
+        if self.batch < 1:
+            raise InputError(f"batch must be at least 1, not {self.batch}")
+
+
+@dataclass
+class Measured:
+    """The rows of one comparison.
+
+    Attributes:
+        classifier: its name.
+        metrics: by name.
+        settings: of the run.
+        pictures: keys of each data set's pictures, in order.
+        statistics: (N,D) by data set, contender and metric; ``seconds`` and ``megabytes`` (N,1) are among them.
+        seen: how many pictures' maps were made in this run, by contender; the others came from disk.
+    """
+
+    classifier: str
+    metrics: Mapping[str, Metric]
+    settings: Settings
+    contenders: Sequence[Contender]
+    pictures: dict[str, list[str]] = field(default_factory=dict)
+    statistics: dict[tuple[str, str, str], Tensor] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+
+
+def evaluate(
+    contenders: Sequence[Contender],
+    classifier: Classifier,
+    data: Sequence[str | DataSet],
+    metrics: Mapping[str, Metric],
+    settings: Settings | None = None,
+    out: Path | None = None,
+    save_maps: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Measures every contender on every picture by every metric.
+
+    Args:
+        contenders: explainers under names that differ.
+        classifier: what they explain, and whose top class is the target.
+        data: sources as ``read_data`` takes them, or data sets.
+        metrics: by name.
+        settings: how pictures are brought to the classifier.
+        out: folder for ``rows.db``; rows already there are taken as they are. None keeps nothing.
+        save_maps: keep the maps below ``out``, too; maps already there are not made again.
+        progress: called with (done, total), in pictures times contenders.
+
+    Raises:
+        InputError: two contenders of one name, no contenders, or what reading, explaining and measuring raise.
+    """
+    settings = settings or Settings()
+    names = [contender.name for contender in contenders]
+    if not names or len(set(names)) < len(names):
+        raise InputError("a comparison needs at least one method, and each only once")
+    sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    chosen = [spread_indices(len(s), settings.limit) for s in sets]
+    measured = Measured(classifier.name, metrics, settings, contenders)
+    total, done = sum(map(len, chosen)) * len(contenders), 0
+    maps = MapFolder(out / "maps" if out is not None and save_maps else None)
+    with Rows(out) as rows:
+        runs = {
+            c.name: rows.run(
+                {"classifier": classifier.fingerprint(), "explainer": c.identity, "resize": settings.resize,
+                 "target": settings.target, "size": classifier.input_size}
+            )
+            for c in contenders
+        }  # fmt: skip
+        atoms = {_key(atom): atom for metric in metrics.values() for atom in _atoms(metric)}
+        for data_set, indices in zip(sets, chosen, strict=True):
+            pictures = measured.pictures.setdefault(_name(data_set, measured.pictures), [])
+            for first in range(0, len(indices), settings.batch):
+                samples = [data_set[i] for i in indices[first : first + settings.batch]]
+                batch = Batch.of(samples, classifier, settings.resize, settings.target)
+                pictures += batch.keys
+                for contender in contenders:
+                    made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier)
+                    measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
+                    done += len(samples)
+                    if progress is not None:
+                        progress(done, total)
+        for source, pictures in measured.pictures.items():
+            for name, run in runs.items():
+                for metric_name, metric in metrics.items():
+                    parts = [rows.read(run, _key(atom), pictures) for atom in _atoms(metric)]
+                    measured.statistics[source, name, metric_name] = torch.cat(parts, 1)
+                for key in (SECONDS, MEGABYTES):
+                    measured.statistics[source, name, key] = rows.read(run, key, pictures)
+    return measured
+
+
+def _atoms(metric: Metric) -> list[Metric]:
+    """The metrics whose rows are kept: the parts of one that is put together of others, or itself."""
+    return list(metric.parts()) or [metric]
+
+
+def _key(metric: Metric) -> str:
+    """What rows of a metric are filed under: its kind and its settings."""
+    return f"{type(metric).__name__}:{key_of(metric.protocol())}"
+
+
+def _measure(
+    contender: Contender,
+    batch: Batch,
+    metrics: Mapping[str, Metric],
+    rows: Rows,
+    run: str,
+    folder: MapFolder,
+    classifier: Classifier,
+) -> int:
+    """Makes the maps of a batch and the rows, by a metric's key, that are missing; returns how many maps were made."""
+    missing = {name: [i for i, key in enumerate(batch.keys) if key not in rows.known(run, name)] for name in metrics}
+    wanted = sorted({i for indices in missing.values() for i in indices})
+    if not wanted:
+        return 0
+    entries: list[tuple[str, str, Tensor]] = []
+    stored = {i: saliency for i in wanted if (saliency := folder.read(run, batch.keys[i])) is not None}
+    unmade = [i for i in wanted if i not in stored]
+    if unmade:
+        made, seconds, megabytes = _explained(contender, batch, unmade, classifier)
+        for i, saliency in zip(unmade, made, strict=True):
+            stored[i] = saliency
+            folder.write(run, batch.keys[i], saliency)
+            entries.append((SECONDS, batch.keys[i], torch.tensor([seconds])))
+            entries.append((MEGABYTES, batch.keys[i], torch.tensor([megabytes])))
+    for name, indices in missing.items():
+        metric = metrics[name]
+        able = [i for i in indices if all(batch.has(need)[i] for need in metric.needs)]
+        if able:
+            maps = torch.stack([stored[i] for i in able])
+            statistics = metric.per_image(maps, **batch.truth([*metric.needs, *metric.takes], able))
+            entries += [(name, batch.keys[i], row) for i, row in zip(able, statistics, strict=True)]
+        # An empty row says that there is nothing to say, so that nobody asks again.
+        entries += [(name, batch.keys[i], torch.zeros(0)) for i in indices if i not in able]
+    rows.write(run, entries)
+    return len(unmade)
+
+
+def _explained(
+    contender: Contender, batch: Batch, rows: list[int], classifier: Classifier
+) -> tuple[Tensor, float, float]:
+    """Maps (n,H,W), seconds a picture, and megabytes at the peak."""
+    images, targets = batch.images[rows].to(classifier.device), batch.targets[rows].to(classifier.device)
+    with PeakMemory(classifier.device) as memory:
+        began = time.perf_counter()
+        maps = contender.explainer(images, targets)
+        if classifier.device.type == "cuda":
+            torch.cuda.synchronize(classifier.device)
+        seconds = (time.perf_counter() - began) / len(rows)
+    maps = torch.as_tensor(maps).detach().float().cpu()
+    if maps.shape != (len(rows), *images.shape[-2:]):
+        raise InputError(
+            f"{contender.name} must give maps {(len(rows), *images.shape[-2:])}, and gave {tuple(maps.shape)}"
+        )
+    if not isinstance(contender.explainer, Explainer) and not ((maps >= 0) & (maps <= 1)).all():
+        raise InputError(f"{contender.name} must give maps in [0,1]")
+    return maps, seconds, memory.megabytes
+
+
+def spread_indices(count: int, limit: int | None) -> list[int]:
+    """Indices of ``limit`` pictures evenly spread over ``count``, since listings are often sorted by class."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
+def _name(data_set: DataSet, taken: Mapping[str, Any]) -> str:
+    """The source without its folders; numbered where two are called alike."""
+    short = data_set.name.replace("\\", "/").rsplit("/", 1)[-1]
+    name, number = short, 2
+    while name in taken:
+        name, number = f"{short} ({number})", number + 1
+    return name

@@ -1,0 +1,96 @@
+"""Per-picture rows on disk: written as they come, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwise.errors import InputError
+from maskwise.files import writable_folder
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (
+    run TEXT NOT NULL, metric TEXT NOT NULL, picture TEXT NOT NULL, statistics BLOB NOT NULL,
+    PRIMARY KEY (run, metric, picture)
+) WITHOUT ROWID;
+"""
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """First 16 hex digits of the SHA-256 of plain data."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Rows:
+    """Statistics of each picture by run (who explained what, and how) and metric, in one SQLite file.
+
+    Args:
+        folder: where ``rows.db`` lies; None keeps the rows in memory.
+
+    Raises:
+        InputError: the folder can't be written, or holds a file of that name that is none of ours.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._known: dict[tuple[str, str], set[str]] = {}
+        path = ":memory:" if folder is None else str(writable_folder(folder) / "rows.db")
+        try:
+            self.database = sqlite3.connect(path, timeout=60)
+            self.database.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise InputError(f"{path}: can't keep rows there ({error}); name another folder") from None
+
+    def run(self, facts: Mapping[str, Any]) -> str:
+        """The key of a run; its facts are kept beside the rows."""
+        key = key_of(facts)
+        with self.database:
+            text = json.dumps(facts, sort_keys=True, default=str)
+            self.database.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (key, text))
+        return key
+
+    def write(self, run: str, rows: Iterable[tuple[str, str, Tensor]]) -> None:
+        """Adds (metric, picture, statistics (D,)) in one transaction: all of them are kept, or none."""
+        packed = [(run, metric, picture, row.double().cpu().numpy().tobytes()) for metric, picture, row in rows]
+        with self.database:
+            self.database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", packed)
+        for _, metric, picture, _ in packed:
+            self.known(run, metric).add(picture)
+
+    def known(self, run: str, metric: str) -> set[str]:
+        """Pictures that have a row."""
+        if (run, metric) not in self._known:  # asked for once, since it is wanted for every batch
+            found = self.database.execute("SELECT picture FROM rows WHERE run = ? AND metric = ?", (run, metric))
+            self._known[run, metric] = {picture for (picture,) in found}
+        return self._known[run, metric]
+
+    def read(self, run: str, metric: str, pictures: Iterable[str]) -> Tensor:
+        """(N,D) float64, in the order of ``pictures``; a row of NaN where there is nothing to say."""
+        found = dict(
+            self.database.execute("SELECT picture, statistics FROM rows WHERE run = ? AND metric = ?", (run, metric))
+        )
+        rows = [np.frombuffer(found.get(picture, b"")) for picture in pictures]
+        width = max((len(row) for row in rows), default=1) or 1
+        table = np.full((len(rows), width), np.nan)
+        for i, row in enumerate(rows):
+            if len(row) == width:
+                table[i] = row
+        return torch.from_numpy(table)
+
+    def __enter__(self) -> Rows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.database.close()

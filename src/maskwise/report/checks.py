@@ -1,0 +1,210 @@
+"""Figures of the sanity checks: similarity against layers, maps side by side, accuracy against removed pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from maskwise.checks.results import (
+    RANDOM_REMOVAL,
+    TRUE_LABELS,
+    WHOLE,
+    DrtResult,
+    MprtResult,
+    RoarResult,
+    RoarRow,
+)
+from maskwise.files import atomic_write
+from maskwise.images import to_uint8
+
+TITLES = {"spearman": "Spearman", "spearman_abs": "Spearman, abs", "hog": "HOG", "ssim": "SSIM"}
+COLOURS = {"spearman": "#1f5fbf", "spearman_abs": "#e08214", "hog": "#2a9d5c", "ssim": "#c02942"}
+MARKS = {"spearman": "o", "spearman_abs": "s", "hog": "^", "ssim": "D"}
+MOST_STAGES = 14  # maps in a strip: more are too small to be seen
+
+
+def mprt_figure(result: MprtResult, path: str | Path) -> None:
+    """A PNG: for each mode similarity against the layers, and the maps of some pictures at each stage.
+
+    Args:
+        result: of ``mprt``.
+        path: ends in .png; written atomically.
+    """
+    modes = list(result.maps)
+    shown = _stages(len(result.layers))
+    width = max(0.62 * (len(shown) + 1) + 1.2, 4.6 * len(modes))
+    strips = len(modes) * len(result.examples)
+    cell = width / (len(shown) + 1)
+    figure = Figure(figsize=(width, 3.6 + strips * cell + 0.55 * len(modes)), layout="constrained")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(
+        1 + len(modes), 1, height_ratios=[3.6, *[len(result.examples) * cell + 0.55] * len(modes)]
+    )
+    axes = parts[0].subplots(1, len(modes), squeeze=False, sharey=True)[0]
+    for axis, mode in zip(axes, modes, strict=True):
+        _similarities_by_layer(axis, result, mode)
+        axis.set_title({"cascading": "all layers from the output to here", "independent": "this layer alone"}[mode])
+    axes[0].set_ylabel("similarity to the trained network's map")
+    axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    names = ["picture", *(["trained", *result.layers][i] for i in shown)]
+    for part, mode in zip(parts[1:], modes, strict=True):
+        part.suptitle(f"{mode}: the map once a layer is random", fontsize=9)
+        rows = [
+            [to_uint8(image), *(_stretched(result.maps[mode][i, e]) for i in shown)]
+            for e, image in enumerate(result.examples)
+        ]
+        _strip(part, names, rows)
+    _save(figure, path)
+
+
+def drt_figure(result: DrtResult, path: str | Path) -> None:
+    """A PNG: for each method its similarities as points with intervals, and maps by each classifier.
+
+    Args:
+        result: of ``drt``.
+        path: ends in .png; written atomically.
+    """
+    methods = list(result.maps)
+    columns = 1 + len(result.trainings)
+    height = len(result.examples) * 1.15 + 0.6
+    figure = Figure(figsize=(4.4 + 1.15 * columns, len(methods) * height + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    parts: Any = figure.subfigures(len(methods), 2, squeeze=False, width_ratios=[4.4, 1.15 * columns])
+    for row, method in zip(parts, methods, strict=True):
+        _similarities_by_labels(row[0].subplots(), result, method)
+        maps = result.maps[method]
+        names = ["picture", *(_training(which, result.trainings[which]) for which in maps)]
+        cells = [
+            [to_uint8(image), *(_stretched(found[e]) for found in maps.values())]
+            for e, image in enumerate(result.examples)
+        ]
+        _strip(row[1], names, cells)
+    _save(figure, path)
+
+
+def roar_figure(result: RoarResult, path: str | Path) -> None:
+    """A PNG: test accuracy of fresh networks against the share of pixels removed, one line a method.
+
+    Args:
+        result: of ``roar``.
+        path: ends in .png; written atomically.
+    """
+    kinds = ("top1",) if result.classes <= 5 else ("top1", "top5")
+    figure = Figure(figsize=(4.6 * len(kinds) + 1.2, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(kinds), squeeze=False)[0]
+    methods = list(dict.fromkeys(row.method for row in result.rows if row.method != WHOLE))
+    whole = [row for row in result.rows if row.method == WHOLE]
+    for axis, kind in zip(axes, kinds, strict=True):
+        for method in methods:
+            _accuracy(axis, method, [*whole, *(row for row in result.rows if row.method == method)], kind)
+        chance = 100 * min(1 if kind == "top1" else 5, result.classes) / result.classes
+        axis.axhline(chance, color="0.6", linewidth=0.8, linestyle=":")
+        axis.annotate("chance", (0, chance), (2, 2), textcoords="offset points", fontsize=7, color="0.45")
+        axis.set_xlabel("pixels removed, %")
+        axis.set_ylabel(f"test {kind.replace('top', 'top-')} accuracy, %")
+        axis.set_xlim(0, max(100.0, *(row.removed for row in result.rows)))
+        axis.spines[["top", "right"]].set_visible(False)
+    legend = axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    _literal(legend)
+    _save(figure, path)
+
+
+def _similarities_by_layer(axis: Axes, result: MprtResult, mode: str) -> None:
+    names = list(dict.fromkeys(row.similarity for row in result.rows))
+    places = np.arange(len(result.layers))
+    for name in names:
+        values = [row.value for row in result.rows if row.mode == mode and row.similarity == name]
+        low, high = [v.low for v in values], [v.high for v in values]
+        colour = COLOURS.get(name)
+        (line,) = axis.plot(
+            places, [v.mean for v in values], marker=MARKS.get(name, "."), markersize=3.5, linewidth=1.3, color=colour,
+            label=TITLES.get(name, name),
+        )  # fmt: skip
+        axis.fill_between(places, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
+    axis.axhline(0, color="0.7", linewidth=0.8)
+    axis.set_xticks(places, result.layers, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+    axis.set_ylim(min(-0.25, *(row.value.low - 0.05 for row in result.rows)), 1.05)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _similarities_by_labels(axis: Axes, result: DrtResult, method: str) -> None:
+    rows = [row for row in result.rows if row.method == method]
+    names = list(dict.fromkeys(row.similarity for row in rows))
+    groups = list(dict.fromkeys(row.against for row in rows))
+    for g, against in enumerate(groups):
+        values = [row.value for row in rows if row.against == against]
+        places = np.arange(len(names)) + 0.22 * (g - (len(groups) - 1) / 2)
+        means = np.array([v.mean for v in values])
+        errors = np.abs(np.array([[v.low for v in values], [v.high for v in values]]) - means)
+        axis.errorbar(
+            places, means, errors, fmt="o" if g == 0 else "s", markersize=5, capsize=2, linewidth=1.2,
+            color="#c02942" if g == 0 else "0.55", label=f"{TRUE_LABELS} against {against}",
+        )  # fmt: skip
+    axis.axhline(0, color="0.7", linewidth=0.8)
+    axis.set_xticks(range(len(names)), [TITLES.get(name, name) for name in names], fontsize=8)
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    axis.set_ylim(min(-0.25, *(row.value.low - 0.05 for row in rows)), 1.05)
+    axis.set_ylabel("similarity of maps")
+    axis.set_title(method, fontsize=10, parse_math=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=7, loc="best")
+
+
+def _accuracy(axis: Axes, method: str, rows: Sequence[RoarRow], kind: str) -> None:
+    share = [row.removed for row in rows]
+    values = [np.array(getattr(row, kind)) for row in rows]
+    mean = np.array([v.mean() for v in values])
+    spread = np.array([v.std(ddof=1) if len(v) > 1 else 0.0 for v in values])
+    random = method == RANDOM_REMOVAL
+    (line,) = axis.plot(
+        share, mean, marker="o", markersize=3.5, linewidth=1.4, label=method, color="0.35" if random else None,
+        linestyle="--" if random else "-",
+    )  # fmt: skip
+    axis.fill_between(share, mean - spread, mean + spread, color=line.get_color(), alpha=0.13, linewidth=0)
+
+
+def _stages(layers: int) -> list[int]:
+    """Which maps of 0 (trained) … ``layers`` are shown: all, or the first, the last and an even choice between."""
+    count = min(layers + 1, MOST_STAGES)
+    return sorted({round(i * layers / max(count - 1, 1)) for i in range(count)})
+
+
+def _training(which: str, reached: dict[str, float]) -> str:
+    return f"{which}\ntrain {reached['train']:.0f}%, test {reached['test']:.0f}%"
+
+
+def _stretched(saliency: Tensor) -> np.ndarray:
+    """A map (H,W) of any values to [0,1], so that its order of pixels can be seen."""
+    low, high = saliency.aminmax()
+    span = high - low
+    return torch.where(span > 0, (saliency - low) / span.clamp(min=1e-12), 0.0).numpy()
+
+
+def _strip(part: Any, names: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> None:
+    """Pictures and maps in rows, a name above each column."""
+    axes = part.subplots(len(rows), len(names), squeeze=False)
+    for r, row in enumerate(rows):
+        for axis, name, picture in zip(axes[r], names, row, strict=True):
+            axis.axis("off")
+            axis.imshow(picture, cmap="inferno", vmin=0, vmax=None if picture.ndim == 3 else 1)
+            if r == 0:
+                axis.set_title(name, fontsize=6.5, parse_math=False)
+
+
+def _literal(legend: Any) -> None:
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar in a name is a dollar
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

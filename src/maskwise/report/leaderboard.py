@@ -1,0 +1,132 @@
+"""A leaderboard as table, CSV and one self-contained HTML page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.table import Table
+from torch import Tensor
+
+from maskwise.evaluation.leaderboard import Cell, Leaderboard
+from maskwise.evaluation.run import Measured
+from maskwise.files import atomic_write
+from maskwise.report.curves import insertion_deletion_figure
+
+
+def number(value: float) -> str:
+    """Three significant digits, and as many as it takes before the point."""
+    if math.isnan(value):
+        return "-"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.{max(0, min(4, 2 - math.floor(math.log10(abs(value)))))}f}"
+
+
+def spread(cell: Cell) -> str:
+    """The interval in brackets."""
+    return f"[{number(cell.low)}, {number(cell.high)}]"
+
+
+def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
+    """Some metrics of one data set's lines; the best of each metric is bold."""
+    table = Table("method", title=f"{data}, {board.protocol['classifier']}", title_justify="left")
+    for name in metric_names:
+        facts = board.protocol["metrics"][name]
+        arrow = {True: " ↑", False: " ↓", None: ""}[facts["higher_is_better"]]
+        table.add_column(f"{name}{arrow}", justify="right")
+    table.add_column("ms", justify="right")
+    for line in board.lines:
+        if line.data != data:
+            continue
+        row = []
+        for name in metric_names:
+            cell = line.cells[name]
+            text = f"{number(cell.value)}\n[dim]{spread(cell).replace('[', chr(92) + '[')}[/dim]"
+            row.append(f"[bold]{text}[/bold]" if board.best.get((data, name)) == line.method else text)
+        table.add_row(line.method, *row, number(line.milliseconds))
+    return table
+
+
+def rich_tables(board: Leaderboard, width: int) -> Iterator[Table]:
+    """All data sets' tables; a metric's column is about 17 characters wide, and further ones go to the next table."""
+    each = max((width - 30) // 17, 1)
+    for data in dict.fromkeys(line.data for line in board.lines):
+        known = next(line.cells for line in board.lines if line.data == data)
+        names = [name for name in board.metrics if name in known]
+        for first in range(0, len(names), each):
+            yield rich_table(board, data, names[first : first + each])
+
+
+def write_all(board: Leaderboard, measured: Measured, folder: Path) -> None:
+    """leaderboard.json, .csv and .html, and the curves of insertion and deletion where they were measured."""
+    pictures = {}
+    curves = {name: curves_of(measured, name) for name in ("insertion", "deletion")}
+    if all(curves.values()):
+        insertion_deletion_figure(curves["insertion"], curves["deletion"], folder / "curves.png")
+        pictures["Insertion and deletion"] = "curves.png"
+    write_json(board, folder / "leaderboard.json")
+    write_csv(board, folder / "leaderboard.csv")
+    write_html(board, folder / "leaderboard.html", pictures)
+
+
+def curves_of(measured: Measured, metric: str) -> dict[str, Tensor]:
+    """The curves (N,steps+1) of each method over all pictures; empty where they were not measured."""
+    if metric not in measured.metrics:
+        return {}
+    found = {
+        c.name: torch.cat([measured.statistics[source, c.name, metric] for source in measured.pictures])
+        for c in measured.contenders
+    }
+    return {name: rows[~rows.isnan().any(1)] for name, rows in found.items()}
+
+
+def write_json(board: Leaderboard, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(board.plain(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(board: Leaderboard, path: Path) -> None:
+    """One row a data set, method and metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ("value", "low", "high", "pictures")
+    against = ("difference", "difference_low", "difference_high")
+    writer.writerow(["data", "method", "metric", *columns, "best", *against, "milliseconds", "megabytes"])
+    for line in board.lines:
+        for name, cell in line.cells.items():
+            values = [cell.value, cell.low, cell.high, cell.pictures]
+            difference = cell.difference or ("", "", "")
+            best = board.best.get((line.data, name), "")
+            writer.writerow(
+                [line.data, line.method, name, *values, best, *difference, line.milliseconds, line.megabytes]
+            )
+    with atomic_write(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def write_html(board: Leaderboard, path: Path, pictures: dict[str, str] | None = None) -> None:
+    """One page that needs no network: sortable tables, and the protocol behind each number.
+
+    Args:
+        pictures: titles to file names beside the page, such as the curves.
+    """
+    environment = Environment(
+        loader=PackageLoader("maskwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "spread": spread}
+    page = environment.get_template("leaderboard.html").render(
+        board=board,
+        groups=list(dict.fromkeys(line.data for line in board.lines)),
+        protocol=json.dumps(board.protocol, indent=2, default=str),
+        pictures=pictures or {},
+    )
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")

@@ -1,0 +1,175 @@
+"""COCO: annotation files, polygons against exact rectangles and areas, run lengths against a packer."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data.making import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from maskwise.data import read_data
+from maskwise.data.coco_masks import segmentation_mask, unpacked
+from maskwise.errors import InputError
+
+
+def packed(counts: list[int]) -> str:
+    """COCO's text for run lengths, written from its description: the inverse of what is tested."""
+    text = ""
+    for i, count in enumerate(counts):
+        value = count - counts[i - 2] if i > 2 else count
+        while True:
+            bits, value = value & 31, value >> 5
+            done = value == (-1 if bits & 16 else 0)
+            text += chr(48 + bits + (0 if done else 32))
+            if done:
+                break
+    return text
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Of background and foreground in turn, down the columns, pixel by pixel."""
+    counts, now = [0], False
+    for pixel in mask.T.ravel():
+        if pixel != now:
+            counts.append(0)
+            now = not now
+        counts[-1] += 1
+    return counts
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 12))))
+@settings(deadline=None)
+def test_run_lengths_of_any_mask(mask: np.ndarray) -> None:
+    counts, (height, width) = run_lengths(mask), mask.shape
+    for form in (counts, packed(counts)):
+        found = segmentation_mask({"size": [height, width], "counts": form}, height, width, "x")
+        assert np.array_equal(found, mask)
+
+
+@given(st.lists(st.integers(0, 200_000), max_size=12))
+def test_packed_text_of_any_counts(counts: list[int]) -> None:
+    assert unpacked(packed(counts)) == counts
+
+
+PYCOCOTOOLS = (  # pycocotools 2.0.11's text for the frame below
+    "mb0]1?00000000000000000000000000000000000000ROK55KK55KK55KK55KK55KK55KK55KK55KK55KK55i0"
+    "00000000000000000000000000000000000000cb0"
+)
+
+
+def test_packed_text_of_pycocotools() -> None:
+    frame = np.zeros((60, 70), bool)
+    frame[5:50, 10:60] = True
+    frame[20:30, 30:40] = False
+    assert np.array_equal(segmentation_mask({"size": [60, 70], "counts": PYCOCOTOOLS}, 60, 70, "x"), frame)
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_a_rectangle_s_polygon_is_its_box(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(2, 12)), data.draw(st.integers(2, 12))
+    x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
+    expected = np.zeros((height, width), bool)
+    expected[y0:y1, x0:x1] = True
+    found = segmentation_mask([[x0, y0, x1, y0, x1, y1, x0, y1]], height, width, "x")
+    assert np.array_equal(found, expected)
+
+
+def test_a_polygon_s_area_and_place() -> None:
+    angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    points = np.stack([60 + 30 * np.cos(angles), 50 + 20 * np.sin(angles)], 1).ravel().tolist()
+    mask = segmentation_mask([points], 100, 120, "x")
+    assert mask.sum() == pytest.approx(math.pi * 30 * 20, rel=0.01)
+    rows, columns = mask.nonzero()
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((60, 50), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "match"),
+    [
+        ({"size": [9, 9], "counts": [81]}, r"run lengths are for \[9, 9\], the picture 4x6"),
+        ({"size": [4, 6], "counts": [3]}, "cover 3 of 24 pixels"),
+        ({"size": [4, 6]}, "neither polygons nor run lengths"),
+        ([[1, 2, 3]], "neither polygons nor run lengths"),
+        (7, "neither polygons nor run lengths"),
+    ],
+)
+def test_broken_segmentations(segmentation: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        segmentation_mask(segmentation, 4, 6, "x")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Of four 8x6 pictures: two overlapping objects of ids 3 and 90; a crowd; nothing; an object without height."""
+    for i in range(4):
+        picture(tmp_path / "val2017" / f"{i}.jpg")
+    square = [2, 1, 6, 1, 6, 4, 2, 4]
+    crowd = run_lengths(np.array([[1] * 8] * 3 + [[0] * 8] * 3, bool))
+    table = {
+        "images": [{"id": 10 + i, "file_name": f"{i}.jpg", "width": 8, "height": 6} for i in range(4)],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}],
+        "annotations": [
+            {"image_id": 10, "category_id": 90, "bbox": [2, 1, 4, 3], "segmentation": [square], "iscrowd": 0},
+            {"image_id": 10, "category_id": 3, "bbox": [0, 0, 3, 6], "iscrowd": 0,
+             "segmentation": [[0, 0, 3, 0, 3, 6, 0, 6]]},
+            {"image_id": 11, "category_id": 3, "bbox": [0, 0, 8, 3], "iscrowd": 1,
+             "segmentation": {"size": [6, 8], "counts": crowd}},
+            {"image_id": 11, "category_id": 3, "bbox": [2, 1, 4, 3], "segmentation": [square], "iscrowd": 0},
+            {"image_id": 13, "category_id": 3, "bbox": [2, 1, 4, 0], "segmentation": [square], "iscrowd": 0},
+        ],
+    }  # fmt: skip
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(table))
+    return tmp_path
+
+
+def test_objects_crowds_and_nothing(root: Path) -> None:
+    data = read_data(f"coco:{root}@val2017")
+    assert data.classes == ("car", "toothbrush")
+    assert [(r.id, r.label, r.has_boxes) for r in data.records] == [
+        ("val2017/0.jpg", None, True), ("val2017/1.jpg", None, True),
+        ("val2017/2.jpg", None, False), ("val2017/3.jpg", None, False),
+    ]  # fmt: skip
+    both = data[0]
+    assert both.boxes.tolist() == [[2, 1, 6, 4], [0, 0, 3, 6]] and both.box_classes.tolist() == [1, 0]
+    assert {c: int(r.sum()) for c, r in both.regions().items()} == {0: 18, 1: 12}, "overlapping pixels are of both"
+    assert both.mask.sum() == 27 and both.ignore is None
+    crowd = data[1]
+    assert crowd.boxes.tolist() == [[2, 1, 6, 4]]
+    assert crowd.ignore.sum() == 24 - 8 and not (crowd.ignore & crowd.mask).any()
+    assert data[2].boxes.shape == (0, 4) and data[2].mask is None and data[2].regions() == {}
+    assert len(data[3].boxes) == 0
+
+
+def test_pictures_below_images(root: Path) -> None:
+    (root / "images").mkdir()
+    (root / "val2017").rename(root / "images" / "val2017")
+    assert read_data(f"coco:{root}")[0].id == "images/val2017/0.jpg"
+
+
+def test_faults(root: Path) -> None:
+    with pytest.raises(InputError, match="split 'train2017'; its splits are val2017"):
+        read_data(f"coco:{root}@train2017")
+    table = root / "annotations" / "instances_val2017.json"
+    whole = table.read_text()
+    for content, match in [
+        (whole[:99], "not COCO's instances"),
+        ("{}", "KeyError: 'categories'"),
+        ("[]", "not COCO's"),
+    ]:
+        table.write_text(content)
+        with pytest.raises(InputError, match=match):
+            read_data(f"coco:{root}")
+    table.write_text(whole.replace('"category_id": 90', '"category_id": 4'))
+    with pytest.raises(InputError, match="KeyError: 4"):
+        read_data(f"coco:{root}")
+    table.unlink()
+    with pytest.raises(InputError, match="has no instances_….json"):
+        read_data(f"coco:{root}")

@@ -1,0 +1,106 @@
+"""The classifier panel: masks whose effect is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.evaluation import Contender
+from maskwise.evaluation.panel import REFERENCES, Panel, PanelSettings, classifier_panel
+from maskwise.report.panel import panel_figure
+
+
+class Quadrants(nn.Module):
+    """Logits are the brightness of the four quadrants: the class is where the light is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * nn.functional.adaptive_avg_pool2d(x.mean(1, keepdim=True), 2).flatten(1)
+
+
+def quadrants(size: int, name: str) -> Classifier:
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), Quadrants())
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(3)[:, :, None, None])
+        net[0].bias.zero_()
+    return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=size, taps=["1"], name=name)
+
+
+@pytest.fixture
+def lights(tmp_path):  # type: ignore[no-untyped-def]
+    """Dim pictures with one bright quadrant, which is the label; half of them have a label."""
+    (tmp_path / "images").mkdir()
+    rows = ["file,label"]
+    for i in range(8):
+        array = np.full((64, 64, 3), 60, np.uint8)
+        y, x = divmod(i % 4, 2)
+        array[32 * y + 4 : 32 * y + 28, 32 * x + 4 : 32 * x + 28] = 220
+        Image.fromarray(array).save(tmp_path / "images" / f"{i}.png")
+        if i < 4:
+            rows.append(f"{i}.png,{i % 4}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    return str(tmp_path)
+
+
+def bright(images: Tensor, targets: Tensor) -> Tensor:
+    return (images.mean(1) > 0.5).float()
+
+
+def dark(images: Tensor, targets: Tensor) -> Tensor:
+    return (images.mean(1) < 0.5).float()
+
+
+@pytest.fixture
+def found(lights: str) -> Panel:
+    judges = {"small": quadrants(32, "small"), "large": quadrants(64, "large")}
+    contenders = [Contender.of("bright", bright), Contender.of("dark", dark)]
+    return classifier_panel(contenders, judges["large"], judges, [lights], PanelSettings(batch=3))
+
+
+class TestPanel:
+    def test_what_the_masks_keep_and_leave(self, found: Panel) -> None:
+        assert found.masks == [*REFERENCES, "bright", "dark"] and found.right.shape == (6, 2, 3, 8)
+        assert found.clean.all()
+        accuracy = dict(zip(found.masks, found.accuracy.tolist(), strict=True))
+        for judge in range(2):
+            assert accuracy["everything"][judge][0] == 100  # masked-in by all is the picture
+            assert accuracy["nothing"][judge][1:] == [100, 100]  # masked-out by nothing, too
+            assert accuracy["everything"][judge][1] == 25  # black: the first class, right on every fourth picture
+            assert accuracy["bright"][judge][0] == 100 and accuracy["bright"][judge][1] == 0
+            assert accuracy["dark"][judge][0] == 0 and accuracy["dark"][judge][1] == 100
+        assert found.plain()["protocol"]["binarise"] == "rank"
+
+    def test_random_masks_are_of_the_picture_not_of_the_batch(self, lights: str) -> None:
+        judge = quadrants(64, "large")
+        one, many = (
+            classifier_panel([], judge, {"j": judge}, [lights], PanelSettings(batch=b, fill="mean")) for b in (1, 8)
+        )
+        assert torch.equal(one.right, many.right)
+
+    def test_without_labels_the_clean_answer_counts(self, lights: str) -> None:
+        shifted = quadrants(64, "shifted")
+        with torch.no_grad():
+            shifted.module[0].weight.mul_(-1)  # type: ignore[index, operator, union-attr]
+            shifted.module[0].bias.fill_(1)  # type: ignore[index, union-attr]
+        found = classifier_panel([], shifted, {"s": shifted}, [lights], PanelSettings(truth="clean"))
+        assert found.clean.all()
+        by_label = classifier_panel([], shifted, {"s": shifted}, [lights])
+        assert by_label.clean[0].tolist() == [False] * 4 + [True] * 4
+
+    def test_bad_input(self, lights: str) -> None:
+        judge = quadrants(64, "large")
+        with pytest.raises(InputError, match="at least one"):
+            classifier_panel([], judge, {}, [lights])
+        other = Classifier(nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), taps=["0"])
+        with pytest.raises(InputError, match="same classes"):
+            classifier_panel([], judge, {"o": other}, [lights])
+        with pytest.raises(InputError, match="fill"):
+            PanelSettings(fill="white")  # type: ignore[arg-type]
+
+    def test_drawn(self, found: Panel, tmp_path) -> None:  # type: ignore[no-untyped-def]
+        panel_figure(found, tmp_path / "panel.png")
+        assert Image.open(tmp_path / "panel.png").width > 600

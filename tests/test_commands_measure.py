@@ -1,0 +1,156 @@
+"""evaluate, compare and panel as commands: tables, files, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_cli import call, refused, small  # noqa: F401  (a fixture)
+
+from maskwise.classifiers import Classifier
+
+DATA = "shapes:n=8,size=64,seed=1"
+
+
+class Page(HTMLParser):
+    """Text of every cell, addresses of all that is loaded, and whether tags close."""
+
+    void = ("meta", "img", "br", "link", "input", "hr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        self.loaded += [v or "" for k, v in attrs if k in ("src", "href")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th", "button", "small"):
+            self.rows[-1][-1] += data.strip() + " "
+
+
+@pytest.fixture
+def eight(small: Classifier) -> Classifier:  # noqa: F811
+    return small
+
+
+class TestCompare:
+    def test_everything_at_once(self, eight: Classifier, tmp_path: Path) -> None:
+        out = tmp_path / "board"
+        options = (
+            "--methods",
+            "grad_cam,center",
+            "--sess",
+            "both",
+            "--scales",
+            3,
+            "--out",
+            out,
+            "--set",
+            "grad_cam.layer=5",
+        )
+        result = call("compare", "--data", DATA, *options, "--metric-set", "le.alpha=2")
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert {p.name for p in out.iterdir()} == {
+            "rows.db", "leaderboard.json", "leaderboard.csv", "leaderboard.html", "curves.png",
+        }  # fmt: skip
+        board = json.loads((out / "leaderboard.json").read_text())
+        assert [row["method"] for row in board["rows"]] == ["grad_cam", "grad_cam + SESS", "center", "center + SESS"]
+        assert board["protocol"]["methods"]["grad_cam"]["layer"] == 5
+        assert board["protocol"]["metrics"]["le"]["options"]["alpha"] == 2
+        assert "labels" in board["left_out"]["om"]  # the shapes have no class of the classifier's
+        page = Page((out / "leaderboard.html").read_text())
+        assert page.open == [] and page.loaded == ["curves.png"]
+        header, *lines = page.rows
+        assert len(lines) == 4 and all(len(line) == len(header) for line in lines)
+        column = next(i for i, text in enumerate(header) if text.startswith("pxap"))
+        shown = float(lines[0][column].split()[0])
+        assert shown == pytest.approx(board["rows"][0]["metrics"]["pxap"]["value"], rel=0.01)
+        rows = list(csv.DictReader((out / "leaderboard.csv").read_text().splitlines()))
+        assert len(rows) == 4 * len(board["protocol"]["metrics"])
+        again = call("compare", "--data", DATA, *options, "--json", "--metrics", "pxap")
+        assert json.loads(again.stdout)["rows"][0]["metrics"]["pxap"]["value"] == pytest.approx(
+            board["rows"][0]["metrics"]["pxap"]["value"]
+        )
+
+    @pytest.mark.parametrize("methods, options, words", [
+        ("grad_cma", (), ("grad_cma", "grad_cam")), ("center", ("--metrics", "iou"), ("metric", "iou")),
+        ("center", ("--sess", "maybe"), ("--sess",)), ("center", ("--set", "size=3"), ("--set",)),
+        ("center", ("--metrics", "le", "--metric-set", "le.alpah=2"), ("alpah", "alpha")),
+        ("center", ("--resize", "zoom"), ("resize",)), ("center", ("--target", "any"), ("target",)),
+        ("center,center", (), ("once",)), (" , ", (), ("method",)), ("center", ("--scales", 3), ("--sess",)),
+        ("center", ("--metrics", "om"), ("labels",)),
+    ])  # fmt: skip
+    def test_refuses(  # type: ignore[no-untyped-def]
+        self, eight: Classifier, tmp_path: Path, methods: str, options, words
+    ) -> None:
+        refused(call("compare", "--data", DATA, "--methods", methods, *options, "--out", tmp_path / "out"), *words)
+        assert not (tmp_path / "out" / "leaderboard.json").exists()
+
+    def test_refuses_data_that_is_not_there(self, eight: Classifier, tmp_path: Path) -> None:
+        refused(call("compare", "--data", tmp_path / "none", "--methods", "center", "--out", tmp_path / "o"), "none")
+
+
+class TestEvaluate:
+    def test_a_table(self, eight: Classifier) -> None:
+        result = call("evaluate", "--data", DATA, "--method", "center", "--limit", 4)
+        assert result.exit_code == 0 and "center" in result.stdout and "pointing" in result.stdout
+
+    def test_json_with_protocol(self, eight: Classifier, tmp_path: Path) -> None:
+        result = call("evaluate", "--data", DATA, "--method", "center", "--metrics", "mae", "--json", "--out", tmp_path)
+        told = json.loads(result.stdout)
+        assert told["rows"][0]["metrics"]["mae"]["pictures"] == 8 and told["protocol"]["resize"] == "squash"
+        assert (tmp_path / "leaderboard.html").is_file()
+
+    def test_maps_need_a_folder(self, eight: Classifier) -> None:
+        refused(call("evaluate", "--data", DATA, "--method", "center", "--save-maps"), "--out")
+
+
+class TestPanelCommand:
+    def test_writes_its_picture(self, eight: Classifier, tmp_path: Path) -> None:
+        out = tmp_path / "p"
+        result = call(
+            "panel",
+            "--data",
+            DATA,
+            "--methods",
+            "grad_cam",
+            "--classifiers",
+            "one,two",
+            "--limit",
+            4,
+            "--out",
+            out,
+            "--json",
+        )
+        assert result.exit_code == 0, result.output
+        assert {p.name for p in out.iterdir()} == {"panel.png", "panel.json"}
+        assert json.loads(result.stdout) == json.loads((out / "panel.json").read_text())
+
+    @pytest.mark.parametrize("options, words", [
+        (("--rule", "size"), ("--rule",)), (("--fill", "red"), ("fill",)), (("--classifiers", ","), ("at least one",)),
+    ])  # fmt: skip
+    def test_refuses(self, eight: Classifier, tmp_path: Path, options: tuple, words: tuple) -> None:  # type: ignore[type-arg]
+        refused(call("panel", "--data", DATA, "--methods", "grad_cam", *options, "--out", tmp_path / "p"), *words)
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("metrics", "datasets"):
+        listed = json.loads(call(name, "--json").stdout)
+        assert len(listed) > 8 and all("name" in row for row in listed)
+        assert call(name).exit_code == 0
