@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from maskwise.images import load_images
     from maskwise.maskers import load_masker
     from maskwise.methods import explainer
+    from maskwise.metrics import metric
     from maskwise.sess import SESS
     from maskwise.training import train
 
@@ -30,6 +31,7 @@ _HOMES = {
     "load_classifier": "maskwise.classifiers",
     "load_images": "maskwise.images",
     "load_masker": "maskwise.maskers",
+    "metric": "maskwise.metrics",
     "train": "maskwise.training",
 }
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "load_classifier",
     "load_images",
     "load_masker",
+    "metric",
     "train",
 ]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from maskwise.checks.cells import Cells
 from maskwise.checks.intervals import Undefined, mean_of
 from maskwise.checks.networks import PRETRAINED, Maker, name_of
-from maskwise.checks.pictures import Labelled, RandomLabels, random_labels
+from maskwise.checks.pictures import Labelled, RandomLabels, random_labels, spread
 from maskwise.checks.protocol import comparison_protocol, versions
 from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS, DrtResult, DrtRow
 from maskwise.checks.similarity import Comparison, Measures, chosen
@@ -64,7 +64,7 @@ def drt(
         before_sigmoid: compare maskers' logits, as the released code does; None does so wherever there is a masker.
         measures: names of similarities, or similarities by name; None is all that are registered.
         undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
-        examples: how many pictures are kept with their maps, to be looked at.
+        examples: how many pictures, evenly spread, are kept with their maps, to be looked at.
         out: folder for finished trainings, from which a killed run goes on.
         device: of the trainings.
         batch: pictures explained at once.
@@ -91,7 +91,7 @@ def drt(
         "pretrained": pretrained.fingerprint() if network == PRETRAINED and pretrained is not None else None,
         "training": settings.model_dump(),
     }
-    images = test.floats()
+    images, shown = test.floats(), spread(len(test), examples)
     rows: list[DrtRow] = []
     kept: dict[str, dict[str, Tensor]] = {}
     protocols: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def drt(
             for which in list(maps)[1:]:
                 for name, values in comparison(maps[which]).items():
                     rows.append(DrtRow(method, which, name, mean_of(values, undefined, settings.seed)))
-            kept[method] = {which: found[:examples] for which, found in maps.items()}
+            kept[method] = {which: found[shown] for which, found in maps.items()}
             protocols[method] = {"explainer": subject.identity, **comparison_protocol(subject, compared, undefined)}
     reached = {
         which: {
@@ -133,7 +133,7 @@ def drt(
         "methods": protocols,
         "versions": versions(),
     }
-    return DrtResult(rows, reached, images[:examples], kept, protocol)
+    return DrtResult(rows, reached, images[shown], kept, protocol)
 
 
 def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:

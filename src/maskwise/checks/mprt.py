@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maskwise.checks.intervals import Undefined, mean_of
 from maskwise.checks.layers import layers_from_the_top
+from maskwise.checks.pictures import spread
 from maskwise.checks.protocol import check_seed, comparison_protocol, versions
 from maskwise.checks.randomise import initialisations, randomise, restored
 from maskwise.checks.results import MODES, Mode, MprtResult, MprtRow
@@ -55,7 +56,7 @@ def mprt(
         undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
         seed: of new weights and of the intervals.
         batch: pictures at once.
-        examples: how many pictures are kept with their maps, to be looked at.
+        examples: how many pictures, evenly spread, are kept with their maps, to be looked at.
         progress: called with (done, total), in stages.
 
     Raises:
@@ -82,8 +83,9 @@ def mprt(
         goals = top_classes(classifier, images, batch) if targets is None else targets
         trained = subject.maps(images, goals, batch)
         comparison = Comparison(trained, compared)
+        shown = spread(len(images), examples)
         for m, mode in enumerate(modes):
-            stages = [trained[:examples]]
+            stages = [trained[shown]]
             with restored(network.module) as back:
                 for i, layer in enumerate(layers, 1):
                     if mode == "independent":
@@ -92,7 +94,7 @@ def mprt(
                     maps = subject.maps(images, goals, batch)
                     for name, values in comparison(maps).items():
                         rows.append(MprtRow(mode, layer.name, name, mean_of(values, undefined, seed)))
-                    stages.append(maps[:examples])
+                    stages.append(maps[shown])
                     if progress is not None:
                         progress(m * len(layers) + i, len(modes) * len(layers))
             kept[mode] = torch.stack(stages)
@@ -112,4 +114,4 @@ def mprt(
         "seed": seed,
         "versions": versions(),
     }
-    return MprtResult(rows, [layer.name for layer in layers], images[:examples].cpu(), kept, protocol)
+    return MprtResult(rows, [layer.name for layer in layers], images[shown].cpu(), kept, protocol)

@@ -43,7 +43,7 @@ class MprtResult:
     Attributes:
         rows: one a mode, layer and similarity, layers from the output back to the input.
         layers: their names, in that order.
-        examples: (E,3,H,W), the first pictures.
+        examples: (E,3,H,W), some of the pictures.
         maps: by mode, (1+L,E,H,W): of the trained network, then of each stage.
         protocol: how the numbers came about.
     """
@@ -87,7 +87,7 @@ class DrtResult:
         rows: one a method, comparison and similarity.
         trainings: by labels: accuracy on the training pictures by the labels trained on and on the test pictures by the
             true ones, in percent, and epochs.
-        examples: (E,3,S,S), the first test pictures.
+        examples: (E,3,S,S), some of the test pictures.
         maps: by method and labels, (E,S,S).
         protocol: how the numbers came about.
     """

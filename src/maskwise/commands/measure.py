@@ -57,6 +57,7 @@ Kept = Annotated[
 SaveMaps = Annotated[bool, typer.Option("--save-maps", help="Keep the maps, too, to be scored again later.")]
 
 QUICK = "le,f1,pointing,area"
+FAMILIES = ("localisation", "pixels", "faithfulness", "mask statistics")  # in the order of a leaderboard's columns
 
 
 @speaks_plainly
@@ -228,7 +229,8 @@ def _settings(resize: str, target: str, limit: int | None, batch: int, out: Path
 def _metrics(names: str, options: list[str] | None, classifier: Classifier) -> dict[str, Metric]:
     from maskwise.metrics import metric, metrics
 
-    chosen = metrics.names() if names.strip() == "all" else [n.strip() for n in names.split(",") if n.strip()]
+    everything = sorted(metrics.names(), key=lambda name: FAMILIES.index(metrics.facts(name)["family"]))
+    chosen = everything if names.strip() == "all" else [n.strip() for n in names.split(",") if n.strip()]
     if not chosen:
         raise InputError("--metrics names no metric")
     own = _dotted(options, "--metric-set", chosen)
@@ -296,7 +298,9 @@ def _tell(board: Leaderboard, out: Path | None, as_json: bool) -> None:
     from maskwise.report.leaderboard import rich_tables
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in rich_tables(board, console.width):
+    groups = list(dict.fromkeys(line.data for line in board.lines))
+    # A leaderboard of all metrics on several data sets is long: here the pooled one, the others are on the page.
+    for table in rich_tables(board, console.width, groups if out is None else groups[-1:]):
         console.print(table)
     for name, why in board.left_out.items():
         console.print(f"{name} was not measured: {why}", highlight=False)

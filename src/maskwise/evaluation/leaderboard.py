@@ -131,7 +131,9 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
     if len(missing) == len(measured.metrics):
         needs = sorted({need for metric in measured.metrics.values() for need in metric.needs})
         raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}")
-    left_out = {name: f"no picture has {' and '.join(measured.metrics[name].needs)}" for name in missing}
+    left_out = {
+        name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}" for name in missing
+    }
     return Leaderboard(lines, best, _protocol(measured, left_out, resamples, seed), left_out)
 
 

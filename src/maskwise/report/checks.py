@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -28,6 +27,7 @@ from maskwise.images import to_uint8
 TITLES = {"spearman": "Spearman", "spearman_abs": "Spearman, abs", "hog": "HOG", "ssim": "SSIM"}
 COLOURS = {"spearman": "#1f5fbf", "spearman_abs": "#e08214", "hog": "#2a9d5c", "ssim": "#c02942"}
 MARKS = {"spearman": "o", "spearman_abs": "s", "hog": "^", "ssim": "D"}
+MODE_TITLES = {"cascading": "all layers from the output to here", "independent": "this layer alone"}
 MOST_STAGES = 14  # maps in a strip: more are too small to be seen
 
 
@@ -43,20 +43,23 @@ def mprt_figure(result: MprtResult, path: str | Path) -> None:
     width = max(0.62 * (len(shown) + 1) + 1.2, 4.6 * len(modes))
     strips = len(modes) * len(result.examples)
     cell = width / (len(shown) + 1)
-    figure = Figure(figsize=(width, 3.6 + strips * cell + 0.55 * len(modes)), layout="constrained")
+    figure = Figure(figsize=(width, 3.9 + strips * cell + 0.55 * len(modes)), layout="constrained")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(
-        1 + len(modes), 1, height_ratios=[3.6, *[len(result.examples) * cell + 0.55] * len(modes)]
+        1 + len(modes), 1, height_ratios=[3.9, *[len(result.examples) * cell + 0.55] * len(modes)]
     )
     axes = parts[0].subplots(1, len(modes), squeeze=False, sharey=True)[0]
     for axis, mode in zip(axes, modes, strict=True):
         _similarities_by_layer(axis, result, mode)
-        axis.set_title({"cascading": "all layers from the output to here", "independent": "this layer alone"}[mode])
+        axis.set_title(f"{mode}: {MODE_TITLES[mode]}", fontsize=10)
     axes[0].set_ylabel("similarity to the trained network's map")
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    facts = result.protocol
+    who = facts["explainer"].get("method", facts["explainer"].get("function", "SESS"))
+    parts[0].suptitle(f"{who} on {facts['classifier']}, {facts['pictures']} pictures", fontsize=11, parse_math=False)
     names = ["picture", *(["trained", *result.layers][i] for i in shown)]
     for part, mode in zip(parts[1:], modes, strict=True):
-        part.suptitle(f"{mode}: the map once a layer is random", fontsize=9)
+        part.suptitle(f"{mode}: the map once the layer is random", fontsize=9)
         rows = [
             [to_uint8(image), *(_stretched(result.maps[mode][i, e]) for i in shown)]
             for e, image in enumerate(result.examples)
@@ -127,7 +130,7 @@ def _similarities_by_layer(axis: Axes, result: MprtResult, mode: str) -> None:
         colour = COLOURS.get(name)
         (line,) = axis.plot(
             places, [v.mean for v in values], marker=MARKS.get(name, "."), markersize=3.5, linewidth=1.3, color=colour,
-            label=TITLES.get(name, name),
+            linestyle="--" if name == "spearman_abs" else "-", label=TITLES.get(name, name),
         )  # fmt: skip
         axis.fill_between(places, low, high, color=line.get_color(), alpha=0.13, linewidth=0)
     axis.axhline(0, color="0.7", linewidth=0.8)
@@ -183,10 +186,15 @@ def _training(which: str, reached: dict[str, float]) -> str:
 
 
 def _stretched(saliency: Tensor) -> np.ndarray:
-    """A map (H,W) of any values to [0,1], so that its order of pixels can be seen."""
-    low, high = saliency.aminmax()
-    span = high - low
-    return torch.where(span > 0, (saliency - low) / span.clamp(min=1e-12), 0.0).numpy()
+    """A map (H,W) of any values to [0,1] for the eye: from its 1st to its 99th percentile, so that no pixel hides all.
+
+    Where hardly any pixels are not the background, from the lowest value to the highest.
+    """
+    values = saliency.numpy()
+    low, high = np.percentile(values, (1, 99))
+    if high <= low:
+        low, high = values.min(), values.max()
+    return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
 
 
 def _strip(part: Any, names: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,9 +24,12 @@ def number(value: float) -> str:
     """Three significant digits, and as many as it takes before the point."""
     if math.isnan(value):
         return "-"
-    if value == 0 or abs(value) >= 100:
+    if abs(value) < 1e-9:  # a difference of sums that are equal
+        return "0"
+    if abs(value) >= 100:
         return f"{value:.0f}"
-    return f"{value:.{max(0, min(4, 2 - math.floor(math.log10(abs(value)))))}f}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:.{max(digits, 0)}f}" if digits <= 5 else f"{value:.1e}"
 
 
 def spread(cell: Cell) -> str:
@@ -54,10 +57,10 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
     return table
 
 
-def rich_tables(board: Leaderboard, width: int) -> Iterator[Table]:
-    """All data sets' tables; a metric's column is about 17 characters wide, and further ones go to the next table."""
+def rich_tables(board: Leaderboard, width: int, groups: Sequence[str]) -> Iterator[Table]:
+    """Tables of some data sets; a column is about 17 characters wide, and what has no room goes to the next table."""
     each = max((width - 30) // 17, 1)
-    for data in dict.fromkeys(line.data for line in board.lines):
+    for data in groups:
         known = next(line.cells for line in board.lines if line.data == data)
         names = [name for name in board.metrics if name in known]
         for first in range(0, len(names), each):
