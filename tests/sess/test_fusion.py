@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskwise.sess.enhancer import smoothed
 from maskwise.sess.fusion import Axis, Fusion
 from maskwise.sess.windows import Window, tiling
 
@@ -74,3 +75,9 @@ def test_accumulators_are_all_there_is() -> None:
         fusion.add(tile, slice(0, 1), torch.rand(1, 1, 6, 6))
     result = fusion.result()
     assert (result.data_ptr(), fusion.count.data_ptr()) == held  # type: ignore[union-attr]
+
+
+def test_smoothing_is_opencvs_gaussian() -> None:
+    maps = torch.rand(2, 1, 20, 31, generator=torch.Generator().manual_seed(0))
+    for ours, theirs in zip(smoothed(maps)[:, 0], maps[:, 0], strict=True):
+        assert np.allclose(ours.numpy(), cv2.GaussianBlur(theirs.numpy(), (11, 11), 5), atol=1e-5)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskwise.sess.patches import Job, cut, prefilter, runs
+from maskwise.sess.patches import Job, cut, extracted, prefilter, runs
 from maskwise.sess.windows import Window, frame, parents, scaled_sizes, starts, tiling
 
 
@@ -96,3 +96,13 @@ class TestPatches:
     def test_what_was_not_scored_goes(self) -> None:
         scores = torch.tensor([[[-torch.inf, 0.5, -torch.inf]]])
         assert prefilter(scores, 0.0).tolist() == [[[False, True, False]]]
+
+    def test_extracted_maps_span_zero_to_one(self) -> None:
+        maps = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 7 - 2
+        maps[1, 2] = 4
+        spread = extracted(maps)
+        assert spread[0].amin((-2, -1)).eq(0).all() and spread[0].amax((-2, -1)).eq(1).all()
+        assert torch.allclose(
+            spread[0, 0] * (maps[0, 0].max() - maps[0, 0].min()) + maps[0, 0].min(), maps[0, 0], atol=1e-5
+        )
+        assert spread[1, 2].eq(0).all() and extracted(maps, nan_safe=False)[1, 2].isnan().all()

@@ -150,7 +150,7 @@ class SESS(Explainer):
             if self.settings.protocol.final_min_max:
                 fused = min_max(fused)
             if self.smooth:
-                fused = gaussian_blur(fused.flatten(0, 1)[:, None], KERNEL, SIGMA).reshape(fused.shape)
+                fused = smoothed(fused)
         self.report = sweep.report()
         return fused, None
 
@@ -190,6 +190,11 @@ class SESS(Explainer):
         cost = seconds_of(sweep) if unit == "seconds" else forwards_of(sweep)
         n, ratio = choose(amount, cost, [len(p.tiles) for p in every])
         return Sweep(self.settings, images, goals, replace(every[n - 1], ratio=ratio), self.progress)
+
+
+def smoothed(maps: Tensor) -> Tensor:
+    """Maps (N,K,H,W) after a Gaussian of 11x11 pixels, sigma 5, borders mirrored (step 6)."""
+    return gaussian_blur(maps.flatten(0, 1)[:, None], KERNEL, SIGMA).reshape(maps.shape)
 
 
 def enhanced(explainer: AnyExplainer, preset: str | None = None, **options: Any) -> SESS:

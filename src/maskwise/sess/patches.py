@@ -9,7 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maskwise.methods.base import min_max
 from maskwise.sess.windows import Size, Window, multi_scale
+
+ROUNDING = 1e-6  # of a patch's range: below it a value is float32's rounding
 
 
 class Job(NamedTuple):
@@ -83,3 +86,23 @@ def prefilter(scores: Tensor, ratio: float) -> Tensor:
     ranked = scores.sort(dim=-1, stable=True).indices[..., int(scores.shape[-1] * ratio) :]
     kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, ranked, True)
     return kept & (scores > -torch.inf)
+
+
+def extracted(maps: Tensor, nan_safe: bool = True) -> Tensor:
+    """Maps (…,h,w) of patches, min-max each (step 4); what is within rounding of its smallest value is 0.
+
+    Args:
+        maps: at the windows' size.
+        nan_safe: a constant map becomes zeros; otherwise NaN, the 0/0 of the released code.
+
+    Example:
+        >>> extracted(torch.tensor([[[2.0, 3.0], [4.0, 6.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
+        [[[0.0, 0.25], [0.5, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    """
+    if nan_safe:
+        stretched = min_max(maps)
+    else:
+        low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+        stretched = (maps - low) / (high - low)
+    # Where one batch gives 0 another gives 1e-8, and what exceeds theta = 0 is counted.
+    return torch.where(stretched < ROUNDING, 0.0, stretched)

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
-from maskwise.methods.base import Explainer, min_max
+from maskwise.methods.base import Explainer
 from maskwise.methods.goals import Goals
-from maskwise.sess.patches import Job, cut, prefilter
+from maskwise.sess.patches import Job, cut, extracted, prefilter
 from maskwise.sess.protocol import Protocol
 from maskwise.sess.windows import Size, Window, parents, scaled_sizes, tiling
 
 AnyExplainer = Explainer | Callable[..., Tensor]
-ROUNDING = 1e-6  # of a patch's range: below it a value is float32's rounding
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -208,13 +207,7 @@ class Sweep:
             maps = explainer.enlarged(maps, size)
         elif maps.shape[-2:] != size:
             maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
-        if self.settings.protocol.nan_safe:
-            stretched = min_max(maps)
-        else:
-            low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-            stretched = (maps - low) / (high - low)
-        # Where one batch gives 0 another gives 1e-8, and what exceeds theta = 0 is counted.
-        return torch.where(stretched < ROUNDING, 0.0, stretched)
+        return extracted(maps, self.settings.protocol.nan_safe)
 
     def logits(self, patches: Tensor) -> Tensor:
         """(n,C) of a forward that only scores."""
