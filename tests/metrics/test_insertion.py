@@ -144,7 +144,7 @@ def test_deletion_ends_in_the_mean_colour_and_insertion_begins_blurred() -> None
 def test_the_area_is_the_trapezoids() -> None:
     scores = torch.tensor([[0.0, 1, 1, 0.5], [1, 1, 1, 1]]).double()
     assert area_under(scores).tolist() == pytest.approx([(0.5 + 1 + 0.75) / 3, 1])
-    assert float(area_under(scores[:1])) == pytest.approx(np.trapezoid(scores[0].numpy(), dx=1 / 3))
+    assert float(area_under(scores[:1])) == pytest.approx(float(torch.trapezoid(scores[0], dx=1 / 3)))
 
 
 def test_steps_in_pixels_and_percent() -> None:

@@ -177,7 +177,7 @@ def accuracies(classifier: Classifier, data: Labelled, best: tuple[int, ...] = (
     scores = torch.cat([part.cpu() for part in _scores(classifier, data.images.to(classifier.device))])
     order = scores.argsort(dim=1, descending=True, stable=True)
     hits = order == data.labels[:, None]
-    return [hits[:, :k].any(1).float().mean().item() for k in best]
+    return [hits[:, :k].any(1).double().mean().item() for k in best]
 
 
 @torch.no_grad()

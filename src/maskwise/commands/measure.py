@@ -80,7 +80,7 @@ def evaluate(
     limit: Limit = None,
     resize: Resized = "squash",
     target: Explained = "predicted",
-    batch: BatchSize = 16,
+    batch: BatchSize = 8,
     out: Kept = None,
     save_maps: SaveMaps = False,
     as_json: Json = False,
@@ -119,7 +119,7 @@ def compare(
     limit: Limit = None,
     resize: Resized = "squash",
     target: Explained = "predicted",
-    batch: BatchSize = 16,
+    batch: BatchSize = 8,
     out: Kept = Path("compared"),
     save_maps: SaveMaps = False,
     as_json: Json = False,
@@ -169,7 +169,7 @@ def panel(
     truth: Annotated[
         str, typer.Option("--truth", help="Right is the label, or the answer on the clean picture.")
     ] = "label",
-    batch: BatchSize = 16,
+    batch: BatchSize = 8,
     seed: Annotated[int, typer.Option(help="Of the random masks.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for panel.png and panel.json.")] = Path("panel"),
     as_json: Json = False,

@@ -50,7 +50,7 @@ class PanelSettings:
     resize: Resize = "squash"
     truth: Literal["label", "clean"] = "label"
     limit: int | None = None
-    batch: int = 16
+    batch: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:

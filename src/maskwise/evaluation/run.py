@@ -39,7 +39,7 @@ class Settings:
     resize: Resize = "squash"
     target: Target = "predicted"
     limit: int | None = None
-    batch: int = 16
+    batch: int = 8
 
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop"):

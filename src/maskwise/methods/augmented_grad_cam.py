@@ -57,7 +57,7 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
         energy: float = 0.0001,
         iterations: int = 200,
         seed: int = 0,
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         Perturbation.__init__(self, classifier, batch)
         LayerExplainer.__init__(self, classifier, layer)

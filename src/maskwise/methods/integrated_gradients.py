@@ -50,7 +50,7 @@ class IntegratedGradients(Perturbation):
         baseline: Baseline = "black",
         times_difference: bool = True,
         seed: int = 0,
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         super().__init__(classifier, batch)
         if steps < 1:

@@ -43,7 +43,7 @@ class Occlusion(Perturbation):
         window: float = 1 / 7,
         stride: float = 1 / 28,
         scoring: Literal["probability", "logit"] = "probability",
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         super().__init__(classifier, batch)
         if not (0 < window <= 1 and 0 < stride <= 1):

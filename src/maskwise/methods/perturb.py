@@ -19,11 +19,12 @@ class Perturbation(Explainer):
 
     Args:
         classifier: what is explained.
-        batch: copies in one forward.
+        batch: copies in one forward; None is what the classifier's device runs fastest.
     """
 
-    def __init__(self, classifier: Classifier, batch: int = 32) -> None:
+    def __init__(self, classifier: Classifier, batch: int | None = None) -> None:
         super().__init__(classifier)
+        batch = classifier.batch if batch is None else batch
         if batch < 1:
             raise InputError(f"batch must be at least 1, not {batch}")
         self.batch = batch

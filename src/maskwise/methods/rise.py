@@ -55,7 +55,7 @@ class Rise(Perturbation):
         scoring: Literal["probability", "logit"] = "probability",
         tolerance: float | None = None,
         seed: int = 0,
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         super().__init__(classifier, batch)
         if masks < 2 or grid < 1 or not 0 < keep <= 1:

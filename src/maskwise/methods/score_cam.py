@@ -26,7 +26,7 @@ class MaskedByActivation(Perturbation, LayerExplainer):
         batch: masked pictures in one forward.
     """
 
-    def __init__(self, classifier: Classifier, layer: str | None = None, batch: int = 32) -> None:
+    def __init__(self, classifier: Classifier, layer: str | None = None, batch: int | None = None) -> None:
         Perturbation.__init__(self, classifier, batch)
         LayerExplainer.__init__(self, classifier, layer)
 
@@ -117,7 +117,7 @@ class GroupCam(MaskedByActivation):
         layer: str | None = None,
         groups: int = 32,
         variant: Literal["paper", "released"] = "paper",
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         super().__init__(classifier, layer, batch)
         if groups < 1:

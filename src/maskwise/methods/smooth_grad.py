@@ -43,7 +43,7 @@ class SmoothGrad(Perturbation):
         noise: float = 0.15,
         squared: bool = False,
         seed: int = 0,
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         super().__init__(classifier, batch)
         if samples < 1 or noise < 0:

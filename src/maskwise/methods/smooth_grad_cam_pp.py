@@ -47,7 +47,7 @@ class SmoothGradCamPP(Perturbation, LayerExplainer):
         samples: int = 25,
         noise: float = 0.15,
         seed: int = 0,
-        batch: int = 32,
+        batch: int | None = None,
     ) -> None:
         Perturbation.__init__(self, classifier, batch)
         LayerExplainer.__init__(self, classifier, layer)

@@ -41,7 +41,7 @@ class Xrai(IntegratedGradients):
         batch: points in one forward.
     """
 
-    def __init__(self, classifier: Classifier, steps: int = 100, batch: int = 32) -> None:
+    def __init__(self, classifier: Classifier, steps: int = 100, batch: int | None = None) -> None:
         super().__init__(classifier, steps=steps, batch=batch)
 
     def saliency(self, images: Tensor, goals: Goals) -> Tensor:

@@ -67,7 +67,7 @@ def log_probabilities(
         classes: (count,), keep of each picture only this class: then (count,) comes back.
     """
     if batch is None:
-        batch = 8 if classifier.device.type == "cpu" else 64
+        batch = classifier.batch
     found = torch.zeros(count if classes is not None else (count, len(classifier.labels)), dtype=torch.float64)
     found = found.to(classifier.device)
     with asking(classifier):

@@ -47,7 +47,7 @@ class SESS(Explainer):
         prune: a window is not even scored where its parent, the window of the next smaller scale that covers most of
             it, scored below this share of the picture's best score so far. None scores all.
         budget: instead of ``scales`` and ``prefilter``: forwards a picture (200), or seconds a picture ("1.5s").
-        batch: patches in one forward.
+        batch: patches in one forward; None is what the classifier's device runs fastest.
         scoring: precision of forwards that only score: fp32, bf16, fp16; auto is bf16 on a GPU and fp32 elsewhere.
 
     Raises:
@@ -76,7 +76,7 @@ class SESS(Explainer):
         nan_safe: bool | None = None,
         prune: float | None = None,
         budget: int | float | str | None = None,
-        batch: int = 32,
+        batch: int | None = None,
         scoring: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     ) -> None:
         found = classifier if classifier is not None else getattr(explainer, "classifier", None)
@@ -95,7 +95,14 @@ class SESS(Explainer):
             raise InputError("a budget chooses scales and prefilter itself: give either, not both")
         switches = {"weights": weights, "final_min_max": final_min_max, "antialias": antialias, "nan_safe": nan_safe}
         self.settings = Settings(
-            explainer, found, self.side, batch, theta, protocol_of(protocol, switches), prune, scoring
+            explainer,
+            found,
+            self.side,
+            found.batch if batch is None else batch,
+            theta,
+            protocol_of(protocol, switches),
+            prune,
+            scoring,
         )
         self._check()
         self.identity = {"sess": self.facts(), "of": getattr(explainer, "identity", repr(explainer))}
