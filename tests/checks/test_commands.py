@@ -1,0 +1,121 @@
+"""``maskwise check``: what each command writes and prints, and one clear line and exit 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import tiny_net
+from typer.testing import CliRunner
+
+from maskwise.checks.networks import networks
+from maskwise.classifiers import Classifier
+from maskwise.cli import app
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+SHORT = ("--train-set", "epochs=1", "--train-set", "batch_size=8")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
+
+
+def done(result: Result, out: Path) -> dict[str, Any]:
+    """What ``result.json`` holds, after a run that went well."""
+    assert result.exit_code == 0, result.output + str(result.exception)
+    assert (out / "plot.png").stat().st_size > 1000
+    found: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return found
+
+
+@pytest.fixture
+def small(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
+    """The toy classifier in place of the one that a command would load, and in place of the network it trains."""
+    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: tiny)
+    monkeypatch.setitem(networks._entries, "small_cnn", lambda classes: tiny_net(classes=classes))
+    return tiny
+
+
+def test_mprt(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = call("mprt", "--data", picture_folder, "--limit", 4, "--method", "grad_cam", "--out", out)
+    found = done(ran, out)
+    assert found["protocol"]["pictures"] == 4 and found["protocol"]["data"] == [str(picture_folder)]
+    assert len(found["rows"]) == 2 * 7 * 4
+    assert "cascading" in ran.stdout and "ssim" in ran.stdout
+    one = call(
+        "mprt", "--data", picture_folder, "--limit", 4, "--method", "random", "--set", "seed=2",
+        "--mode", "independent", "--depth", 0, "--init", "released", "--undefined", "left_out", "--out", out, "--json",
+    )  # fmt: skip
+    found = done(one, out)
+    assert json.loads(one.stdout) == found
+    assert {row["mean"] for row in found["rows"]} == {1.0}
+
+
+def test_drt(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ("drt", "--data", picture_folder, "--size", 32, "--method", "edges", "--method", "gradient", *SHORT)
+    found = done(call(*given, "--out", out), out)
+    assert {row["method"] for row in found["rows"]} == {"edges", "gradient"}
+    assert {row["mean"] for row in found["rows"] if row["method"] == "edges"} == {1.0}
+    assert found["protocol"]["pictures"] == {"train": 15, "test": 5}
+    assert set(found["trainings"]) == {"true labels", "random labels", "true labels again"}
+    again = call(*given, "--out", out, "--json")
+    assert json.loads(again.stdout)["rows"] == found["rows"]
+
+
+def test_roar(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = call(
+        "roar", "--data", picture_folder, "--test-data", picture_folder, "--test-limit", 10, "--size", 32,
+        "--method", "edges", "--percent", "50", "--repeats", 2, "--network", "pretrained", *SHORT, "--out", out,
+    )  # fmt: skip
+    found = done(ran, out)
+    assert [(row["method"], row["removed"]) for row in found["rows"]] == [
+        ("none", 0), ("random removal", 50), ("edges", 50),
+    ]  # fmt: skip
+    assert found["protocol"]["training"]["augment"] is True
+    assert len((out / "rows.jsonl").read_text().splitlines()) == 7 and list((out / "maps").iterdir())
+    assert "±" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mprt", "--method", "no_such"], "unknown method"),
+        (["mprt", "--mode", "sideways"], "modes are"),
+        (["mprt", "--init", "ones"], "unknown initialisation"),
+        (["mprt", "--undefined", "maybe"], "zero or left_out"),
+        (["mprt", "--device", "abacus"], "device 'abacus' is unknown"),
+        (["mprt", "--data", "nowhere"], "nowhere"),
+        (["drt", "--method", "no_such"], "unknown method"),
+        (["drt", "--labels", "mixed"], "shuffled or uniform"),
+        (["drt", "--train-set", "epoch=3"], "there are epochs"),
+        (["drt", "--train-set", "epochs"], "key=value"),
+        (["drt", "--method", "casm", "--recipe", "no_such"], "no recipe"),
+        (["drt", "--test-limit", "3"], "--test-data"),
+        (["drt", "--network", "huge"], "unknown network"),
+        (["roar", "--percent", "ten"], "--percent"),
+        (["roar", "--percent", "0,10"], "above 0"),
+        (["roar", "--method", "edges", "--method", "center", "--set", "a=1"], "one --method"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    small: Classifier, picture_folder: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    data = [] if "--data" in arguments else ["--data", str(picture_folder)]
+    method = [] if "--method" in arguments else ["--method", "edges"]
+    result = call(*arguments, *data, *method, "--out", tmp_path / "out")
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("maskwise: ") and words in lines[0], result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_said_first(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = call("mprt", "--data", "nowhere", "--out", tmp_path / "file" / "out")
+    assert result.exit_code == 2 and "can't write" in result.stderr

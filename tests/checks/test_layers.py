@@ -1,0 +1,149 @@
+"""Layers in the order in which they run, new weights by rule, and the old ones back to the last bit."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import tiny_net
+from torch import Tensor, nn
+from torchvision.models import googlenet, resnet50, vit_b_16
+
+from maskwise.checks.layers import Layer, layers_from_the_top
+from maskwise.checks.randomise import randomise, restored
+from maskwise.errors import InputError
+
+
+class Crossed(nn.Module):
+    """Declares its layers in another order than it runs them, one of them twice and one never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 2)
+        self.dead = nn.Linear(4, 4)
+        self.twice = nn.Conv2d(4, 4, 1)
+        self.first = nn.Conv2d(3, 4, 1)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.twice(self.twice(self.first(x)).relu())
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.last(self.attention(tokens, tokens, tokens)[0].mean(1))
+
+
+def names(layers: list[Layer]) -> list[str]:
+    return [layer.name for layer in layers]
+
+
+def test_the_order_is_that_of_running_and_not_of_declaring() -> None:
+    layers = layers_from_the_top(Crossed(), torch.zeros(1, 3, 4, 4), depth=None)
+    # Attention applies its projection without calling the module: it belongs where attention runs.
+    assert names(layers)[0] == "last" and set(names(layers)[1:3]) == {"attention", "attention.out_proj"}
+    assert names(layers)[3:] == ["twice", "first"]
+
+
+def test_blocks_of_a_resnet_are_those_of_the_released_code() -> None:
+    with torch.device("cpu"):
+        net = resnet50(weights=None).eval()
+    expected = ["fc", *(f"layer{i}.{j}" for i, n in ((4, 3), (3, 6), (2, 4), (1, 3)) for j in range(n)[::-1])]
+    layers = layers_from_the_top(net, torch.zeros(1, 3, 32, 32), depth=2)
+    assert names(layers) == [*expected, "bn1", "conv1"]
+    assert names(layers_from_the_top(net, torch.zeros(1, 3, 32, 32), depth=1)) == [
+        "fc", "layer4", "layer3", "layer2", "layer1", "bn1", "conv1",
+    ]  # fmt: skip
+    every = {name for layer in layers for name in layer.modules}
+    assert every == {name for name, part in net.named_modules() if list(part.parameters(recurse=False))}
+
+
+def test_every_parameter_that_a_forward_uses_is_in_some_layer() -> None:
+    vit = vit_b_16(image_size=32, weights=None).eval()
+    held = {name for layer in layers_from_the_top(vit, torch.zeros(1, 3, 32, 32), 3) for name in layer.modules}
+    assert held == {name for name, part in vit.named_modules() if list(part.parameters(recurse=False))}
+    with_heads = googlenet(weights=None, init_weights=False).eval()
+    held = {name for layer in layers_from_the_top(with_heads, torch.zeros(1, 3, 64, 64)) for name in layer.modules}
+    assert not any(name.startswith("aux") for name in held)  # the heads that only training runs
+
+
+def test_a_plain_chain_and_bad_input() -> None:
+    net = tiny_net().eval()
+    assert names(layers_from_the_top(net, torch.zeros(1, 3, 32, 32))) == ["14", "9", "8", "5", "4", "1", "0"]
+    with pytest.raises(InputError, match="depth"):
+        layers_from_the_top(net, torch.zeros(1, 3, 32, 32), depth=0)
+    with pytest.raises(InputError, match="no parameters"):
+        layers_from_the_top(nn.ReLU(), torch.zeros(1, 3, 4, 4))
+
+
+def test_hooks_come_off_when_the_network_raises() -> None:
+    net = tiny_net().eval()
+    with pytest.raises(RuntimeError):
+        layers_from_the_top(net, torch.zeros(1, 1, 32, 32))
+    assert not any(part._forward_pre_hooks for part in net.modules())
+
+
+def test_own_rule_is_reset_parameters_and_leaves_the_random_state_alone() -> None:
+    net = tiny_net().eval()
+    with torch.no_grad():
+        net[1].running_mean.fill_(7)
+        net[1].weight.fill_(3)
+    state, others = torch.get_rng_state(), {k: v.clone() for k, v in net.state_dict().items() if k[0] not in "01"}
+    randomise(net, Layer("0", ("0",)), seed=5)
+    randomise(net, Layer("1", ("1",)), seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert net[1].running_mean.eq(0).all() and net[1].weight.eq(1).all()
+    bound = 1 / math.sqrt(27)
+    assert 0.8 * bound < net[0].weight.abs().max() <= bound
+    assert all(torch.equal(net.state_dict()[k], v) for k, v in others.items())
+
+
+def test_numbers_depend_on_seed_and_name_alone() -> None:
+    a, b = tiny_net(0).eval(), tiny_net(1).eval()
+    randomise(a, Layer("all", ("14", "0")), seed=1)
+    randomise(b, Layer("0", ("0",)), seed=1)
+    assert torch.equal(a[0].weight, b[0].weight)
+    randomise(b, Layer("0", ("0",)), seed=2)
+    assert not torch.equal(a[0].weight, b[0].weight)
+
+
+def test_the_released_rule() -> None:
+    net = nn.Sequential(nn.Conv2d(64, 128, (3, 5)), nn.BatchNorm2d(128), nn.Linear(400, 300)).eval()
+    net[1].running_mean.fill_(7)
+    for name in "012":
+        randomise(net, Layer(name, (name,)), "released")
+    assert net[0].weight.std().item() == pytest.approx(math.sqrt(2 / (128 * 64 * 5)), rel=0.02)
+    assert net[1].running_mean.eq(7).all()
+    assert 0.9 < net[1].weight.abs().max() * math.sqrt(128) <= 1
+    assert 0.9 < net[2].bias.abs().max() * math.sqrt(300) <= 1
+    assert 0.99 < net[2].weight.abs().max() * math.sqrt(400) <= 1  # Kaiming-uniform, a = sqrt 5
+    with pytest.raises(InputError, match="unknown initialisation"):
+        randomise(net, Layer("0", ("0",)), "ones")
+
+
+def test_parameters_without_a_rule_keep_their_mean_and_spread() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(3 + 0.5 * torch.randn(5000, generator=torch.Generator().manual_seed(0)))
+
+    net = nn.Sequential(Token())
+    before = net[0].token.detach().clone()
+    randomise(net, Layer("0", ("0",)))
+    assert not torch.equal(net[0].token, before)
+    assert net[0].token.mean().item() == pytest.approx(3, abs=0.05)
+    assert net[0].token.std().item() == pytest.approx(0.5, rel=0.05)
+
+
+def test_restored_to_the_last_bit_also_after_an_exception() -> None:
+    net = tiny_net().eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    tensors = list(net.state_dict(keep_vars=True).values())
+    with pytest.raises(RuntimeError, match="on purpose"), restored(net) as back:
+        for layer in layers_from_the_top(net, torch.zeros(1, 3, 32, 32)):
+            randomise(net, layer)
+        assert not torch.equal(net[0].weight, before["0.weight"])
+        back()
+        assert torch.equal(net[0].weight, before["0.weight"])
+        randomise(net, Layer("0", ("0",)))
+        raise RuntimeError("on purpose")
+    assert all(torch.equal(net.state_dict()[k], v) for k, v in before.items())
+    assert all(a is b for a, b in zip(tensors, net.state_dict(keep_vars=True).values(), strict=True))
