@@ -231,7 +231,7 @@ def main() -> None:
     arguments.add_argument("what", choices=["time", "grid", "memory", "prune"])
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--batch", type=int, default=32)
+    arguments.add_argument("--batch", type=int, default=8 if not torch.cuda.is_available() else 64)
     arguments.add_argument("--scales", type=int, default=12)
     arguments.add_argument("--only", default=None, help="rows of `time` that begin so")
     arguments.add_argument("--methods", nargs="+", default=["grad_cam", "guided_backprop", "group_cam"])

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from maskwise.checks.networks import networks
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
+from maskwise.commands.check_options import device_of
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -35,7 +36,8 @@ def done(result: Result, out: Path) -> dict[str, Any]:
 @pytest.fixture
 def small(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     """The toy classifier in place of the one that a command would load, and in place of the network it trains."""
-    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: tiny)
+    # Not in place of load_classifier: a module first imported meanwhile would keep the toy for good.
+    monkeypatch.setattr("maskwise.commands.check.classifier_on", lambda name, weights, on: tiny.to(device_of(on)))
     monkeypatch.setitem(networks._entries, "small_cnn", lambda classes: tiny_net(classes=classes))
     return tiny
 

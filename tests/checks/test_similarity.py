@@ -92,6 +92,14 @@ def test_a_flat_map_has_nothing_to_correlate(name: str) -> None:
     assert (counted.mean, counted.undefined, left_out.mean, left_out.undefined) == (0.5, 1, 1.0, 1)
 
 
+def test_hog_is_blind_to_masks_that_are_enlarged_by_repetition() -> None:
+    """What the documentation warns of: two masks of noise, four times as large, are alike to HOG and to it alone."""
+    a, b = (maps(seed, side=56).repeat_interleave(4, 1).repeat_interleave(4, 2) for seed in (16, 17))
+    for name in similarities.names():
+        found = similarities.get(name)()(a, b)
+        assert (found > 0.9).all() if name == "hog" else (found.abs() < 0.1).all()
+
+
 def test_small_maps_have_smaller_hog_cells() -> None:
     a, b = maps(12, side=32), maps(13, side=32)
     expected = [

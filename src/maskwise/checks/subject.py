@@ -59,7 +59,7 @@ class Subject:
             raise InputError("only a masker has values before the sigmoid: leave before_sigmoid out")
         return cls(explainer, network, False, identity)
 
-    def maps(self, images: Tensor, targets: Tensor | None, batch: int = 32, progress: Progress | None = None) -> Tensor:
+    def maps(self, images: Tensor, targets: Tensor | None, batch: int = 32) -> Tensor:
         """Maps (N,H,W) float32, on the CPU, of images (N,3,H,W), ``batch`` at once.
 
         Raises:
@@ -75,8 +75,6 @@ class Subject:
             if not maps.isfinite().all():
                 raise InputError("the map holds NaN or infinity: the classifier or the masker gives such values")
             made.append(maps)
-            if progress is not None:
-                progress(min(first + batch, len(images)), len(images))
         return torch.cat(made)
 
 

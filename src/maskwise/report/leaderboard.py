@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ def write_all(board: Leaderboard, measured: Measured, folder: Path) -> None:
     curves = {name: curves_of(measured, name) for name in ("insertion", "deletion")}
     if all(curves.values()):
         insertion_deletion_figure(curves["insertion"], curves["deletion"], folder / "curves.png")
-        pictures["Insertion and deletion"] = "curves.png"
+        pictures["Insertion and deletion"] = folder / "curves.png"
     write_json(board, folder / "leaderboard.json")
     write_csv(board, folder / "leaderboard.csv")
     write_html(board, folder / "leaderboard.html", pictures)
@@ -114,12 +115,13 @@ def write_csv(board: Leaderboard, path: Path) -> None:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-def write_html(board: Leaderboard, path: Path, pictures: dict[str, str] | None = None) -> None:
-    """One page that needs no network: sortable tables, and the protocol behind each number.
+def write_html(board: Leaderboard, path: Path, pictures: Mapping[str, Path] | None = None) -> None:
+    """One page that needs nothing beside it: sortable tables, and the protocol behind each number.
 
     Args:
-        pictures: titles to file names beside the page, such as the curves.
+        pictures: titles to PNG files, such as the curves, which are put inside.
     """
+    embedded = {title: base64.b64encode(file.read_bytes()).decode() for title, file in (pictures or {}).items()}
     environment = Environment(
         loader=PackageLoader("maskwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -129,7 +131,7 @@ def write_html(board: Leaderboard, path: Path, pictures: dict[str, str] | None =
         board=board,
         groups=list(dict.fromkeys(line.data for line in board.lines)),
         protocol=json.dumps(board.protocol, indent=2, default=str),
-        pictures=pictures or {},
+        pictures=embedded,
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
