@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from torch import nn
 
 from maskwise.classifiers import Classifier
+
+# The same examples each time: a run of the tests says something about the change, not about its luck.
+# `pytest --hypothesis-profile=explore` draws new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile("repeatable")
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

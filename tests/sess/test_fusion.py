@@ -38,6 +38,13 @@ def test_a_patch_is_its_canvas_resized(height: int, width: int, h: int, w: int, 
     assert np.allclose(fusion.result()[0, 0].numpy(), expected, atol=1e-5)
 
 
+def test_a_window_that_no_pixel_reads_adds_nothing() -> None:
+    """25 columns on 5: the centres are 2, 7, 12, ...; the window of columns 0 and 1 lies before all of them."""
+    fusion = Fusion((1, 1), (5, 5), [(5, 25)], 2, 0.0, "mean", torch.device("cpu"))
+    fusion.add(Window(0, 0, 0), slice(0, 1), torch.ones(1, 1, 2, 2))
+    assert not fusion.result().any()
+
+
 @pytest.mark.parametrize("pool", ["mean", "max"])
 @pytest.mark.parametrize("theta", [0.0, 0.3])
 def test_what_exceeds_theta_is_pooled(pool: str, theta: float) -> None:

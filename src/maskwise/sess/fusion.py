@@ -42,7 +42,7 @@ class Axis:
         reads_high = (self.high >= start) & (self.high < start + side) & (self.share > 0)
         touched = (reads_low | reads_high).nonzero()[:, 0]
         if not len(touched):  # a picture much smaller than the scale may step over a whole window
-            return slice(0, 0), None
+            return slice(0, 0), torch.zeros(0, side, device=self.device)
         span = slice(int(touched[0]), int(touched[-1]) + 1)
         weights = torch.zeros(span.stop - span.start, side, dtype=torch.float64)
         row = torch.arange(len(weights))
