@@ -1,67 +1,147 @@
-"""The objective against loops over images, classes and pixels written from Eq. 5-7."""
+"""The objectives against loops over images, classes and pixels written from the formulas."""
 
 import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from maskwise.training.objectives import Judged, MaskOut
-from maskwise.training.recipe import Recipe
+from maskwise.training.mask_recipe import Recipe
+from maskwise.training.objectives import Judged, Term, Total, objectives, total_variation
 
 
 def judged(seed: int, batch: int = 12, classes: int = 4) -> Judged:
     g = torch.Generator().manual_seed(seed)
-    clean, masked = torch.randn(2, batch, classes, generator=g, dtype=torch.float64) * 2
+    clean, inside, outside = torch.randn(3, batch, classes, generator=g, dtype=torch.float64) * 2
     labels = torch.randint(classes, (batch,), generator=g)
-    return Judged(clean, masked, labels, torch.rand(batch, 5, 6, generator=g, dtype=torch.float64))
+    masks = torch.rand(batch, 5, 6, generator=g, dtype=torch.float64)
+    return Judged(clean, {"in": inside, "out": outside}, labels, masks)
 
 
-def by_hand(j: Judged, objective: str, when: str, lambda_r: float) -> float:
+def probabilities(logits: list[float]) -> list[float]:
+    total = sum(math.exp(v) for v in logits)
+    return [math.exp(v) / total for v in logits]
+
+
+def best(values: list[float]) -> int:
+    return values.index(max(values))
+
+
+def variation(mask: list[list[float]], form: str) -> float:
     total = 0.0
-    for clean, masked, label, mask in zip(
-        j.clean.tolist(), j.masked.tolist(), j.labels.tolist(), j.masks.tolist(), strict=True
-    ):
-        z = sum(math.exp(v) for v in masked)
-        p = [math.exp(v) / z for v in masked]
-        right, guess = clean.index(max(clean)) == label, masked.index(max(masked))
-        if objective == "entropy":
-            score = -sum(q * math.log(q) for q in p) if right else 0.0
+    for y in range(5):
+        for x in range(6):
+            total += (mask[y + 1][x] - mask[y][x]) ** 2 if y < 4 else 0
+            total += (mask[y][x + 1] - mask[y][x]) ** 2 if x < 5 else 0
+            if form == "released":
+                total += 0.3 * mask[y][x] ** 2 * ((y in (0, 4)) + (x in (0, 5)))
+    return total / 2 if form == "released" else total
+
+
+def by_hand(j: Judged, name: str, when: str, term: Term, form: str) -> float:
+    total = 0.0
+    for clean, inside, outside, label, mask in zip(
+        j.clean.tolist(), j.masked["in"].tolist(), j.masked["out"].tolist(), j.labels.tolist(), j.masks.tolist(),
+        strict=True,
+    ):  # fmt: skip
+        right = best(clean) == label
+        out_gone = best(clean) != best(outside) if when == "disagree" else right and best(outside) != label
+        if name == "max_class":
+            loss, shrinks = -math.log(probabilities(inside)[label]), best(inside) == label
+        elif name == "min_class":
+            loss, shrinks = math.log(probabilities(outside)[label]), out_gone
         else:
-            score = -math.log(p[label])
-        shrinks = clean.index(max(clean)) != guess if when == "disagree" else right and guess != label
+            loss = sum(p * math.log(p) for p in probabilities(outside)) if right else 0.0
+            shrinks = out_gone
         area = sum(sum(row) for row in mask) / 30
-        total += -score + (lambda_r * (area - 1) if shrinks else 0.0)
+        loss += term.lambda_r * (area - 1) if shrinks else 0.0
+        total += term.weight * (loss + term.tv * variation(mask, form))
     return total / len(j.labels)
 
 
-@pytest.mark.parametrize("objective", ["entropy", "classification"])
+@pytest.mark.parametrize("name", objectives.names())
 @pytest.mark.parametrize("when", ["disagree", "fooled"])
-@pytest.mark.parametrize("seed", range(4))
-def test_loss_equals_the_loop(objective: str, when: str, seed: int) -> None:
-    recipe = Recipe(objective=objective, regularise_when=when, lambda_r=3.5)  # type: ignore[arg-type]
+@pytest.mark.parametrize("form", ["paper", "released"])
+@pytest.mark.parametrize("seed", range(3))
+def test_loss_equals_the_loop(name: str, when: str, form: str, seed: int) -> None:
+    term = Term(weight=0.7, lambda_r=3.5, tv=0.02)
     j = judged(seed)
-    assert MaskOut(recipe)(j).item() == pytest.approx(by_hand(j, objective, when, 3.5), abs=1e-12)
+    total = Total({name: term}, when, form)  # type: ignore[arg-type]
+    assert total(j).item() == pytest.approx(by_hand(j, name, when, term, form), abs=1e-12)
+
+
+def test_objectives_add_up() -> None:
+    terms = {
+        "max_class": Term(weight=0.5, lambda_r=1, tv=0.001),
+        "max_entropy": Term(weight=0.5, lambda_r=15, tv=0.001),
+    }
+    j = judged(7)
+    expected = sum(by_hand(j, name, "disagree", term, "paper") for name, term in terms.items())
+    assert Total(terms)(j).item() == pytest.approx(expected, abs=1e-12)
+    assert Total(terms).sides == {"in": 0.5, "out": 0.5}
+    assert Total({**terms, "min_class": Term(weight=2)}).sides == {"in": 0.5, "out": 2.5}
+
+
+def test_only_the_pictures_that_are_needed_are_looked_at() -> None:
+    j = judged(0)
+    alone = Judged(j.clean, {"out": j.masked["out"]}, j.labels, j.masks)
+    assert Total({"max_entropy": Term()})(alone) == Total({"max_entropy": Term()})(j)
 
 
 def test_the_two_readings_of_the_condition_differ_where_they_should() -> None:
     """Clean wrong, masked yet another class: the paper regularises, the released code does not."""
-    j = Judged(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([0]), torch.ones(1, 2, 2))
-    assert MaskOut(Recipe(regularise_when="disagree")).regularised(j).item()
-    assert not MaskOut(Recipe(regularise_when="fooled")).regularised(j).item()
+    masked: dict = {"out": torch.tensor([[0.0, 0.0, 1.0]])}
+    j = Judged(torch.tensor([[0.0, 1.0, 0.0]]), masked, torch.tensor([0]), torch.ones(1, 2, 2))
+    assert objectives.get("max_entropy")("disagree").shrinks(j).item()
+    assert not objectives.get("max_entropy")("fooled").shrinks(j).item()
+
+
+def two_pixels(logits: Tensor, side: str) -> Judged:
+    """A picture of two pixels, the left one shows class 0 and the right one nothing; one mask value for each."""
+    mask = logits.sigmoid()
+    seen = {"in": mask[0], "out": 1 - mask[0]}
+    answers = {key: torch.stack([8 * value - 4, -(8 * value - 4)])[None] for key, value in seen.items()}
+    return Judged(torch.tensor([[4.0, -4.0]]), {side: answers[side]}, torch.tensor([0]), mask[None, None])  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_the_optimum_of_two_pixels_is_the_one_that_matters(name: str) -> None:
+    """The class pixel is kept, since all three objectives need it; the other one only costs area."""
+    logits = torch.ones(2, requires_grad=True)
+    side = objectives.get(name).side
+    total = Total({name: Term(lambda_r=1.0)})
+    adam = torch.optim.Adam([logits], 0.1)
+    for _ in range(300):
+        adam.zero_grad()
+        total(two_pixels(logits, side)).backward()
+        adam.step()
+    mask = logits.sigmoid().tolist()
+    assert mask[1] < 0.1
+    assert mask[0] > 0.45, "out: entropy is largest where the answer is undecided, half of the pixel"
+
+
+def test_total_variation_of_what_has_a_closed_form() -> None:
+    """A square of ones, h x w, has 2(h+w) unit edges; at the border in the released form 0.3 a border pixel."""
+    mask = torch.zeros(2, 9, 9)
+    mask[:, 2:5, 3:8] = 1
+    assert total_variation(mask).item() == 2 * (3 + 5)
+    assert total_variation(mask, "released").item() == 3 + 5
+    assert total_variation(torch.ones(3, 4, 4), "released").item() == pytest.approx(0.3 * 16 / 2)
 
 
 def test_steering_moves_lambda_towards_the_target_area() -> None:
-    objective = MaskOut(Recipe(target_area=0.4, lambda_r=10))
-    objective.steer(0.4)
-    assert objective.lambda_r == pytest.approx(10)
-    objective.steer(0.6)
-    larger = objective.lambda_r
-    assert larger > 10, "masks too large: lambda grows"
-    objective.steer(0.1)
-    assert objective.lambda_r < larger
+    total = Total({"max_entropy": Term()}, target_area=0.4)
+    total.steer(0.4)
+    assert total.factor == pytest.approx(1)
+    total.steer(0.6)
+    larger = total.factor
+    assert larger > 1, "masks too large: lambda grows"
+    total.steer(0.1)
+    assert total.factor < larger
 
 
 def test_papers_recipes_never_steer() -> None:
-    objective = MaskOut(Recipe(lambda_r=10))
-    objective.steer(0.9)
-    assert objective.lambda_r == 10
+    recipe = Recipe()
+    total = Total(recipe.objectives, target_area=recipe.target_area)
+    total.steer(0.9)
+    assert total.factor == 1

@@ -21,7 +21,8 @@ from maskwise.errors import InputError
 from maskwise.maskers import load_masker
 from maskwise.training import Recipe, train
 from maskwise.training.feed import Feed
-from maskwise.training.loop import Trainer
+from maskwise.training.loop import MaskTrainer
+from maskwise.training.objectives import Term
 
 SMALL = Recipe(epochs=4, fraction=1.0, batch_size=4, input_size=32, thinning="L100", seed=3, crop_area=(0.5, 1.0))
 
@@ -33,9 +34,9 @@ def lines(out: Path) -> list[dict[str, float]]:
     ]
 
 
-def trainer(recipe: Recipe = SMALL, seed: int = 0) -> Trainer:
+def trainer(recipe: Recipe = SMALL, seed: int = 0) -> MaskTrainer:
     classifier = Classifier(tiny_net(seed), input_size=32, name="tiny")
-    return Trainer(classifier, recipe, 5, Fabric(accelerator="cpu", devices=1))
+    return MaskTrainer(classifier, recipe, 5, Fabric(accelerator="cpu", devices=1))
 
 
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,16 +175,23 @@ def test_the_averaged_update_is_one_sgd_step_on_eq_8(p_history: float) -> None:
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(t.live.module.parameters(), expected, strict=True))
 
 
-def test_a_planted_pool_entry_judges_the_mask() -> None:
-    """With p_history = 1 the judge is the pool's: one that answers class 0 with certainty makes the loss known."""
-    t = trainer(SMALL.model_copy(update={"p_history": 1.0, "thinning": "FL", "lambda_r": 0.0, "batch_norm": "frozen"}))
+def planted(recipe: Recipe) -> MaskTrainer:
+    """After one step, the only entry of the pool is certain of class 0."""
+    t = trainer(recipe)
     t.step(*batch())
-    entry = t.pool.entries[0]
-    entry["14.weight" if "14.weight" in entry else list(entry)[-2]].zero_()
-    entry[list(entry)[-1]].copy_(torch.tensor([100.0, 0, 0, 0, 0]))
-    logged = t.step(*batch(1))
+    (entry,) = t.pool.entries
+    entry["14.weight"].zero_()
+    entry["14.bias"].copy_(torch.tensor([100.0, 0, 0, 0, 0]))
+    return t
+
+
+def test_a_planted_pool_entry_judges_the_mask() -> None:
+    """With p_history = 1 the judge is the pool's: where it is certain of the right class, the loss is known."""
+    certain = {"min_class": Term(lambda_r=0)}
+    t = planted(SMALL.model_copy(update={"p_history": 1.0, "thinning": "FL", "objectives": certain}))
+    logged = t.step(batch(1)[0], torch.zeros(4, dtype=torch.long))
     assert logged["older"] == 1
-    assert logged["loss"] == pytest.approx(0, abs=1e-6), "no entropy in a certain answer"
+    assert logged["loss"] == pytest.approx(0, abs=1e-6), "no cross entropy in an answer that is certain and right"
 
 
 def test_two_steps_moves_the_classifier_twice_only_when_it_judges() -> None:
@@ -209,3 +217,82 @@ def test_the_mask_never_trains_a_shared_encoder_and_trains_a_separate_one() -> N
     apart.step(*batch())
     assert apart.live.fingerprint() == before[0]
     assert apart.masker.encoder.fingerprint() != before[1]
+
+
+def with_objectives(**settings: object) -> Recipe:
+    both = {"max_class": Term(weight=0.5, lambda_r=1), "max_entropy": Term(weight=0.5, lambda_r=5)}
+    return SMALL.model_copy(update={"objectives": both, "batch_norm": "frozen", "momentum": 0.0, **settings})
+
+
+def test_masked_in_and_masked_out_share_one_forward() -> None:
+    t = trainer(with_objectives(thinning="F"))
+    sizes: list[int] = []
+    t.live.module.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    logged = t.step(*batch())
+    assert sizes == [4, 8], "the clean pictures, then both sides of the mask"
+    assert {"masked_in_right", "masked_out_right"} <= logged.keys()
+
+
+def test_the_classifier_learns_from_both_sides_by_their_weights() -> None:
+    """Against a second network stepped by hand: (CE clean + (CE in + CE out)/2)/2."""
+    recipe = with_objectives(thinning="L", p_history=0.0, weight_decay=0.0)
+    t = trainer(recipe)
+    images, labels = batch()
+    with torch.no_grad():
+        _, taps = t.live.features(images)
+        stats = {k: v.clone() for k, v in t.masker.decoder.state_dict().items()}
+        mask = t.masker.mask_of(taps, (32, 32))[:, None]
+        t.masker.decoder.load_state_dict(stats)
+    hole = t.live.mean.reshape(1, 3, 1, 1)
+    twin = Classifier(tiny_net(), input_size=32)
+    twin.module.requires_grad_(True)
+    inside, outside = images * mask + hole * (1 - mask), images * (1 - mask) + hole * mask
+    clean, kept, left = (F.cross_entropy(twin.scores(x), labels) for x in (images, inside, outside))
+    gradients = torch.autograd.grad((clean + (kept + left) / 2) / 2, list(twin.module.parameters()))
+    expected = [p - recipe.classifier_lr * g for p, g in zip(twin.module.parameters(), gradients, strict=True)]
+    t.step(images, labels)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(t.live.module.parameters(), expected, strict=True))
+
+
+@pytest.mark.parametrize("use", ["judge", "skip"])
+def test_the_released_pool_never_judges_and_only_skips_the_masked_update(use: str) -> None:
+    """A planted entry that is certain of class 0 leaves no entropy if it judges; the released code never asks it."""
+    certain = {"min_class": Term(lambda_r=0)}
+    t = planted(
+        with_objectives(thinning="FL", p_history=1.0, pool_use=use, objectives=certain, classifier_update="two_steps")
+    )
+    updates: list[int] = []
+    step = t.class_sgd.step
+    t.class_sgd.step = lambda *a: updates.append(1) or step()  # type: ignore[method-assign]
+    logged = t.step(batch(1)[0], torch.zeros(4, dtype=torch.long))
+    assert logged["older"] == 1
+    assert (abs(logged["loss"]) < 1e-6) == (use == "judge")
+    assert len(updates) == 1, "the clean step alone"
+
+
+def test_what_fills_the_hole_is_seen_by_the_classifier_and_keeps_kept_pixels() -> None:
+    t = trainer(with_objectives(thinning="F", infill="blur"))
+    images, _ = batch()
+    masks = (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(5)) > 0.5).float()
+    inside, outside = t._masked(images, masks).chunk(2)
+    keep = masks[:, None].bool().expand(-1, 3, -1, -1)
+    assert torch.equal(inside[keep], images[keep]) and torch.equal(outside[~keep], images[~keep])
+    hole = t.live.mean.reshape(1, 3, 1, 1)
+    assert not torch.allclose(inside, torch.where(keep, images, hole))
+
+
+def test_a_classifier_of_masked_pictures_alone_never_learns_from_clean_ones() -> None:
+    """Fan et al.: with masks of nothing but ones the masked-out pictures are grey, whatever the picture shows."""
+    recipe = SMALL.model_copy(
+        update={"classifier_sees": "masked", "shared": False, "thinning": "L", "p_history": 0.0, "batch_norm": "frozen"}
+    )
+    moved = []
+    for seed in (0, 1):
+        t = trainer(recipe)
+        torch.nn.init.zeros_(t.masker.decoder.head.weight)
+        torch.nn.init.constant_(t.masker.decoder.head.bias, 100.0)
+        t.step(batch(seed)[0], batch(0)[1])
+        moved.append([p.clone() for p in t.live.module.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*moved, strict=True))
+    with pytest.raises(ValueError, match="shared=false"):
+        Recipe(classifier_sees="masked")

@@ -53,11 +53,11 @@ def list_recipes(as_json: Json = False) -> None:
     """The packaged training recipes."""
     from maskwise.training import recipes
 
-    shown = ("title", "paper", "thinning", "objective", "lambda_r", "shared", "epochs", "batch_size")
+    shown = ("title", "kind", "paper", "row", "epochs", "batch_size")
     rows = []
     for name in recipes.names():
         settings = recipes.load(name).model_dump(mode="json")
-        rows.append({"name": name, **(settings if as_json else {k: settings[k] for k in shown})})
+        rows.append({"name": name, **(settings if as_json else {k: settings[k] or "" for k in shown})})
     _list(rows, as_json)
 
 

@@ -66,8 +66,3 @@ class Decoder(nn.Module):
                 projected = F.interpolate(projected, grid, mode="bilinear", align_corners=False)
             read.append(projected)
         return self.head(torch.cat(read, dim=1))[:, 0]
-
-
-def to_mask(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sigmoid, then nearest upsampling to ``size``: the mask (N,H,W) in [0,1] of logits (N,h,w)."""
-    return F.interpolate(logits.sigmoid()[:, None], size, mode="nearest")[:, 0]

@@ -1,10 +1,12 @@
-"""A trained masker as one safetensors file: decoder, adapted encoder where there is one, recipe, fingerprint."""
+"""A trained masker as one safetensors file: decoder, encoder where it has its own, recipe, fingerprint."""
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,14 +16,24 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.files import atomic_write
+from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.decoder import FirstTap
+from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 
 FORMAT = "maskwise-masker-1"
+AnyMasker = Masker | ClassMasker
+Kind = TypeVar("Kind", Masker, ClassMasker)
 
 
 def save_masker(
-    path: str | Path, masker: Masker, classifier: Classifier, recipe: dict[str, Any], *, half_encoder: bool = False
+    path: str | Path,
+    masker: AnyMasker,
+    classifier: Classifier,
+    recipe: dict[str, Any],
+    *,
+    half_encoder: bool = False,
+    half_decoder: bool = False,
 ) -> None:
     """Writes the masker atomically.
 
@@ -29,27 +41,38 @@ def save_masker(
         path: ends in .safetensors.
         classifier: the pretrained one the training began from; an encoder equal to it is not stored again.
         recipe: every setting, as plain data.
-        half_encoder: store the adapted encoder in float16, half the size.
+        half_encoder: store the encoder in float16, half the size.
+        half_decoder: the same for matrices and kernels of the decoder; what batch norm keeps stays as it is.
     """
-    tensors = {f"decoder.{k}": v for k, v in masker.decoder.state_dict().items()}
+    tensors = {k: _stored(v, half_decoder and v.ndim > 1) for k, v in _named("decoder.", masker.decoder.state_dict())}
     if masker.encoder.fingerprint() != classifier.fingerprint():
-        for key, value in masker.encoder.module.state_dict().items():
-            shrink = half_encoder and value.dtype == torch.float32
-            tensors[f"encoder.{key}"] = value.half() if shrink else value
+        tensors |= {k: _stored(v, half_encoder) for k, v in _named("encoder.", masker.encoder.module.state_dict())}
     header = {
         "format": FORMAT,
+        "network": "unet" if isinstance(masker, ClassMasker) else "decoder",
         "recipe": json.dumps(recipe),
         "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(),
         "taps": json.dumps(masker.encoder.tap_names),
     }
+    if isinstance(masker, ClassMasker):
+        header["settings"] = json.dumps(masker.settings)
     with atomic_write(path) as temporary:
         # Written here rather than by save_file, which makes the file readable for its owner alone.
-        temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=header))
+        temporary.write_bytes(save(tensors, metadata=header))
+
+
+def _named(prefix: str, state: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return [(prefix + key, value) for key, value in state.items()]
+
+
+def _stored(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.dtype == torch.float32 else value
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """The header of a masker's file.
+    """The header of a masker's file; ``network`` is ``decoder`` (class-agnostic) or ``unet`` (class-conditional).
 
     Raises:
         InputError: no such file, or not a masker.
@@ -63,32 +86,72 @@ def read_header(path: str | Path) -> dict[str, str]:
         raise InputError(f"{path}: not a safetensors file ({' '.join(str(error).split())[:100]})") from None
     if header.get("format") != FORMAT:
         raise InputError(f"{path}: safetensors, but not a masker of maskwise")
-    return header
+    return {"network": "decoder", **header}  # which files of the first version do not name
 
 
 def load_masker(path: str | Path, classifier: Classifier) -> Masker:
-    """The masker in ``path``, on the classifier it was trained on.
+    """The class-agnostic masker in ``path``, on the classifier it was trained on.
 
     Raises:
-        InputError: unreadable file, a masker of another classifier, or one that holds NaN.
+        InputError: unreadable file, a masker of another classifier or another kind, or one that holds NaN.
     """
+    return _of_kind(path, classifier, Masker, "needs a class: use it with --method dabkowski_gal")
+
+
+def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
+    """The class-conditional masker in ``path``; arguments and errors as ``load_masker``."""
+    return _of_kind(path, classifier, ClassMasker, "knows no classes: use it with --method casm")
+
+
+def load_any_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
+    """The masker in ``path``, whatever its kind; arguments and errors as ``load_masker``."""
     header = read_header(path)
     if header["fingerprint"] != classifier.fingerprint():
         raise InputError(
             f"{path}: was trained on {header['classifier']} ({header['fingerprint']}), not on {classifier.name} "
             f"({classifier.fingerprint()}); load that classifier, or train a masker for yours"
         )
+    build = NETWORKS.get(header["network"])
+    if build is None:
+        raise InputError(f"{path}: holds a network {header['network']!r}, which this version of maskwise does not know")
     with safe_open(path, framework="pt") as stored:
         tensors: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
     if not all(t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
         raise InputError(f"{path}: the masker's weights hold NaN or infinity; its training went wrong")
+    masker = build(classifier, header)
+    # Values in float16 are widened by the copy.
+    masker.decoder.load_state_dict(_of("decoder.", tensors))
+    own = _of("encoder.", tensors)
+    if own:
+        if masker.encoder is classifier:  # which others use too
+            masker.encoder = copy.deepcopy(classifier)
+        masker.encoder.module.load_state_dict(own)
+    for part in (masker.decoder, masker.encoder):
+        if part is not classifier:  # whose flags are its owner's business
+            part.eval().requires_grad_(False)
+    return masker
+
+
+def _of_kind(path: str | Path, classifier: Classifier, kind: type[Kind], otherwise: str) -> Kind:
+    masker = load_any_masker(path, classifier)
+    if not isinstance(masker, kind):
+        raise InputError(f"{path}: this masker {otherwise}")
+    return masker
+
+
+def _of(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     recipe = json.loads(header["recipe"])
     first_tap = cast(FirstTap, recipe.get("first_tap", "projected"))
-    masker = Masker.build(classifier, first_tap, recipe.get("width", 64), recipe.get("taps"))
-    masker.decoder.load_state_dict(
-        {k.removeprefix("decoder."): v for k, v in tensors.items() if k.startswith("decoder.")}
-    )
-    adapted = {k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")}
-    if adapted:
-        masker.encoder.module.load_state_dict(adapted)  # float16 values are widened by the copy
-    return masker.eval().requires_grad_(False)
+    width, taps = recipe.get("width", 64), recipe.get("taps")
+    return Masker.build(classifier, first_tap, width, taps, finish=Finish.of(recipe))
+
+
+def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:
+    return ClassMasker.build(classifier, **json.loads(header["settings"]))
+
+
+NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], AnyMasker]] = {"decoder": _decoder, "unet": _unet}

@@ -38,7 +38,9 @@ class MaskerExplainer(Explainer):
     def __init__(self, classifier: Classifier, weights: str | Path | None = None) -> None:
         super().__init__(classifier)
         path = Path(weights) if weights is not None else packaged_masker(self.packaged)
-        if weights is None and path.is_file() and read_header(path)["fingerprint"] != classifier.fingerprint():
+        if weights is None and not path.is_file():
+            raise InputError(f"the packaged {self.packaged} masker is missing: install maskwise again, or give weights")
+        if weights is None and read_header(path)["fingerprint"] != classifier.fingerprint():
             raise InputError(
                 f"the packaged {self.packaged} masker was trained on {read_header(path)['classifier']}, not on "
                 f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"

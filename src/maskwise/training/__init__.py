@@ -1,7 +1,13 @@
-"""Training maskers: recipes, the pool of classifiers, objectives and the loop of CASM's Algorithm 1."""
+"""Training: recipes, the generic run, and a trainer for each kind of thing that is trained."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from maskwise.training import recipe as recipes
-from maskwise.training.recipe import Recipe
+from maskwise.training.mask_recipe import Recipe
 from maskwise.training.run import train
+
+for _module in iter_modules(__path__):  # importing a file registers the trainer in it
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["Recipe", "recipes", "train"]

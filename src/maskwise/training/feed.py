@@ -14,7 +14,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, Record
-from maskwise.training.recipe import Recipe
+from maskwise.training.recipe import Schedule
 
 ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision draws it
 
@@ -48,7 +48,7 @@ class Feed:
     """Labelled random crops of one or more data sets."""
 
     sets: Sequence[DataSet]
-    recipe: Recipe
+    recipe: Schedule
     size: int
 
     def __post_init__(self) -> None:
@@ -66,15 +66,25 @@ class Feed:
                 self.labels[i] = guess
         return len(rest)
 
+    def keep(self, indices: Sequence[int]) -> None:
+        """From now on only these pictures are fed."""
+        self.items = [self.items[i] for i in indices]
+        self.labels = [self.labels[i] for i in indices]
+
     @property
     def steps(self) -> int:
-        """Batches an epoch; the last, smaller one is left out unless it is the only one."""
+        """Batches an epoch; the last, smaller one is left out."""
         return max(int(len(self.items) * self.recipe.fraction) // self.recipe.batch_size, 1)
 
     def epoch(self, epoch: int, first: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches (B,3,S,S), (B,) of one epoch from step ``first`` on; each of ``world`` ranks gets its share."""
-        order = torch.randperm(len(self.items), generator=generator(self.recipe.seed, epoch)).tolist()
+        """Batches (B,3,S,S), (B,) of one epoch from step ``first`` on; each of ``world`` ranks gets its share.
+
+        Fewer pictures than a batch are taken several times, each time with another crop.
+        """
         size = self.recipe.batch_size
+        count, draws = len(self.items), generator(self.recipe.seed, epoch)
+        rounds = max(math.ceil(size / count), 1)
+        order = [(i, k) for k in range(rounds) for i in torch.randperm(count, generator=draws).tolist()]
         with ThreadPoolExecutor(1) as reader:  # the next batch is read while this one is computed
             jobs = (order[k * size : (k + 1) * size][rank::world] for k in range(first, self.steps))
             pending = None
@@ -86,10 +96,13 @@ class Feed:
             if pending is not None:
                 yield pending.result()
 
-    def _batch(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, job: list[tuple[int, int]], epoch: int) -> tuple[Tensor, Tensor]:
         area, seed = self.recipe.crop_area, self.recipe.seed
-        crops = [random_crop(self._image(*self.items[i]), self.size, area, generator(seed, epoch, i)) for i in indices]
-        return torch.stack(crops), torch.tensor([self.labels[i] for i in indices])
+        crops = [
+            random_crop(self._image(*self.items[i]), self.size, area, generator(seed, epoch, i, again))
+            for i, again in job
+        ]
+        return torch.stack(crops), torch.tensor([self.labels[i] for i, _ in job])
 
     @staticmethod
     def _image(data: DataSet, record: Record) -> Tensor:

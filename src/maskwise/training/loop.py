@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,30 +14,37 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from maskwise.blending import masked_out
+from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
+from maskwise.infill import infiller
+from maskwise.maskers import save_masker
+from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
+from maskwise.training import mask_recipe
 from maskwise.training.feed import generator
-from maskwise.training.objectives import Judged, MaskOut
+from maskwise.training.objectives import Judged, Total
+from maskwise.training.objectives.base import Side
 from maskwise.training.pool import Pool, Snapshot
-from maskwise.training.recipe import Recipe
+from maskwise.training.recipe import Schedule
+from maskwise.training.trainer import Trainer, trainers
 
 
-class Trainer:
-    """All that changes while a masker is trained; ``step`` is one line of Algorithm 1 after another.
+@trainers.register("mask")
+class MaskTrainer(Trainer):
+    """A masker and, unless it is fixed, a classifier; ``step`` is one line of Algorithm 1 after another."""
 
-    Args:
-        classifier: the pretrained f(0); it is copied, never changed.
-        recipe: every setting.
-        steps_per_epoch: for the learning rate.
-        fabric: device, precision and processes.
-    """
+    Recipe: ClassVar[type[Schedule]] = mask_recipe.Recipe
+    recipe: mask_recipe.Recipe
 
-    def __init__(self, classifier: Classifier, recipe: Recipe, steps_per_epoch: int, fabric: Fabric) -> None:
-        self.recipe, self.fabric, self.steps_per_epoch = recipe, fabric, steps_per_epoch
+    def __init__(
+        self, classifier: Classifier, recipe: mask_recipe.Recipe, steps_per_epoch: int, fabric: Fabric
+    ) -> None:
+        super().__init__(classifier, recipe, steps_per_epoch, fabric)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.masker = Masker.build(classifier, recipe.first_tap, recipe.width, recipe.taps, recipe.head_std)
+            self.masker = Masker.build(
+                classifier, recipe.first_tap, recipe.width, recipe.taps, recipe.head_std, Finish.of(dict(recipe))
+            )
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.masker.decoder.train()
         # The shared encoder is the live classifier itself; a separate one starts as its copy.
@@ -48,7 +56,11 @@ class Trainer:
         if not recipe.shared:
             self.masker.encoder.module.requires_grad_(True).train()
         self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
-        self.objective = MaskOut(recipe)
+        self.objective = Total(
+            recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.target_area, recipe.area_gain
+        )
+        self.sides = self.objective.sides
+        self.infill = infiller(recipe.infill)
         self.mask_weights = list(self.masker.decoder.parameters())
         if not recipe.shared:
             self.mask_weights += list(self.masker.encoder.module.parameters())
@@ -60,23 +72,20 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        self.steps = 0
 
     # ---- one step -------------------------------------------------------------------------------------------
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One minibatch: images (B,3,S,S) in [0,1], labels (B,); returns what the log holds."""
         images = images.to(self.fabric.device, memory_format=torch.channels_last)
         labels = labels.to(self.fabric.device)
-        self._set_learning_rates()
-        with self._own_randomness(), self.fabric.autocast():
-            logged = self._averaged(images, labels) if self._is_averaged else self._two_steps(images, labels)
+        factor = self.learning_rate_factor()
+        self.mask_adam.param_groups[0]["lr"] = self.recipe.masker_lr * factor
+        self.class_sgd.param_groups[0]["lr"] = self.recipe.classifier_lr * factor
+        with self.own_randomness(), self.fabric.autocast():
+            averaged = self.recipe.classifier_update == "averaged"
+            logged = self._averaged(images, labels) if averaged else self._two_steps(images, labels)
         self.steps += 1
         return logged
-
-    @property
-    def _is_averaged(self) -> bool:
-        return self.recipe.classifier_update == "averaged"
 
     def _averaged(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """The paper's Eq. 8: the classifier's loss is the mean of clean and masked; one update of each network.
@@ -85,56 +94,83 @@ class Trainer:
         """
         if self.adapts:
             self.pool.offer(self.steps, self.live.module)
-        clean, masks, masked = self._mask(images)
-        judge = self.pool.draw() if self.adapts else None
-        seen_live = None
-        if self.adapts or judge is None:
-            # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
-            seen_live = self.live.scores(masked if judge is None else masked.detach())
-        judged_logits = seen_live if judge is None else self._older(judge, masked)
-        assert judged_logits is not None
-        judged = Judged(clean.detach(), judged_logits, labels, masks)
+        clean, masks = self._mask(images)
+        masked = self._masked(images, masks)
+        older, judge = self._draw()
+        learns = self.adapts and not (older and self.recipe.pool_use == "skip")
+        # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
+        seen_live = self.live.scores(masked if judge is None else masked.detach()) if learns or judge is None else None
+        seen = seen_live if judge is None else self._older(judge, masked)
+        assert seen is not None
+        judged = Judged(clean.detach(), self._by_side(seen), labels, masks)
         loss = self.objective(judged)
-        mask_gradients = self._mask_gradients(loss, keep_graph=judge is None and self.adapts)
+        mask_gradients = self._mask_gradients(loss, keep_graph=judge is None and learns)
         if self.adapts:
-            assert seen_live is not None
-            class_loss = (F.cross_entropy(clean, labels) + F.cross_entropy(seen_live, labels)) / 2
-            self._update(self.class_sgd, self.class_weights, torch.autograd.grad(class_loss, self.class_weights))
+            parts = []
+            if self.recipe.classifier_sees == "clean_and_masked":
+                parts.append(F.cross_entropy(clean, labels))
+            if seen_live is not None and learns:
+                parts.append(self._masked_loss(seen_live, labels))
+            if parts:
+                self._update(self.class_sgd, self.class_weights, self._class_gradients(torch.stack(parts).mean()))
         self._update(self.mask_adam, self.mask_weights, mask_gradients, clip=self.recipe.clip)
-        return self._logged(judged, loss, judge)
+        return self._logged(judged, loss, older)
 
     def _two_steps(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """The released code: a full step on the clean pictures, then one on the masked if the live net judged."""
-        clean, masks, masked = self._mask(images)
+        clean, masks = self._mask(images)
         if self.adapts:
-            gradients = torch.autograd.grad(F.cross_entropy(clean, labels), self.class_weights)
-            self._update(self.class_sgd, self.class_weights, gradients)
+            if self.recipe.classifier_sees == "clean_and_masked":
+                self._update(self.class_sgd, self.class_weights, self._class_gradients(F.cross_entropy(clean, labels)))
             self.pool.offer(self.steps, self.live.module)
-        judge = self.pool.draw() if self.adapts else None
-        logits = self.live.scores(masked) if judge is None else self._older(judge, masked)
-        judged = Judged(clean.detach(), logits, labels, masks)
+        masked = self._masked(images, masks)
+        older, judge = self._draw()
+        seen = self.live.scores(masked) if judge is None else self._older(judge, masked)
+        judged = Judged(clean.detach(), self._by_side(seen), labels, masks)
         loss = self.objective(judged)
-        learns = judge is None and self.adapts
+        learns = self.adapts and not older
         mask_gradients = self._mask_gradients(loss, keep_graph=learns)
         if learns:
-            gradients = torch.autograd.grad(F.cross_entropy(logits, labels), self.class_weights)
-            self._update(self.class_sgd, self.class_weights, gradients)
+            self._update(self.class_sgd, self.class_weights, self._class_gradients(self._masked_loss(seen, labels)))
         self._update(self.mask_adam, self.mask_weights, mask_gradients, clip=self.recipe.clip)
-        return self._logged(judged, loss, judge)
+        return self._logged(judged, loss, older)
 
     # ---- its parts ------------------------------------------------------------------------------------------
 
-    def _mask(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Clean logits of the live classifier, masks, and masked-out pictures (hole = mean colour)."""
-        size = (images.shape[-2], images.shape[-1])
-        with torch.set_grad_enabled(self.adapts):
+    def _mask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean logits of the live classifier, and masks (B,H,W); one forward gives both where they share it."""
+        learns_clean = self.adapts and self.recipe.classifier_sees == "clean_and_masked"
+        with torch.set_grad_enabled(learns_clean):
             clean, taps = self.live.features(images)
         if self.recipe.shared:
             taps = [tap.detach() for tap in taps]  # the mask never trains the encoder it shares
         else:
             _, taps = self.masker.encoder.features(images)
-        masks = self.masker.mask_of(taps, size)
-        return clean, masks, masked_out(images, masks, self.live.mean.reshape(1, 3, 1, 1))
+        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]))
+        return clean, self.masker.finish.averaged(masks, images)
+
+    def _masked(self, images: Tensor, masks: Tensor) -> Tensor:
+        """The masked pictures of all sides, one batch after another, so that they share one forward."""
+        views = []
+        for side in self.sides:
+            holes = masks.detach() if side == "out" else 1 - masks.detach()
+            with torch.no_grad():
+                fill = self.infill(images, holes, self.live.mean)
+            views.append((masked_out if side == "out" else masked_in)(images, masks, fill))
+        return torch.cat(views).contiguous(memory_format=torch.channels_last)
+
+    def _by_side(self, logits: Tensor) -> dict[Side, Tensor]:
+        return dict(zip(self.sides, logits.chunk(len(self.sides)), strict=True))
+
+    def _masked_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The classifier's own cross entropy on masked pictures, sides weighted as in the mask's objective."""
+        parts = self._by_side(logits)
+        return sum((w * F.cross_entropy(parts[side], labels) for side, w in self.sides.items()), logits.new_zeros(()))
+
+    def _draw(self) -> tuple[bool, Snapshot | None]:
+        """Is it an older classifier's turn, and which one judges (None: the live one)."""
+        judge = self.pool.draw() if self.adapts else None
+        return judge is not None, None if self.recipe.pool_use == "skip" else judge
 
     def _older(self, judge: Snapshot, images: Tensor) -> Tensor:
         """Logits of a past classifier: its weights in the live network's code, in eval mode."""
@@ -146,6 +182,9 @@ class Trainer:
         return torch.autograd.grad(
             loss, self.mask_weights, retain_graph=keep_graph, allow_unused=not self.recipe.shared
         )
+
+    def _class_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, self.class_weights)
 
     def _update(
         self,
@@ -164,40 +203,24 @@ class Trainer:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 
-    def _logged(self, judged: Judged, loss: Tensor, judge: Snapshot | None) -> dict[str, float]:
+    def _logged(self, judged: Judged, loss: Tensor, older: bool) -> dict[str, float]:
         area = judged.masks.detach().mean().item()
         self.objective.steer(area)
-        guess = judged.masked.argmax(1)
+        right = {
+            f"masked_{side}_right": (logits.argmax(1) == judged.labels).float().mean().item()
+            for side, logits in judged.masked.items()
+        }
         return {
             "loss": loss.item(),
             "area": area,
-            "lambda_r": self.objective.lambda_r,
+            "lambda_factor": self.objective.factor,
             "right": judged.right.float().mean().item(),
-            "masked_right": (guess == judged.labels).float().mean().item(),
-            "regularised": self.objective.regularised(judged).float().mean().item(),
+            **right,
             "spread": judged.masks.detach().std((1, 2)).mean().item(),
-            "older": float(judge is not None),
+            "older": float(older),
         }
 
-    def _set_learning_rates(self) -> None:
-        recipe, total = self.recipe, self.recipe.epochs * self.steps_per_epoch
-        factor = 1.0
-        if recipe.lr_decay == "step":
-            factor = 0.1 ** (self.steps // self.steps_per_epoch // recipe.lr_step_epochs)
-        elif recipe.lr_decay == "cosine":
-            factor = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * self.steps / total)).item())
-        self.mask_adam.param_groups[0]["lr"] = recipe.masker_lr * factor
-        self.class_sgd.param_groups[0]["lr"] = recipe.classifier_lr * factor
-
-    @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """Dropout and the like draw from (seed, step): a resumed run draws what the first would have drawn."""
-        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(generator(self.recipe.seed, 2, self.steps).initial_seed())
-            yield
-
-    # ---- all of it, for a checkpoint ------------------------------------------------------------------------
+    # ---- all of it, for a checkpoint and for good -----------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -218,6 +241,10 @@ class Trainer:
         self.class_sgd.load_state_dict(state["class_sgd"])
         self.pool.load_state_dict(state["pool"])
         self.objective.load_state_dict(state["objective"])
+
+    def save(self, path: Path, *, half_encoder: bool = False) -> None:
+        recipe = self.recipe.model_dump(mode="json")
+        save_masker(path, self.masker, self.classifier, recipe, half_encoder=half_encoder)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskwise.training.recipe import Thinning
+from maskwise.training.mask_recipe import Thinning
 
 Snapshot = dict[str, Tensor]
 

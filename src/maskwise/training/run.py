@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import torch
 from lightning.fabric import Fabric
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.data import read_data
+from maskwise.data import DataSet, read_data
 from maskwise.errors import InputError
 from maskwise.files import atomic_write
-from maskwise.maskers import save_masker
 from maskwise.training import recipe as recipes
 from maskwise.training.feed import Feed
-from maskwise.training.loop import Trainer
-from maskwise.training.recipe import Recipe
+from maskwise.training.recipe import Schedule
+from maskwise.training.subset import subset
+from maskwise.training.trainer import Trainer, trainers
 
 CHECKPOINT = "checkpoint.pt"
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 def train(
-    recipe: str | Path | Recipe,
-    data: str | Path | Sequence[str | Path],
+    recipe: str | Path | Schedule,
+    data: str | Path | DataSet | Sequence[str | Path | DataSet],
     *,
     classifier: str | Classifier | None = None,
     out: str | Path = "runs/masker",
@@ -37,13 +39,15 @@ def train(
     device: str = "auto",
     checkpoint_every: int = 100,
     half_encoder: bool = False,
+    precision: Precision = "32-true",
     progress: bool = False,
+    stop: Callable[[Trainer], bool] | None = None,
 ) -> Path:
-    """Trains a masker; writes ``masker.safetensors``, ``recipe.yaml``, ``log.jsonl`` and checkpoints into ``out``.
+    """Trains what the recipe says; writes it, ``recipe.yaml``, ``log.jsonl`` and checkpoints into ``out``.
 
     Args:
-        recipe: a packaged name, a YAML file, or a ``Recipe``.
-        data: one or more sources (see ``read_data``). Pictures without a label get the
+        recipe: a packaged name, a YAML file, or a recipe.
+        data: one or more sources (see ``read_data``) or data sets. Pictures without a label get the
             classifier's own prediction.
         classifier: overrides the recipe's.
         overrides: ``key=value`` settings.
@@ -51,33 +55,47 @@ def train(
         device: cpu, cuda, mps or auto.
         checkpoint_every: steps between two checkpoints.
         half_encoder: store the adapted classifier in float16.
+        precision: Fabric's: ``32-true``, or ``bf16-mixed`` and ``16-mixed`` for autocast.
         progress: show a progress bar.
+        stop: asked after every step; True ends the training early, and what there is then is written.
 
     Returns:
-        The masker's file.
+        The file that was trained, such as ``masker.safetensors``.
 
     Raises:
         InputError: bad recipe, data or classifier; ``out`` holds another run; the loss became NaN.
     """
-    settings = recipe if isinstance(recipe, Recipe) else recipes.load(recipe, overrides)
+    if precision not in get_args(Precision):
+        raise InputError(f"precision {precision!r} is unknown: use {', '.join(get_args(Precision))}")
+    settings = recipe if isinstance(recipe, Schedule) else recipes.load(recipe, overrides)
     out = Path(out)
     checkpoint = out / CHECKPOINT
     if out.exists() and any(out.iterdir()) and not resume:
         raise InputError(f"{out} is not empty: add --resume to go on with the run in it, or name another --out")
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier or settings.classifier)
-    sets = [read_data(d) for d in ([data] if isinstance(data, (str, Path)) else data)]
-    fabric = Fabric(accelerator=device, devices=1)
+    sources = [data] if isinstance(data, (str, Path, DataSet)) else data
+    sets = [source if isinstance(source, DataSet) else read_data(source) for source in sources]
+    fabric = Fabric(accelerator=device, devices=1, precision=precision)
     classifier.to(fabric.device)
     feed = Feed(sets, settings, settings.input_size or classifier.input_size)
+    kind = trainers.get(settings.kind)
+    if kind.needs_labels:
+        feed.label_the_rest(classifier)
+        _check_labels(feed, classifier)
+    else:
+        feed.labels = [0] * len(feed.items)
+    if settings.classes is not None or settings.per_class is not None:
+        kept, classes = subset(cast("list[int]", feed.labels), settings.classes, settings.per_class, settings.seed)
+        feed.keep(kept)
+        if settings.classes is not None:  # the file says which ones they were, not only how many
+            settings = feed.recipe = settings.model_copy(update={"classes": tuple(classes)})
     identity = {
         "fingerprint": classifier.fingerprint(),
         "pictures": len(feed.items),
         "recipe": settings.model_dump(mode="json"),
     }
-    feed.label_the_rest(classifier)
-    _check_labels(feed, classifier)
-    trainer = Trainer(classifier, settings, feed.steps, fabric)
+    trainer = kind(classifier, settings, feed.steps, fabric)
     out.mkdir(parents=True, exist_ok=True)
     if resume and checkpoint.is_file():
         _restore(trainer, checkpoint, identity, fabric)
@@ -85,25 +103,29 @@ def train(
     with atomic_write(out / "recipe.yaml") as temporary:
         Path(temporary).write_text(recipes.dump(settings), encoding="utf-8")
 
-    total = settings.epochs * feed.steps
+    total, ended = settings.total_steps(feed.steps), False
     began, since = time.monotonic(), trainer.steps
     with _bar(progress, total, trainer.steps) as advance, open(out / "log.jsonl", "a", encoding="utf-8") as log:
-        for epoch in range(trainer.steps // feed.steps, settings.epochs):
-            for images, labels in feed.epoch(epoch, first=trainer.steps - epoch * feed.steps):
+        while trainer.steps < total and not ended:
+            epoch, first = divmod(trainer.steps, feed.steps)
+            for images, labels in feed.epoch(epoch, first):
                 logged = trainer.step(images, labels)
-                if not torch.isfinite(torch.tensor(logged["loss"])):
+                if not math.isfinite(logged["loss"]):
                     raise InputError(f"the loss became NaN at step {trainer.steps}; lower the learning rates")
                 seconds = (time.monotonic() - began) / (trainer.steps - since)
                 line = {"step": trainer.steps, "epoch": epoch, **{k: round(v, 5) for k, v in logged.items()}}
                 log.write(json.dumps(line | {"seconds_per_step": round(seconds, 3)}) + "\n")
-                advance(f"area {logged['area']:.2f}")
-                if trainer.steps % checkpoint_every == 0 or trainer.steps == total:
+                advance(next(f"{k} {v:.2f}" for k, v in logged.items() if k != "loss") if len(logged) > 1 else "")
+                ended = trainer.steps >= total or (stop is not None and stop(trainer))
+                if trainer.steps % checkpoint_every == 0 or ended:
                     log.flush()
                     os.fsync(log.fileno())
                     with atomic_write(checkpoint) as temporary:
                         torch.save({"identity": json.dumps(identity), "trainer": trainer.state_dict()}, temporary)
-    path = out / "masker.safetensors"
-    save_masker(path, trainer.masker, classifier, settings.model_dump(mode="json"), half_encoder=half_encoder)
+                if ended:
+                    break
+    path = out / trainer.output
+    trainer.save(path, half_encoder=half_encoder)
     return path
 
 

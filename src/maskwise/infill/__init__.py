@@ -1,0 +1,60 @@
+"""What fills the hole of a masked picture: one file an infiller, one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import yaml
+
+from maskwise.errors import InputError
+from maskwise.infill.base import Infiller, infillers
+
+for _module in iter_modules(__path__):  # importing a file registers the infiller in it
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Infiller", "infiller", "infillers"]
+
+
+def infiller(name: str | Mapping[str, Any], **options: Any) -> Infiller:
+    """A ready infiller by name and options.
+
+    Args:
+        name: as ``infillers.names()`` lists it; with options in the text, ``blur:sigma=10`` or
+            ``dfnet:weights=FILE``; or a mapping with ``name`` and options, as recipes hold it.
+        options: the infiller's own keywords.
+
+    Raises:
+        InputError: unknown name or option, a network whose weights are not given or do not fit.
+
+    Example:
+        >>> infiller("blur:sigma=10")
+        Blur(sigma=10, reach=None)
+        >>> infiller({"name": "blur", "sigma": 10}) == infiller("blur", sigma=10)
+        True
+    """
+    given = dict(name) if isinstance(name, Mapping) else _parsed(name)
+    kind = type(infillers.get(str(given.pop("name", None))))
+    given |= options
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise InputError(f"infiller {name!r} has no option {unknown[0]!r}; {has}")
+    made = kind(**given)
+    made.load()
+    return made
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    name, _, rest = text.partition(":")
+    given: dict[str, Any] = {"name": name}
+    for option in filter(None, rest.split(",")):
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"infiller {text!r}: options are key=value, separated by commas")
+        given[key.strip()] = yaml.safe_load(value)
+    return given

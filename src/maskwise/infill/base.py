@@ -1,0 +1,80 @@
+"""What every infiller shares: its call, its registry."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from maskwise.errors import InputError
+from maskwise.registry import Registry
+
+
+class Infiller(ABC):
+    """What stands in the hole of a picture: ``(images, holes, colour) -> fill``.
+
+    A subclass is a frozen dataclass whose fields are the infiller's options, every one with a default. Who calls it
+    blends: ``masked_out(images, maps, fill)`` with ``holes = maps``, ``masked_in(images, maps, fill)`` with
+    ``holes = 1 - maps``. So kept pixels never change, whatever an infiller paints there.
+    """
+
+    def load(self) -> None:  # noqa: B027
+        """Reads what the infiller needs, so that a missing file is said before any work; most need nothing."""
+
+    @abstractmethod
+    def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
+        """As ``__call__``, for at least one picture, with holes (N,1,H,W) and colour (1,3,1,1) as the images are."""
+
+    def __call__(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
+        """Fills without gradients, in float32 whatever autocast says, on the images' device.
+
+        Args:
+            images: (N,3,H,W), RGB in [0,1].
+            holes: (N,H,W) in [0,1] or bool, 1 = missing, also where a picture is masked in.
+            colour: (3,), the classifier's mean colour.
+
+        Returns:
+            (N,3,H,W), finite; what it holds outside the holes is of no consequence.
+
+        Raises:
+            InputError: shapes that do not fit.
+        """
+        if images.ndim != 4 or holes.shape != (len(images), *images.shape[2:]):
+            raise InputError(f"images (N,3,H,W) need holes (N,H,W), not {tuple(images.shape)} and {tuple(holes.shape)}")
+        if not len(images):
+            return images.clone()
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            holes = holes[:, None].to(images.device, torch.float32)
+            fill = self.fill(images.float(), holes, colour.to(holes).reshape(1, 3, 1, 1))
+        return fill.to(images.dtype)
+
+
+def check_number(name: str, value: object, least: float, above: bool = False) -> None:
+    """Raises InputError unless ``value`` is a finite number of at least (or ``above``) ``least``."""
+    number = isinstance(value, (int, float)) and math.isfinite(value) and (value > least if above else value >= least)
+    if not number:
+        raise InputError(f"{name} must be a number {'above' if above else 'of at least'} {least:g}, not {value!r}")
+
+
+infillers: Registry[Infiller] = Registry("infiller")
+T = TypeVar("T", bound=type[Infiller])
+
+
+def register(name: str, **facts: Any) -> Callable[[T], T]:
+    """Files an infiller with its default options.
+
+    Args:
+        facts: ``source``; ``reads_hole`` (what the hole hides shows in the fill), ``random``, ``network`` and
+            ``needs_weights``, each of them False where it is not given.
+    """
+
+    def file(infiller: T) -> T:
+        defaults = {"reads_hole": False, "random": False, "network": False, "needs_weights": False}
+        infillers.register(name, **defaults | facts)(infiller())
+        return infiller
+
+    return file

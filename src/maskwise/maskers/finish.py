@@ -1,0 +1,69 @@
+"""From mask logits to a mask: sigmoid or binary concrete, nearest upsampling, averages over superpixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.maskers.gumbel import GumbelMode, binary_concrete
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a masker ends.
+
+    Args:
+        gumbel: ``none`` is a sigmoid. ``soft`` and ``hard`` are binary concrete samples in training and h > 0 after
+            it (Phang et al. 2021).
+        temperature: of the binary concrete distribution.
+        superpixels: average the mask over about so many of them (Fan et al. 2017); None leaves it as it is.
+    """
+
+    gumbel: GumbelMode = "none"
+    temperature: float = 0.1
+    superpixels: int | None = None
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any]) -> Finish:
+        """What a recipe says, by its default where it says nothing."""
+        return cls(**{key: recipe[key] for key in ("gumbel", "temperature", "superpixels") if key in recipe})
+
+    def mask(self, logits: Tensor, size: tuple[int, int], training: bool) -> Tensor:
+        """Mask (N,H,W) in [0,1] of ``size`` from logits (N,h,w)."""
+        if self.gumbel == "none":
+            mask = logits.sigmoid()
+        elif training:
+            mask = binary_concrete(logits, self.temperature, self.gumbel == "hard")
+        else:
+            mask = (logits > 0).to(logits.dtype)
+        return F.interpolate(mask[:, None], size, mode="nearest")[:, 0]
+
+    def averaged(self, masks: Tensor, images: Tensor) -> Tensor:
+        """Masks (N,H,W), constant on each superpixel of ``images`` (N,3,H,W) if that was asked for."""
+        if self.superpixels is None:
+            return masks
+        return averaged(masks, superpixels(images, self.superpixels))
+
+
+def superpixels(images: Tensor, count: int) -> Tensor:
+    """SLIC superpixels (N,H,W) of pictures (N,3,H,W) in [0,1], numbered from 0 in each."""
+    from skimage.segmentation import slic  # loads slowly, and few maskers need it
+
+    pixels = images.detach().permute(0, 2, 3, 1).float().cpu().numpy()
+    labels = [torch.from_numpy(slic(picture, count, start_label=0)) for picture in pixels]
+    return torch.stack(labels).to(images.device)
+
+
+def averaged(masks: Tensor, segments: Tensor) -> Tensor:
+    """The mean of each mask (N,H,W) over each of its segments (N,H,W), spread over the segment."""
+    segments = segments.flatten(1)
+    total = masks.new_zeros(len(masks), int(segments.max()) + 1)
+    values = masks.flatten(1)
+    sums = total.scatter_add(1, segments, values)
+    sizes = total.scatter_add(1, segments, torch.ones_like(values))
+    return (sums / sizes.clamp(min=1)).gather(1, segments).reshape(masks.shape)

@@ -1,0 +1,133 @@
+"""Training the partial-convolution infiller: pictures with random holes, and what was there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from lightning.fabric import Fabric
+from pydantic import Field
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.files import atomic_write
+from maskwise.infill.holes import random_holes
+from maskwise.infill.partial_conv import PartialConvNet
+from maskwise.training.feed import generator
+from maskwise.training.recipe import Schedule
+from maskwise.training.trainer import Trainer, trainers
+
+FORMAT = "maskwise-infiller-1"
+
+
+class InfillerRecipe(Schedule):
+    """All settings of an infiller's training; the loss's weights are Liu et al.'s, without their style term."""
+
+    kind: str = "infiller"
+    title: str = "Partial convolutions"
+    paper: str = "Liu et al. 2018"
+    epochs: int = Field(10, ge=1)
+    fraction: float = Field(1.0, gt=0, le=1)
+    batch_size: int = Field(16, ge=2)
+    input_size: int | None = Field(112, ge=32)
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    lr: float = Field(2e-3, gt=0, description="Adam")
+    hole_area: tuple[float, float] = Field((0.1, 0.8), description="of a blob, part of the picture")
+    soft_holes: float = Field(0.25, ge=0, le=1, description="share of the blobs with soft edges")
+    hole_weight: float = Field(6.0, ge=0, description="of the L1 distance in the hole")
+    valid_weight: float = Field(1.0, ge=0, description="of the L1 distance outside it")
+    tv_weight: float = Field(0.1, ge=0, description="of the total variation in and at the hole")
+    perceptual_weight: float = Field(0.0, ge=0, description="of the L1 distance of the classifier's taps; 0.05 in Liu")
+
+
+@trainers.register("infiller")
+class InfillerTrainer(Trainer):
+    """The network and its optimiser; the classifier is asked for the perceptual term and the mean colour only."""
+
+    Recipe: ClassVar[type[Schedule]] = InfillerRecipe
+    output: ClassVar[str] = "infiller.safetensors"
+    needs_labels: ClassVar[bool] = False
+    recipe: InfillerRecipe
+
+    def __init__(self, classifier: Classifier, recipe: InfillerRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
+        super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.network = PartialConvNet()
+        self.network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.train()
+        self.weights = list(self.network.parameters())
+        self.adam = torch.optim.Adam(self.weights, recipe.lr, weight_decay=recipe.weight_decay)
+
+    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        images = images.to(self.fabric.device, memory_format=torch.channels_last)
+        draws = generator(self.recipe.seed, 3, self.steps)
+        recipe = self.recipe
+        holes = random_holes(len(images), images.shape[-1], draws, recipe.hole_area, recipe.soft_holes)
+        holes = holes[:, None].to(images)
+        with self.own_randomness(), self.fabric.autocast():
+            painted = self.network(images, 1 - holes, self.classifier.mean.reshape(1, 3, 1, 1))
+            parts = self.losses(painted, images, holes)
+        loss = torch.stack([getattr(recipe, f"{name}_weight") * part for name, part in parts.items()]).sum()
+        for weight, gradient in zip(self.weights, torch.autograd.grad(loss, self.weights), strict=True):
+            weight.grad = gradient
+        nn.utils.clip_grad_norm_(self.weights, recipe.clip)
+        self.adam.param_groups[0]["lr"] = recipe.lr * self.learning_rate_factor()
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.steps += 1
+        in_hole = parts["hole"].item() / max(holes.mean().item(), 1e-6)  # per missing pixel, whatever the holes' area
+        return {"in_hole": in_hole, "loss": loss.item()} | {name: part.item() for name, part in parts.items()}
+
+    def losses(self, painted: Tensor, images: Tensor, holes: Tensor) -> dict[str, Tensor]:
+        """The terms of Liu et al.'s Eq. 7 by name, before their weights; those of weight 0 are left out."""
+        distance = (painted - images).abs()
+        whole = torch.lerp(images, painted, holes)
+        terms = {"hole": (distance * holes).mean(), "valid": (distance * (1 - holes)).mean()}
+        if self.recipe.tv_weight:
+            terms["tv"] = variation(whole, holes)
+        if self.recipe.perceptual_weight:
+            terms["perceptual"] = self.perceptual(torch.cat([painted, whole]).clamp(0, 1), images)
+        return terms
+
+    def perceptual(self, pictures: Tensor, images: Tensor) -> Tensor:
+        """Mean L1 distance of the taps' features of pictures (2N,3,H,W), painted and blended, from the images'."""
+        with torch.no_grad():
+            _, wanted = self.classifier.features(images)
+        _, taps = self.classifier.features(pictures)
+        distances = [(tap - want.repeat(2, 1, 1, 1)).abs().mean() for tap, want in zip(taps, wanted, strict=True)]
+        return torch.stack(distances).sum()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "network": self.network.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.network.load_state_dict(state["network"])
+        self.adam.load_state_dict(state["adam"])
+
+    def save(self, path: Path, *, half_encoder: bool = False) -> None:
+        """Writes the network in float16: half the size, and no difference that 8-bit pictures could show."""
+        tensors = {
+            name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+            for name, value in self.network.state_dict().items()
+        }
+        header = {"format": FORMAT, "recipe": json.dumps(self.recipe.model_dump(mode="json"))}
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata=header))
+
+
+def variation(whole: Tensor, holes: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours of which at least one is missing, per pixel of the picture."""
+    total = whole.new_zeros(())
+    for axis in (2, 3):
+        length = whole.shape[axis] - 1
+        first, second = whole.narrow(axis, 0, length), whole.narrow(axis, 1, length)
+        touched = torch.maximum(holes.narrow(axis, 0, length), holes.narrow(axis, 1, length))
+        total = total + ((first - second).abs() * touched).mean()
+    return total

@@ -1,0 +1,78 @@
+"""The recipe of a class-agnostic masker: CASM, Phang et al.'s FIX and CA, and what lies between them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from maskwise.maskers.gumbel import GumbelMode
+from maskwise.training.objectives import Term, objectives
+from maskwise.training.recipe import Schedule
+
+Thinning = Literal["F", "L", "FL", "L100", "L1000"]
+
+
+class Recipe(Schedule):
+    """All settings of one training. Where paper and released code differ, the paper's reading is the default.
+
+    Sources: CASM = Zolna, Geras, Cho 2020; [C] its released code; [P] Phang, Park, Geras 2021.
+    """
+
+    # the masker
+    taps: tuple[int, ...] | None = Field(
+        None, description="which taps are read, 0 the finest, -1 the last; None is all of them"
+    )
+    first_tap: Literal["projected", "raw"] = "projected"
+    width: int = Field(64, ge=1, description="channels of a projected tap")
+    head_std: float | None = Field(
+        None, ge=0, description="of the last convolution's first weights; None is the paper's 0.47, saturated noise"
+    )
+    shared: bool = Field(
+        True, description="encoder = the live classifier; otherwise a second one, trained with the mask"
+    )
+    gumbel: GumbelMode = Field("none", description="binary concrete masks [P]: soft, or hard and straight-through")
+    temperature: float = Field(0.1, gt=0, description="of the binary concrete distribution")
+    superpixels: int | None = Field(None, ge=2, description="average the mask over about so many superpixels (Fan)")
+    masker_lr: float = Field(1e-3, gt=0, description="Adam")
+
+    # the classifier and its pool
+    thinning: Thinning = Field("L100", description="which snapshots of the classifier enter the pool; F: it is fixed")
+    pool_size: int = Field(30, ge=1)
+    p_history: float = Field(0.5, ge=0, le=1, description="chance of an older classifier instead of the newest")
+    pool_use: Literal["judge", "skip"] = Field(
+        "judge", description="an older one judges; or its draw only skips the classifier's masked update ([P]'s code)"
+    )
+    classifier_lr: float = Field(1e-3, gt=0, description="SGD")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    classifier_update: Literal["averaged", "two_steps"] = "averaged"
+    classifier_sees: Literal["clean_and_masked", "masked"] = "clean_and_masked"
+    batch_norm: Literal["train", "frozen"] = Field("train", description="of the live classifier")
+
+    # the objective
+    objectives: dict[str, Term] = Field({"max_entropy": Term()}, description="by name, each with its own settings")
+    regularise_when: Literal["disagree", "fooled"] = Field(
+        "disagree", description="clean and masked-out prediction differ (paper), or right before and wrong after [C]"
+    )
+    tv_form: Literal["paper", "released"] = "paper"
+    infill: str | dict[str, Any] = Field("mean", description="what fills the hole: a name, or a mapping with `name`")
+    target_area: float | None = Field(
+        None, gt=0, lt=1, description="steer all lambda_r to this mean mask; off in the papers"
+    )
+    area_gain: float = Field(0.01, gt=0, description="how fast lambda_r follows the mask's area")
+
+    @field_validator("objectives")
+    @classmethod
+    def _known(cls, terms: dict[str, Term]) -> dict[str, Term]:
+        unknown = [name for name in terms if name not in objectives]
+        if unknown or not terms:
+            raise ValueError(f"name some of {', '.join(objectives.names())}, not {', '.join(unknown) or 'nothing'}")
+        return terms
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if self.classifier_sees == "masked" and self.shared and self.thinning != "F":
+            raise ValueError(
+                "a classifier trained on masked pictures alone can't be the masker's encoder: shared=false"
+            )
+        return self

@@ -1,0 +1,88 @@
+"""Every packaged recipe of a class-agnostic masker, run for a few steps on synthetic scenes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_net
+from torch import nn
+
+from maskwise.classifiers import Classifier
+from maskwise.data import read_data
+from maskwise.infill import infillers
+from maskwise.training import recipes
+from maskwise.training.feed import Feed
+from maskwise.training.loop import MaskTrainer
+from maskwise.training.run import Fabric, train
+
+MASKS = [name for name in recipes.names() if recipes.load(name).kind == "mask"]
+
+
+def five_taps() -> Classifier:
+    """As many taps as a ResNet-50 has."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        blocks = [
+            part
+            for i in range(5)
+            for part in (nn.Conv2d(3 if i == 0 else 8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        ]
+        net = nn.Sequential(*blocks[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    classifier = Classifier(net, input_size=32, name="five taps")
+    assert len(classifier.tap_names) == 5
+    return classifier
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_few_steps_of_every_recipe(name: str) -> None:
+    settings = ["steps=3", "batch_size=4", "input_size=32", "fraction=1", "classes=null"]
+    recipe = recipes.load(name, settings)
+    if isinstance(recipe.infill, dict) and infillers.facts(recipe.infill["name"])["needs_weights"]:
+        recipe = recipes.load(name, [*settings, "infill=partial_conv"])
+    classifier = five_taps()
+    trainer = MaskTrainer(classifier, recipe, 3, Fabric(accelerator="cpu", devices=1))
+    before, live = [w.clone() for w in trainer.mask_weights], trainer.live.fingerprint()
+    feed = Feed([read_data("shapes:n=12,size=40")], recipe, 32)
+    feed.label_the_rest(classifier)
+    for images, labels in feed.epoch(0):
+        logged = trainer.step(images, labels)
+    assert logged["spread"] > 0 and all(map(torch.isfinite, map(torch.tensor, logged.values())))
+    moved = [not torch.equal(a, b) for a, b in zip(before, trainer.mask_weights, strict=True)]
+    assert all(moved[: len(list(trainer.masker.decoder.parameters()))])
+    assert (trainer.live.fingerprint() == live) == (recipe.thinning == "F")
+    assert classifier.fingerprint() == five_taps().fingerprint()
+
+
+def test_the_rows_of_the_tables_are_all_there() -> None:
+    rows = {recipes.load(name).row for name in MASKS}
+    phang = {f"Table 1, {row}" for row in "abcdefghijklmnopqrstuvwxyzIJ"} | {
+        f"Table 4, {row}" for row in "abcdefghijklmnop"
+    }
+    casm = {f"Table 2, {row}" for row in "ABCDEFGHIJK"} | {
+        f"Table 3, {row}" for row in ("F", "EF", "DEF", "CDEF", "BCDEF")
+    }
+    assert phang | casm <= rows
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "convnext_atto"])
+def test_transformers_and_other_networks_train_too(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    size = 224 if name.startswith("swin") else 64
+    options = {} if name.startswith(("swin", "convnext")) else {"img_size": size}
+    classifier = Classifier(timm.create_model(name, num_classes=5, **options), input_size=size, name=name)
+    recipe = recipes.load("phang/ca", ["steps=2", "batch_size=2", f"input_size={size}"])
+    trainer = MaskTrainer(classifier, recipe, 2, Fabric(accelerator="cpu", devices=1))
+    draws = torch.Generator().manual_seed(0)
+    logged = trainer.step(torch.rand(2, 3, size, size, generator=draws), torch.tensor([0, 1]))
+    assert logged["spread"] > 0
+
+
+def test_few_classes_and_few_pictures(picture_folder: Path, tmp_path: Path) -> None:
+    """Two classes of five, one picture each: as many steps as ever, and the file says which classes they were."""
+    overrides = ["classes=2", "per_class=1", "steps=7", "batch_size=4", "input_size=32", "taps=[0, -1]"]
+    path = train(
+        "casm", picture_folder, overrides=overrides, out=tmp_path / "r", device="cpu",
+        classifier=Classifier(tiny_net(), input_size=32),
+    )  # fmt: skip
+    assert len((path.parent / "log.jsonl").read_text().splitlines()) == 7
+    assert len(recipes.load(path.parent / "recipe.yaml").classes) == 2
