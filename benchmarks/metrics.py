@@ -62,9 +62,9 @@ def ground_truth(count: int, draws: torch.Generator) -> tuple[list[Tensor], Tens
     return boxes, masks
 
 
-def resnet50() -> Classifier:
+def untrained(name: str) -> Classifier:
     torch.manual_seed(0)
-    return Classifier(torchvision.models.resnet50(weights=None), name="resnet50, random weights")
+    return Classifier(torchvision.models.get_model(name, weights=None), name=f"{name}, random weights")
 
 
 def beside_grad_cam(classifier: Classifier, count: int, repeats: int) -> None:
@@ -167,20 +167,22 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1792, help="pixels a step of insertion and deletion")
     parser.add_argument("--maps", type=int, default=10_000)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use, too")
     given = parser.parse_args()
     global now
     now = CLOCKS[given.clock]
+    torch.set_num_threads(given.threads)
     print(f"torch {torch.__version__}, {given.device}, {torch.get_num_threads()} threads, {given.clock} clock")
     if given.maps:
         stream(given.maps, 64)  # first, so that peak memory is the metrics' own
-    residual = resnet50().to(given.device)
+    residual = untrained("resnet50").to(given.device)
     beside_grad_cam(residual, given.images, given.repeats)
     print(f"\nInsertion and deletion of {given.images} pictures, {given.step} pixels a step\n")
     print("| classifier | largest difference | areas | s, shared batches | s, loop | loop / ours | aim |")
     print("|---|---|---|---|---|---|---|")
-    for classifier in (residual, mw.load_classifier("efficientnet_lite0").to(given.device)):
-        insertion_and_deletion(classifier, given.images, given.repeats, given.step)
+    for classifier in (residual, mw.load_classifier("efficientnet_lite0"), untrained("squeezenet1_1")):
+        insertion_and_deletion(classifier.to(given.device), given.images, given.repeats, given.step)
 
 
 if __name__ == "__main__":

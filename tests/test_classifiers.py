@@ -156,3 +156,17 @@ def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     with pytest.raises(InputError, match="--weights FILE"):
         mw.load_classifier("torchvision/squeezenet1_1")
+
+
+def test_names_of_classes_by_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(network("torchvision/squeezenet1_1").state_dict(), tmp_path / "w.safetensors")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"thing {i}" for i in range(1000)) + "\n\n", encoding="utf-8")
+    named = mw.load_classifier("torchvision/squeezenet1_1", tmp_path / "w.safetensors", names)
+    assert named.labels.resolve("thing 7") == 7 and len(named.labels) == 1000
+    names.write_text("one\ntwo\n")
+    with pytest.raises(InputError, match="names 2 classes, and torchvision/squeezenet1_1 has 1000"):
+        mw.load_classifier("torchvision/squeezenet1_1", tmp_path / "w.safetensors", names)
+    with pytest.raises(InputError, match="can't be read as names"):
+        mw.load_classifier("torchvision/squeezenet1_1", tmp_path / "w.safetensors", tmp_path / "nowhere.txt")

@@ -10,10 +10,12 @@ import pytest
 from conftest import tiny_net
 from typer.testing import CliRunner
 
+import maskwise as mw
 from maskwise.checks.networks import networks
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
-from maskwise.commands.check_options import device_of
+from maskwise.commands.check_options import makers_with_sess
+from maskwise.commands.options import device_of
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -85,6 +87,43 @@ def test_roar(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     assert "±" in ran.stdout
 
 
+def test_mprt_of_a_method_inside_sess(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    given = ("mprt", "--data", picture_folder, "--limit", 3, "--method", "grad_cam", "--mode", "cascading")
+    found = done(call(*given, "--sess", "--scales", 2, "--out", tmp_path / "s"), tmp_path / "s")
+    assert found["protocol"]["explainer"]["sess"]["scales"] == [32, 41]
+    assert found["protocol"]["explainer"]["of"]["method"] == "grad_cam"
+    plain = done(call(*given, "--out", tmp_path / "p"), tmp_path / "p")
+    assert [row["mean"] for row in plain["rows"]] != [row["mean"] for row in found["rows"]]
+
+
+def test_drt_and_roar_with_and_without_sess(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
+    drt, roar = tmp_path / "drt", tmp_path / "roar"
+    sess = ("--sess", "both", "--scales", 2, "--size", 32, *SHORT)
+    found = done(call("drt", "--data", picture_folder, "--method", "gradient", *sess, "--out", drt), drt)
+    assert {row["method"] for row in found["rows"]} == {"gradient", "gradient + SESS"}
+    assert "sess" in found["protocol"]["methods"]["gradient + SESS"]["explainer"]
+    given = ("--data", picture_folder, "--method", "edges", "--percent", "50", "--repeats", 1)
+    found = done(call("roar", *given, *sess, "--out", roar), roar)
+    assert [row["method"] for row in found["rows"]] == ["none", "random removal", "edges", "edges + SESS"]
+
+
+def test_a_masker_is_trained_once_for_both() -> None:
+    trained: list[str] = []
+
+    def make(classifier: Classifier, data: object, folder: Path) -> object:
+        trained.append(folder.name)
+        return mw.explainer("gradient", classifier)
+
+    one, two = (Classifier(tiny_net(seed), input_size=32) for seed in range(2))
+    makers = makers_with_sess({"m": make}, "both", {"scales": 2})  # type: ignore[dict-item]
+    for name, making in makers.items():
+        for classifier in (one, two):
+            made = making(classifier, None, Path(name))  # type: ignore[arg-type]
+            assert isinstance(made, mw.SESS) == name.endswith("SESS") and made.classifier is classifier
+    assert trained == ["m", "m"]
+    assert list(makers_with_sess({"m": make}, "yes", {})) == ["m + SESS"]  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -103,6 +142,9 @@ def test_roar(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
         (["drt", "--network", "huge"], "unknown network"),
         (["roar", "--percent", "ten"], "--percent"),
         (["roar", "--percent", "0,10"], "above 0"),
+        (["roar", "--sess", "perhaps"], "no, yes or both"),
+        (["drt", "--scales", "3"], "--scales belongs to SESS"),
+        (["mprt", "--sess", "--sess-set", "pools=max"], "pools"),
         (["roar", "--method", "edges", "--method", "center", "--set", "a=1"], "one --method"),
     ],
 )

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from maskwise.errors import InputError
 from maskwise.evaluation.maps import MapFolder
@@ -36,6 +40,24 @@ class TestRows:
             rows.write(rows.run({}), broken())
         with Rows(tmp_path) as rows:
             assert rows.known(rows.run({}), "le") == set()
+
+    @given(arrays(np.float64, st.integers(0, 300), elements=st.floats(width=64)))
+    def test_every_bit_comes_back(self, row: np.ndarray) -> None:
+        with Rows() as rows:
+            rows.write("r", [("m", "a", torch.from_numpy(row))])
+            found = rows.read("r", "m", ["a"])[0].numpy()
+        if len(row):
+            assert found.tobytes() == row.tobytes()
+        else:
+            assert np.isnan(found).all()
+
+    def test_a_row_of_zeros_is_small(self, tmp_path: Path) -> None:
+        """The pointing game's: a hit and a try of one class of a thousand."""
+        row = torch.zeros(2002)
+        row[[7, 1008]] = 1
+        with Rows(tmp_path) as rows:
+            rows.write("r", [("pointing", f"picture {i}", row) for i in range(500)])
+        assert (tmp_path / "rows.db").stat().st_size < 200 * 500
 
     def test_a_file_of_something_else_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "rows.db").write_bytes(b"this is no data base" * 100)

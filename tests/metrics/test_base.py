@@ -31,6 +31,7 @@ TRUTH: dict[str, Any] = {
     "images": torch.rand(N, 3, SIDE, SIDE, generator=DRAWS),
     "targets": torch.arange(N) % CLASSES,
     "labels": torch.tensor([0, 1, 2, 3, 4, 0, -1]),
+    "categories": torch.tensor([0, 1, 2, 3, 4, 0, 2]),
     "probabilities": torch.rand(N, CLASSES, generator=DRAWS).softmax(1),
     "regions": [
         {c: torch.rand(SIDE, SIDE, generator=DRAWS) < 0.02 for c in {i % CLASSES, (i + 1) % CLASSES}} for i in range(N)

@@ -20,17 +20,43 @@ from maskwise.registry import Registry
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
 
 
-def load_classifier(name: str = "efficientnet_lite0", weights: str | Path | None = None) -> Classifier:
+def load_classifier(
+    name: str = "efficientnet_lite0", weights: str | Path | None = None, labels: str | Path | None = None
+) -> Classifier:
     """A pretrained classifier.
 
     Args:
         name: a registered name, ``torchvision/NAME`` or ``timm/NAME``.
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
-            pretrained weights. With another number of classes than 1,000 the labels are numbers.
+            pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
+        labels: a text file with the name of each class, one a line.
 
     Raises:
-        InputError: unknown name, missing or unfitting weights, or a hub that can't be reached.
+        InputError: unknown name, missing or unfitting weights or labels, or a hub that can't be reached.
     """
+    classifier = _by_name(name, weights)
+    if labels is not None:
+        names = read_labels(labels)
+        if len(names) != len(classifier.labels):
+            raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
+        classifier.labels = names
+    return classifier
+
+
+def read_labels(path: str | Path) -> Labels:
+    """Names of classes, one a line; empty lines at the end don't count.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read as names of classes, one a line ({error})") from None
+    return Labels(tuple(line.strip() for line in lines))
+
+
+def _by_name(name: str, weights: str | Path | None) -> Classifier:
     source, slash, model = name.partition("/")
     if not slash:
         return classifiers.get(name)(weights)
@@ -38,8 +64,12 @@ def load_classifier(name: str = "efficientnet_lite0", weights: str | Path | None
         return _torchvision(model, weights)
     if source == "timm":
         return _timm(model, weights)
+    if source == "hf":
+        from maskwise.classifiers.hf import load_hf
+
+        return load_hf(model, weights)
     raise InputError(
-        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME or one of {classifiers.names()}"
+        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME, hf/NAME or one of {classifiers.names()}"
     )
 
 

@@ -12,7 +12,6 @@ import typer
 
 from maskwise.commands.check_options import (
     Batch,
-    Device,
     Limit,
     Masks,
     Method,
@@ -26,23 +25,30 @@ from maskwise.commands.check_options import (
     TrainData,
     TrainSet,
     Undefined,
-    bar,
     check_first,
     classifier_on,
-    device_of,
     labelled_pair,
+    makers_with_sess,
     map_maker,
     numbers,
     own_options,
     with_masker,
 )
+from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import (
     ClassifierName,
+    Device,
+    Enhance,
+    EnhanceEach,
     Json,
     MaskerFile,
     Options,
     Out,
+    Sharpening,
     Weights,
+    bar,
+    device_of,
+    each_with_sess,
     key_values,
     make_explainer,
     method_options,
@@ -59,6 +65,7 @@ check_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @check_app.command()
 @speaks_plainly
+@ungrouped
 def mprt(
     data: Annotated[list[str], typer.Option("--data", help=f"{Source}; may be given again.")],
     method: Method = "casm",
@@ -66,6 +73,7 @@ def mprt(
     weights: Weights = None,
     masker: MaskerFile = None,
     options: Options = None,
+    sess: Enhance = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each data set, evenly spread.")] = 128,
     mode: Annotated[str, typer.Option(help="cascading, independent, or both.")] = "both",
     init: Annotated[str, typer.Option(help="New weights by each layer's own rule, or as the released code.")] = "own",
@@ -79,17 +87,20 @@ def mprt(
     device: Device = "auto",
     out: Out = Path("check-mprt"),
     as_json: Json = False,
+    *,
+    sharpening: Sharpening,
 ) -> None:
     """Do maps change when the network's layers become random? (Adebayo et al. 2018)"""
     check_first(out, undefined)
     modes = ["cascading", "independent"] if mode == "both" else [mode]
+    enhance = sharpening.keywords(sess)
     from maskwise.checks import mprt as run
     from maskwise.checks.pictures import pictures
     from maskwise.report.check_tables import mprt_table
     from maskwise.report.checks import mprt_figure
 
     model = classifier_on(classifier, weights, device)
-    explain_it = make_explainer(method, model, method_options(options, masker), None)
+    explain_it = make_explainer(method, model, method_options(options, masker), enhance)
     images = pictures(data, model.input_size, limit).float() / 255
     with bar("random layers") as step:
         result = run(
@@ -112,6 +123,7 @@ def mprt(
 
 @check_app.command()
 @speaks_plainly
+@ungrouped
 def drt(
     data: TrainData,
     test_data: TestData = None,
@@ -119,6 +131,7 @@ def drt(
     classifier: ClassifierName = "efficientnet_lite0",
     weights: Weights = None,
     options: Options = None,
+    sess: EnhanceEach = "no",
     limit: Limit = None,
     test_limit: TestLimit = None,
     network: Network = "small_cnn",
@@ -139,6 +152,8 @@ def drt(
     device: Device = "auto",
     out: Out = Path("check-drt"),
     as_json: Json = False,
+    *,
+    sharpening: Sharpening,
 ) -> None:
     """Do maps of a network that learned random labels differ? Trains it, and maskers on it (Adebayo et al. 2018)."""
     check_first(out, undefined)
@@ -148,6 +163,7 @@ def drt(
     from maskwise.report.check_tables import drt_tables
     from maskwise.report.checks import drt_figure
 
+    enhance = sharpening.of_each(sess)
     settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed})
     makers = {
         name: map_maker(name, own_options(options, method), recipe, recipe_set or [], device)
@@ -157,7 +173,7 @@ def drt(
     train, test = labelled_pair(data, test_data, size, limit, test_limit, seed)
     with bar("training") as step:
         result = run(
-            makers,
+            makers_with_sess(makers, sess, enhance),
             train,
             test,
             network=network,
@@ -179,6 +195,7 @@ def drt(
 
 @check_app.command()
 @speaks_plainly
+@ungrouped
 def roar(
     data: TrainData,
     test_data: TestData = None,
@@ -187,6 +204,7 @@ def roar(
     weights: Weights = None,
     masker: MaskerFile = None,
     options: Options = None,
+    sess: EnhanceEach = "no",
     limit: Limit = None,
     test_limit: TestLimit = None,
     network: Network = "small_cnn",
@@ -199,6 +217,8 @@ def roar(
     device: Device = "auto",
     out: Out = Path("check-roar"),
     as_json: Json = False,
+    *,
+    sharpening: Sharpening,
 ) -> None:
     """Is a network trained without the most salient pixels worse than without random ones? (Hooker et al. 2019)"""
     check_first(out)
@@ -207,11 +227,14 @@ def roar(
     from maskwise.report.check_tables import roar_tables
     from maskwise.report.checks import roar_figure
 
-    shares = numbers(fractions)
+    shares, enhance = numbers(fractions), sharpening.of_each(sess)
     settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
     own = own_options(options, method)
     model = classifier_on(classifier, weights, device)
-    explainers = {name: make_explainer(name, model, with_masker(own, name, masker), None) for name in method}
+    explainers = {
+        called: make_explainer(name, model, with_masker(own, name, masker), enhance if inside else None)
+        for called, name, inside in each_with_sess(method, sess)
+    }
     # Explained at the classifier's size, or at the larger one of the training, from which the classifier shrinks it.
     train, test = labelled_pair(data, test_data, max(model.input_size, size), limit, test_limit, seed)
     with bar("trainings") as step:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskwise.commands.options import method_options
+from maskwise.commands.options import device_of, each_with_sess, method_options
 from maskwise.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from maskwise.checks.drt import MakeExplainer
     from maskwise.checks.pictures import Labelled
     from maskwise.classifiers import Classifier
+    from maskwise.sess.sweep import AnyExplainer
 
 Source = "Folder, zip, zip@split or name:… (`maskwise datasets`)"
 Method = Annotated[str, typer.Option("--method", help="See `maskwise methods`.")]
@@ -43,7 +41,6 @@ TrainSet = Annotated[
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Pictures explained at once.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Undefined = Annotated[
     str, typer.Option(help="A flat map against another one counts zero, or is left_out (released code).")
 ]
@@ -58,18 +55,6 @@ def check_first(out: Path, undefined: str = "zero") -> None:
     check_writable(out)
     if undefined not in ("zero", "left_out"):
         raise InputError(f"--undefined is zero or left_out, not {undefined!r}")
-
-
-def device_of(name: str) -> torch.device:
-    from torch import backends, cuda, device
-
-    there = {"cuda": cuda.is_available(), "mps": backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return device(next(kind for kind, here in there.items() if here))
-    if not there.get(name):
-        what = "is not here" if name in there else "is unknown"
-        raise InputError(f"device {name!r} {what}: use auto or {' or '.join(d for d, here in there.items() if here)}")
-    return device(name)
 
 
 def classifier_on(name: str, weights: Path | None, device: str) -> Classifier:
@@ -107,6 +92,32 @@ def map_maker(name: str, own: dict[str, Any], recipe: str | None, overrides: lis
     return trained_masker(name, recipe, overrides, device, progress=sys.stderr.isatty())
 
 
+def makers_with_sess(
+    makers: Mapping[str, MakeExplainer], choice: str, enhance: dict[str, Any] | None
+) -> dict[str, MakeExplainer]:
+    """``drt``'s methods, those inside SESS among them; a masker that is trained serves both."""
+    from maskwise.sess import enhanced
+
+    def once(make: MakeExplainer) -> MakeExplainer:
+        made: dict[Classifier, AnyExplainer] = {}
+
+        def first(classifier: Classifier, data: Labelled, folder: Path) -> AnyExplainer:
+            if classifier not in made:
+                made[classifier] = make(classifier, data, folder)
+            return made[classifier]
+
+        return first
+
+    def sharpened(make: MakeExplainer) -> MakeExplainer:
+        return lambda *given: enhanced(make(*given), **(enhance or {}))
+
+    shared = {name: once(make) for name, make in makers.items()}
+    return {
+        called: sharpened(shared[name]) if sess else shared[name]
+        for called, name, sess in each_with_sess(makers, choice)
+    }
+
+
 def labelled_pair(
     data: str, test_data: str | None, size: int, limit: int | None, test_limit: int | None, seed: int
 ) -> tuple[Labelled, Labelled]:
@@ -125,17 +136,3 @@ def numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise InputError(f"--percent takes numbers with commas between, not {text!r}") from None
-
-
-@contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr where somebody looks at it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -92,9 +92,8 @@ def pixel_values(data: bytes, name: str) -> Tensor:
     """
     try:
         with Image.open(BytesIO(data)) as picture:
-            if picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr"):
-                picture = picture.convert("RGB")  # transparency is no mark
-            values = np.asarray(picture).astype(np.int64)
+            coloured = picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
+            values = np.asarray(picture.convert("RGB") if coloured else picture).astype(np.int64)  # no alpha
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: not a mask picture ({' '.join(str(error).split())[:100]})") from None
     return torch.from_numpy(values if values.ndim == 2 else values.max(2))

@@ -1,4 +1,4 @@
-"""A batch of pictures at the classifier's input size, with their truth and the classifier's answer."""
+"""A batch of pictures as an explainer gets them, with their truth and the classifier's answer."""
 
 from __future__ import annotations
 
@@ -11,106 +11,144 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.data import Sample
+from maskwise.data import DataSet, Sample
 from maskwise.errors import InputError
+from maskwise.evaluation.items import Item, Target, items_of
 
-Resize = Literal["squash", "crop"]
-Target = Literal["predicted", "label"]
+Resize = Literal["squash", "crop", "none"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N pictures.
+    """N items: pictures, or classes of pictures.
 
     Attributes:
-        samples: at the input size, boxes and masks moved along.
-        keys: who each picture is, by its pixels and its truth: what rows on disk are filed under.
-        images: (N,3,S,S).
+        items: of one size, boxes and masks moved along with the picture.
+        keys: who each item is, by its pixels, its truth and its class: what rows on disk are filed under.
+        images: (N,3,H,W).
         probabilities: (N,C) of the classifier on the whole pictures.
         targets: (N,) int64, the classes that are explained.
         labels: (N,) int64, -1 where none is known.
+        difficult: of each item, which classes are difficult by a list; None without a list.
     """
 
-    samples: list[Sample]
+    items: Sequence[Item]
     keys: list[str]
     images: Tensor
     probabilities: Tensor
     targets: Tensor
     labels: Tensor
+    difficult: list[frozenset[int]] | None = None
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], classifier: Classifier, resize: Resize, target: Target) -> Batch:
-        """From pictures of any size.
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        classifier: Classifier,
+        resize: Resize,
+        target: Target,
+        data: DataSet | None = None,
+    ) -> Batch:
+        """From pictures as they are stored; arguments as ``fitted``, ``items_of`` and ``of_items``."""
+        items = [i for s in samples for i in items_of(fitted(s, classifier, resize), data, classifier, target)]
+        return cls.of_items(items, classifier, target)
+
+    @classmethod
+    def of_items(
+        cls,
+        items: Sequence[Item],
+        classifier: Classifier,
+        target: Target,
+        difficult: list[frozenset[int]] | None = None,
+    ) -> Batch:
+        """From items of one size.
 
         Args:
-            samples: as they are stored.
-            classifier: scores them.
-            resize: ``squash`` to the input size, or ``crop``: shorter side to it, then the centre, as CASM does.
-            target: explain the ``predicted`` class or the ``label``; without a label the predicted one.
+            items: at least one.
+            classifier: scores the pictures.
+            target: explain the ``predicted`` class or the ``label``, which with ``each`` is the item's class; without
+                a label the predicted one.
+            difficult: of each item, the classes that a list calls difficult.
 
         Raises:
             InputError: the classifier gives NaN, or a label that it does not have.
         """
-        size = classifier.input_size
-        fitted = [s.resized(size) if resize == "squash" else s.shorter_side_crop(size, clip=False) for s in samples]
-        images = torch.stack([sample.image for sample in fitted])
-        labels = torch.tensor([-1 if sample.label is None else sample.label for sample in fitted])
+        samples = [item.sample for item in items]
+        labels = torch.tensor([-1 if sample.label is None else sample.label for sample in samples])
         if labels.max() >= len(classifier.labels):
             raise InputError(
-                f"{fitted[int(labels.argmax())].id}: has label {int(labels.max())}, and {classifier.name} knows "
+                f"{samples[int(labels.argmax())].id}: has label {int(labels.max())}, and {classifier.name} knows "
                 f"{len(classifier.labels)} classes"
             )
+        rows, whose = _once([sample.image for sample in samples])
         with torch.inference_mode():
-            probabilities = classifier.scores(images.to(classifier.device)).float().softmax(1).cpu()
+            whole = classifier.prepare(torch.stack(rows))
+            probabilities = classifier.scores(whole).float().softmax(1).cpu()
         if not probabilities.isfinite().all():
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")
+        probabilities = probabilities.clone()[whose]  # no tensor of the inference mode leaves
         predicted = probabilities.argmax(1)
-        targets = torch.where(labels >= 0, labels, predicted) if target == "label" else predicted
-        return cls(fitted, [_key(sample) for sample in fitted], images, probabilities.clone(), targets, labels)
+        targets = predicted if target == "predicted" else torch.where(labels >= 0, labels, predicted)
+        images = torch.stack([sample.image for sample in samples])
+        return cls(items, [_key(item) for item in items], images, probabilities, targets, labels, difficult)
 
     def has(self, name: str) -> list[bool]:
-        """Which pictures know the truth ``name`` (see ``Metric``)."""
+        """Which items know the truth ``name`` (see ``Metric``)."""
         if name == "boxes":
-            return [len(_boxes(sample)) > 0 for sample in self.samples]
+            return [len(_boxes(item.sample)) > 0 for item in self.items]
         if name == "masks":
-            return [sample.mask is not None for sample in self.samples]
+            return [item.sample.mask is not None for item in self.items]
         if name == "ignore":
-            return [sample.ignore is not None for sample in self.samples]
+            return [item.sample.ignore is not None for item in self.items]
         if name == "regions":
-            return [bool(self._regions(i)) for i in range(len(self.samples))]
+            return [bool(item.regions) for item in self.items]
         if name == "labels":
             return (self.labels >= 0).tolist()
-        return [name in ("images", "targets", "probabilities")] * len(self.samples)
+        if name == "difficult":
+            return [self.difficult is not None] * len(self.items)
+        return [name in ("images", "targets", "probabilities", "categories")] * len(self.items)
 
     def truth(self, names: Sequence[str], rows: Sequence[int]) -> dict[str, Any]:
-        """Keywords for ``Metric.per_image`` on pictures ``rows``; what none of them knows is left out."""
+        """Keywords for ``Metric.per_image`` on items ``rows``; what none of them knows is left out."""
         known = {name: self.has(name) for name in names}
         return {name: self._one(name, rows) for name in names if any(known[name][i] for i in rows)}
 
     def _one(self, name: str, rows: Sequence[int]) -> Any:
-        chosen = [self.samples[i] for i in rows]
+        chosen = [self.items[i] for i in rows]
         if name == "boxes":
-            return [_boxes(sample) for sample in chosen]
+            return [_boxes(item.sample) for item in chosen]
         if name in ("masks", "ignore"):
             blank = torch.zeros(self.images.shape[-2:], dtype=torch.bool)
-            found = [sample.mask if name == "masks" else sample.ignore for sample in chosen]
+            found = [item.sample.mask if name == "masks" else item.sample.ignore for item in chosen]
             return torch.stack([blank if pixels is None else pixels for pixels in found])
         if name == "regions":
-            return [self._regions(i) for i in rows]
+            return [item.regions for item in chosen]
+        if name == "categories":
+            return torch.tensor([item.category for item in chosen])
+        if name == "difficult":
+            assert self.difficult is not None
+            return [self.difficult[i] for i in rows]
         return getattr(self, name)[list(rows)]
 
-    def _regions(self, i: int) -> dict[int, Tensor]:
-        """The pixels of the picture's object, under its class.
 
-        A data set's classes need not be the classifier's: a picture of several classes that has none of its own says
-        nothing of the class explained.
-        """
-        sample = self.samples[i]
-        regions = sample.regions()
-        for own in (sample.category, sample.label):
-            if own in regions:
-                return {own: regions[own]}
-        return regions if len(regions) == 1 else {}
+def fitted(sample: Sample, classifier: Classifier, resize: Resize) -> Sample:
+    """The picture as it is explained and measured.
+
+    Args:
+        resize: ``squash`` to the classifier's input size; ``crop``: shorter side to it, then the centre, as CASM does;
+            ``none`` keeps it, and explainers bring it to the classifier and their maps back.
+    """
+    if resize == "none":
+        return sample
+    size = classifier.input_size
+    return sample.resized(size) if resize == "squash" else sample.shorter_side_crop(size, clip=False)
+
+
+def _once(images: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Each picture once, and for every item which of them is its own: items of a picture share the tensor."""
+    place: dict[int, int] = {}
+    whose = [place.setdefault(id(image), len(place)) for image in images]
+    return [images[whose.index(i)] for i in range(len(place))], torch.tensor(whose)
 
 
 def _boxes(sample: Sample) -> Tensor:
@@ -118,11 +156,11 @@ def _boxes(sample: Sample) -> Tensor:
     return sample.boxes if sample.category is None else sample.boxes_of(sample.category)
 
 
-def _key(sample: Sample) -> str:
-    """The picture's name and a checksum of its pixels and its truth."""
-    parts = [sample.image, sample.boxes, sample.mask, sample.ignore, sample.class_map]
-    code = zlib.crc32(str(sample.label).encode())
-    for part in parts:
+def _key(item: Item) -> str:
+    """The picture's name, a checksum of its pixels and its truth, and the class where one is asked."""
+    s = item.sample
+    code = zlib.crc32(f"{s.label} {s.category}".encode())
+    for part in (s.image, s.boxes, s.box_classes, s.mask, s.ignore, s.class_map, s.difficult, s.box_masks):
         if part is not None:
             code = zlib.crc32(part.contiguous().numpy().tobytes(), code)
-    return f"{sample.id}#{code:08x}"
+    return f"{s.id}#{code:08x}" + ("" if item.asked is None else f"/{item.asked}")

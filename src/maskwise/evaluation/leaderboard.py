@@ -11,6 +11,7 @@ from torch import Tensor
 
 import maskwise
 from maskwise.errors import InputError
+from maskwise.evaluation.processes import stacked
 from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
 from maskwise.metrics import Metric, metrics
 from maskwise.metrics.bootstrap import interval, paired
@@ -23,7 +24,7 @@ class Cell:
     """One number.
 
     Attributes:
-        value: of the metric, over so many ``pictures``.
+        value: of the metric, over so many ``pictures``, or classes of pictures where each is explained.
         low, high: its 95% bootstrap interval over pictures.
         difference: (value, low, high) of this method minus the best one on the same pictures; None for the best, and
             where a metric has no better side.
@@ -87,6 +88,15 @@ class Leaderboard:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Draws:
+    """Of the bootstrap: how many, by which seed, and the picture of each row (see ``interval``)."""
+
+    resamples: int
+    seed: int
+    pictures: Tensor | None
+
+
 def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Leaderboard:
     """The leaderboard of rows.
 
@@ -107,17 +117,18 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
     missing = dict.fromkeys(measured.metrics)
     for group, members in groups.items():
         table: dict[str, dict[str, Cell]] = {name: {} for name in names}
+        draws = _Draws(resamples, seed, measured.of_picture(members))
         for metric_name, metric in measured.metrics.items():
             rows = {name: _stacked(measured, members, name, metric_name) for name in names}
             if any(row.isnan().any(1).all() for row in rows.values()):
                 continue
             missing.pop(metric_name, None)
-            cells = {name: _cell(metric, row, resamples, seed) for name, row in rows.items()}
+            cells = {name: _cell(metric, row, draws) for name, row in rows.items()}
             if metric.higher_is_better is not None:
                 winner = _best(cells, metric.higher_is_better)
                 best[group, metric_name] = winner
                 cells = {
-                    name: cell if name == winner else _against(metric, cell, rows[name], rows[winner], resamples, seed)
+                    name: cell if name == winner else _against(metric, cell, rows[name], rows[winner], draws)
                     for name, cell in cells.items()
                 }
             for name in names:
@@ -151,20 +162,18 @@ def _best(cells: dict[str, Cell], higher: bool) -> str:
 
 def _stacked(measured: Measured, members: list[str], contender: str, metric: str) -> Tensor:
     """(N,D) over all pictures of some data sets; those that know nothing are NaN."""
-    parts = [measured.statistics[member, contender, metric] for member in members]
-    width = max(part.shape[1] for part in parts)
-    return torch.cat([p if p.shape[1] == width else p.new_full((len(p), width), torch.nan) for p in parts])
+    return stacked([measured.statistics[member, contender, metric] for member in members])
 
 
-def _cell(metric: Metric, rows: Tensor, resamples: int, seed: int) -> Cell:
+def _cell(metric: Metric, rows: Tensor, draws: _Draws) -> Cell:
     known = rows[~rows.isnan().any(1)]
     value = float(metric.value(known.sum(0), torch.tensor(float(len(known)), dtype=torch.float64)))
-    low, high = interval(metric, rows, resamples=resamples, seed=seed)
+    low, high = interval(metric, rows, draws.resamples, seed=draws.seed, pictures=draws.pictures)
     return Cell(value, float(low), float(high), len(known))
 
 
-def _against(metric: Metric, cell: Cell, rows: Tensor, best: Tensor, resamples: int, seed: int) -> Cell:
-    difference, low, high = paired(metric, rows, best, resamples=resamples, seed=seed)
+def _against(metric: Metric, cell: Cell, rows: Tensor, best: Tensor, draws: _Draws) -> Cell:
+    difference, low, high = paired(metric, rows, best, draws.resamples, seed=draws.seed, pictures=draws.pictures)
     return Cell(cell.value, cell.low, cell.high, cell.pictures, (float(difference), float(low), float(high)))
 
 
@@ -183,6 +192,7 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
         "data": {source: len(pictures) for source, pictures in measured.pictures.items()},
         "methods": {contender.name: contender.identity for contender in measured.contenders},
         "resize": settings.resize, "target": settings.target, "limit": settings.limit,
+        "difficult": "by rule" if settings.difficult is None else settings.difficult.name,
         "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
         "metrics": described, "maskwise": maskwise.__version__, "torch": torch.__version__,
     }  # fmt: skip

@@ -22,7 +22,7 @@ from maskwise.data import DataSet, read_data
 from maskwise.errors import InputError
 from maskwise.evaluation.batch import Batch, Resize
 from maskwise.evaluation.contender import Contender
-from maskwise.evaluation.run import spread_indices
+from maskwise.evaluation.feed import spread_indices
 from maskwise.infill import infillers
 
 CONDITIONS = ("masked-in", "masked-out", "inpainted masked-out")

@@ -14,40 +14,17 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, read_data
 from maskwise.errors import InputError
-from maskwise.evaluation.batch import Batch, Resize, Target
+from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.feed import Settings, batches, spread_indices
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.memory import PeakMemory
+from maskwise.evaluation.processes import gathered, merged, ranks
 from maskwise.evaluation.store import Rows, key_of
 from maskwise.methods.base import Explainer
 from maskwise.metrics import Metric
 
-SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a picture's map, and peak of its batch
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How pictures are brought to the classifier.
-
-    Attributes:
-        resize: ``squash`` to the input size, or ``crop`` (shorter side to it, then the centre, as CASM does).
-        target: the class that is explained: the classifier's ``predicted`` one, or the picture's ``label``.
-        limit: only so many pictures of each data set, evenly spread over it.
-        batch: pictures at once.
-    """
-
-    resize: Resize = "squash"
-    target: Target = "predicted"
-    limit: int | None = None
-    batch: int = 8
-
-    def __post_init__(self) -> None:
-        if self.resize not in ("squash", "crop"):
-            raise InputError(f"resize is squash or crop, not {self.resize!r}")
-        if self.target not in ("predicted", "label"):
-            raise InputError(f"target is predicted or label, not {self.target!r}")
-        if self.batch < 1:
-            raise InputError(f"batch must be at least 1, not {self.batch}")
+MEASURED = SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
 
 
 @dataclass
@@ -58,9 +35,9 @@ class Measured:
         classifier: its name.
         metrics: by name.
         settings: of the run.
-        pictures: keys of each data set's pictures, in order.
+        pictures: keys of each data set's pictures, or of their classes where each is explained, in order.
         statistics: (N,D) by data set, contender and metric; ``seconds`` and ``megabytes`` (N,1) are among them.
-        seen: how many pictures' maps were made in this run, by contender; the others came from disk.
+        seen: how many maps were made in this run, by contender; the others came from disk.
     """
 
     classifier: str
@@ -70,6 +47,12 @@ class Measured:
     pictures: dict[str, list[str]] = field(default_factory=dict)
     statistics: dict[tuple[str, str, str], Tensor] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
+
+    def of_picture(self, sources: Sequence[str]) -> Tensor | None:
+        """(N,) the picture of each row of these data sets; None where each picture has one row."""
+        names = [(source, key.rpartition("#")[0]) for source in sources for key in self.pictures[source]]
+        number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
 
 
 def evaluate(
@@ -83,6 +66,9 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Measures every contender on every picture by every metric.
+
+    Where ``torch.distributed`` is initialised each process takes every n-th picture, nothing is padded, and all of
+    them return the rows of all. They may share ``out``.
 
     Args:
         contenders: explainers under names that differ.
@@ -101,10 +87,11 @@ def evaluate(
     names = [contender.name for contender in contenders]
     if not names or len(set(names)) < len(names):
         raise InputError("a comparison needs at least one method, and each only once")
+    rank, world = ranks()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
-    chosen = [spread_indices(len(s), settings.limit) for s in sets]
+    chosen = [spread_indices(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)
-    total, done = sum(map(len, chosen)) * len(contenders), 0
+    total, before = sum(map(len, chosen)) * len(contenders), 0
     maps = MapFolder(out / "maps" if out is not None and save_maps else None)
     with Rows(out) as rows:
         runs = {
@@ -116,24 +103,25 @@ def evaluate(
         }  # fmt: skip
         atoms = {_key(atom): atom for metric in metrics.values() for atom in _atoms(metric)}
         for data_set, indices in zip(sets, chosen, strict=True):
-            pictures = measured.pictures.setdefault(_name(data_set, measured.pictures), [])
-            for first in range(0, len(indices), settings.batch):
-                samples = [data_set[i] for i in indices[first : first + settings.batch]]
-                batch = Batch.of(samples, classifier, settings.resize, settings.target)
+            source, places = _name(data_set, measured.pictures), list[tuple[int, int]]()
+            pictures = measured.pictures.setdefault(source, [])
+            for batch, own, done in batches(data_set, indices, classifier, settings):
                 pictures += batch.keys
-                for contender in contenders:
+                places += own
+                for i, contender in enumerate(contenders, 1):
                     made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier)
                     measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
-                    done += len(samples)
                     if progress is not None:
-                        progress(done, total)
-        for source, pictures in measured.pictures.items():
-            for name, run in runs.items():
-                for metric_name, metric in metrics.items():
-                    parts = [rows.read(run, _key(atom), pictures) for atom in _atoms(metric)]
-                    measured.statistics[source, name, metric_name] = torch.cat(parts, 1)
-                for key in (SECONDS, MEGABYTES):
-                    measured.statistics[source, name, key] = rows.read(run, key, pictures)
+                        progress((before + done.start) * len(contenders) + len(done) * i, total)
+            before += len(indices)
+            found = {
+                (name, metric_name): torch.cat([rows.read(run, _key(atom), pictures) for atom in _atoms(metric)], 1)
+                for name, run in runs.items()
+                for metric_name, metric in metrics.items()
+            }
+            found |= {(name, key): rows.read(run, key, pictures) for name, run in runs.items() for key in MEASURED}
+            measured.pictures[source], together = merged(gathered((places, pictures, found)))
+            measured.statistics |= {(source, *names): statistics for names, statistics in together.items()}
     return measured
 
 
@@ -203,13 +191,6 @@ def _explained(
     if not isinstance(contender.explainer, Explainer) and not ((maps >= 0) & (maps <= 1)).all():
         raise InputError(f"{contender.name} must give maps in [0,1]")
     return maps, seconds, memory.megabytes
-
-
-def spread_indices(count: int, limit: int | None) -> list[int]:
-    """Indices of ``limit`` pictures evenly spread over ``count``, since listings are often sorted by class."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
 
 
 def _name(data_set: DataSet, taken: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 import torchmetrics
 from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
@@ -49,8 +50,9 @@ class Metric(torchmetrics.Metric):
 
     The ground truth that keywords stand for, all at the maps' size and in their pixels:
         ``boxes``: list of N tensors (M_i,4), half open; ``masks`` (N,H,W) bool, foreground; ``ignore`` (N,H,W) bool,
-        pixels that don't count; ``regions``: list of N dictionaries from class to (H,W) bool; ``difficult``: list of
-        N sets of classes; ``images`` (N,3,H,W) in [0,1]; ``targets`` (N,) int64, the class that was explained;
+        pixels that don't count; ``regions``: list of N dictionaries from class to (H,W) bool; ``categories`` (N,)
+        int64, the class among the regions that a map answers for, -1 if unknown; ``difficult``: list of N sets of
+        such classes; ``images`` (N,3,H,W) in [0,1]; ``targets`` (N,) int64, the class that was explained;
         ``labels`` (N,) int64, the true class, -1 if unknown; ``probabilities`` (N,C) of the whole pictures.
 
     Example:
@@ -87,6 +89,15 @@ class Metric(torchmetrics.Metric):
     def value(self, total: Tensor, count: Tensor) -> Tensor:
         """Values (…) of sums (…,D) over so many pictures (…); NaN where there is nothing to say."""
         return total[..., 0] / count
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any = None
+    ) -> None:
+        """A process that has seen no picture may not know how many statistics there are: the others do."""
+        size = torch.tensor(self.total.numel(), device=self.total.device)
+        sizes = dist_sync_fn(size, group=process_group or self.process_group)
+        self.total = self.total.expand(max(int(s) for s in sizes)).clone()
+        super()._sync_dist(dist_sync_fn, process_group)
 
     def parts(self) -> Sequence[Metric]:
         """Metrics whose statistics, side by side, are this one's: who has theirs need not compute them again."""

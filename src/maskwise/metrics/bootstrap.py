@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,7 +15,12 @@ CELLS = 4_000_000  # weights held at once, so that memory grows with neither pic
 
 
 def interval(
-    metric: Metric, statistics: Tensor, resamples: int = 2000, level: float = 0.95, seed: int = 0
+    metric: Metric,
+    statistics: Tensor,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    pictures: Tensor | None = None,
 ) -> tuple[float, float]:
     """Ends of the percentile bootstrap interval of a metric's value.
 
@@ -24,6 +30,7 @@ def interval(
         resamples: how often N pictures are drawn with replacement.
         level: in (0,1), the share of resamples within the interval.
         seed: of the draws.
+        pictures: (N,) int64, the picture of each row, where pictures have several: those are drawn together.
 
     Returns:
         (low, high) in the metric's unit; NaN where no picture is left.
@@ -36,13 +43,20 @@ def interval(
         >>> interval(metric("le"), torch.tensor([[0.0], [100.0], [100.0], [100.0]]))
         (25.0, 100.0)
     """
-    rows = _known(statistics)
-    drawn = [_value(metric, weights, rows) for weights in _draws(len(rows), resamples, seed)]
+    known = _known(statistics)
+    rows = _Rows(statistics[known])
+    drawn = [rows.value(metric, weights) for weights in _weights(known, pictures, resamples, seed)]
     return _ends(drawn, level)
 
 
 def paired(
-    metric: Metric, a: Tensor, b: Tensor, resamples: int = 2000, level: float = 0.95, seed: int = 0
+    metric: Metric,
+    a: Tensor,
+    b: Tensor,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    pictures: Tensor | None = None,
 ) -> tuple[float, float, float]:
     """Difference a - b of two explainers on the same pictures, and its interval over the same resamples.
 
@@ -53,6 +67,7 @@ def paired(
         resamples: as in ``interval``; the next two likewise.
         level: in (0,1).
         seed: of the draws.
+        pictures: as in ``interval``.
 
     Returns:
         (difference, low, high) in the metric's unit.
@@ -62,35 +77,70 @@ def paired(
     """
     if a.shape != b.shape:
         raise InputError(f"paired statistics must be of the same pictures, not {tuple(a.shape)} and {tuple(b.shape)}")
-    first, second = _known(torch.cat([a, b], 1)).split(a.shape[1], 1)
-    once = first.new_ones(1, len(first))
-    difference = _value(metric, once, first) - _value(metric, once, second)
-    draws = _draws(len(first), resamples, seed)
-    drawn = [_value(metric, weights, first) - _value(metric, weights, second) for weights in draws]
+    known = _known(torch.cat([a, b], 1))
+    first, second = _Rows(a[known]), _Rows(b[known])
+    once = torch.ones(1, int(known.sum()), dtype=torch.float64)
+    difference = first.value(metric, once) - second.value(metric, once)
+    draws = _weights(known, pictures, resamples, seed)
+    drawn = [first.value(metric, weights) - second.value(metric, weights) for weights in draws]
     return (float(difference), *_ends(drawn, level))
 
 
+class _Rows:
+    """Statistics (N,D) of pictures, most of whose columns may be zero: those are not multiplied."""
+
+    def __init__(self, rows: Tensor) -> None:
+        rows = rows.detach().cpu().double()
+        self.width = rows.shape[1]
+        self.used = (rows != 0).any(0)
+        self.rows = rows[:, self.used].contiguous()
+
+    def value(self, metric: Metric, weights: Tensor) -> Tensor:
+        """(r,) of weights (r,N)."""
+        total = weights.new_zeros(len(weights), self.width)
+        total[:, self.used] = weights @ self.rows
+        return metric.value(total, weights.sum(1))
+
+
 def _known(statistics: Tensor) -> Tensor:
-    rows = statistics.detach().cpu().double()
-    return rows[~rows.isnan().any(1)]
+    """(N,) bool, on the CPU: rows that say something."""
+    return ~statistics.detach().isnan().any(1).cpu()
 
 
-def _draws(pictures: int, resamples: int, seed: int) -> Iterator[Tensor]:
+def _weights(known: Tensor, pictures: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
+    """How often each known row was drawn, (r,n), some resamples at a time."""
+    if pictures is None:
+        yield from _draws(int(known.sum()), resamples, seed)
+        return
+    _, of_row = pictures[known].unique(return_inverse=True)
+    for weights in _draws(int(of_row.max()) + 1 if len(of_row) else 0, resamples, seed):
+        yield weights[:, of_row]
+
+
+def _draws(pictures: int, resamples: int, seed: int) -> Iterable[Tensor]:
     """How often each picture was drawn, (r,N), some resamples at a time."""
     if resamples < 1:
         raise InputError(f"resamples must be at least 1, not {resamples}")
     if not pictures:
-        return
+        return ()
+    if pictures * resamples <= CELLS:
+        return _kept(pictures, resamples, seed)
+    return _drawn(pictures, resamples, seed)
+
+
+@lru_cache(maxsize=2)
+def _kept(pictures: int, resamples: int, seed: int) -> tuple[Tensor, ...]:
+    """A leaderboard asks for the same draws for every metric and method."""
+    return tuple(_drawn(pictures, resamples, seed))
+
+
+def _drawn(pictures: int, resamples: int, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     step = max(CELLS // pictures, 1)
     for first in range(0, resamples, step):
         drawn = torch.randint(pictures, (min(step, resamples - first), pictures), generator=generator)
         ones = torch.ones(1, dtype=torch.float64).expand_as(drawn)
         yield torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(1, drawn, ones)
-
-
-def _value(metric: Metric, weights: Tensor, rows: Tensor) -> Tensor:
-    return metric.value(weights @ rows, weights.sum(1))
 
 
 def _ends(drawn: list[Tensor], level: float) -> tuple[float, float]:

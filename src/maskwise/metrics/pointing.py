@@ -60,31 +60,36 @@ def box_regions(boxes: Sequence[Tensor], classes: Tensor, size: tuple[int, int])
     unit="%",
     higher_is_better=True,
     needs=(),
-    takes=("regions", "boxes", "targets", "labels", "difficult"),
+    takes=("regions", "boxes", "targets", "labels", "categories", "difficult"),
 )
 class Pointing(Metric):
     """Hits / (hits + misses) of each class, then the mean over classes.
 
-    A map answers for one class of its picture: the one that was explained or, where the picture has a single one,
-    that one. So a picture with several classes is given once for each. Statistics are hits and tries of each class;
-    -1, the unknown class, is one more.
+    A map answers for one class of its picture: the one that ``categories`` names, else the one that was explained, or,
+    where the picture has a single one, that one. So a picture with several classes is given once for each. Statistics
+    are hits and tries of each class; -1, the unknown class, is one more.
 
     Args:
         tolerance: in pixels of the maps (15 in the protocol, at the pictures' own size); None: the pixel itself.
         classes: how many there are.
         subset: ``difficult`` counts only classes that cover less than a quarter of a picture with others in it, or
             those of the list that is given.
+        cases: what the protocol calls that list; it changes nothing else.
     """
 
     def __init__(
-        self, tolerance: float | None = 15, classes: int = 1000, subset: Literal["all", "difficult"] = "all"
+        self,
+        tolerance: float | None = 15,
+        classes: int = 1000,
+        subset: Literal["all", "difficult"] = "all",
+        cases: str = "by rule",
     ) -> None:
         if classes < 1 or (tolerance is not None and not tolerance > 0):
             raise InputError(f"the pointing game takes classes >= 1 and tolerance > 0, not {classes} and {tolerance}")
         one_of("subset", subset, ("all", "difficult"))
         super().__init__()
         self.reserve(2 * (classes + 1))
-        self.tolerance, self.classes, self.subset = tolerance, classes, subset
+        self.tolerance, self.classes, self.subset, self.cases = tolerance, classes, subset, cases
 
     def per_image(
         self,
@@ -94,6 +99,7 @@ class Pointing(Metric):
         boxes: Sequence[Tensor] | None = None,
         targets: Tensor | None = None,
         labels: Tensor | None = None,
+        categories: Tensor | None = None,
         difficult: Sequence[Collection[int]] | None = None,
     ) -> Tensor:
         maps = as_maps(maps)
@@ -101,9 +107,10 @@ class Pointing(Metric):
         if regions is None:
             unknown = torch.full((n,), -1)
             regions = box_regions(boxes or [torch.zeros(0, 4)] * n, unknown if labels is None else labels, size)
-        asked = [None] * n if targets is None else torch.as_tensor(targets).tolist()
+        named = targets if categories is None else categories
+        asked = [None] * n if named is None else torch.as_tensor(named).tolist()
         rows = torch.full((n, 2, self.classes + 1), torch.nan, dtype=torch.float64)
-        chosen, areas, categories = [], [], []
+        chosen, areas, counted = [], [], []
         for i, (own, target) in enumerate(zip(regions, asked, strict=True)):
             category = target if target in own else next(iter(own)) if len(own) == 1 else None
             listed = None if difficult is None else difficult[i]
@@ -113,15 +120,17 @@ class Pointing(Metric):
                 raise InputError(f"the pointing game counts {self.classes} classes, and one is {category}")
             chosen.append(i)
             areas.append(own[category])
-            categories.append(category)
+            counted.append(category)
         if chosen:
             rows[chosen] = 0
-            rows[chosen, 0, categories] = pointing_hits(maps[chosen], torch.stack(areas), self.tolerance).cpu().double()
-            rows[chosen, 1, categories] = 1
+            rows[chosen, 0, counted] = pointing_hits(maps[chosen], torch.stack(areas), self.tolerance).cpu().double()
+            rows[chosen, 1, counted] = 1
         return rows.flatten(1).to(maps.device)
 
     def value(self, total: Tensor, count: Tensor) -> Tensor:
-        hits, tries = total.unflatten(-1, (2, -1)).unbind(-2)
+        both = total.unflatten(-1, (2, -1))
+        both = both[..., both.flatten(0, -2).any(0)]  # of a thousand classes few are met, and resamples are many
+        hits, tries = both.unbind(-2)
         tried = tries > 0
         return 100 * torch.where(tried, hits / tries.where(tried, 1), 0).sum(-1) / tried.sum(-1)
 
@@ -134,15 +143,19 @@ class Pointing(Metric):
     unit="%",
     higher_is_better=True,
     needs=(),
-    takes=("regions", "boxes", "targets", "labels", "difficult"),
+    takes=("regions", "boxes", "targets", "labels", "categories", "difficult"),
 )
 class PointingDifficult(Pointing):
     """The pointing game on its difficult cases; options as ``pointing``."""
 
     def __init__(
-        self, tolerance: float | None = 15, classes: int = 1000, subset: Literal["all", "difficult"] = "difficult"
+        self,
+        tolerance: float | None = 15,
+        classes: int = 1000,
+        subset: Literal["all", "difficult"] = "difficult",
+        cases: str = "by rule",
     ) -> None:
-        super().__init__(tolerance, classes, subset)
+        super().__init__(tolerance, classes, subset, cases)
 
 
 def is_difficult(regions: Mapping[int, Tensor], category: int, listed: Collection[int] | None = None) -> bool:

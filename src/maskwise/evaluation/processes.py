@@ -1,0 +1,67 @@
+"""Several processes at one evaluation: who does which pictures, and how the rows come together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from maskwise.evaluation.feed import Place
+
+Part = tuple[list[Place], list[str], dict[tuple[str, str], Tensor]]  # what a process found: places, keys, statistics
+T = TypeVar("T")
+
+
+def ranks() -> tuple[int, int]:
+    """(rank, how many processes); (0, 1) where there is only this one."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gathered(mine: T) -> list[T]:
+    """What each process has, in the order of ranks; every process gets all of it."""
+    _, world = ranks()
+    if world == 1:
+        return [mine]
+    everybody: list[T | None] = [None] * world
+    dist.all_gather_object(everybody, mine)
+    return [theirs for theirs in everybody if theirs is not None]
+
+
+def merged(parts: Sequence[Part]) -> tuple[list[str], dict[tuple[str, str], Tensor]]:
+    """Keys and statistics of all processes, in the order of the listing."""
+    order = sorted((place, rank, row) for rank, (places, _, _) in enumerate(parts) for row, place in enumerate(places))
+    pictures = [parts[rank][1][row] for _, rank, row in order]
+    offsets = [sum(len(keys) for _, keys, _ in parts[:rank]) for rank in range(len(parts))]
+    rows = torch.tensor([offsets[rank] + row for _, rank, row in order], dtype=torch.int64)
+    return pictures, {name: stacked([found[name] for _, _, found in parts])[rows] for name in parts[0][2]}
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Statistics (n,D) one below the other; where nobody knew anything, and so not how many there are, they are NaN."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([p if p.shape[1] == width else p.new_full((len(p), width), torch.nan) for p in parts])
+
+
+@contextmanager
+def launched() -> Iterator[bool]:
+    """Joins the processes that ``torchrun`` started, if it did; says whether this one is to speak and to write.
+
+    Rows travel as objects over gloo, whatever the device.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or ranks()[1] > 1:
+        yield ranks()[0] == 0
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    dist.init_process_group("gloo")
+    try:
+        yield dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()
