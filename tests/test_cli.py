@@ -196,7 +196,7 @@ def test_the_demo_adds_one_figure_of_all(small: Classifier, tmp_path: Path, monk
     from maskwise.images import packaged_pictures
 
     names = {p.stem for p in packaged_pictures()}
-    assert {p.name for p in (tmp_path / "demo").iterdir()} == names | {"figure.png"} and len(names) >= 3
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == names | {"figure.png", "report.html"} and len(names) >= 3
     for name in names:
         assert f"{name}.jpg" in result.stdout
 
@@ -206,7 +206,7 @@ def test_the_demo_adds_one_figure_of_all(small: Classifier, tmp_path: Path, monk
     [
         ("methods", "grad_cam", {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}),
         ("classifiers", "efficientnet_lite0", {"source", "input_size", "offline"}),
-        ("recipes", "casm", {"thinning", "lambda_r", "epochs"}),
+        ("recipes", "casm", {"thinning", "objectives", "epochs", "row"}),
     ],
 )
 def test_lists(command: str, name: str, keys: set[str]) -> None:

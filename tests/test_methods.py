@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
-from maskwise.maskers import Masker, save_masker
+from maskwise.maskers import ClassMasker, Masker, save_masker
 from maskwise.methods import explainer, methods
 from maskwise.methods.base import Explainer
 
@@ -25,8 +25,10 @@ FAST = {
     "extremal_perturbation": {"iterations": 10, "areas": (0.2,)},
     "fido": {"iterations": 20, "samples": 2},
     "guided_feature_inversion": {"iterations": 20},
+    "dabkowski_gal_iterative": {"iterations": 20, "learning_rate": 1.0},
 }
 OPTIMISED = {"meaningful_perturbation", "extremal_perturbation", "fido", "guided_feature_inversion"}
+OPTIMISED |= {"dabkowski_gal_iterative"}
 CONSTANT = {"uniform"}  # a map without contrast is what it promises
 
 
@@ -35,13 +37,14 @@ def build(tiny: Classifier, tmp_path):  # type: ignore[no-untyped-def]
     """An explainer by name on the tiny network; maskers get an untrained decoder."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        masker = Masker.build(tiny)
-    save_masker(tmp_path / "m.safetensors", masker, tiny, {})
+        save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
+        save_masker(tmp_path / "class.safetensors", ClassMasker.build(tiny), tiny, {})
 
     def make(name: str, classifier: Classifier = tiny) -> Explainer:
         options = dict(FAST.get(name, {}))
         if methods.facts(name)["family"] == "maskers":
-            options["weights"] = tmp_path / "m.safetensors"
+            kind = "class" if methods.facts(name)["needs_target"] else "any"
+            options["weights"] = tmp_path / f"{kind}.safetensors"
         return explainer(name, classifier, **options)
 
     return make
@@ -130,7 +133,9 @@ class TestEveryMethod:
             build(name)(images)
 
 
-@pytest.mark.parametrize("name", [n for n in methods.names() if methods.facts(n)["needs_target"]])
+@pytest.mark.parametrize(
+    "name", [n for n, facts in methods.items() if facts["needs_target"] and facts["family"] != "maskers"]
+)
 def test_a_flat_answer_gives_zeros_and_nan_is_an_error(name: str) -> None:
     for value, expected in ((0.0, 0.0), (torch.nan, None)):
         net = tiny_net()

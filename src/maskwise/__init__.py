@@ -6,6 +6,8 @@ The public names are loaded when they are first used, so that ``maskwise --help`
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from maskwise.images import load_images
     from maskwise.maskers import load_masker
     from maskwise.methods import explainer
+    from maskwise.methods.foreign import as_quantus
     from maskwise.metrics import metric
+    from maskwise.report.show import show
     from maskwise.sess import SESS
     from maskwise.training import train
 
@@ -25,6 +29,7 @@ _HOMES = {
     "SESS": "maskwise.sess",
     "Classifier": "maskwise.classifiers",
     "InputError": "maskwise.errors",
+    "as_quantus": "maskwise.methods.foreign",
     "binarise": "maskwise.boxes",
     "boxes": "maskwise.boxes",
     "explainer": "maskwise.methods",
@@ -32,12 +37,14 @@ _HOMES = {
     "load_images": "maskwise.images",
     "load_masker": "maskwise.maskers",
     "metric": "maskwise.metrics",
+    "show": "maskwise.report.show",
     "train": "maskwise.training",
 }
 __all__ = [
     "SESS",
     "Classifier",
     "InputError",
+    "as_quantus",
     "binarise",
     "boxes",
     "explainer",
@@ -45,6 +52,7 @@ __all__ = [
     "load_images",
     "load_masker",
     "metric",
+    "show",
     "train",
 ]
 
@@ -53,9 +61,20 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'maskwise' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # a submodule may bear the same name (maskwise.boxes): the function is what is meant
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """Keeps ``maskwise.boxes`` the function: importing the submodule of that name would put itself there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from maskwise.commands import explain, lists, measure, train
+from maskwise.commands import doctor, explain, export, fit, lists, live, measure, serve, study, train
 from maskwise.commands.check import check_app
 
 app = typer.Typer(
@@ -23,9 +23,15 @@ app = typer.Typer(
 app.command()(explain.demo)
 app.command()(explain.explain)
 app.command()(train.train)
+app.command()(fit.fit)
 app.command()(measure.evaluate)
 app.command()(measure.compare)
 app.command()(measure.panel)
+app.command()(study.study)
+app.command()(live.live)
+app.command()(export.export)
+app.command()(serve.serve)
+app.command()(doctor.doctor)
 app.add_typer(check_app, name="check", help="The sanity checks of saliency maps.")
 app.command("methods")(lists.list_methods)
 app.command("metrics")(lists.list_metrics)

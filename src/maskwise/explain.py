@@ -20,7 +20,7 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.files import atomic_folder
 from maskwise.images import load_image, to_uint8
-from maskwise.infill import infillers
+from maskwise.infill import Infiller, infillers
 from maskwise.methods import Explainer
 from maskwise.report.figure import Row, fig2, overlay
 from maskwise.report.sess_panel import sess_panel
@@ -38,6 +38,7 @@ class Explanation:
         area: mean of the map.
         measured: what the method said beside the map (a standard error, a completeness error, …).
         sess: the settings of SESS, or None without it.
+        infill: what painted the hole of the inpainted picture.
         seconds: of classification and map, without reading and drawing.
     """
 
@@ -51,6 +52,7 @@ class Explanation:
     seconds: float
     measured: dict[str, float]
     sess: dict[str, Any] | None
+    infill: str
     row: Row
 
     def facts(self) -> dict[str, Any]:
@@ -62,7 +64,7 @@ class Explanation:
             "connectivity": 4,
             "box": "x0,y0,x1,y1 half open",
             "area": "mean of the map",
-            "hole": "mean colour; inpainted: Telea, radius 3",
+            "hole": f"mean colour; inpainted: {self.infill}",
             "maskwise": maskwise.__version__,
             "torch": torch.__version__,
         }
@@ -70,13 +72,19 @@ class Explanation:
 
 
 def explain_picture(
-    path: Path, explainer: Explainer, classifier: Classifier, method: str, target: str | None
+    path: Path,
+    explainer: Explainer,
+    classifier: Classifier,
+    method: str,
+    target: str | None,
+    infill: Infiller | None = None,
 ) -> Explanation:
-    """Explains one picture file at its own size.
+    """Explains one picture file at its own size; ``infill`` paints the inpainted picture, Telea's unless named.
 
     Raises:
         InputError: the picture can't be read, the class is unknown, or the classifier or the map gives NaN.
     """
+    infill = infill or infillers.get("telea")
     image = load_image(path)[None]
     began = time.perf_counter()
     with torch.inference_mode():
@@ -100,7 +108,8 @@ def explain_picture(
         seconds=seconds,
         measured={name: float(value.flatten()[0]) for name, value in explainer.report.items()},
         sess=explainer.facts() if isinstance(explainer, SESS) else None,
-        row=_row(image, maps, keep, classifier, box, f"{top[0][0]} {top[0][1]:.0%}"),
+        infill=repr(infill),
+        row=_row(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}"),
     )
 
 
@@ -112,11 +121,13 @@ def _explained(
     return top[0][0] if target is None else classifier.labels.name(classifier.labels.resolve(target))
 
 
-def _row(image: Tensor, maps: Tensor, keep: Tensor, classifier: Classifier, box: list[int], caption: str) -> Row:
+def _row(
+    image: Tensor, maps: Tensor, keep: Tensor, classifier: Classifier, infill: Infiller, box: list[int], caption: str
+) -> Row:
     """Masked pictures are made with the binary mask, as in the paper's figures."""
     colour = classifier.mean.cpu()
     fill = infillers.get("mean")(image, keep.float(), colour)
-    painted = infillers.get("telea")(image, keep.float(), colour)
+    painted = infill(image, keep.float(), colour)
     return Row(
         image=image[0],
         map=maps[0],

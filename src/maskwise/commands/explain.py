@@ -10,24 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import (
-    Budget,
     ClassifierName,
     Enhance,
     Json,
     MaskerFile,
     Options,
     Out,
-    Prefilter,
-    Preset,
-    Scales,
-    SessOptions,
-    Stride,
+    Sharpening,
     Weights,
     make_explainer,
     method_options,
-    sess_options,
-)  # fmt: skip
+)
 from maskwise.errors import InputError
 from maskwise.plain import complain, speaks_plainly
 
@@ -41,10 +36,13 @@ def demo(out: Out = Path("demo"), as_json: Json = False) -> None:
     """The main job on the packaged pictures, offline: figures and a table."""
     from maskwise.images import packaged_pictures
 
-    _explain(packaged_pictures(), "efficientnet_lite0", None, "casm", {}, None, out, as_json, together=True)
+    _explain(
+        packaged_pictures(), "efficientnet_lite0", None, "casm", {}, None, out, as_json, together=True, page="plain"
+    )
 
 
 @speaks_plainly
+@ungrouped
 def explain(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
     classifier: ClassifierName = "efficientnet_lite0",
@@ -52,24 +50,39 @@ def explain(
     method: Annotated[str, typer.Option("--method", help="See `maskwise methods`.")] = "casm",
     masker: MaskerFile = None,
     target: Annotated[str | None, typer.Option("--target", help="Class index, name or WordNet id.")] = None,
+    infill: Annotated[
+        str, typer.Option("--infill", help="Paints the inpainted picture: telea, partial_conv, NAME:key=value, ….")
+    ] = "telea",
     options: Options = None,
     sess: Enhance = False,
-    scales: Scales = None,
-    prefilter: Prefilter = None,
-    stride: Stride = None,
-    preset: Preset = None,
-    budget: Budget = None,
-    sess_set: SessOptions = None,
     panel: Annotated[
         bool, typer.Option("--sess-panel", help="SESS: also a picture of every patch with its map, box and score.")
     ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also one page of all pictures, report.html.")] = False,
+    curves: Annotated[bool, typer.Option("--curves", help="The report with insertion and deletion curves.")] = False,
     out: Out = Path("explained"),
     as_json: Json = False,
+    *,
+    sharpening: Sharpening,
 ) -> None:
     """Map, box and masked pictures of each PICTURE, in a folder of its own below --out."""
-    enhance = sess_options(sess or panel, scales, prefilter, stride, preset, budget, sess_set)
+    enhance = sharpening.keywords(sess or panel)
     chosen = method_options(options, masker)
-    _explain(pictures, classifier, weights, method, chosen, target, out, as_json, enhance=enhance, panel=panel)
+    page = "curves" if curves else "plain" if report else None
+    _explain(
+        pictures,
+        classifier,
+        weights,
+        method,
+        chosen,
+        target,
+        out,
+        as_json,
+        enhance=enhance,
+        panel=panel,
+        page=page,
+        infill=infill,
+    )
 
 
 def _explain(
@@ -84,6 +97,8 @@ def _explain(
     together: bool = False,
     enhance: dict[str, Any] | None = None,
     panel: bool = False,
+    page: str | None = None,
+    infill: str = "telea",
 ) -> None:
     from maskwise.files import check_writable
 
@@ -91,6 +106,7 @@ def _explain(
     from maskwise.classifiers import load_classifier
     from maskwise.explain import check_replaceable, explain_picture, write
     from maskwise.images import find_pictures
+    from maskwise.infill import infiller
     from maskwise.methods import methods
     from maskwise.report.figure import fig2
 
@@ -105,24 +121,36 @@ def _explain(
     if not paths:
         raise typer.Exit(2)
     methods.get(method)  # a wrong name is said before anything is loaded
+    paint = infiller(infill)
     classifier = load_classifier(classifier_name, weights)
     explain_it = make_explainer(method, classifier, options, enhance)
     if target is not None:
         classifier.labels.resolve(target)
     done: list[Explanation] = []
+    cards: list[dict[str, Any]] = []
     taken: set[str] = set()
     for path in _progress(paths, method, explain_it):
         try:
             folder = out / _free_name(path.stem, taken)
             check_replaceable(folder)
-            explanation = explain_picture(path, explain_it, classifier, method, target)
+            explanation = explain_picture(path, explain_it, classifier, method, target, paint)
             write(explanation, folder, explain_it if panel else None)
+            if page is not None:
+                from maskwise.report.page_explained import card_of
+
+                cards.append(card_of(explanation, classifier, page == "curves"))
             done.append(explanation)
         except InputError as error:
             complain(error)
             failed = True
     if together and done:
         fig2([e.row for e in done], out / "figure.png")
+    if cards:
+        from maskwise.report import page as report_page
+
+        title = f"What does {classifier.name} use?"
+        colour = classifier.mean.tolist()
+        report_page.write(cards, out / "report.html", title, colour=colour, protocol=done[0].facts()["protocol"])
     if as_json:
         typer.echo(json.dumps([e.facts() for e in done], indent=2))
     elif done:

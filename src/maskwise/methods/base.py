@@ -191,17 +191,21 @@ def min_max(maps: Tensor) -> Tensor:
 COMMON = ("precision", "progress")
 
 
-def explainer(name: str, classifier: Classifier, **options: Any) -> Explainer:
-    """An explainer by name.
+def explainer(name: str | object, classifier: Classifier, **options: Any) -> Explainer:
+    """An explainer by name, or around attributions from elsewhere.
 
     Args:
-        name: as ``maskwise methods`` lists it.
+        name: as ``maskwise methods`` lists it; or a captum object, or any function (see ``methods.foreign``).
         classifier: what is explained.
         options: the method's own keywords, ``precision`` (fp32, bf16, fp16) and ``progress``.
 
     Raises:
         InputError: unknown method, or an option that it does not have or a value that it does not take.
     """
+    if not isinstance(name, str):
+        from maskwise.methods.foreign import Foreign
+
+        return Foreign(name, classifier, **options)
     method = methods.get(name)
     common = {key: options.pop(key) for key in COMMON if key in options}
     known = [p for p in inspect.signature(method).parameters if p != "classifier"]

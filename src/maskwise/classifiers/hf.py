@@ -1,0 +1,137 @@
+"""Image classifiers of Hugging Face's transformers: ``hf/NAME``, a local folder, or a loaded object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.taps import SAME_SCALE_TAPS, as_grid
+from maskwise.errors import InputError
+
+
+class Logits(nn.Module):
+    """The network behind a transformers classifier: pictures in, logits out.
+
+    Args:
+        model: any model whose output has ``logits``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.model(pixel_values=images).logits)
+
+
+def is_hf(module: Any) -> bool:
+    """Is it a transformers model? Asked without importing transformers."""
+    return any(base.__module__.startswith("transformers.") for base in type(module).__mro__)
+
+
+def from_hf(model: Any, processor: Any = None, name: str | None = None) -> Classifier:
+    """A loaded transformers classifier as ours.
+
+    Args:
+        model: an ``…ForImageClassification``.
+        processor: its image processor, which knows normalisation and size; None takes ImageNet's mean and standard
+            deviation, and the size in the model's configuration.
+        name: what reports call it.
+
+    Raises:
+        InputError: no image classifier.
+    """
+    config = getattr(model, "config", None)
+    if config is None or not type(model).__name__.endswith("ForImageClassification"):
+        raise InputError(f"{type(model).__name__} is no image classifier of transformers (…ForImageClassification)")
+    labels = [str(config.id2label.get(i, i)) for i in range(config.num_labels)]
+    network, side = Logits(model.eval()), _side(processor, config)
+    return Classifier(
+        network,
+        mean=getattr(processor, "image_mean", None) or IMAGENET_MEAN,
+        std=getattr(processor, "image_std", None) or IMAGENET_STD,
+        labels=labels,
+        input_size=side,
+        taps=_taps(network, side),
+        name=name or f"hf/{getattr(config, 'name_or_path', '') or type(model).__name__}",
+    )
+
+
+def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
+    """A classifier by its name on the hub, or a folder that ``save_pretrained`` wrote.
+
+    Only safetensors are read, and no code from the hub is run.
+
+    Raises:
+        InputError: transformers is missing, the model can't be fetched, or it is no image classifier.
+    """
+    try:
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+    except ImportError:
+        raise InputError(f"hf/{name} needs transformers: pip install transformers") from None
+    if weights is not None:
+        raise InputError("hf/NAME takes no --weights; name a folder that save_pretrained wrote: hf/FOLDER")
+    try:
+        model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+    except Exception as error:  # the hub's client raises many kinds
+        line = " ".join(str(error).split())[:120]
+        raise InputError(f"hf/{name} can't be loaded ({type(error).__name__}: {line})") from None
+    try:
+        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+    except Exception:  # a folder without one
+        processor = None
+    return from_hf(model, processor, f"hf/{name}")
+
+
+def _taps(network: nn.Module, side: int) -> tuple[str, ...] | None:
+    """Of the blocks in the model's lists of layers, the last at each spatial size; None leaves the search to ``taps``.
+
+    These models hand their blocks' outputs on within functions of their own, which hides the chain from a general
+    search.
+    """
+    blocks = {
+        f"{name}.{key}": block
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.ModuleList, nn.Sequential))
+        for key, block in module.named_children()
+    }
+    seen: list[tuple[str, tuple[int, int]]] = []
+    handles = []
+
+    def watch(name: str) -> Any:
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
+            grid = as_grid(output) if isinstance(output, Tensor) else None
+            if grid is not None and min(grid.shape[-2:]) > 1:
+                seen.append((name, (grid.shape[-2], grid.shape[-1])))
+
+        return keep
+
+    try:
+        handles = [block.register_forward_hook(watch(name)) for name, block in blocks.items()]
+        with torch.no_grad():
+            device = next(network.parameters()).device
+            network(torch.zeros(1, 3, side, side, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    last = {grid: name for name, grid in seen}
+    if len(last) != 1:
+        return tuple(last[grid] for grid in sorted(last, reverse=True)) or None
+    names = list(dict.fromkeys(name for name, _ in seen))
+    picks = [round((i + 1) * len(names) / SAME_SCALE_TAPS) - 1 for i in range(SAME_SCALE_TAPS)]
+    return tuple(dict.fromkeys(names[max(p, 0)] for p in picks))
+
+
+def _side(processor: Any, config: Any) -> int:
+    for given in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
+        for key in ("height", "shortest_edge"):
+            value: Any = given.get(key) if isinstance(given, Mapping) else getattr(given, key, None)
+            if value:
+                return int(value)
+    size: Any = getattr(config, "image_size", 224)
+    return int(size[0] if isinstance(size, (list, tuple)) else size)

@@ -1,0 +1,100 @@
+"""The report page of a comparison: its leaderboard, and some of its pictures with every method's answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskwise.blending import masked_out
+from maskwise.boxes import binarise, boxes, iou
+from maskwise.classifiers import Classifier
+from maskwise.data import read_data
+from maskwise.evaluation import Contender, Settings
+from maskwise.evaluation.batch import Batch
+from maskwise.evaluation.feed import batches, spread_indices
+from maskwise.infill import infiller
+from maskwise.report import page
+from maskwise.report.page_cards import Answer, card
+
+PICTURES = 60  # of each data set, evenly spread over it: their maps are made again for the page
+
+
+def write_compared(
+    contenders: Sequence[Contender],
+    classifier: Classifier,
+    data: Sequence[str],
+    settings: Settings,
+    folder: Path,
+    pictures: int = PICTURES,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """``report.html`` beside the ``leaderboard.json`` of a comparison.
+
+    Args:
+        contenders, classifier, data, settings: of the comparison.
+        folder: where ``leaderboard.json`` lies.
+        pictures: of each data set, at most.
+        progress: called with (done, total), in pictures.
+    """
+    board = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+    sets = [read_data(source) for source in data]
+    limit = pictures if settings.limit is None else min(settings.limit, pictures)
+    chosen = [spread_indices(len(s), limit) for s in sets]
+    cards: list[dict[str, Any]] = []
+    for data_set, indices in zip(sets, chosen, strict=True):
+        for batch, _, _ in batches(data_set, indices, classifier, settings):
+            cards += cards_of(batch, contenders, classifier)
+            if progress is not None:
+                progress(len(cards), max(sum(map(len, chosen)), len(cards)))
+    page.write(
+        cards, folder / "report.html", f"Which method finds what {classifier.name} uses?", rows_of(board),
+        classifier.mean.tolist(), board["protocol"],
+    )  # fmt: skip
+
+
+def cards_of(batch: Batch, contenders: Sequence[Contender], classifier: Classifier) -> list[dict[str, Any]]:
+    """A card for each picture of a batch."""
+    names, colour = classifier.labels, classifier.mean.cpu()
+    answers: list[list[Answer]] = [[] for _ in batch.items]
+    for contender in contenders:
+        began = time.perf_counter()
+        given = batch.images.to(classifier.device), batch.targets.to(classifier.device)
+        maps = torch.as_tensor(contender.explainer(*given)).detach().float().cpu()
+        seconds = (time.perf_counter() - began) / len(maps)
+        keep = binarise(maps)
+        painted = masked_out(batch.images, keep, infiller("telea")(batch.images, keep, colour))
+        for i, box in enumerate(boxes(maps)):
+            truth = _truth(batch, i)
+            best = float(iou(box[None], truth).max()) if len(truth) else None
+            target = names.name(int(batch.targets[i])) if getattr(contender.explainer, "needs_target", True) else None
+            answers[i].append(Answer(contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds))
+    found = []
+    for i, item in enumerate(batch.items):
+        best_classes = batch.probabilities[i].topk(min(5, len(names)))
+        top = [(names.name(int(c)), float(p)) for p, c in zip(best_classes.values, best_classes.indices, strict=True)]
+        label = names.name(int(batch.labels[i])) if batch.labels[i] >= 0 else None
+        found.append(card(item.sample.id, batch.images[i], answers[i], top, label, _truth(batch, i).tolist()))
+    return found
+
+
+def _truth(batch: Batch, i: int) -> torch.Tensor:
+    """(M,4), the boxes that the metrics take."""
+    return batch.truth(["boxes"], [i]).get("boxes", [torch.zeros(0, 4)])[0]
+
+
+def rows_of(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the page's leaderboard, of the plain data in ``leaderboard.json``; the last data set pools all."""
+    facts = board["protocol"]["metrics"]
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    several = len({row["data"] for row in board["rows"]}) > 1
+    rows = []
+    for row in board["rows"]:
+        cells = {f"{n}{arrows[facts[n]['higher_is_better']]}": row["metrics"].get(n, {}).get("value") for n in facts}
+        head = {"method": row["method"], **({"data": row["data"]} if several else {})}
+        rows.append({**head, **cells, "ms": row["milliseconds"]})
+    return rows

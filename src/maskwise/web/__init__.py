@@ -1,0 +1,1 @@
+"""The web page: drop a picture, see what a classifier uses."""

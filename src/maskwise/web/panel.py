@@ -1,0 +1,110 @@
+"""Answers as HTML with the pictures inside it: no file that another visitor could ask for is ever made."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from torch import Tensor
+
+from maskwise.blending import masked_in, masked_out
+from maskwise.images import to_uint8
+from maskwise.report.page_cards import Answer, Box, shrunk_to, uri
+
+SIDE = 420  # pixels of a shown picture's longer side
+CAPTIONS = ("heat map", "box", "masked-in", "masked-out", "inpainted")
+
+
+def preview(image: Tensor, top: Sequence[tuple[str, float]]) -> str:
+    """The picture and what the classifier takes it for."""
+    height, width = image.shape[-2:]
+    rows = "".join(
+        f'<li><span>{html.escape(name)}</span><b>{p:.1%}</b><i style="width:{100 * p:.1f}%"></i></li>'
+        for name, p in top
+    )
+    return (
+        f'<div class="mw"><img class="mw-preview" src="{uri(to_uint8(shrunk_to(image, SIDE)))}" '
+        f'alt="Your picture, {width} by {height} pixels"><ol>{rows}</ol></div>'
+    )
+
+
+def panel(image: Tensor, answers: Sequence[Answer], colour: Tensor) -> str:
+    """Methods side by side, with one slider for the strength of all heat maps."""
+    if not answers:
+        return ""
+    slide = "this.closest('.mw').style.setProperty('--strength', this.value / 100)"
+    columns = "".join(_column(image, answer, colour) for answer in answers)
+    return (
+        '<div class="mw" style="--strength:.6"><label class="mw-slider">heat map '
+        f'<input type="range" min="0" max="100" value="60" aria-label="Strength of the heat map" oninput="{slide}">'
+        f'</label><div class="mw-columns">{columns}</div></div>'
+    )
+
+
+def _column(image: Tensor, answer: Answer, colour: Tensor) -> str:
+    height, width = image.shape[-2:]
+    keep, fill = answer.keep[None], colour.reshape(1, 3, 1, 1)
+    source = uri(to_uint8(shrunk_to(image, SIDE)))
+    coloured = colormaps["inferno"](shrunk_to(answer.map, SIDE).numpy())[..., :3]
+    heat = uri((255 * coloured).round().astype(np.uint8))
+    name = html.escape(answer.method)
+    shown = [
+        f'<img src="{source}" alt="" class="mw-grey"><img src="{heat}" alt="Heat map of {name}" class="mw-heat">',
+        f'<img src="{source}" alt="Box of {name}">{_frame(answer.box, width, height)}',
+        _picture(masked_in(image[None], keep, fill)[0], f"Masked-in picture of {name}"),
+        _picture(masked_out(image[None], keep, fill)[0], f"Masked-out picture of {name}"),
+    ]
+    if answer.inpainted is not None:
+        shown.append(_picture(answer.inpainted, f"Inpainted picture of {name}"))
+    figures = "".join(
+        f'<figure><div class="mw-stage" style="aspect-ratio:{width}/{height}">{layers}</div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+        for layers, caption in zip(shown, CAPTIONS, strict=False)
+    )
+    facts = [f"area {float(answer.map.mean()):.0%}", "box " + ", ".join(f"{v:.0f}" for v in answer.box)]
+    if answer.target is not None:
+        facts.insert(0, f"explains {answer.target}")
+    if answer.seconds is not None:
+        facts.append(f"{answer.seconds:.1f} s")
+    said = html.escape(" · ".join(facts))
+    return f'<section class="mw-method"><h3>{name}</h3><p>{said}</p>{figures}{_curves(answer)}</section>'
+
+
+def _picture(image: Tensor, text: str) -> str:
+    return f'<img src="{uri(to_uint8(shrunk_to(image, SIDE)))}" alt="{text}">'
+
+
+def _frame(box: Box, width: int, height: int) -> str:
+    x0, y0, x1, y1 = box
+    if x1 <= x0:
+        return ""
+    place = (x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height)
+    left, top, wide, high = (f"{100 * v:.2f}%" for v in place)
+    return f'<div class="mw-box" style="left:{left};top:{top};width:{wide};height:{high}"></div>'
+
+
+def _curves(answer: Answer) -> str:
+    lines, said = "", []
+    for mode, points in (("insertion", answer.insertion), ("deletion", answer.deletion)):
+        if points is None:
+            continue
+        last = len(points) - 1
+        area = (sum(points) - (points[0] + points[-1]) / 2) / last
+        said.append(f"{mode} {area:.1%}")
+        path = " ".join(f"{4 + 192 * i / last:.1f},{104 - 100 * p:.1f}" for i, p in enumerate(points))
+        lines += f'<polyline class="mw-{mode}" points="{path}"/>'
+    if not said:
+        return ""
+    text = ", ".join(said)
+    svg = f'<svg viewBox="0 0 200 108" role="img" aria-label="Curves: {text}"><path d="M4 4V104H196"/>{lines}</svg>'
+    return f"<figure>{svg}<figcaption>{text}</figcaption></figure>"
+
+
+def status(text: str, share: float | None = None, wrong: bool = False) -> str:
+    """One line: what goes on, or what went wrong."""
+    bar = "" if share is None else f'<progress value="{share:.3f}" max="1" aria-label="Progress"></progress>'
+    role: Any = "alert" if wrong else "status"
+    return f'<div class="mw-status{" mw-wrong" if wrong else ""}" role="{role}">{html.escape(text)}{bar}</div>'

@@ -1,0 +1,38 @@
+"""A real browser for the tests that need one; they are skipped where there is none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+@contextmanager
+def opened(url: str, width: int = 1400, height: int = 1000) -> Iterator[Any]:
+    """A tab at ``url``; afterwards an error of the page, or a request to another host, fails the test."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium here")
+    wrong: list[str] = []
+    own = url.split("/")[2]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+        try:
+            tab = browser.new_page(viewport={"width": width, "height": height})
+            tab.on("pageerror", lambda error: wrong.append(str(error)))
+            tab.on("request", lambda request: wrong.append(request.url) if _abroad(request.url, own) else None)
+            tab.goto(url)
+            yield tab
+        finally:
+            browser.close()
+    assert not wrong, wrong
+
+
+def _abroad(url: str, own: str) -> bool:
+    return url.split(":")[0] not in ("data", "blob", "file") and url.split("/")[2] != own

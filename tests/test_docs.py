@@ -1,0 +1,112 @@
+"""The documentation: its snippets run, its pages know every method and metric, the tutorial runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import maskwise as mw
+from maskwise.classifiers import Classifier
+from maskwise.methods import methods
+from maskwise.metrics import metrics
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def snippets(path: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
+
+
+def forget(registry: Any, name: str) -> None:
+    registry._entries.pop(name, None)
+    registry._facts.pop(name, None)
+
+
+def test_bring_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("captum")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    try:
+        for snippet in snippets(DOCS / "bring-your-own.md"):
+            exec(snippet, names)
+        assert "brightness" in methods and "peak" in metrics
+    finally:
+        forget(methods, "brightness")
+        forget(metrics, "peak")
+
+
+def test_a_method_in_one_file(tiny: Classifier, tmp_path: Path) -> None:
+    """What CONTRIBUTING.md shows is a file as it stands."""
+    import torch
+
+    (text,) = snippets(ROOT / "CONTRIBUTING.md")
+    (tmp_path / "contrast.py").write_text(text)
+    spec = importlib.util.spec_from_file_location("contrast", tmp_path / "contrast.py")
+    assert spec is not None and spec.loader is not None
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        images = torch.zeros(1, 3, 32, 32)
+        images[:, :, 10:14, 20:24] = 1
+        maps = mw.explainer("contrast", tiny, window=9)(images)
+        assert maps.shape == (1, 32, 32) and maps[0, 12, 22] > 0.9 and maps[0, 0, 0] == 0
+    finally:
+        forget(methods, "contrast")
+
+
+def test_the_page_of_each_method_and_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = generated(monkeypatch)
+    assert {f"methods/{name}.md" for name in methods.names()} <= set(pages)
+    assert {f"metrics/{name}.md" for name in metrics.names()} <= set(pages)
+    grad_cam = pages["methods/grad_cam.md"]
+    for said in ("Selvaraju et al. 2017", "1 forward, 1 backward", "Weights are the mean over positions", "layer"):
+        assert said in grad_cam
+    assert "Petsiuk" in pages["metrics/insertion.md"] and "`step`" in pages["metrics/insertion.md"]
+    assert all(f"::: {mw._HOMES[name]}.{name}" in pages["api.md"] for name in mw.__all__)
+
+
+def generated(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What docs/build.py writes."""
+    import io
+    import sys
+    import types
+
+    pages: dict[str, io.StringIO] = {}
+
+    class Kept(io.StringIO):
+        def close(self) -> None: ...
+
+    def keep(path: str, mode: str) -> io.StringIO:
+        return pages.setdefault(path, Kept())
+
+    monkeypatch.setitem(sys.modules, "mkdocs_gen_files", types.SimpleNamespace(open=keep))  # type: ignore[arg-type]
+    spec = importlib.util.spec_from_file_location("build_docs", DOCS / "build.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    return {path: page.getvalue() for path, page in pages.items()}
+
+
+def test_links_within_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = set(generated(monkeypatch))
+    for page in DOCS.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert link in made or (DOCS / link).exists() or link.startswith(".."), f"{page.name}: {link}"
+
+
+def test_the_tutorial_as_a_notebook(tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    client = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    spec = importlib.util.spec_from_file_location("convert", DOCS / "notebooks" / "convert.py")
+    assert spec is not None and spec.loader is not None
+    convert = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(convert)
+    book = convert.notebook((DOCS / "notebooks" / "tutorial.py").read_text(encoding="utf-8"))
+    nbformat.validate(book)
+    client.NotebookClient(book, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
+    shown = [out for cell in book.cells if cell.cell_type == "code" for out in cell.outputs if "data" in out]
+    assert sum("text/html" in out["data"] and "image/png" in out["data"] for out in shown) == 3

@@ -1,0 +1,159 @@
+"""Frames from videos and folders, annotated, into videos, folders and nowhere; every way it can go wrong."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from maskwise.classifiers import Classifier
+from maskwise.cli import app
+from maskwise.errors import InputError
+from maskwise.live import Frames, Nowhere, Video, camera, folder, live, video
+from maskwise.live.loop import annotated, explained
+from maskwise.live.sources import Source
+from maskwise.maskers import ClassMasker, save_masker
+from maskwise.methods import Explainer, explainer
+
+
+def pictures(count: int, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:
+    draws = np.random.default_rng(0)
+    return [draws.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.fixture
+def explain(tiny: Classifier, tmp_path: Path) -> Explainer:
+    save_masker(tmp_path / "m.safetensors", ClassMasker.build(tiny, (8, 4)), tiny, {})
+    return explainer("dabkowski_gal", tiny, weights=tmp_path / "m.safetensors")
+
+
+def test_a_video_that_is_written_can_be_read_again(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.avi"):
+        with Video(tmp_path / name, 10) as sink:
+            for grey in (0, 100, 200):
+                assert sink.put(np.full((48, 64, 3), (grey, 0, 0), np.uint8))
+            assert not (tmp_path / name).exists(), "it appears when it is whole"
+        source = video(tmp_path / name)
+        frames = list(source.frames)
+        assert len(frames) == 3 and source.total == 3 and source.fps == pytest.approx(10)
+        for frame, red in zip(frames, (0, 100, 200), strict=True):
+            assert frame.shape == (48, 64, 3)
+            assert frame.reshape(-1, 3).mean(0) == pytest.approx([red, 0, 0], abs=12), "RGB in, RGB out"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.avi"]
+
+
+def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="broken"), Video(tmp_path / "a.mp4", 10) as sink:
+        sink.put(pictures(1)[0])
+        raise RuntimeError("broken")
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_of_other_sizes_fit_into_a_video(tmp_path: Path) -> None:
+    with Video(tmp_path / "a.mp4", 10) as sink:
+        for frame in (*pictures(1, (47, 63)), *pictures(1, (90, 30))):
+            sink.put(frame)
+    assert {f.shape for f in video(tmp_path / "a.mp4").frames} == {(46, 62, 3)}
+
+
+def test_a_folder_is_read_in_order_and_written_as_pictures(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i, picture in enumerate(pictures(3)):
+        Image.fromarray(picture).save(tmp_path / "in" / f"{i}.png")
+    source = folder(tmp_path / "in")
+    with Frames(tmp_path / "out") as sink:
+        for frame, expected in zip(source.frames, pictures(3), strict=True):
+            assert np.array_equal(frame, expected)
+            sink.put(frame)
+    assert source.total == 3
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000000.jpg", "000001.jpg", "000002.jpg"]
+
+
+def test_sources_that_are_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "empty").mkdir()
+    for open_it, said in (
+        (lambda: camera(99), "no camera 99"),
+        (lambda: video(tmp_path / "none.mp4"), "no such file"),
+        (lambda: video(tmp_path / "text.mp4"), "not a video"),
+        (lambda: folder(tmp_path / "none"), "no such folder"),
+        (lambda: folder(tmp_path / "empty"), "holds no pictures"),
+        (lambda: Video(tmp_path / "a.gif", 10), "ends in"),
+    ):
+        with pytest.raises(InputError, match=said):
+            open_it()
+    assert "VIDEOIO" not in capfd.readouterr().err, "OpenCV's own complaints are not shown"
+
+
+def test_one_frame_is_one_forward_whatever_is_asked(explain: Explainer) -> None:
+    forwards: list[int] = []
+    explain.classifier.module.register_forward_hook(lambda *_: forwards.append(1))
+    frame = pictures(1)[0]
+    for targets, count in (((), 1), ((0, 3), 2)):
+        forwards.clear()
+        maps, logits = explained(frame, explain, targets)
+        assert len(forwards) == 1 and maps.shape == (count, 32, 32) and logits.shape == (5,)
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    expected = explain.classifier.scores(explain.classifier.prepare(image))[0]
+    assert torch.allclose(logits, expected, atol=1e-5)
+
+
+def test_a_method_without_logits_of_its_own_is_live_too(tiny: Classifier) -> None:
+    maps, logits = explained(pictures(1)[0], explainer("gradient", tiny), [2])
+    assert maps.shape == (1, 32, 32) and logits.shape == (5,)
+
+
+def test_frames_are_drawn_on_not_replaced(explain: Explainer) -> None:
+    frame = np.full((96, 128, 3), 128, np.uint8)
+    kept = frame.copy()
+    maps = torch.zeros(2, 32, 32)
+    maps[0, 4:12, 4:12], maps[1, 20:28, 20:28] = 1, 1
+    drawn = annotated(frame, maps, torch.zeros(5), explain, [0, 1], 10.0)
+    assert np.array_equal(frame, kept) and drawn.shape == frame.shape
+    for colour, (rows, columns) in (
+        ((0, 229, 160), (slice(6, 42), slice(8, 56))),
+        ((255, 176, 0), (slice(54, 90), slice(72, 120))),
+    ):
+        assert (drawn[rows, columns] == colour).all(-1).any(), "the outline of its own class, in its own place"
+    over = annotated(frame, maps[:1], torch.zeros(5), explain, [0], 10.0)
+    assert over[20, 24].mean() > 170 > 100 > over[60, 100].mean(), "bright where the map is, dark elsewhere"
+
+
+def test_the_loop_counts_tells_and_stops(explain: Explainer) -> None:
+    told: list[int] = []
+    sink = Nowhere()
+    pace = live(Source(iter(pictures(5))), explain, sink, limit=3, tell=lambda number, _: told.append(number))
+    assert pace.frames == sink.count == 3 and told == [1, 2, 3] and pace.fps > 0 and pace.milliseconds > 0
+
+    class Closed(Nowhere):
+        def put(self, frame: np.ndarray) -> bool:
+            return False
+
+    assert live(Source(iter(pictures(5))), explain, Closed()).frames == 1
+    assert live(Source(iter([])), explain, Nowhere()).frames == 0
+
+
+def test_the_command(explain: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda *_: explain.classifier)
+    monkeypatch.setattr("maskwise.live.has_screen", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    with Video("in.mp4", 12) as sink:
+        for frame in pictures(4):
+            sink.put(frame)
+
+    def call(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["live", "--masker", "m.safetensors", *arguments])
+        return done.exit_code, done.output
+
+    code, output = call("--video", "in.mp4", "--target", "1", "--target", "3", "--json")
+    assert code == 0, output
+    assert json.loads(output)["frames"] == 4 and len(list(video("live.mp4").frames)) == 4
+    code, output = call("--video", "in.mp4", "--out", "pictures", "--limit", "2")
+    assert code == 0 and "2 frames, " in output and "frames/s" in output
+    assert cv2.imread("pictures/000001.jpg").shape == (48, 64, 3)
+    for bad in ((), ("--camera", "99"), ("--video", "in.mp4", "--folder", "."), ("--video", "in.mp4", "--target", "9")):
+        assert call(*bad)[0] == 2
