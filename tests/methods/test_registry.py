@@ -102,6 +102,7 @@ LIGHT = FAST | {
     "fido": {"iterations": 2, "samples": 2},
     "guided_feature_inversion": {"iterations": 2},
     "feedback": {"iterations": 2},
+    "dabkowski_gal_iterative": {"iterations": 2},
 }
 NEEDS = {"cam": "use grad_cam", "guided_backprop": "ReLU", "deconvnet": "ReLU", "desalinet": "ReLU", "feedback": "ReLU"}
 

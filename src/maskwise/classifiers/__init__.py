@@ -1,5 +1,6 @@
 """Classifiers: any network behind one small interface."""
 
+from maskwise.classifiers.cifar import cifar_resnet18 as _registers_itself  # noqa: F401
 from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.loading import classifiers, load_classifier, read_weights
 

@@ -1,0 +1,110 @@
+"""What a map costs beside the classifier's own forward: the U-Net and the two-layer decoder, timed in turns.
+
+    python benchmarks/realtime.py --repeats 15
+
+Logits and map of one pass are timed against logits alone, in the same run, one after the other in turn; the ratio is
+the median over repeats of one / the other. Weights are random: the time does not depend on them. Frames a second are
+those of the median time, without reading and drawing. With --device cuda the GPU is waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+from torch import Tensor
+
+import maskwise as mw
+from maskwise.maskers import ClassMasker, Masker
+from maskwise.maskers.fusing import fuse
+
+LITE_WIDTHS, RESNET_WIDTHS = (64, 32, 16), (256, 128, 64)  # of recipes dabkowski_gal_lite0 and dabkowski_gal
+AIMS = {"decoder": 1.1, "unet": 1.3}
+
+
+def networks(name: str, device: str) -> tuple[mw.Classifier, tuple[int, ...]]:
+    torch.manual_seed(0)
+    if name == "efficientnet_lite0":
+        return mw.load_classifier(name).to(device), LITE_WIDTHS
+    module = torchvision.models.get_model(name, weights=None)
+    return mw.Classifier(module, name=name).to(device), RESNET_WIDTHS
+
+
+def contenders(
+    classifier: mw.Classifier, widths: tuple[int, ...], classes: int
+) -> dict[str, tuple[float, Callable[[Tensor], object]]]:
+    """By name: the aim, and a call that gives logits and maps."""
+    found: dict[str, tuple[float, Callable[[Tensor], object]]] = {}
+    decoder = Masker.build(classifier).eval()
+    fuse(decoder.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decoder.encoder = classifier
+    found["decoder"] = AIMS["decoder"], decoder
+    for upsampling, kernel in (("transposed", 2), ("transposed", 4), ("pixel_shuffle", 2)):
+        unet = ClassMasker.build(classifier, widths, upsampling, kernel=kernel).eval()  # type: ignore[arg-type]
+        fuse(unet.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for count in sorted({1, classes}) if kernel == 2 else [1]:
+
+            def call(images: Tensor, unet: ClassMasker = unet, count: int = count) -> object:
+                return unet(images, torch.arange(count, device=images.device).expand(len(images), count))
+
+            side = f" {kernel}x{kernel}" if upsampling == "transposed" else ""
+            name = f"unet, {upsampling}{side}" + (f", {count} classes" if count > 1 else "")
+            found[name] = AIMS["unet"], call
+    return found
+
+
+def seconds(call: Callable[[Tensor], object], images: Tensor) -> float:
+    began = time.perf_counter()
+    call(images)
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--networks", nargs="+", default=["efficientnet_lite0", "resnet50"])
+    arguments.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    arguments.add_argument("--classes", type=int, default=3, help="also so many classes in one pass")
+    arguments.add_argument("--repeats", type=int, default=15)
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--json", default=None)
+    given = arguments.parse_args()
+    torch.set_num_threads(given.threads)
+    where = torch.cuda.get_device_name() if given.device == "cuda" else f"{platform.machine()}, {given.threads} threads"
+    print(f"{where}, torch {torch.__version__}, 224x224, median of {given.repeats} paired repeats\n")
+    print("| network | batch | map | forward ms | with map ms | frames/s | ratio | aim |")
+    print("|---|---|---|---|---|---|---|---|")
+    rows = []
+    for name in given.networks:
+        classifier, widths = networks(name, given.device)
+        calls = contenders(classifier, widths, given.classes)
+        for batch in given.batches:
+            images = torch.rand(batch, 3, 224, 224, device=given.device).contiguous(memory_format=torch.channels_last)
+            times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in calls}
+            with torch.inference_mode():
+                for repeat in range(-2, given.repeats):  # two to warm up
+                    for kind, (_, call) in calls.items():
+                        pair = seconds(classifier.scores, images), seconds(call, images)
+                        if repeat >= 0:
+                            times[kind].append(pair)
+            for kind, (aim, _) in calls.items():
+                bare, whole = (statistics.median(t) for t in zip(*times[kind], strict=True))
+                ratio = statistics.median(b / a for a, b in times[kind])
+                cells = (name, batch, kind, f"{1000 * bare:.1f}", f"{1000 * whole:.1f}", f"{batch / whole:.1f}")
+                print(f"| {' | '.join(map(str, cells))} | {ratio:.2f} | {aim} |", flush=True)
+                rows.append({"network": name, "batch": batch, "map": kind, "ratio": ratio, "fps": batch / whole})
+    if given.json:
+        with open(given.json, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

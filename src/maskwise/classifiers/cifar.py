@@ -1,0 +1,43 @@
+"""``cifar_resnet18``: the ResNet-18 for pictures of 32 pixels that reports on CIFAR-10 use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from maskwise.classifiers.classifier import Classifier
+from maskwise.classifiers.loading import classifiers, read_weights
+from maskwise.errors import InputError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def cifar_resnet18(classes: int = 10) -> nn.Module:
+    """torchvision's ResNet-18 with a 3x3 stem of stride 1 and no max-pooling, so that 32 pixels end at 4."""
+    from torchvision.models import resnet18
+
+    network = resnet18(weights=None, num_classes=classes)
+    network.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    network.maxpool = nn.Identity()  # type: ignore[assignment]
+    return network
+
+
+@classifiers.register(
+    "cifar_resnet18", source="your own --weights, by torchvision's names", input_size=32, offline=True
+)
+def load(weights: str | Path | None = None) -> Classifier:
+    """Raises InputError without weights: nobody ships any."""
+    if weights is None:
+        raise InputError("cifar_resnet18 comes without weights: give a state dict of yours with --weights FILE")
+    state = read_weights(weights)
+    if "fc.weight" not in state:
+        raise InputError(f"{weights}: the weights do not fit cifar_resnet18: they have no 'fc.weight'")
+    classes = len(state["fc.weight"])
+    network = cifar_resnet18(classes)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"the weights do not fit cifar_resnet18: {' '.join(str(error).split())[:160]}") from None
+    labels = CLASSES if classes == len(CLASSES) else None
+    return Classifier(network, mean=(0.5,) * 3, std=(0.5,) * 3, labels=labels, input_size=32, name="cifar_resnet18")

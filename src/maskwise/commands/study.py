@@ -1,0 +1,142 @@
+"""``maskwise study``: a table of the papers, rerun here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskwise.commands.options import Device, Json, bar, device_of
+from maskwise.errors import InputError
+from maskwise.plain import speaks_plainly
+
+if TYPE_CHECKING:
+    from maskwise.studies import Study
+
+JUDGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+
+
+@speaks_plainly
+def study(
+    name: Annotated[str | None, typer.Argument(help="See --list.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="The studies; with NAME its cells and what each costs.")] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="To train on; its test or val split is measured on. May be given again."),
+    ] = None,
+    test_data: Annotated[
+        list[str] | None, typer.Option("--test-data", help="To measure on instead. May be given again.")
+    ] = None,
+    scale: Annotated[str, typer.Option(help="smoke (seconds), small (two CPU cores) or full (the papers').")] = "small",
+    only: Annotated[list[str] | None, typer.Option(help="Only this cell; may be given again.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each cell; the scale's own otherwise.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Pictures of each test set; the scale's own otherwise.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, overrides every recipe; may be given again.")
+    ] = None,
+    judges: Annotated[
+        str | None, typer.Option(help="casm-panel: classifiers, commas between; NAME=FILE takes weights of your own.")
+    ] = None,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME or NAME=FILE instead of the scale's network; given twice, the second one's, too."),
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes, each with a cell and a GPU of its own.")] = 1,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="Of trainings: 32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    out: Annotated[Path, typer.Option("--out", help="Folder; a killed run goes on from the cells there.")] = Path(
+        "studies"
+    ),
+    as_json: Json = False,
+) -> None:
+    """A table of the papers, rerun here: numbers with intervals beside the printed ones, a verdict on each claim."""
+    from maskwise.studies import studies
+    from maskwise.studies.scale import scale_of
+
+    if show or name is None:
+        _list([studies.get(n) for n in ([name] if name else studies.names())], scale, as_json, cells=name is not None)
+        return
+    chosen, size = studies.get(name), scale_of(scale)
+    from maskwise.files import check_writable
+    from maskwise.studies.report import plain, rich_table, write_all
+    from maskwise.studies.room import Room, sources_of
+    from maskwise.studies.run import run_study
+
+    check_writable(out)
+    if precision not in ("32-true", "bf16-mixed", "16-mixed"):
+        raise InputError(f"--precision is 32-true, bf16-mixed or 16-mixed, not {precision!r}")
+    named = [_named(text) for text in classifier or []]
+    size = replace(
+        size, classifiers={**size.classifiers, **dict(zip(("main", "second"), [n for n, _ in named], strict=False))}
+    )
+    train, test = sources_of(data or [], test_data or [], size)
+    asked = dict(_named(text) for text in (judges or "").split(",") if text.strip())
+    room = Room(
+        size, train, test, asked or dict.fromkeys([size.classifiers["main"]] if size.smoke else JUDGES),
+        tuple(settings or ()), limit or size.limit, device_of(device).type, precision,  # type: ignore[arg-type]
+        {n: file for n, file in named if file is not None},
+    )  # fmt: skip
+    with bar("cells") as step:
+        outcome = run_study(chosen, room, out, seeds=seeds, only=only or [], devices=devices, progress=step)
+    files = write_all(outcome, out)
+    if as_json:
+        typer.echo(json.dumps(plain(outcome), indent=2, default=str))
+    else:
+        from rich.console import Console
+
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        console.print(rich_table(outcome))
+        for finding in outcome.findings:
+            console.print(f"{finding.verdict}: {finding.text}", highlight=False, markup=False)
+        console.print(f"{', '.join(path.name for path in files)} in {out}", highlight=False, markup=False)
+    for cell, why in outcome.failures.items():
+        typer.echo(f"maskwise: {chosen.name}: cell {cell}: {why}", err=True)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def _named(text: str) -> tuple[str, str | None]:
+    name, _, file = text.strip().partition("=")
+    return name, file or None
+
+
+def _list(found: list[Study], scale: str, as_json: bool, cells: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from maskwise.studies.jobs.base import Cost
+    from maskwise.studies.published import printed
+    from maskwise.studies.scale import scale_of
+
+    size, rows = scale_of(scale), list[dict[str, Any]]()
+    for one in found:
+        grid = [(cell, cell.job.cost(size), size.seeds if cell.job.trains else 1) for cell in one.cells(size)]
+        if cells:
+            rows += [
+                {
+                    "cell": cell.row,
+                    "seeds": n,
+                    "training steps": n * cost.steps,
+                    "maps": n * cost.maps,
+                    "note": cell.note,
+                }
+                for cell, cost, n in grid
+            ]
+            continue
+        total = sum((Cost(n * cost.steps, n * cost.maps) for _, cost, n in grid), Cost())
+        table = "" if one.printed is None else printed(one.printed).source
+        rows.append({"study": one.name, "asks": one.title, "table": table, "claims": len(one.claims),
+                     "cells": sum(n for *_, n in grid), "training steps": total.steps, "maps": total.maps})  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    shown = Table(*(rows[0] if rows else {}), title=f"at scale {scale}", title_justify="left")
+    for row in rows:
+        shown.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)

@@ -1,0 +1,49 @@
+"""CASM, Fig. 3: what many classifiers still see of masked pictures."""
+
+from __future__ import annotations
+
+from maskwise.evaluation.panel import REFERENCES
+from maskwise.studies.claim import Claim, Part, Table, below
+from maskwise.studies.figures import dots
+from maskwise.studies.grids.casm import BASELINE, CASM
+from maskwise.studies.jobs import PanelJob
+from maskwise.studies.study import Cell, Column, Study, register
+
+
+def against_baseline(column: str, lower: bool) -> Claim:
+    def parts(table: Table) -> list[Part]:
+        rows = ("CASM", "Baseline") if lower else ("Baseline", "CASM")
+        return [below(table, column, *rows)]
+
+    return Claim(
+        f"Accuracy on {column} pictures is {'lower' if lower else 'higher'} with CASM than with the Baseline", parts
+    )
+
+
+register(
+    Study(
+        "casm-panel",
+        "do many classifiers keep their answer inside the mask, and lose it outside?",
+        "casm_figure3",
+        (
+            Column("masked-in", None, lower=False),
+            Column("masked-out", None),
+            Column("inpainted", None),
+        ),
+        lambda scale: [
+            Cell("CASM", PanelJob(CASM)),
+            Cell("Baseline", PanelJob(BASELINE)),
+            Cell("references", PanelJob(None)),
+        ],
+        (
+            against_baseline("masked-in", lower=False),
+            against_baseline("masked-out", lower=True),
+            against_baseline("inpainted", lower=True),
+        ),
+        figure=dots("masked-in", "masked-out", "inpainted"),
+        notes=(
+            "A picture is right where a classifier answers as on the clean one. Mean over them; each has a row, too.",
+            f"References: {', '.join(REFERENCES)}.",
+        ),
+    )
+)

@@ -1,0 +1,51 @@
+"""Every explainer there is: localisation error against cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskwise.methods import methods
+from maskwise.studies.figures import landscape_figure
+from maskwise.studies.grids.casm import SLOW
+from maskwise.studies.grids.sess import OPTIONS
+from maskwise.studies.jobs import Explain
+from maskwise.studies.scale import Scale
+from maskwise.studies.study import SECONDS, Cell, Column, Study, register
+
+COSTLY: dict[str, dict[str, Any]] = {  # at the smoke scale
+    **SLOW,
+    **OPTIONS,
+    "augmented_grad_cam": {"copies": 3, "iterations": 2},
+    "dabkowski_gal_iterative": {"iterations": 2},
+    "fido": {"iterations": 2, "samples": 2},
+    "integrated_gradients": {"steps": 2},
+    "smooth_grad": {"samples": 2},
+    "smooth_grad_cam_pp": {"samples": 2},
+}
+SESS_AROUND = ("grad_cam", "casm")
+
+
+def cells(scale: Scale) -> list[Cell]:
+    found = []
+    for name, facts in methods.items():
+        if scale.smoke and facts["family"] == "maskers":  # the packaged ones are of another network
+            continue
+        options: dict[str, Any] = COSTLY.get(name, {}) if scale.smoke else {}
+        found.append(Cell(name, Explain(name, options)))
+    around = [name for name in SESS_AROUND if not scale.smoke or name == "grad_cam"]
+    sess = {"scales": 2 if scale.smoke else 10, "prefilter": 0.9}
+    return [*found, *(Cell(f"{name} + SESS", Explain(name, sess=sess)) for name in around)]
+
+
+register(
+    Study(
+        "landscape",
+        "localisation error against seconds a picture, for every explainer",
+        None,
+        (Column("LE", "le"), Column("seconds", SECONDS)),
+        cells,
+        resize="squash",
+        figure=landscape_figure,
+        notes=("Seconds are of one picture's map in the classifier's batches, on the machine named below.",),
+    )
+)

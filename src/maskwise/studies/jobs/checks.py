@@ -1,0 +1,135 @@
+"""The sanity checks of a trained masker: MPRT, DRT and ROAR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from maskwise.checks import Labelled, SmallTraining, drt, labelled, mprt, roar, trained_masker
+from maskwise.checks.pictures import pictures
+from maskwise.checks.results import RANDOM_LABELS, RANDOM_REMOVAL, TRUE_AGAIN, DrtRow, MprtRow
+from maskwise.errors import InputError
+from maskwise.studies.estimate import Number
+from maskwise.studies.jobs.base import Cost, Job, Numbers
+from maskwise.studies.jobs.masker import Train
+
+if TYPE_CHECKING:
+    from maskwise.studies.room import Room
+    from maskwise.studies.scale import Scale
+    from maskwise.studies.study import Study
+
+COLUMNS = {"spearman_abs": "rank abs", "spearman": "rank no abs", "hog": "HOG", "ssim": "SSIM"}
+
+
+@dataclass(frozen=True)
+class Small:
+    """Of the networks that DRT and ROAR train: what fits a scale."""
+
+    network: str
+    size: int
+    train: int | None
+    test: int | None
+    epochs: int
+    removed: tuple[float, ...] = (10, 30, 50, 70, 90)
+    repeats: int = 3
+
+
+SMALL = {
+    "smoke": Small("small_cnn", 32, None, None, 1, (50.0,), 2),
+    "small": Small("small_cnn", 64, 600, 100, 30),
+    "full": Small("torchvision/resnet50", 224, None, None, 90),
+}
+
+
+@dataclass(frozen=True)
+class CheckJob(Job):
+    """One check of one masker; rows ``NAME MPRT``, ``NAME DRT``, ``NAME DRT, again`` or ``NAME ROAR``."""
+
+    check: Literal["mprt", "drt", "roar"]
+    masker: Train
+    seed: int = 0
+
+    trains = True
+
+    def facts(self, room: Room) -> dict[str, Any]:
+        return {"check": self.check, "masker": self.masker.facts(room), "train": room.identity(room.train)}
+
+    def cost(self, scale: Scale) -> Cost:
+        own, small = self.masker.cost(scale), SMALL[scale.name]
+        if self.check == "mprt":
+            return own
+        networks = 3 if self.check == "drt" else small.repeats * (1 + 2 * len(small.removed))
+        pictures = min(small.train or scale.pictures, scale.pictures)
+        maskers = 3 if self.check == "drt" else 1
+        return Cost(networks * small.epochs * pictures // 32 + maskers * own.steps, own.maps)
+
+    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
+        return {"mprt": self._mprt, "drt": self._drt, "roar": self._roar}[self.check](room, row, folder)
+
+    def _mprt(self, room: Room, row: str, folder: Path) -> Numbers:
+        """Similarity once all layers are random."""
+        explainer = self.masker.trained(room, folder)
+        size = room.classifier().input_size
+        images = pictures(room.test, size, room.limit).float() / 255
+        found = mprt(explainer, room.classifier(), images, modes=["cascading"], seed=self.seed)
+        last = [r for r in found.rows if r.layer == found.layers[-1]]
+        return {row: _similarities(last)}
+
+    def _drt(self, room: Room, row: str, folder: Path) -> Numbers:
+        """Similarity to the masker of random labels; and, again, to that of another training on the true ones."""
+        small = SMALL[room.scale.name]
+        train, test = self._pair(room, small)
+        recipe = self.masker.settings(room.scale, room.overrides)
+        overrides = [f"{key}={value}" for key, value in _plain(recipe).items()]
+        make = trained_masker("casm", self.masker.recipe, overrides, room.device)
+        found = drt(
+            {row: make}, train, test, network=small.network, settings=self._training(small), out=folder / "drt",
+            device=room.device,
+        )  # fmt: skip
+        sides = {row: RANDOM_LABELS, f"{row}, again": TRUE_AGAIN}
+        return {name: _similarities([r for r in found.rows if r.against == side]) for name, side in sides.items()}
+
+    def _roar(self, room: Room, row: str, folder: Path) -> Numbers:
+        """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
+        small = SMALL[room.scale.name]
+        train, test = self._pair(room, small, room.classifier().input_size)
+        found = roar(
+            {row: self.masker.trained(room, folder)}, room.classifier(), train, test, network=small.network,
+            settings=self._training(small), fractions=small.removed, repeats=small.repeats, size=small.size,
+            out=folder / "roar", device=room.device,
+        )  # fmt: skip
+        of = {(r.method, r.removed): r.top1 for r in found.rows}
+        gaps = [
+            sum(of[RANDOM_REMOVAL, share][k] - of[row, share][k] for share in small.removed) / len(small.removed)
+            for k in range(small.repeats)
+        ]
+        middle = sum(gaps) / len(gaps)
+        return {row: {"below random": Number(middle, bounds=(min(gaps), max(gaps)))}}
+
+    def _training(self, small: Small) -> SmallTraining:
+        return SmallTraining(epochs=small.epochs, seed=self.seed)
+
+    def _pair(self, room: Room, small: Small, size: int | None = None) -> tuple[Labelled, Labelled]:
+        if len(room.train) != 1 or len(room.test) != 1:
+            raise InputError(f"{self.check} trains classifiers: give one --data, whose pictures have classes")
+        side = max(size or 0, small.size)
+        train = labelled(room.train[0], side, small.train)
+        return train, labelled(room.test[0], side, small.test, train.classes)
+
+
+def _similarities(rows: Sequence[MprtRow] | Sequence[DrtRow]) -> dict[str, Number]:
+    return {
+        COLUMNS[r.similarity]: Number(r.value.mean, bounds=(r.value.low, r.value.high))
+        for r in rows
+        if r.similarity in COLUMNS
+    }
+
+
+def _plain(recipe: Any) -> dict[str, str]:
+    """Settings of a recipe as text that YAML reads back."""
+    import json
+
+    skip = {"kind", "title", "paper", "row", "classifier", "input_size"}
+    return {k: json.dumps(v) for k, v in recipe.model_dump(mode="json").items() if k not in skip}

@@ -1,0 +1,111 @@
+"""A masker that is trained by a recipe and measured; or one that comes with the package, where that is the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskwise.methods.masker import packaged_masker
+from maskwise.studies.jobs.base import Cost, Job, Numbers
+from maskwise.studies.measure import measured_numbers
+from maskwise.training import recipes
+from maskwise.training.recipe import Schedule
+
+if TYPE_CHECKING:
+    from maskwise.methods import Explainer
+    from maskwise.studies.room import Room
+    from maskwise.studies.scale import Scale
+    from maskwise.studies.study import Study
+
+STAND_IN = "partial_conv"  # for infillers whose published weights are not at hand
+
+
+@dataclass(frozen=True)
+class Train(Job):
+    """Trains by a recipe, then measures the masker.
+
+    Attributes:
+        recipe: a packaged one.
+        overrides: ``key=value`` settings of this cell, which the scale's come before.
+        packaged: name of the packaged masker that was trained by the small scale's settings.
+        small: the recipe that stands for it at the small scale.
+        seed: of all draws.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    packaged: str | None = None
+    small: str | None = None
+    seed: int = 0
+
+    trains = True
+
+    def settings(self, scale: Scale, more: tuple[str, ...] = ()) -> Schedule:
+        """The recipe as this scale runs it."""
+        ready = scale.name == "small" and self.small is not None
+        name = str(self.small) if ready else self.recipe
+        plain = loaded(name)
+        own = () if ready else scale.class_masks if plain.kind == "class_mask" else scale.masks
+        infill = (f"infill={STAND_IN}",) if not scale.full and needs_weights(plain) else ()
+        return loaded(name, (*own, *infill, *self.overrides, f"seed={self.seed}", *more))
+
+    def ready(self, scale: Scale) -> Path | None:
+        """The packaged masker's file, where this scale takes it."""
+        if not scale.packaged or self.packaged is None:
+            return None
+        path = packaged_masker(self.packaged)
+        return path if path.is_file() else None
+
+    def facts(self, room: Room) -> dict[str, Any]:
+        path = self.ready(room.scale)
+        network = room.scale.classifiers["main"]
+        if path is not None:
+            return {"packaged": self.packaged, "sha256": room.digest(path), "network": network}
+        return {"recipe": self.settings(room.scale, room.overrides).model_dump(mode="json"), "network": network,
+                "train": room.identity(room.train)}  # fmt: skip
+
+    def cost(self, scale: Scale) -> Cost:
+        recipe = self.settings(scale)
+        batches = max(int(scale.pictures * recipe.fraction) // recipe.batch_size, 1)
+        steps = 0 if self.ready(scale) else recipe.total_steps(batches)
+        return Cost(steps, scale.limit or 50_000)
+
+    def trained(self, room: Room, folder: Path, more: tuple[str, ...] = ()) -> Explainer:
+        """The masker as an explainer."""
+        from maskwise.methods import explainer
+        from maskwise.training import train
+
+        classifier = room.classifier("main")
+        path, kind = self.ready(room.scale), "mask"
+        if path is None:
+            recipe = self.settings(room.scale, (*room.overrides, *more))
+            kind = recipe.kind
+            path = train(
+                recipe, room.sets(room.train), classifier=classifier, out=folder / "training", resume=True,
+                device=room.device, precision=room.precision,
+            )  # fmt: skip
+        elif self.packaged == "dabkowski_gal":
+            kind = "class_mask"
+        return explainer("dabkowski_gal" if kind == "class_mask" else "casm", classifier, weights=path)
+
+    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
+        return {row: measured_numbers(self.trained(room, folder), room, study, "main", folder)}
+
+
+@lru_cache(maxsize=256)
+def loaded(name: str, overrides: tuple[str, ...] = ()) -> Schedule:
+    """The recipe; a listing of all studies asks for each of them several times."""
+    found: Schedule = recipes.load(name, overrides)
+    return found
+
+
+def needs_weights(recipe: Schedule) -> bool:
+    """Does its infiller want a file of published weights that nobody has named?"""
+    from maskwise.infill import infillers
+
+    infill = getattr(recipe, "infill", None)
+    return (
+        isinstance(infill, dict) and "weights" not in infill and bool(infillers.facts(infill["name"])["needs_weights"])
+    )

@@ -1,0 +1,117 @@
+"""An explainer through a study's metrics: a value of each column and its draws over resampled pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.evaluation import Contender, Measured, Settings, evaluate
+from maskwise.methods.masker import MaskerExplainer
+from maskwise.metrics import Metric, metric
+from maskwise.studies.estimate import Number
+
+if TYPE_CHECKING:
+    from maskwise.methods import Explainer
+    from maskwise.studies.room import Room
+    from maskwise.studies.study import Study
+
+SECONDS = "seconds"
+CELLS = 4_000_000  # weights held at once
+
+
+def measured_numbers(
+    explainer: Explainer, room: Room, study: Study, network: str, folder: Path, limit: int | None = None
+) -> dict[str, Number]:
+    """Numbers by column; NaN where the pictures lack the truth that a metric needs.
+
+    Args:
+        explainer: what is measured.
+        network: which of the scale's classifiers judges faithfulness.
+        folder: keeps the rows, so that a killed measurement goes on.
+        limit: pictures of each test set, where that is fewer than the room's.
+    """
+    measured = measured_rows(explainer, room, study, network, folder, limit)
+    found = {}
+    for column in study.columns:
+        if column.metric is not None:
+            rows = rows_of(measured, column.name if column.metric != SECONDS else SECONDS)
+            judge = None if column.metric == SECONDS else measured.metrics[column.name]
+            number = drawn(judge, rows, pictures_of(measured), room.scale.resamples)
+            found[column.name] = Number(column.times * number.value, column.times * number.draws)
+    return found
+
+
+def measured_rows(
+    explainer: Explainer, room: Room, study: Study, network: str, folder: Path, limit: int | None = None
+) -> Measured:
+    """What every test picture contributes to every column's metric."""
+    classifier = room.classifier(network)
+    metrics = {
+        c.name: _metric(c.metric, classifier, c.options) for c in study.columns if c.metric and c.metric != SECONDS
+    }
+    metrics = metrics or {"area": metric("area")}  # without one no map is made, and none is timed
+    few = [n for n in (limit, room.limit) if n is not None]
+    settings = Settings(study.resize, study.target, min(few) if few else None, classifier.batch)
+    contender = Contender.of("map", explainer)
+    return evaluate([contender], encoder_of(explainer), room.sets(room.test), metrics, settings, folder / "rows")
+
+
+def encoder_of(explainer: Explainer) -> Classifier:
+    """Whose guess counts as the class: a masker's adapted classifier (CASM's OM), or the one explained."""
+    return explainer.masker.encoder if isinstance(explainer, MaskerExplainer) else explainer.classifier
+
+
+def _metric(name: str, classifier: Classifier, options: dict[str, Any]) -> Metric:
+    if name.startswith("pointing"):
+        options = {"classes": max(len(classifier.labels), 1000), **options}
+    return metric(name, classifier, **options)
+
+
+def rows_of(measured: Measured, name: str) -> Tensor:
+    """(N,D) of all test sets."""
+    from maskwise.evaluation.processes import stacked
+
+    return stacked([measured.statistics[source, "map", name] for source in measured.pictures])
+
+
+def pictures_of(measured: Measured) -> Tensor:
+    """(N,) number of the picture of each row."""
+    found = measured.of_picture(list(measured.pictures))
+    return torch.arange(sum(map(len, measured.pictures.values()))) if found is None else found
+
+
+def drawn(judge: Metric | None, rows: Tensor, pictures: Tensor, resamples: int, seed: int = 0) -> Number:
+    """The value over rows (N,D) and over resampled pictures; draws of the same pictures are the same for every caller.
+
+    Args:
+        judge: gives the value of a sum; None is the mean of the first column.
+        rows: one with NaN says nothing.
+        pictures: (N,) the picture of each row.
+        resamples: how often as many pictures are drawn with replacement.
+        seed: of the draws.
+    """
+    known = ~rows.isnan().any(1)
+    if not known.any():
+        return Number(float("nan"))
+    kept, of_row = rows[known].double(), pictures[known]
+    count = int(pictures.max()) + 1
+
+    def value(weights: Tensor) -> Tensor:
+        total, seen = weights @ kept, weights.sum(1)
+        return total[:, 0] / seen if judge is None else judge.value(total, seen)
+
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for first in range(0, resamples, max(CELLS // count, 1)):
+        some = min(max(CELLS // count, 1), resamples - first)
+        chosen = torch.randint(count, (some, count), generator=generator)
+        weights = torch.zeros(some, count, dtype=torch.float64)
+        weights.scatter_add_(1, chosen, torch.ones(1, dtype=torch.float64).expand_as(chosen))
+        parts.append(value(weights[:, of_row]).reshape(-1).numpy())
+    once = value(torch.ones(1, len(of_row), dtype=torch.float64))
+    return Number(float(once), np.concatenate(parts))

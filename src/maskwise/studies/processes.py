@@ -1,0 +1,72 @@
+"""Cells spread over processes: one process a cell, so that one that is killed takes nothing with it."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
+
+from maskwise.studies.room import Room
+from maskwise.studies.store import Place
+from maskwise.studies.study import Study
+
+
+def spread(
+    places: Sequence[Place], room: Room, study: Study, devices: int, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Does cells, ``devices`` at once; slot i sees GPU i alone, or its share of the CPU's threads.
+
+    What a cell finds, or why it failed, lies in its folder afterwards.
+    """
+    context, waiting = mp.get_context("spawn"), list(places)
+    threads = max((os.cpu_count() or 1) // devices, 1)
+    slots: dict[int, SpawnProcess] = {}
+    done = 0
+    try:
+        while waiting or slots:
+            for slot in range(devices):
+                if waiting and slot not in slots:
+                    slots[slot] = context.Process(target=work, args=(waiting.pop(0), room, study.name, threads))
+                    with _one_gpu(slot, room.device):
+                        slots[slot].start()
+            for slot in [slot for slot, process in slots.items() if not process.is_alive()]:
+                slots.pop(slot).join()
+                done += 1
+                if progress is not None:
+                    progress(done, len(places))
+            time.sleep(0.05)
+    finally:
+        for process in slots.values():
+            process.terminate()
+
+
+def work(place: Place, room: Room, study: str, threads: int) -> None:
+    """In the new process."""
+    import torch
+
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    from maskwise.studies import studies
+    from maskwise.studies.run import do
+
+    do(place, room, studies.get(study))
+
+
+@contextmanager
+def _one_gpu(slot: int, device: str) -> Iterator[None]:
+    """While open, a process that is started sees one GPU only."""
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    if device != "cuda":
+        yield
+        return
+    import torch
+
+    there = before.split(",") if before else [str(i) for i in range(torch.cuda.device_count())]
+    os.environ[name] = there[slot % len(there)]
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})

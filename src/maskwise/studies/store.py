@@ -1,0 +1,117 @@
+"""A cell on disk: a folder of its own, and one file that says it is finished."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import maskwise
+from maskwise.evaluation.store import key_of
+from maskwise.files import atomic_write
+from maskwise.studies.estimate import Number
+from maskwise.studies.jobs.base import Numbers
+
+if TYPE_CHECKING:
+    from maskwise.studies.room import Room
+    from maskwise.studies.study import Cell, Study
+
+RESULT, ERROR = "result.json", "error.txt"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one cell of one seed lies.
+
+    Attributes:
+        folder: its name ends in the fingerprint of everything that decides the cell's numbers.
+        facts: what the fingerprint is of.
+    """
+
+    cell: Cell
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / RESULT).is_file()
+
+    def write(self, numbers: Numbers, seconds: float) -> None:
+        """The finished cell, whole or not at all."""
+        rows = {
+            row: {
+                column: {"value": _finite(n.value), "bounds": n.bounds, "draws": [_finite(d) for d in n.draws.tolist()]}
+                for column, n in columns.items()
+            }
+            for row, columns in numbers.items()
+        }
+        found = {
+            "row": self.cell.row, "facts": self.facts, "seconds": round(seconds, 1), "rows": rows,
+            "versions": {"maskwise": maskwise.__version__, "torch": torch.__version__}, "machine": machine(),
+        }  # fmt: skip
+        with atomic_write(self.folder / RESULT) as temporary:
+            temporary.write_text(json.dumps(found, default=str) + "\n", encoding="utf-8")
+        (self.folder / ERROR).unlink(missing_ok=True)
+
+    def fail(self, error: BaseException) -> None:
+        """Says on disk why the cell is not there; the next run tries again."""
+        with atomic_write(self.folder / ERROR) as temporary:
+            temporary.write_text(f"{type(error).__name__}: {' '.join(str(error).split())}\n", encoding="utf-8")
+
+    def error(self) -> str | None:
+        path = self.folder / ERROR
+        return path.read_text(encoding="utf-8").strip() if path.is_file() and not self.done else None
+
+    def read(self) -> tuple[Numbers, float]:
+        """Numbers and the seconds that they took."""
+        found = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        numbers = {
+            row: {
+                column: Number(
+                    _nan(n["value"]), np.array([_nan(d) for d in n["draws"]]), n["bounds"] and tuple(n["bounds"])
+                )
+                for column, n in columns.items()
+            }
+            for row, columns in found["rows"].items()
+        }
+        return numbers, float(found["seconds"])
+
+
+def place_of(cell: Cell, room: Room, study: Study, out: Path) -> Place:
+    """The cell's folder; a changed recipe, network, picture or metric is another folder.
+
+    Raises:
+        InputError: what the cell needs is not here.
+    """
+    facts = {
+        "job": type(cell.job).__name__, **cell.job.facts(room), "seed": getattr(cell.job, "seed", 0),
+        "scale": room.scale.name, "maskwise": maskwise.__version__, "limit": room.limit,
+        "test": room.identity(room.test),
+        "fingerprint": {role: room.classifier(role).fingerprint() for role in [getattr(cell.job, "network", "main")]},
+        "columns": [[c.name, c.metric, c.options, c.times] for c in study.columns],
+        "resize": study.resize, "target": study.target, "resamples": room.scale.resamples,
+    }  # fmt: skip
+    name = "".join(c if c.isalnum() else "-" for c in cell.row).strip("-")
+    return Place(cell, out / "cells" / study.name / f"{name}-{key_of(facts)}", facts)
+
+
+def machine() -> str:
+    """The kind of machine, without its name."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread(s) a process"
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

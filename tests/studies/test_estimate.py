@@ -1,0 +1,103 @@
+"""Estimates against scipy and against the leaderboard's bootstrap; verdicts by their definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from maskwise.metrics import metric
+from maskwise.metrics.bootstrap import interval, paired
+from maskwise.studies.claim import Claim, Part, judge
+from maskwise.studies.estimate import Estimate, mean, median
+from maskwise.studies.measure import drawn
+
+POINTS = st.lists(st.floats(-100, 100), min_size=2, max_size=6)
+
+
+@given(POINTS)
+def test_seeds_give_student_s_interval(points: list[float]) -> None:
+    found = Estimate.of(points).interval()
+    if np.std(points) > 1e-9:
+        expected = stats.ttest_1samp(points, 0).confidence_interval(0.95)
+        assert found == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name, width", [("le", 1), ("area_std", 2)])
+def test_draws_are_those_of_the_leaderboard(name: str, width: int) -> None:
+    """Value, interval, and the paired difference equal what the metrics' own bootstrap says."""
+    judge_of, draws = metric(name), torch.Generator().manual_seed(1)
+    a, b = (torch.rand(30, width, generator=draws, dtype=torch.float64) for _ in range(2))
+    if name == "area_std":  # statistics are a mean and its square
+        a[:, 1], b[:, 1] = a[:, 0] ** 2, b[:, 0] ** 2
+    pictures = torch.arange(30)
+    first, second = (drawn(judge_of, rows, pictures, 500) for rows in (a, b))
+    x, y = (Estimate.of([n.value], n.draws[None]) for n in (first, second))
+    assert x.interval() == pytest.approx(interval(judge_of, a, 500), rel=1e-9)
+    value, low, high = paired(judge_of, a, b, 500)
+    assert ((x - y).value, *(x - y).interval()) == pytest.approx((value, low, high), rel=1e-9)
+
+
+def test_pictures_with_several_rows_are_drawn_together() -> None:
+    """Ten copies of each row are no more evidence than one."""
+    rows = torch.tensor([[0.0], [100.0], [100.0], [0.0], [100.0]], dtype=torch.float64)
+    once = drawn(None, rows, torch.arange(5), 300)
+    often = drawn(None, rows.repeat_interleave(10, 0), torch.arange(5).repeat_interleave(10), 300)
+    assert often.value == pytest.approx(once.value)
+    np.testing.assert_allclose(often.draws, once.draws)
+
+
+def test_rows_that_say_nothing_are_left_out() -> None:
+    rows = torch.tensor([[1.0], [torch.nan], [3.0]], dtype=torch.float64)
+    found = drawn(None, rows, torch.arange(3), 200)
+    assert found.value == 2 and set(np.unique(found.draws[~np.isnan(found.draws)])) <= {1, 5 / 3, 2, 7 / 3, 3}
+    assert np.isnan(drawn(None, rows[1:2], torch.arange(1), 10).value)
+
+
+def test_difference_of_unpaired_numbers_is_the_widest() -> None:
+    a, b = Estimate.of([5.0], bounds=(4.0, 7.0)), Estimate.of([1.0], bounds=(0.0, 3.0))
+    assert (a - b).value == 4 and (a - b).interval() == (1.0, 7.0)
+
+
+def test_mean_and_median() -> None:
+    a, b = Estimate.of([1.0, 2.0, 9.0]), Estimate.of([3.0, 4.0, 5.0])
+    np.testing.assert_allclose(mean([a, b]).points, [2, 3, 7])
+    assert median(a).value == 2 and median(a).seeds == 1
+    low, high = median(a).interval()
+    assert (low, high) == (1, 9)
+
+
+ENDS = st.lists(st.integers(-5, 5), min_size=2, max_size=2, unique=True).map(sorted)
+
+
+@given(ENDS, ENDS)
+def test_verdict_by_intervals(measured: list[int], wanted: list[int]) -> None:
+    """On a grid of quarters: all of the interval in the open range, none of it, or some."""
+    (low, high), (least, most) = measured, wanted
+    part = Part("x", Estimate.of([(low + high) / 2], bounds=(low, high)), least, most)
+    inside = [least < x < most for x in np.arange(low, high + 0.1, 0.25)]
+    assert part.verdict == ("holds" if all(inside) else "undecided" if any(inside) else "does not hold")
+
+
+def finding(*verdicts: str) -> str:
+    numbers = {"holds": (1.0, 2.0), "does not hold": (-2.0, -1.0), "undecided": (-1.0, 1.0)}
+    parts = [Part("x", Estimate.of([0.5], bounds=numbers[v]), low=0) for v in verdicts]
+    return judge(Claim("c", lambda table: parts), {}).verdict  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("parts, verdict", [
+    (("holds", "holds"), "holds"), (("holds", "undecided"), "undecided"),
+    (("undecided", "does not hold"), "does not hold"), (("holds", "does not hold"), "does not hold"),
+])  # fmt: skip
+def test_one_part_refutes_and_all_must_hold(parts: tuple[str, ...], verdict: str) -> None:
+    assert finding(*parts) == verdict
+
+
+def test_bare_numbers_and_wide_intervals() -> None:
+    """A bare number is judged as it stands, as those of a printed table are; NaN and a wide interval decide nothing."""
+    assert Part("x", Estimate.of([1.0]), low=0).verdict == "holds"
+    assert Part("x", Estimate.of([float("nan")]), low=0).verdict == "undecided"
+    assert Part("x", Estimate.of([1.0, 5.0]), low=0).verdict == "undecided"

@@ -1,0 +1,193 @@
+"""Every study at the smoke scale; what is on disk is not done again; a failing cell stops nobody."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_cli import call, refused
+
+from maskwise.errors import InputError
+from maskwise.studies import SCALES, Study, run_study, studies
+from maskwise.studies.jobs import Explain, Train
+from maskwise.studies.report import columns, markdown, write_all
+from maskwise.studies.room import Room, sources_of
+from maskwise.studies.run import grid
+from maskwise.studies.store import place_of
+from maskwise.studies.study import Cell, Column
+
+SMOKE = SCALES["smoke"]
+
+
+def room(**changes: object) -> Room:
+    train, test = sources_of([], [], SMOKE)
+    return replace(Room(SMOKE, train, test, {"tiny": None}, (), SMOKE.limit), **changes)
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_a_study_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
+    study = studies.get(name)
+    found = run_study(study, room(), tmp_path)
+    assert found.failures == {} and found.not_run == []
+    assert found.made == len(study.cells(SMOKE))
+    assert columns(found) == [c for c in found.columns if (name, c) != ("casm-unseen", "LE")]  # which is split there
+    written = {path.suffix for path in write_all(found, tmp_path)}
+    assert written == {".json", ".csv", ".md"} | ({".png"} if study.figure else set())
+    page = (tmp_path / f"{name}.md").read_text()
+    assert all(f"| {row} |" in page for row in found.rows)
+    assert len(found.findings) == len(study.claims)
+    assert all(finding.missing is None for finding in found.findings)  # no claim asks for a row that no cell fills
+    again = run_study(study, room(), tmp_path)
+    assert again.made == 0 and markdown(again) == page
+    lines = list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
+    plain = json.loads((tmp_path / f"{name}.json").read_text())
+    for line in lines:
+        row = next(r for r in plain["rows"] if r["row"] == line["row"])
+        if line["value"]:
+            assert row["here"][line["column"]]["value"] == float(line["value"])
+
+
+def two(cells: list[Cell]) -> Study:
+    return Study("two", "do two cells run?", None, (Column("area", "area", lower=None),), lambda scale: cells)
+
+
+def test_a_failing_cell_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    study = two([Cell("broken", Explain("grad_cam", {"layer": "nowhere"})), Cell("whole", Explain("uniform"))])
+    found = run_study(study, room(), tmp_path)
+    assert list(found.failures) == ["broken"] and "nowhere" in found.failures["broken"]
+    assert found.numbers["whole", "area"].value == pytest.approx(1.0)
+    assert "- broken: " in markdown(found)
+    with pytest.raises(InputError, match="nowhere"):
+        run_study(study, room(), tmp_path, only=["broken"])
+
+
+def test_what_a_killed_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a result nor a word: the cell counts as failed, and the next run does it."""
+    study = two([Cell("a", Explain("uniform")), Cell("b", Explain("center"))])
+    run_study(study, room(), tmp_path, only=["a"])
+    monkeypatch.setattr("maskwise.studies.processes.spread", lambda *_: None)
+    found = run_study(study, room(), tmp_path, devices=2)
+    assert set(found.failures) == {"b"} and found.rows == ["a"]
+    assert run_study(study, room(), tmp_path).made == 1
+
+
+def test_only_some_cells(tmp_path: Path) -> None:
+    study = two([Cell("a", Explain("uniform")), Cell("b", Explain("center"))])
+    found = run_study(study, room(), tmp_path, only=["b"])
+    assert found.rows == ["b"] and found.not_run == ["a"] and "Not run: a." in markdown(found)
+    with pytest.raises(InputError, match="no cell 'c'"):
+        run_study(study, room(), tmp_path, only=["c"])
+
+
+def test_processes_find_the_same(tmp_path: Path) -> None:
+    study = studies.get("casm-statistics")
+    here = run_study(study, room(), tmp_path / "a", only=["CASM"])
+    there = run_study(study, room(), tmp_path / "b", only=["CASM"], devices=2)
+    assert there.made == 1
+    for place, number in here.numbers.items():
+        assert there.numbers[place].value == pytest.approx(number.value, rel=1e-4), place
+
+
+def test_a_changed_setting_is_another_cell(tmp_path: Path) -> None:
+    study = studies.get("casm-statistics")
+    cell = study.cells(SMOKE)[0]
+
+    def folder(cell: Cell = cell, study: Study = study, **changes: object) -> str:
+        return place_of(cell, room(**changes), study, tmp_path).folder.name
+
+    others = [
+        folder(overrides=("clip=5",)), folder(limit=3), folder(train=("shapes:n=25,size=40,labels=own",)),
+        folder(test=("shapes:n=4,size=40,seed=2,labels=own",)), folder(replace(cell, job=Train("casm", seed=1))),
+        folder(replace(cell, job=Train("casm_l"))), folder(study=replace(study, resize="squash")),
+        folder(study=replace(study, columns=(Column("LE", "le", {"alpha": 2.0}),))),
+    ]  # fmt: skip
+    assert folder() == folder() and len({folder(), *others}) == len(others) + 1
+
+
+def test_seeds_multiply_trainings_only() -> None:
+    study = studies.get("dabkowski-gal")
+    cells, _ = grid(study, room(), seeds=3)
+    assert [cell.row for cell in cells].count("Masking model") == 3
+    assert [cell.row for cell in cells].count("Max box") == 1
+    panel, _ = grid(studies.get("casm-panel"), room(), seeds=2)
+    assert [c.job.masker.seed for c in panel if c.row == "CASM"] == [0, 1]  # type: ignore[attr-defined]
+
+
+def test_intervals_over_seeds(tmp_path: Path) -> None:
+    found = run_study(studies.get("casm-statistics"), room(), tmp_path, seeds=2, only=["CASM"])
+    assert found.made == 2
+    number = found.numbers["CASM", "area"]
+    assert number.seeds == 2 and number.basis == "seeds" and number.points[0] != number.points[1]
+
+
+def test_seen_and_unseen_classes_make_up_all_pictures(tmp_path: Path) -> None:
+    """Of n pictures one in each class: LE of all is the mean of the two sides, weighed by their classes."""
+    wide = room(test=("shapes:n=8,size=40,seed=1,labels=own",), limit=8, overrides=("steps=6",))
+    study = replace(
+        studies.get("casm-unseen"),
+        columns=(Column("area", "area"), Column("all", None), Column("seen", None), Column("unseen", None)),
+    )
+    found = run_study(study, wide, tmp_path, only=["EF"])
+    everything, seen, unseen = (found.numbers["EF", side].value for side in ("all", "seen", "unseen"))
+    assert everything == pytest.approx((4 * seen + 4 * unseen) / 8)
+    assert seen != unseen
+
+
+def test_a_packaged_masker_is_taken_where_it_was_trained_like_that() -> None:
+    small, full = SCALES["small"], SCALES["full"]
+    job = Train("casm", packaged="casm", small="casm_lite0")
+    assert job.ready(small) is not None and job.ready(full) is None and job.ready(SMOKE) is None
+    assert job.cost(small).steps == 0
+    assert job.cost(full).steps == 70 * (int(1_281_167 * 0.2) // 128)
+
+
+def test_which_pictures_are_trained_on_and_which_are_measured(picture_folder: Path) -> None:
+    assert sources_of(["shapes:n=9"], [], SCALES["small"]) == (("shapes:n=9",), ("shapes:n=9,seed=1",))
+    assert sources_of(["a"], ["b"], SCALES["small"]) == (("a",), ("b",))
+    with pytest.raises(InputError, match="--data"):
+        sources_of([], [], SCALES["small"])
+    with pytest.raises(InputError, match="--test-data"):
+        sources_of([str(picture_folder)], [], SCALES["small"])
+
+
+class TestCommand:
+    def test_list(self) -> None:
+        rows = json.loads(call("study", "--list", "--json", "--scale", "smoke").stdout)
+        assert [row["study"] for row in rows] == studies.names()
+        asked = {
+            "casm-localisation", "casm-ablation", "casm-statistics", "casm-panel", "casm-unseen", "phang-objectives",
+            "phang-layers", "phang-infill", "phang-final", "phang-fewshot", "phang-sanity", "sess-faithfulness",
+            "sess-pointing", "sess-ablation", "sess-time", "dabkowski-gal", "landscape",
+        }  # fmt: skip
+        assert asked == set(studies.names())
+        cells = json.loads(call("study", "casm-ablation", "--list", "--json", "--scale", "smoke").stdout)
+        assert [cell["cell"] for cell in cells] == list("ABCDEFGHIJK") and cells[0]["training steps"] == 2
+
+    def test_run(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        options = ("--scale", "smoke", "--out", out, "--device", "cpu")
+        result = call("study", "casm-statistics", *options)
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert "CASM's masks have a lower entropy" in result.stdout and (out / "casm-statistics.md").is_file()
+        again = call("study", "casm-statistics", *options, "--json")
+        assert {row["row"] for row in json.loads(again.stdout)["rows"]} == {"CASM", "Baseline"}
+
+    def test_a_cell_that_fails(self, tmp_path: Path) -> None:
+        result = call(
+            "study", "phang-final", "--scale", "smoke", "--out", tmp_path / "o", "--set", "masker_lr=1.0e30",
+            "--only", "Best FIX", "--only", "Centre",
+        )  # fmt: skip
+        assert result.exit_code == 1 and "cell Best FIX, seed 0" in result.stderr
+        assert "Centre" in result.stdout
+
+    @pytest.mark.parametrize("options, words", [
+        (("casm-ablatoin",), ("casm-ablation",)), (("casm-ablation", "--scale", "huge"), ("smoke", "huge")),
+        (("casm-ablation",), ("--data",)), (("casm-ablation", "--scale", "smoke", "--only", "Z"), ("Z", "A, B")),
+        (("casm-ablation", "--scale", "smoke", "--precision", "8"), ("--precision",)),
+        (("casm-ablation", "--data", "nowhere"), ("nowhere",)),
+    ])  # fmt: skip
+    def test_refuses(self, tmp_path: Path, options, words) -> None:  # type: ignore[no-untyped-def]
+        refused(call("study", *options, "--out", tmp_path / "o"), *words)
