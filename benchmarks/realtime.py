@@ -38,9 +38,9 @@ def networks(name: str, device: str) -> tuple[mw.Classifier, tuple[int, ...]]:
 
 def contenders(
     classifier: mw.Classifier, widths: tuple[int, ...], classes: int
-) -> dict[str, tuple[float, Callable[[Tensor], object]]]:
+) -> dict[str, tuple[float | None, Callable[[Tensor], object]]]:
     """By name: the aim, and a call that gives logits and maps."""
-    found: dict[str, tuple[float, Callable[[Tensor], object]]] = {}
+    found: dict[str, tuple[float | None, Callable[[Tensor], object]]] = {}
     decoder = Masker.build(classifier).eval()
     fuse(decoder.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decoder.encoder = classifier
@@ -55,7 +55,7 @@ def contenders(
 
             side = f" {kernel}x{kernel}" if upsampling == "transposed" else ""
             name = f"unet, {upsampling}{side}" + (f", {count} classes" if count > 1 else "")
-            found[name] = AIMS["unet"], call
+            found[name] = AIMS["unet"] if count == 1 else None, call
     return found
 
 
@@ -99,7 +99,7 @@ def main() -> None:
                 bare, whole = (statistics.median(t) for t in zip(*times[kind], strict=True))
                 ratio = statistics.median(b / a for a, b in times[kind])
                 cells = (name, batch, kind, f"{1000 * bare:.1f}", f"{1000 * whole:.1f}", f"{batch / whole:.1f}")
-                print(f"| {' | '.join(map(str, cells))} | {ratio:.2f} | {aim} |", flush=True)
+                print(f"| {' | '.join(map(str, cells))} | {ratio:.2f} | {aim or ''} |", flush=True)
                 rows.append({"network": name, "batch": batch, "map": kind, "ratio": ratio, "fps": batch / whole})
     if given.json:
         with open(given.json, "w", encoding="utf-8") as file:

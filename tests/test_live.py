@@ -108,19 +108,22 @@ def test_a_method_without_logits_of_its_own_is_live_too(tiny: Classifier) -> Non
 
 
 def test_frames_are_drawn_on_not_replaced(explain: Explainer) -> None:
-    frame = np.full((96, 128, 3), 128, np.uint8)
+    frame = np.full((384, 512, 3), 128, np.uint8)
     kept = frame.copy()
     maps = torch.zeros(2, 32, 32)
-    maps[0, 4:12, 4:12], maps[1, 20:28, 20:28] = 1, 1
+    maps[0, 12:20, 12:20], maps[1, 22:30, 22:30] = 1, 1
     drawn = annotated(frame, maps, torch.zeros(5), explain, [0, 1], 10.0)
     assert np.array_equal(frame, kept) and drawn.shape == frame.shape
     for colour, (rows, columns) in (
-        ((0, 229, 160), (slice(6, 42), slice(8, 56))),
-        ((255, 176, 0), (slice(54, 90), slice(72, 120))),
+        ((0, 229, 160), (slice(130, 250), slice(180, 330))),
+        ((255, 176, 0), (slice(254, 370), slice(340, 490))),
     ):
-        assert (drawn[rows, columns] == colour).all(-1).any(), "the outline of its own class, in its own place"
+        ours, all_over = ((part == colour).all(-1).sum() for part in (drawn[rows, columns], drawn[120:]))
+        assert ours == all_over > 100, "the outline of its own class, in its own place"
     over = annotated(frame, maps[:1], torch.zeros(5), explain, [0], 10.0)
-    assert over[20, 24].mean() > 170 > 100 > over[60, 100].mean(), "bright where the map is, dark elsewhere"
+    assert over[192, 256].mean() > 170 > 100 > over[330, 60].mean(), "bright where the map is, dark elsewhere"
+    faint = annotated(frame, maps * 0.2, torch.zeros(5), explain, [0, 1], 10.0)
+    assert (faint[150:] == 128).all(), "no outline of a class that is not there"
 
 
 def test_the_loop_counts_tells_and_stops(explain: Explainer) -> None:

@@ -57,6 +57,12 @@ def test_rows_that_say_nothing_are_left_out() -> None:
     assert np.isnan(drawn(None, rows[1:2], torch.arange(1), 10).value)
 
 
+def test_one_picture_tells_nothing_of_the_error() -> None:
+    found = drawn(None, torch.tensor([[3.0]], dtype=torch.float64), torch.arange(1), 50)
+    number = Estimate.of([found.value], found.draws[None])
+    assert number.value == 3 and np.isnan(number.interval()).all() and Part("x", number, low=0).verdict == "undecided"
+
+
 def test_difference_of_unpaired_numbers_is_the_widest() -> None:
     a, b = Estimate.of([5.0], bounds=(4.0, 7.0)), Estimate.of([1.0], bounds=(0.0, 3.0))
     assert (a - b).value == 4 and (a - b).interval() == (1.0, 7.0)

@@ -36,7 +36,7 @@ def test_every_claim_holds_on_the_paper_s_own_numbers(name: str, claim) -> None:
 def test_rows_of_the_grid_are_rows_of_the_table(name: str) -> None:
     """A misspelt row would stand beside nothing; those that are ours alone are named."""
     study = studies.get(name)
-    ours = {"Centre box", "Whole picture", "references"} | {f"{k} {c}" for k in ("FIX", "CA") for c in ("MPRT", "ROAR")}
+    ours = {"Centre box", "Whole picture", "panel"} | {f"{k} {c}" for k in ("FIX", "CA") for c in ("MPRT", "ROAR")}
     if study.printed is None or not printed(study.printed).rows:
         return
     rows = {cell.row for cell in study.cells(SCALES["full"])}

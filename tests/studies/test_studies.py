@@ -113,7 +113,7 @@ def test_seeds_multiply_trainings_only() -> None:
     assert [cell.row for cell in cells].count("Masking model") == 3
     assert [cell.row for cell in cells].count("Max box") == 1
     panel, _ = grid(studies.get("casm-panel"), room(), seeds=2)
-    assert [c.job.masker.seed for c in panel if c.row == "CASM"] == [0, 1]  # type: ignore[attr-defined]
+    assert [[m.seed for _, m in cell.job.maskers] for cell in panel] == [[0, 0], [1, 1]]  # type: ignore[attr-defined]
 
 
 def test_intervals_over_seeds(tmp_path: Path) -> None:

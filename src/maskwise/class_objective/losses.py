@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwise.total_variation import total_variation
+
 Reading = Literal["paper", "released"]
 TINY = 1e-8  # keeps the slope of p^0.3 finite at 0
 
@@ -83,7 +85,7 @@ class Released:
         preserver = torch.where(seen.real, F.relu(kept + self.shows), F.relu(self.fake - kept))
         destroyer = torch.where(seen.real, F.relu(self.hides - gone), F.relu(gone + self.fake))
         return {
-            "smooth": self.tv * (total_variation(seen.masks) + 0.3 * _border(seen.masks)) / 2,
+            "smooth": self.tv * total_variation(seen.masks, "released"),
             "small": self.area * (seen.masks + 5e-4).pow(self.power).mean(),
             "preserve": self.preserve * preserver.mean(),
             "destroy": destroyer.mean(),
@@ -94,13 +96,3 @@ def gap(logits: Tensor, classes: Tensor) -> Tensor:
     """(B,) best logit of the other classes minus that of ``classes`` (B,), of logits (B,C)."""
     own = F.one_hot(classes, logits.shape[1]).bool()
     return logits.masked_fill(own, -torch.inf).amax(1) - logits.gather(1, classes[:, None])[:, 0]
-
-
-def total_variation(masks: Tensor) -> Tensor:
-    """Sum of squared differences between neighbours of masks (B,H,W), mean over the batch."""
-    return (masks.diff(dim=1).square().sum() + masks.diff(dim=2).square().sum()) / len(masks)
-
-
-def _border(masks: Tensor) -> Tensor:
-    lines = torch.cat([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]], 1)
-    return lines.square().sum() / len(masks)

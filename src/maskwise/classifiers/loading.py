@@ -69,7 +69,8 @@ def _by_name(name: str, weights: str | Path | None) -> Classifier:
 
         return load_hf(model, weights)
     raise InputError(
-        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME, hf/NAME or one of {classifiers.names()}"
+        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME, hf/NAME or one of "
+        f"{', '.join(classifiers.names())}"
     )
 
 

@@ -19,6 +19,7 @@ from maskwise.methods.goals import Goals
 
 COLOURS = ((0, 229, 160), (255, 176, 0), (0, 160, 255), (255, 80, 160))  # of the named classes' contours, RGB
 STRENGTH = 0.5  # of the map over the frame
+LEVEL = 0.4  # at which outlines run: fixed, so that a class that is not there has none
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def annotated(
     else:
         drawn = frame.copy()
         for k, values in enumerate(sized):
-            inside = (values >= max(float(values.mean()), 1e-6)).astype(np.uint8)
+            inside = (values >= LEVEL).astype(np.uint8)
             outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
             cv2.drawContours(drawn, outlines, -1, COLOURS[k % len(COLOURS)], max(width // 200, 1))
     lines = [f"{explainer.classifier.labels.name(c)} {float(probabilities[c]):.0%}" for c in shown]
@@ -111,7 +112,9 @@ def annotated(
 
 def _write(picture: np.ndarray, text: str, line: int, colour: tuple[int, int, int]) -> None:
     scale = max(picture.shape[1] / 900, 0.35)
-    place = (int(12 * scale) + 2, int(32 * scale * (line + 1)))
+    place = (int(12 * scale) + 2, int(40 * scale * (line + 0.8)))
     font = cv2.FONT_HERSHEY_SIMPLEX
-    for paint, thick in (((0, 0, 0), 4), (colour, 1)):  # readable on any ground
-        cv2.putText(picture, text, place, font, scale, paint, max(round(thick * scale), 1), cv2.LINE_AA)
+    (width, height), below = cv2.getTextSize(text, font, scale, 1)
+    low, high = (place[0] - 2, place[1] + below), (place[0] + width + 2, place[1] - height - 2)
+    cv2.rectangle(picture, low, high, (0, 0, 0), cv2.FILLED)  # readable on any ground
+    cv2.putText(picture, text, place, font, scale, colour, 1, cv2.LINE_AA)

@@ -55,14 +55,33 @@ class Decoder(nn.Module):
             nn.init.zeros_(cast(Tensor, self.head.bias))
 
     def forward(self, taps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Mask logits on the quarter grid of an input of ``size`` (H,W)."""
+        """Mask logits on the quarter grid of an input of ``size`` (H,W).
+
+        The last convolution is spread over the taps: each weighs its channels for the nine places of the kernel where
+        it is, at its own size, and only these nine are enlarged, instead of all its channels; then the places are
+        shifted and added up. All of this is linear, so it is the same convolution.
+        """
         grid = (max(size[0] // 4, 1), max(size[1] // 4, 1))
-        read = []
+        places: Tensor | None = None
+        first = 0
         for tap, project in zip(taps, self.projections, strict=True):
             while tap.shape[-2] >= 2 * grid[0] and tap.shape[-1] >= 2 * grid[1]:
                 tap = F.max_pool2d(tap, 3, stride=2, padding=1)
             projected = project(tap)
-            if projected.shape[-2:] != grid:
-                projected = F.interpolate(projected, grid, mode="bilinear", align_corners=False)
-            read.append(projected)
-        return self.head(torch.cat(read, dim=1))[:, 0]
+            channels = projected.shape[1]
+            weight = self.head.weight[0, first : first + channels].flatten(1).T  # (9,C)
+            weighed = F.conv2d(projected, weight[:, :, None, None])
+            if weighed.shape[-2:] != grid:
+                weighed = F.interpolate(weighed, grid, mode="bilinear", align_corners=False)
+            places = weighed if places is None else places + weighed
+            first += channels
+        assert places is not None
+        return added_up(places) + self.head.bias
+
+
+def added_up(places: Tensor) -> Tensor:
+    """What a 3x3 convolution adds up: (N,9,H,W), by row and column of the kernel, to (N,H,W); zeros lie outside."""
+    height, width = places.shape[-2:]
+    padded = F.pad(places, (1, 1, 1, 1))
+    parts = [padded[:, 3 * y + x, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return torch.stack(parts).sum(0)

@@ -127,7 +127,7 @@ def landscape_figure(outcome: Outcome, path: Path) -> None:
     _plain(axis)
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False, ncols=2)
-    _labels(axis, [(row, ms, error.value) for row, ms, error in points])
+    _labels(figure, axis, [(row, ms, error.value) for row, ms, error in points])
     _save(figure, path)
 
 
@@ -137,10 +137,10 @@ def _family(row: str, methods: object) -> str:
     return "SESS" if row.endswith("+ SESS") else str(known.facts(row)["family"])
 
 
-def _labels(axis: Axes, points: list[tuple[str, float, float]]) -> None:
+def _labels(figure: Figure, axis: Axes, points: list[tuple[str, float, float]]) -> None:
     """Names beside the dots, each moved to the nearest spot where it lies on no dot and no other name."""
     axis.margins(0.08, 0.1)
-    axis.figure.draw_without_rendering()
+    figure.draw_without_rendering()
     dots = [axis.transData.transform((x, y)) for _, x, y in points]
     taken = [(x - 4, y - 4, 8.0, 8.0) for x, y in dots]
     for (name, x, y), (left, middle) in sorted(zip(points, dots, strict=True), key=lambda p: p[0][2]):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.evaluation import Contender, Measured, Settings, evaluate
+from maskwise.evaluation.run import SECONDS
 from maskwise.methods.masker import MaskerExplainer
 from maskwise.metrics import Metric, metric
 from maskwise.studies.estimate import Number
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from maskwise.studies.room import Room
     from maskwise.studies.study import Study
 
-SECONDS = "seconds"
 CELLS = 4_000_000  # weights held at once
 
 
@@ -113,5 +113,7 @@ def drawn(judge: Metric | None, rows: Tensor, pictures: Tensor, resamples: int, 
         weights = torch.zeros(some, count, dtype=torch.float64)
         weights.scatter_add_(1, chosen, torch.ones(1, dtype=torch.float64).expand_as(chosen))
         parts.append(value(weights[:, of_row]).reshape(-1).numpy())
+    if len(of_row.unique()) < 2:  # drawn again it is itself: that says nothing of the error
+        parts = [np.full(resamples, np.nan)]
     once = value(torch.ones(1, len(of_row), dtype=torch.float64))
     return Number(float(once), np.concatenate(parts))

@@ -15,6 +15,7 @@ from maskwise.files import atomic_write
 from maskwise.report.leaderboard import number as shown
 from maskwise.studies.claim import Finding, Part
 from maskwise.studies.estimate import Estimate
+from maskwise.studies.jobs import Job, PanelJob, Train
 from maskwise.studies.run import Outcome
 
 
@@ -116,22 +117,36 @@ def markdown(outcome: Outcome) -> str:
     if table is not None:
         lines += [f"- Printed: {table.source}.", *(f"- {note}" for note in table.notes)]
     lines += [f"- {note}" for note in study.notes]
-    sides = {"Trained on": protocol["train"], "Measured on": protocol["test"]}
-    for what, sets in sides.items():
-        if sets and (what == "Measured on" or any(s.trains for s in _jobs(outcome))):
-            lines.append(f"- {what}: {'; '.join(_data(s, outcome, what) for s in sets)}.")
+    jobs = _jobs(outcome)
+    sides = {"Measured on": protocol["test"]}
+    if any(job.trains and not packaged for job, packaged in jobs):
+        sides["Trained on"] = protocol["train"]
+    lines += [f"- {what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
+    ready = list(dict.fromkeys(packaged for _, packaged in jobs if packaged))
+    lines += (
+        [f"- Maskers that come with the package, of one training each (seed 0): {', '.join(ready)}."] if ready else []
+    )
+    roles = dict.fromkeys(getattr(job, "network", "main") for job, _ in jobs)
     lines += [
-        f"- Scale {protocol['scale']}: {', '.join(dict.fromkeys(protocol['classifiers'].values()))}; pictures: "
+        f"- Scale {protocol['scale']}: {', '.join(protocol['classifiers'][role] for role in roles)}; pictures: "
         f"{protocol['resize']}; class explained: {protocol['target']}.",
         f"- Intervals: {protocol['interval']}.",
         f"- Machine: {protocol['machine']}; all cells together {outcome.seconds / 60:.1f} minutes.",
     ]
-    lines += [f"- Judges: {', '.join(protocol['judges'])}."] if protocol["judges"] and "panel" in study.name else []
+    lines += [f"- Judges: {', '.join(protocol['judges'])}."] if any(isinstance(j, PanelJob) for j, _ in jobs) else []
     return "\n".join(lines) + "\n"
 
 
-def _jobs(outcome: Outcome) -> list[Any]:
-    return [cell.job for cell in outcome.study.cells(outcome.room.scale)]
+def _jobs(outcome: Outcome) -> list[tuple[Job, str | None]]:
+    """What filled the table, each with the packaged masker that it took."""
+    scale, found = outcome.room.scale, list[tuple[Job, str | None]]()
+    for cell in outcome.study.cells(scale):
+        job = cell.job
+        if cell.row in outcome.not_run:
+            continue
+        maskers = [m for _, m in job.maskers] if isinstance(job, PanelJob) else [getattr(job, "masker", job)]
+        found += [(job, m.packaged if isinstance(m, Train) and m.ready(scale) else None) for m in maskers]
+    return found
 
 
 def _data(data: dict[str, Any], outcome: Outcome, what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from maskwise.errors import InputError
 from maskwise.files import writable_folder
 from maskwise.studies.claim import Finding, judge
 from maskwise.studies.estimate import Estimate, Number
+from maskwise.studies.jobs import CheckJob, PanelJob
 from maskwise.studies.published import Printed, printed
 from maskwise.studies.room import Room
 from maskwise.studies.store import Place, machine, place_of
@@ -99,8 +100,10 @@ def _seeded(cell: Cell, seed: int) -> Cell:
     if not job.trains:
         return cell
     changed: dict[str, Any] = {"seed": seed}
-    if any(f.name == "masker" for f in fields(job)) and job.masker is not None:
+    if isinstance(job, CheckJob):
         changed["masker"] = replace(job.masker, seed=seed)
+    if isinstance(job, PanelJob):
+        changed["maskers"] = tuple((name, replace(masker, seed=seed)) for name, masker in job.maskers)
     return replace(cell, job=replace(job, **changed))
 
 

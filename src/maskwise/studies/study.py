@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskwise.evaluation.batch import Resize
 from maskwise.evaluation.items import Target
+from maskwise.evaluation.run import SECONDS
 from maskwise.registry import Registry
 from maskwise.studies.claim import Claim
 from maskwise.studies.estimate import Estimate
@@ -17,8 +18,6 @@ from maskwise.studies.scale import Scale
 
 if TYPE_CHECKING:
     from maskwise.studies.run import Outcome
-
-SECONDS = "seconds"  # a column that is no metric: of a picture's map
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class Study:
     summary: Callable[[Estimate], Estimate] | None = None
     notes: Sequence[str] = ()
 
+
+__all__ = ["SECONDS", "Cell", "Column", "Study", "register", "studies"]  # SECONDS: a column that is no metric
 
 studies: Registry[Study] = Registry("study")
 

@@ -105,7 +105,7 @@ def train(
 
     total, ended = settings.total_steps(feed.steps), False
     began, since = time.monotonic(), trainer.steps
-    with _bar(progress, total, trainer.steps) as advance, open(out / "log.jsonl", "a", encoding="utf-8") as log:
+    with _bar(progress, total, trainer.steps) as advance, open(out / "log.jsonl", "a", 1, "utf-8") as log:
         while trainer.steps < total and not ended:
             epoch, first = divmod(trainer.steps, feed.steps)
             for images, labels in feed.epoch(epoch, first):

@@ -30,11 +30,7 @@ register(
             Column("masked-out", None),
             Column("inpainted", None),
         ),
-        lambda scale: [
-            Cell("CASM", PanelJob(CASM)),
-            Cell("Baseline", PanelJob(BASELINE)),
-            Cell("references", PanelJob(None)),
-        ],
+        lambda scale: [Cell("panel", PanelJob((("CASM", CASM), ("Baseline", BASELINE))))],
         (
             against_baseline("masked-in", lower=False),
             against_baseline("masked-out", lower=True),

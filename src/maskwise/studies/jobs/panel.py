@@ -1,4 +1,4 @@
-"""Other classifiers on what a mask keeps and leaves (CASM, Fig. 3)."""
+"""Other classifiers on what masks keep and leave (CASM, Fig. 3)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from maskwise.errors import InputError
 from maskwise.evaluation import Contender
-from maskwise.evaluation.panel import CONDITIONS, REFERENCES, PanelSettings, classifier_panel
+from maskwise.evaluation.panel import CONDITIONS, PanelSettings, classifier_panel
+from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Cost, Job, Numbers
 from maskwise.studies.jobs.masker import Train
 from maskwise.studies.measure import drawn
@@ -25,45 +27,47 @@ COLUMNS = dict(zip(CONDITIONS, ("masked-in", "masked-out", "inpainted"), strict=
 
 @dataclass(frozen=True)
 class PanelJob(Job):
-    """Mean accuracy of the room's judges; with ``masker`` None, of the reference masks, a row each.
+    """Accuracy of the judges with each masker and with reference masks: a row a mask, and one a masker and judge.
 
-    A picture is right where a judge answers as on the clean picture, since a judge's own errors say nothing of masks.
+    One job for all of them, since the reference masks cost as much as the maskers'. A picture is right where a judge
+    answers as on the clean one: its own errors say nothing of masks.
+
+    Attributes:
+        maskers: by row.
+        seed: of all trainings.
     """
 
-    masker: Train | None = None
+    maskers: tuple[tuple[str, Train], ...]
     seed: int = 0
 
-    @property
-    def trains(self) -> bool:  # type: ignore[override]
-        return self.masker is not None
+    trains = True
 
     def facts(self, room: Room) -> dict[str, Any]:
         judges = {name: room.judge(name).fingerprint() for name in room.judges}
-        return {"judges": judges, "masker": None if self.masker is None else self.masker.facts(room)}
+        return {"judges": judges, "maskers": {row: masker.facts(room) for row, masker in self.maskers}}
 
     def cost(self, scale: Scale) -> Cost:
-        return Cost(maps=scale.limit or 50_000) if self.masker is None else self.masker.cost(scale)
+        return sum((masker.cost(scale) for _, masker in self.maskers), Cost())
 
     def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
         if not room.judges:
             raise InputError("a panel needs classifiers that judge: add --judges")
-        contenders = [] if self.masker is None else [Contender.of(row, self.masker.trained(room, folder))]
+        contenders = [Contender.of(name, masker.trained(room, folder / name)) for name, masker in self.maskers]
         judges = {name: room.judge(name) for name in room.judges}
         settings = PanelSettings(resize="crop", truth="clean", limit=room.limit)
         panel = classifier_panel(contenders, room.classifier(), judges, room.sets(room.test), settings)
-        wanted = list(REFERENCES) if self.masker is None else [row]
         found: Numbers = {}
-        for mask in wanted:
-            right = 100 * panel.right[panel.masks.index(mask)].double()  # (judges, conditions, N)
-            pictures = torch.arange(right.shape[-1])
-            found[mask] = {
-                COLUMNS[condition]: drawn(None, right[:, i].mean(0)[:, None], pictures, room.scale.resamples)
-                for i, condition in enumerate(CONDITIONS)
-            }
-            if self.masker is not None:
-                for j, judge in enumerate(panel.classifiers):
-                    found[f"{row} / {judge}"] = {
-                        COLUMNS[condition]: drawn(None, right[j, i][:, None], pictures, room.scale.resamples)
-                        for i, condition in enumerate(CONDITIONS)
-                    }
+        for name, right in zip(panel.masks, 100 * panel.right.double(), strict=True):  # (judges, conditions, N)
+            found[name] = _numbers(right.mean(0), room)
+            if name in dict(self.maskers) and len(judges) > 1:
+                found |= {f"{name} / {j}": _numbers(r, room) for j, r in zip(panel.classifiers, right, strict=True)}
         return found
+
+
+def _numbers(right: Tensor, room: Room) -> dict[str, Number]:
+    """By column, of (conditions, N)."""
+    pictures = torch.arange(right.shape[-1])
+    return {
+        COLUMNS[condition]: drawn(None, values[:, None], pictures, room.scale.resamples)
+        for condition, values in zip(CONDITIONS, right, strict=True)
+    }

@@ -1,11 +1,11 @@
 """What a mask is trained for: objectives on masked-in and masked-out pictures, and what keeps the mask small."""
 
+from maskwise.total_variation import total_variation
 from maskwise.training.objectives.base import Judged, Objective, entropy, objectives
 from maskwise.training.objectives.max_class import MaxClass
 from maskwise.training.objectives.max_entropy import MaxEntropy
 from maskwise.training.objectives.min_class import MinClass
 from maskwise.training.objectives.total import Term, Total
-from maskwise.training.objectives.total_variation import total_variation
 
 __all__ = [
     "Judged",

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from maskwise.total_variation import Form, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
-from maskwise.training.objectives.total_variation import Form, total_variation
 
 PROPORTIONAL = 1.5  # of log lambda, per relative deviation from the target area
 

@@ -15,8 +15,8 @@ def total_variation(masks: Tensor, form: Form = "paper") -> Tensor:
 
     Args:
         masks: (B,H,W).
-        form: ``paper`` (Phang et al. 2021), or ``released``: half of it, and 0.3 times the squares of the four border
-            lines are added before halving, as in Dabkowski & Gal's code, where theirs comes from.
+        form: ``paper`` (Dabkowski & Gal 2017; Phang et al. 2021), or ``released``, as both code it: 0.3 times the
+            squares of the four border lines are added, and the whole is halved.
 
     Example:
         >>> import torch
