@@ -76,7 +76,7 @@ class Decoder(nn.Module):
             places = weighed if places is None else places + weighed
             first += channels
         assert places is not None
-        return added_up(places) + self.head.bias
+        return added_up(places) + cast(Tensor, self.head.bias)
 
 
 def added_up(places: Tensor) -> Tensor:
