@@ -296,3 +296,17 @@ def test_a_classifier_of_masked_pictures_alone_never_learns_from_clean_ones() ->
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*moved, strict=True))
     with pytest.raises(ValueError, match="shared=false"):
         Recipe(classifier_sees="masked")
+
+
+def test_autocast_trains_the_same_masks() -> None:
+    """Five steps in bfloat16 beside five in float32: the masks' mean and the loss stay together."""
+    logged = {}
+    for precision in ("32-true", "bf16-mixed"):
+        classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+        t = MaskTrainer(classifier, with_objectives(thinning="L100"), 5, Fabric(accelerator="cpu", precision=precision))
+        for k in range(5):
+            logged[precision] = t.step(*batch(k))
+        assert all(p.dtype == torch.float32 for p in t.mask_weights)
+    for key in ("area", "loss"):
+        assert logged["bf16-mixed"][key] == pytest.approx(logged["32-true"][key], abs=0.05)
+    assert logged["bf16-mixed"] != logged["32-true"]

@@ -61,16 +61,15 @@ class ExcitationBackprop(LayerExplainer):
             torch.autocast(images.device.type, enabled=False),
             _output(self.classifier.module, self.layer) as seen,
         ):
-            logits, rules = run(
+            logits, final = run(
                 Signed(excitatory=True), self.classifier, self.classifier.normalise(pixels), "excitation_backprop"
             )
-            final = rules.final
             activation = seen[0] if seen else None
             maps = []
             for slope in slopes(goals, logits):
                 start = _distribution(slope, logits.detach())
                 probability = self._at_layer(logits, activation, start)
-                if self.contrastive and final is not None:
+                if self.contrastive:
                     final.negated = True
                     probability = probability - self._at_layer(logits, activation, start)
                     final.negated = False

@@ -119,6 +119,11 @@ class RelevanceRules(BackwardRules):
         self._last: _Last | None = None
         self._gates: dict[int, tuple[Tensor, int]] = {}
 
+    def forget(self) -> None:
+        """Lets go of the pass: the handlers are this object's own methods, so it is freed late, with all it holds."""
+        self.final, self._last = None, None
+        self._gates.clear()
+
     def share(self, link: Link, *inputs: Tensor) -> Tensor:
         """The result of a weighted sum of ``inputs``, which all carry relevance."""
         if isinstance(self.rule, Epsilon):
@@ -450,22 +455,24 @@ def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return x if bias is None else x + bias.detach()
 
 
-def run(rule: Epsilon | Signed, classifier: Classifier, inputs: Tensor, method: str) -> tuple[Tensor, RelevanceRules]:
-    """Logits (N,C) of normalised pictures, recorded under the rule.
+def run(rule: Epsilon | Signed, classifier: Classifier, inputs: Tensor, method: str) -> tuple[Tensor, Link]:
+    """Logits (N,C) of normalised pictures, recorded under the rule, and the classifier's own layer.
 
     Raises:
         InputError: a network of which nothing can be seen, or whose answer is no logit or not finite.
     """
     with RelevanceRules(rule) as rules:
         logits = classifier.module(inputs)
-    if rules.final is None or not logits.requires_grad:
+    final = rules.final
+    rules.forget()
+    if final is None or not logits.requires_grad:
         raise InputError(
             f"{method} finds no way from the answer of {classifier.name} to its layers: it must give logits (no "
             "softmax) and be neither scripted nor compiled; use gradient or integrated_gradients"
         )
     if not logits.isfinite().all():
         raise InputError(f"the answer of {classifier.name} holds NaN or infinity")
-    return logits, rules
+    return logits, final
 
 
 def slopes(goals: Goals, logits: Tensor) -> Iterator[Tensor]:
