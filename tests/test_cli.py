@@ -206,7 +206,7 @@ def test_the_demo_adds_one_figure_of_all(small: Classifier, tmp_path: Path, monk
     [
         ("methods", "grad_cam", {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}),
         ("classifiers", "efficientnet_lite0", {"source", "input_size", "offline"}),
-        ("recipes", "casm", {"thinning", "objectives", "epochs", "row"}),
+        ("recipes", "casm", {"kind", "classifier", "epochs", "row"}),
     ],
 )
 def test_lists(command: str, name: str, keys: set[str]) -> None:
