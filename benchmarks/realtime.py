@@ -41,10 +41,11 @@ def contenders(
 ) -> dict[str, tuple[float | None, Callable[[Tensor], object]]]:
     """By name: the aim, and a call that gives logits and maps."""
     found: dict[str, tuple[float | None, Callable[[Tensor], object]]] = {}
-    decoder = Masker.build(classifier).eval()
-    fuse(decoder.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decoder.encoder = classifier
-    found["decoder"] = AIMS["decoder"], decoder
+    for title, reads in (("all taps", None), ("packaged casm's taps", [2, 3, 4]), ("last two taps", [-2, -1])):
+        decoder = Masker.build(classifier, reads=reads).eval()
+        fuse(decoder.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decoder.encoder = classifier
+        found[f"decoder, {title}"] = AIMS["decoder"], decoder
     for upsampling, kernel in (("transposed", 2), ("transposed", 4), ("pixel_shuffle", 2)):
         unet = ClassMasker.build(classifier, widths, upsampling, kernel=kernel).eval()  # type: ignore[arg-type]
         fuse(unet.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

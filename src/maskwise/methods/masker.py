@@ -6,11 +6,13 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.maskers import load_masker, read_header
+from maskwise.maskers.fusing import fuse
 from maskwise.methods.base import Explainer, methods
 from maskwise.methods.goals import Goals
 
@@ -46,6 +48,7 @@ class MaskerExplainer(Explainer):
                 f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"
             )
         self.masker = load_masker(path, classifier).to(classifier.device)
+        fuse(self.masker.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @property
