@@ -150,6 +150,15 @@ def test_baseline_never_touches_the_classifier() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(weights, t.masker.decoder.parameters(), strict=True))
 
 
+def mask_in_training(t: MaskTrainer, images: torch.Tensor) -> torch.Tensor:
+    """The decoder's mask (B,1,H,W) of this batch in train mode, without moving its running statistics."""
+    stats = {k: v.clone() for k, v in t.masker.decoder.state_dict().items()}
+    with torch.no_grad():
+        mask = t.masker.mask_of(t.live.features(images)[1], (32, 32))[:, None]
+    t.masker.decoder.load_state_dict(stats)
+    return mask
+
+
 @pytest.mark.parametrize("p_history", [0.0, 1.0])
 def test_the_averaged_update_is_one_sgd_step_on_eq_8(p_history: float) -> None:
     """Against a second network stepped by hand: (CE clean + CE masked)/2, whoever judges the mask."""
@@ -158,12 +167,7 @@ def test_the_averaged_update_is_one_sgd_step_on_eq_8(p_history: float) -> None:
     )
     t = trainer(recipe)
     images, labels = batch()
-    with torch.no_grad():
-        _, taps = t.live.features(images)
-        # The decoder is in train mode: its mask of this batch, without moving its running statistics.
-        stats = {k: v.clone() for k, v in t.masker.decoder.state_dict().items()}
-        mask = t.masker.mask_of(taps, (32, 32))[:, None]
-        t.masker.decoder.load_state_dict(stats)
+    mask = mask_in_training(t, images)
     hole = t.live.mean.reshape(1, 3, 1, 1)
     twin = Classifier(tiny_net(), input_size=32)
     twin.module.requires_grad_(True)
@@ -238,11 +242,7 @@ def test_the_classifier_learns_from_both_sides_by_their_weights() -> None:
     recipe = with_objectives(thinning="L", p_history=0.0, weight_decay=0.0)
     t = trainer(recipe)
     images, labels = batch()
-    with torch.no_grad():
-        _, taps = t.live.features(images)
-        stats = {k: v.clone() for k, v in t.masker.decoder.state_dict().items()}
-        mask = t.masker.mask_of(taps, (32, 32))[:, None]
-        t.masker.decoder.load_state_dict(stats)
+    mask = mask_in_training(t, images)
     hole = t.live.mean.reshape(1, 3, 1, 1)
     twin = Classifier(tiny_net(), input_size=32)
     twin.module.requires_grad_(True)
