@@ -216,6 +216,13 @@ def test_lists(command: str, name: str, keys: set[str]) -> None:
     assert table.exit_code == 0 and name in table.stdout
 
 
+def test_a_masker_s_recipe_shows_its_thinning_and_objectives() -> None:
+    rows = [row for row in json.loads(call("recipes", "--json").stdout) if row["kind"] == "mask"]
+    assert all({"thinning", "objectives", "epochs"} <= set(row) for row in rows)
+    (casm,) = (row for row in rows if row["name"] == "casm")
+    assert casm["objectives"]["max_entropy"]["lambda_r"] == 10
+
+
 # Bad input
 
 
