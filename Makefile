@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 
 demo: .venv/.installed
 	$(BIN)/maskwise demo --out demo
@@ -11,9 +11,13 @@ test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: .venv/.installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples scripts
+	$(BIN)/ruff format --check src tests benchmarks examples scripts
 	$(BIN)/mypy
+
+# A hundred thousand broken inputs; half an hour, for the night.
+fuzz: .venv/.installed
+	$(BIN)/python scripts/fuzz.py --inputs 100000
 
 # uv comes first: it is what makes the install quick.
 .venv/.installed: pyproject.toml

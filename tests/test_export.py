@@ -30,14 +30,20 @@ def run(path: Path, **feed: torch.Tensor) -> list[np.ndarray]:
     return session.run(None, {name: value.numpy() for name, value in feed.items()})
 
 
-@pytest.mark.parametrize("kind", ["decoder", "transposed", "pixel_shuffle"])
+def built(kind: str, classifier: Classifier) -> Masker | ClassMasker:
+    if kind == "decoder":
+        return Masker.build(classifier)
+    if kind == "gated":
+        return Masker.build(classifier, finish=Finish(class_gate=0.6))
+    return ClassMasker.build(classifier, (16, 8, 4), kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["decoder", "gated", "transposed", "pixel_shuffle"])
 def test_the_graph_gives_what_pytorch_gives(kind: str, tmp_path: Path) -> None:
     classifier = resnet()
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        masker = (
-            Masker.build(classifier) if kind == "decoder" else ClassMasker.build(classifier, (16, 8, 4), kind)  # type: ignore[arg-type]
-        ).eval()
+        masker = built(kind, classifier).eval()
     written = export_onnx(masker, tmp_path / "m.onnx")
     assert written.difference <= 1e-4 and written.bytes == (tmp_path / "m.onnx").stat().st_size
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"], "one file, weights included"
@@ -47,7 +53,7 @@ def test_the_graph_gives_what_pytorch_gives(kind: str, tmp_path: Path) -> None:
         if kind != "decoder":
             feed["classes"] = torch.arange(batch) % 5
         with torch.no_grad():
-            logits, masks = masker(*feed.values())
+            logits, masks = masker(*(v if n == "images" else v[:, None] for n, v in feed.items()))
         got = run(tmp_path / "m.onnx", **feed)
         assert np.abs(got[0] - logits.numpy()).max() < 1e-4
         assert np.abs(got[1] - masks.reshape(batch, 64, 64).numpy()).max() < 1e-4

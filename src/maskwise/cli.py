@@ -8,8 +8,24 @@ import sys
 
 import typer
 
-from maskwise.commands import doctor, explain, export, fit, lists, live, measure, serve, study, train
+from maskwise.commands import (
+    convert,
+    doctor,
+    explain,
+    export,
+    fit,
+    lists,
+    live,
+    measure,
+    pack,
+    plan,
+    serve,
+    study,
+    train,
+)
 from maskwise.commands.check import check_app
+from maskwise.plain import complain
+from maskwise.volume import with_volume
 
 app = typer.Typer(
     name="maskwise",
@@ -20,17 +36,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command()(explain.demo)
-app.command()(explain.explain)
-app.command()(train.train)
-app.command()(fit.fit)
-app.command()(measure.evaluate)
-app.command()(measure.compare)
-app.command()(measure.panel)
-app.command()(study.study)
-app.command()(live.live)
-app.command()(export.export)
-app.command()(serve.serve)
+app.command()(with_volume(explain.demo))
+app.command()(with_volume(explain.explain))
+app.command()(with_volume(train.train))
+app.command()(with_volume(fit.fit))
+app.command()(with_volume(pack.pack))
+app.command()(with_volume(measure.evaluate))
+app.command()(with_volume(measure.compare))
+app.command()(with_volume(measure.panel))
+app.command()(with_volume(study.study))
+app.command()(with_volume(plan.plan))
+app.command()(with_volume(live.live))
+app.command()(with_volume(export.export))
+app.command()(with_volume(convert.convert))
+app.command()(with_volume(serve.serve))
 app.command()(doctor.doctor)
 app.add_typer(check_app, name="check", help="The sanity checks of saliency maps.")
 app.command("methods")(lists.list_methods)
@@ -41,13 +60,25 @@ app.command("recipes")(lists.list_recipes)
 
 
 def main() -> None:
-    """Entry point; a closed pipe (``| head``) ends it quietly."""
+    """Entry point; wrong options leave one line, as all bad input does; a closed pipe (``| head``) ends it quietly."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except BrokenPipeError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        # Click's errors, which typer has under names of its own; without a command the whole help is the answer.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.format_message(), err=True)
+        else:
+            complain(error.format_message())
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

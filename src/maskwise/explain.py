@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,9 +23,12 @@ from maskwise.files import atomic_folder
 from maskwise.images import load_image, to_uint8
 from maskwise.infill import Infiller, infillers
 from maskwise.methods import Explainer
+from maskwise.portions import Portions, smaller_batch
 from maskwise.report.figure import Row, fig2, overlay
 from maskwise.report.sess_panel import sess_panel
 from maskwise.sess import SESS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,13 @@ def explain_picture(
         probabilities = classifier.scores(classifier.prepare(image)).softmax(1)[0]
     if not probabilities.isfinite().all():
         raise InputError(f"{path}: {classifier.name} gives NaN as scores; its weights are broken")
-    maps = explainer(image, target)
-    seconds = time.perf_counter() - began
     best = probabilities.topk(min(5, len(classifier.labels)))
+    # A masker's own classifier may rank classes otherwise; what is explained is what this one says.
+    asked = int(best.indices[0]) if target is None and explainer.needs_target else target
+    (maps,) = Portions()(lambda _: explainer(image, asked), 1, smaller_batch(explainer))
+    seconds = time.perf_counter() - began
     top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
+    log.info("%s: %s, %s %.2f, %.2f s", path.name, method, *top[0], seconds)
     keep = binarise(maps)
     box = tight_boxes(largest_component(keep))[0].tolist()
     return Explanation(

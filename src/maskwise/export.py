@@ -19,7 +19,9 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.files import atomic_write
 from maskwise.maskers import ClassMasker, Masker, load_any_masker
-from maskwise.methods.masker import packaged_masker
+from maskwise.methods import explainer, methods
+from maskwise.methods.dabkowski_gal import DabkowskiGal
+from maskwise.methods.masker import MaskerExplainer, packaged_masker
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -73,11 +75,14 @@ def masker_named(name: str | Path, classifier: Classifier) -> Masker | ClassMask
     """
     if str(name).endswith(".safetensors"):
         return load_any_masker(name, classifier)
-    packaged = packaged_masker(str(name))
-    if not packaged.is_file():
-        there = ", ".join(sorted(path.stem for path in packaged.parent.glob("*.safetensors")))
-        raise InputError(f"{name!r} can't be exported: name a masker's .safetensors file, or one of {there}")
-    return load_any_masker(packaged, classifier)
+    maskers = sorted(known for known in methods.names() if packaged_masker(known).is_file())
+    if name not in maskers:
+        raise InputError(
+            f"{str(name)!r} can't be exported: name a masker's .safetensors file, or one of {', '.join(maskers)}"
+        )
+    made = explainer(str(name), classifier)
+    assert isinstance(made, (MaskerExplainer, DabkowskiGal))
+    return made.masker
 
 
 def export_onnx(
@@ -139,7 +144,7 @@ def _check(masker: Masker | ClassMasker) -> None:
 def _example(masker: Masker | ClassMasker, batch: int, side: int) -> tuple[Tensor, ...]:
     draws = torch.Generator().manual_seed(batch)
     images = torch.rand(batch, 3, side, side, generator=draws)
-    if isinstance(masker, Masker):
+    if not masker.needs_class:
         return (images.to(masker.encoder.device),)
     classes = torch.randint(len(masker.encoder.labels), (batch,), generator=draws)
     return images.to(masker.encoder.device), classes.to(masker.encoder.device)
@@ -174,7 +179,7 @@ def _facts(masker: Masker | ClassMasker, side: int) -> dict[str, str]:
     """What a program that finds the file should know."""
     classifier = masker.encoder
     return {
-        "maskwise": "class-conditional masker" if isinstance(masker, ClassMasker) else "class-agnostic masker",
+        "maskwise": "class-conditional masker" if masker.needs_class else "class-agnostic masker",
         "classifier": classifier.name,
         "input": f"RGB in [0,1], squashed to {side}x{side}; normalised inside",
         "labels": json.dumps([classifier.labels.name(i) for i in range(len(classifier.labels))]),

@@ -11,6 +11,14 @@ from pathlib import Path
 
 from maskwise.errors import InputError
 
+TEMPORARY = ".tmp"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what ``atomic_write`` could not when it was killed; for who alone writes to ``folder``."""
+    for left in folder.glob(f".*{TEMPORARY}*"):
+        left.unlink(missing_ok=True)
+
 
 def check_writable(path: str | Path) -> None:
     """Says before any work whether folder ``path`` can be made and written to; creates nothing.
@@ -25,7 +33,7 @@ def check_writable(path: str | Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -38,7 +46,7 @@ def writable_folder(path: str | Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     check_writable(path)
     return path
 
@@ -52,14 +60,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     writable_folder(path.parent)
-    temporary = path.with_name(f".{path.stem[:60]}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:60]}.{os.getpid()}{TEMPORARY}{path.suffix}")
     try:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -82,7 +90,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _replace_folder(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -115,5 +123,5 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(path: str | Path, error: OSError) -> InputError:
+def unwritable(path: str | Path, error: OSError) -> InputError:
     return InputError(f"can't write to {str(path)!r}: {error.strerror or error}; name another place with --out")

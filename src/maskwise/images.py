@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -11,13 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from maskwise.errors import InputError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses (twice its warning's limit): a small file may be a bomb
+# Pillow reads dozens more, some through other programs (PostScript); what is read here is also fuzzed.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
+BAND = 1_000_000  # pixels that are converted at once
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def load_image(source: str | Path | BytesIO, name: str | None = None) -> Tensor:
@@ -33,6 +43,11 @@ def load_image(source: str | Path | BytesIO, name: str | None = None) -> Tensor:
     Raises:
         InputError: missing, empty, not a picture, truncated, or larger than ``MAX_PIXELS``.
     """
+    return load_turned(source, name)[0]
+
+
+def load_turned(source: str | Path | BytesIO, name: str | None = None) -> tuple[Tensor, int]:
+    """As ``load_image``, and the EXIF orientation, 1 to 8, that the picture was turned by."""
     name = name or str(source)
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -42,35 +57,73 @@ def load_image(source: str | Path | BytesIO, name: str | None = None) -> Tensor:
             raise InputError(f"{name}: no such file")
         if path.stat().st_size == 0:
             raise InputError(f"{name}: the file is empty (0 bytes)")
+    with opened(source, name) as picture:
+        orientation = _orientation(picture)
+        picture.load()  # which turns a TIFF, and finds what a PNG says at its end
+        after = _orientation(picture)
+        upright = picture.transpose(TURNS[after]) if after in TURNS else picture
+        del picture
+        return _tensor(upright), after if after in TURNS else orientation
+
+
+@contextmanager
+def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> Iterator[Image.Image]:
+    """A picture of which only the header has been read.
+
+    Args:
+        name: what an error calls it.
+        what: it should be; what goes wrong within the block is said of that.
+
+    Raises:
+        InputError: not one of ``FORMATS``, more than ``MAX_PIXELS``, or damaged.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(source)
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(
-                    f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
-                )
-            array = _to_rgb(ImageOps.exif_transpose(picture))
+            warnings.simplefilter("ignore")
+            with Image.open(source, formats=FORMATS) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise InputError(
+                        f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
+                    )
+                yield picture
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture in a format that is known (JPEG, PNG, WebP, TIFF, …)") from None
+        raise InputError(f"{name}: not a {what} in a format that is known (JPEG, PNG, WebP, TIFF, …)") from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: has more than {MAX_PIXELS:,} pixels; shrink it") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError, TypeError, KeyError) as error:
-        raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())[:100]})") from None
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    except Exception as error:  # damaged files make Pillow's readers raise nearly every kind
+        raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1, upright, where EXIF is damaged or says nothing that makes sense."""
+    try:
+        orientation = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # as above; the pixels may be all right
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    """(3,H,W) float32 in [0,1]; band by band, so that hardly more than the picture and its tensor is in memory."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = torch.from_numpy(np.array(picture, dtype=np.float32))
+        if not values.isfinite().all():
+            raise ValueError("it holds values that are not numbers")
+        # 16-bit files say so in their mode (I;16…) or come as 32-bit integers; floats are taken as [0,1] if they are.
+        top = 65535.0 if picture.mode.startswith("I") or values.max() > 1 else 1.0
+        return values.div_(top).clamp_(0, 1).repeat(3, 1, 1)
+    out = torch.empty(3, picture.height, picture.width)
+    rows = max(BAND // picture.width, 1)
+    for y in range(0, picture.height, rows):
+        band = picture.crop((0, y, picture.width, min(y + rows, picture.height)))
+        out[:, y : y + rows] = torch.from_numpy(_to_rgb(band)).permute(2, 0, 1)
+    return out
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
     """(H,W,3) float32 in [0,1]."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError("it holds values that are not numbers")
-        # 16-bit files say so in their mode (I;16…) or come as 32-bit integers; floats are taken as [0,1] if they are.
-        top = 65535.0 if picture.mode.startswith("I") or values.max(initial=0) > 1 else 1.0
-        return np.repeat(np.clip(values / top, 0, 1)[..., None], 3, axis=2)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -116,7 +169,7 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
     """Files as they are, and folders as the pictures below them, sorted.
 
     Raises:
-        InputError: nothing given, or a folder that holds no picture.
+        InputError: nothing given, or a folder that holds no picture, or a link to one elsewhere.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -124,6 +177,10 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
             if not inside:
                 raise InputError(f"{path}: the folder holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
+            root = path.resolve()
+            for one in inside:
+                if one.is_symlink() and not one.resolve().is_relative_to(root):
+                    raise InputError(f"{one}: is a link out of the folder; name the file itself if you trust it")
             found += inside
         else:
             found.append(path)

@@ -23,6 +23,7 @@ def test_every_kind_states_its_facts() -> None:
         "openimages",
         "tiny_imagenet",
         "shapes",
+        "shards",
         "twins",
     }
     assert set(datasets.names()) == kinds | {"shapes", "twins"}
@@ -50,7 +51,7 @@ def test_official_layouts_say_what_is_missing(name: str, tmp_path: Path) -> None
 def test_places() -> None:
     place = Place.parse("a/b@val,edges=exact", edges=("as_released", "exact"))
     assert (place.path, place.split, dict(place.options)) == (
-        Path("a/b"), "val", {"labels": "classifier", "edges": "exact"},
+        Path("a/b"), "val", {"labels": "classifier", "links": "inside", "edges": "exact"},
     )  # fmt: skip
     assert Place.parse("a/b").split is None
     assert Place.parse("a@b@c").split == "c"

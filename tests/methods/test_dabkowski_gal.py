@@ -11,7 +11,6 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.maskers import ClassMasker, Masker, save_masker
 from maskwise.methods import explainer
-from maskwise.methods.dabkowski_gal import asked_classes
 from maskwise.methods.goals import Goals
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -58,7 +57,7 @@ def test_a_score_function_is_the_class_it_raises_most() -> None:
         (lambda z: z.softmax(1)[:, 4], 4),
         (lambda z: z[:, 1] - 0.5 * z[:, 3], 1),
     ):
-        assert asked_classes(Goals(score=score), logits).tolist() == [[expected]] * 3
+        assert Goals(score=score).asked(logits).tolist() == [[expected]] * 3
 
 
 def test_files_that_do_not_fit_are_named(tiny: Classifier, weights: Path, tmp_path: Path) -> None:

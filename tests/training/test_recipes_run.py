@@ -1,21 +1,25 @@
 """Every packaged recipe of a class-agnostic masker, run for a few steps on synthetic scenes."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_net
+from lightning.fabric import Fabric
 from torch import nn
 
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
 from maskwise.infill import infillers
 from maskwise.training import recipes
+from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.feed import Feed
 from maskwise.training.loop import MaskTrainer
-from maskwise.training.run import Fabric, train
+from maskwise.training.run import train
 
 MASKS = [name for name in recipes.names() if recipes.load(name).kind == "mask"]
+CLASS_MASKS = [name for name in recipes.names() if recipes.load(name).kind == "class_mask"]
 
 
 def five_taps() -> Classifier:
@@ -50,6 +54,31 @@ def test_a_few_steps_of_every_recipe(name: str) -> None:
     moved = [not torch.equal(a, b) for a, b in zip(before, trainer.mask_weights, strict=True)]
     assert all(moved[: len(list(trainer.masker.decoder.parameters()))])
     assert (trainer.live.fingerprint() == live) == (recipe.thinning == "F")
+    assert classifier.fingerprint() == five_taps().fingerprint()
+
+
+@pytest.mark.parametrize("name", CLASS_MASKS)
+def test_a_few_steps_of_every_recipe_of_a_class_mask(name: str) -> None:
+    """Both phases, by the recipe's own objective, widths and batch norm: only sizes and counts are smaller."""
+    phases = recipes.load(name)
+    selector, warm_up = min(phases.selector_steps, 2), min(phases.warm_up_steps, 1)
+    small = ["batch_size=4", "input_size=32", "masker_batch_size=null", "blur_size=9", "blur_sigma=2"]
+    counts = [f"selector_steps={selector}", f"warm_up_steps={warm_up}", f"steps={selector + warm_up + 2}"]
+    recipe = recipes.load(name, [*small, *counts])
+    classifier = five_taps()
+    trainer = ClassMaskTrainer(classifier, recipe, 5, Fabric(accelerator="cpu", devices=1))
+    before = {key: value.clone() for key, value in trainer.masker.decoder.named_parameters()}
+    feed = Feed([read_data("shapes:n=20,size=40")], recipe, 32)
+    feed.label_the_rest(classifier)
+    moved: list[set[str]] = []
+    for images, labels in feed.epoch(0):
+        assert all(map(math.isfinite, trainer.step(images, labels).values()))
+        after = dict(trainer.masker.decoder.named_parameters())
+        moved.append({key for key in before if not torch.equal(before[key], after[key])})
+    chosen = {key for key in before if key.startswith("filter.")}
+    if selector:
+        assert moved[selector - 1] <= chosen and moved[selector - 1], "the first phase is the selector's alone"
+    assert moved[-1] >= before.keys() - chosen
     assert classifier.fingerprint() == five_taps().fingerprint()
 
 

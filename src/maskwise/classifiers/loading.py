@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from maskwise.errors import InputError
 from maskwise.labels import Labels, imagenet_labels
 from maskwise.registry import Registry
 
+log = logging.getLogger(__name__)
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
 
 
@@ -40,6 +42,8 @@ def load_classifier(
         if len(names) != len(classifier.labels):
             raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
         classifier.labels = names
+    size, taps = classifier.input_size, ", ".join(classifier.tap_names)
+    log.info("classifier %s: %d px, %d classes, taps %s", classifier.name, size, len(classifier.labels), taps)
     return classifier
 
 

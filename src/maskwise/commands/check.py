@@ -54,6 +54,7 @@ from maskwise.commands.options import (
     method_options,
 )
 from maskwise.plain import speaks_plainly
+from maskwise.volume import with_volume
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,6 +65,7 @@ check_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @check_app.command()
+@with_volume
 @speaks_plainly
 @ungrouped
 def mprt(
@@ -122,6 +124,7 @@ def mprt(
 
 
 @check_app.command()
+@with_volume
 @speaks_plainly
 @ungrouped
 def drt(
@@ -194,6 +197,7 @@ def drt(
 
 
 @check_app.command()
+@with_volume
 @speaks_plainly
 @ungrouped
 def roar(
@@ -273,4 +277,4 @@ def _tell(result: MprtResult | DrtResult | RoarResult, tables: Sequence[Table], 
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in tables:
         console.print(table)
-    console.print(f"plot.png and result.json in {out}", highlight=False)
+    console.print(f"plot.png and result.json in {out}", highlight=False, markup=False)

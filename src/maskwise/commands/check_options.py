@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from maskwise.commands.options import device_of, each_with_sess, method_options
 from maskwise.errors import InputError
+from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
     from maskwise.checks.drt import MakeExplainer
@@ -89,7 +89,7 @@ def map_maker(name: str, own: dict[str, Any], recipe: str | None, overrides: lis
     if methods.facts(name)["family"] != "maskers":
         return lambda classifier, *_: explainer(name, classifier, **own)
     recipes.load(recipe or name, overrides)  # what is wrong with it is said before anything is trained
-    return trained_masker(name, recipe, overrides, device, progress=sys.stderr.isatty())
+    return trained_masker(name, recipe, overrides, device, progress=shows_progress())
 
 
 def makers_with_sess(

@@ -24,7 +24,8 @@ from maskwise.commands.options import (
     method_options,
 )
 from maskwise.errors import InputError
-from maskwise.plain import complain, speaks_plainly
+from maskwise.plain import cell, complain, printable, speaks_plainly
+from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
     from maskwise.explain import Explanation
@@ -170,7 +171,7 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 def _progress(paths: list[Path], method: str, explain_it: Explainer) -> Iterator[Path]:
     """The pictures one after another, with a bar for them and one for a method's own long work."""
-    if not sys.stderr.isatty():
+    if not shows_progress():
         yield from paths
         return
     from rich.console import Console
@@ -197,7 +198,9 @@ def _table(done: list[Explanation], out: Path) -> None:
     for e in done:
         name, p = e.top[0]
         box = ",".join(map(str, e.box))
-        table.add_row(Path(e.picture).name, name, f"{p:.2f}", box, f"{e.area:.2f}", f"{e.seconds:.2f}")
+        table.add_row(cell(Path(e.picture).name), cell(name), f"{p:.2f}", box, f"{e.area:.2f}", f"{e.seconds:.2f}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"{done[0].method} on {done[0].classifier}; figures in {out}", highlight=False)
+    console.print(
+        f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}", highlight=False, markup=False
+    )

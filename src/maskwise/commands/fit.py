@@ -12,6 +12,7 @@ import typer
 from maskwise.commands.options import ClassifierName, Json, Out, Weights
 from maskwise.commands.train import Precision, TrainOn, check_device
 from maskwise.plain import speaks_plainly
+from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
     from maskwise.training.fit import Fitted
@@ -54,7 +55,7 @@ def fit(
         overrides=settings or [],
         device=device,
         precision=precision,  # type: ignore[arg-type]
-        progress=sys.stderr.isatty(),
+        progress=shows_progress(),
     )
     if as_json:
         typer.echo(json.dumps(as_row(fitted), indent=2))
@@ -87,4 +88,8 @@ def _print(fitted: Fitted, classifier: str) -> None:
     console.print(
         f"{trained} pictures, {held_out} held out; {fitted.steps} steps in {fitted.seconds / 60:.1f} min ({why})"
     )
-    console.print(f"use it: maskwise explain PICTURE --classifier {classifier} --masker {fitted.path}", soft_wrap=True)
+    console.print(
+        f"use it: maskwise explain PICTURE --classifier {classifier} --masker {fitted.path}",
+        soft_wrap=True,
+        markup=False,
+    )

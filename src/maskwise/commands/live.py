@@ -13,6 +13,7 @@ import typer
 from maskwise.commands.options import ClassifierName, Json, MaskerFile, Options, Weights, make_explainer, method_options
 from maskwise.errors import InputError
 from maskwise.plain import speaks_plainly
+from maskwise.volume import shows_progress
 
 
 @speaks_plainly
@@ -67,8 +68,8 @@ def live(
             of = "" if source.total is None else f" of {source.total}"
             sys.stderr.write(f"\rframe {number}{of}, {fps:.1f} frames/s ")
 
-    pace = run(source, explainer, sink, classes, limit, tell if sys.stderr.isatty() else None)
-    if sys.stderr.isatty():
+    pace = run(source, explainer, sink, classes, limit, tell if shows_progress() else None)
+    if shows_progress():
         sys.stderr.write("\r\033[K")
     if not pace.frames:
         raise InputError("the source gave no frame")

@@ -29,7 +29,7 @@ from maskwise.commands.options import (
     method_options,
 )
 from maskwise.errors import InputError
-from maskwise.plain import speaks_plainly
+from maskwise.plain import printable, speaks_plainly
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
@@ -247,7 +247,7 @@ def panel(
         table.add_row(mask, *(f"{value:.1f}" for value in values))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"mean over {len(judges)} classifiers; {out / 'panel.png'}", highlight=False)
+    console.print(f"mean over {len(judges)} classifiers; {out / 'panel.png'}", highlight=False, markup=False)
 
 
 def _dotted(given: list[str] | None, option: str, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -302,6 +302,6 @@ def _tell(board: Leaderboard, out: Path | None, as_json: bool) -> None:
     for table in rich_tables(board, console.width, groups if out is None else groups[-1:]):
         console.print(table)
     for name, why in board.left_out.items():
-        console.print(f"{name} was not measured: {why}", highlight=False)
+        console.print(f"{name} was not measured: {why}", highlight=False, markup=False)
     if out is not None:
-        console.print(f"leaderboard.html, .json, .csv and rows.db in {out}", highlight=False)
+        console.print(f"leaderboard.html, .json, .csv and rows.db in {printable(out)}", highlight=False, markup=False)

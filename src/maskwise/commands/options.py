@@ -130,17 +130,14 @@ def method_options(given: list[str] | None, masker: Path | None) -> dict[str, An
 
 
 def key_values(given: list[str] | None, option: str) -> dict[str, Any]:
-    import yaml
+    from maskwise.plain_yaml import read_yaml
 
     values = {}
     for text in given or []:
         key, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option} takes key=value, not {text!r}")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"{option} {text}: the value is not YAML") from None
+        values[key.strip()] = read_yaml(value, f"{option} {text}")
     return values
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import Out
 from maskwise.errors import InputError
 from maskwise.plain import speaks_plainly
@@ -16,7 +19,27 @@ TrainOn = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps."
 Precision = Annotated[str, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed (autocast).")]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How a training is spread over processes and over time."""
+
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a GPU or CPU cores.")] = 1
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Machines; each starts this command with NODE_RANK, MASTER_ADDR, MASTER_PORT.")
+    ] = 1
+    strategy: Annotated[str, typer.Option(help="ddp: every process has a whole copy of the networks.")] = "ddp"
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Parts of a batch, one after another, where it does not fit the memory.")
+    ] = 1
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile classifier and masker.")] = False
+    compiler: Annotated[str, typer.Option(help="With --compile: torch.compile's backend.")] = "inductor"
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that read, each process (1 on a CPU, up to 8 by a GPU).")
+    ] = None
+
+
 @speaks_plainly
+@ungrouped
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (see `maskwise recipes`) or a .yaml file.")],
     data: Annotated[list[str], typer.Option("--data", help="Folder, zip or zip@split; may be given again.")],
@@ -37,9 +60,18 @@ def train(
     device: TrainOn = "auto",
     precision: Precision = "32-true",
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    on_nan: Annotated[
+        str, typer.Option("--on-nan", help="stop, with the step's pictures saved; or skip the step and count it.")
+    ] = "stop",
+    nan_limit: Annotated[int, typer.Option(min=1, help="Skipped steps in a row that stop the training.")] = 10,
     half_encoder: Annotated[bool, typer.Option(help="Store the adapted classifier in float16.")] = False,
+    *,
+    spread: Spread,
 ) -> None:
-    """Trains a masker (or what else RECIPE describes); writes it, recipe.yaml and log.jsonl."""
+    """Trains a masker (or what else RECIPE describes); writes it, recipe.yaml and log.jsonl.
+
+    Several processes share each batch of the recipe: with --devices, under torchrun, or in a job of Slurm.
+    """
     from maskwise.allocator import keep_freed_memory
     from maskwise.files import check_writable
 
@@ -48,21 +80,36 @@ def train(
     check_device(device)
     from maskwise.training import train as run
 
+    second = int(os.environ.get("LOCAL_RANK", 0)) > 0
     named = {"classes": classes, "per_class": per_class, "steps": steps, "seed": seed}
-    path = run(
-        recipe,
-        data,
-        classifier=classifier,
-        out=out,
-        overrides=[*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)],
-        resume=resume,
-        device=device,
-        checkpoint_every=checkpoint_every,
-        half_encoder=half_encoder,
-        precision=precision,  # type: ignore[arg-type]
-        progress=sys.stderr.isatty(),
-    )
-    typer.echo(str(path))
+    try:
+        path = run(
+            recipe,
+            data,
+            classifier=classifier,
+            out=out,
+            overrides=[*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)],
+            resume=resume,
+            device=device,
+            checkpoint_every=checkpoint_every,
+            half_encoder=half_encoder,
+            precision=precision,  # type: ignore[arg-type]
+            on_nan=on_nan,  # type: ignore[arg-type]
+            nan_limit=nan_limit,
+            devices=spread.devices,
+            nodes=spread.nodes,
+            strategy=spread.strategy,
+            accumulate=spread.accumulate,
+            compiler=spread.compiler if spread.compile else None,
+            workers=spread.workers,
+            progress=sys.stderr.isatty(),
+        )
+    except InputError:
+        if second:  # the first process of this machine says the same
+            raise typer.Exit(2) from None
+        raise
+    if not second and int(os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or 0) == 0:
+        typer.echo(str(path))
 
 
 def check_device(name: str) -> None:

@@ -47,7 +47,7 @@ class Coco(PictureFiles):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest)
-        store = Folder(place.folder(marker="annotations"))
+        store = place.store(place.folder(marker="annotations"))
         tables = store.walk("annotations", (SUFFIX,))
         there = [t[len("instances_") : -len(SUFFIX)] for t in tables if t.startswith("instances_")]
         if not there:

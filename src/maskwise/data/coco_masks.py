@@ -36,7 +36,7 @@ def segmentation_mask(segmentation: Any, height: int, width: int, title: str) ->
         return _runs(unpacked(counts) if isinstance(counts, str) else counts, height, width)
     except InputError:
         raise
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise InputError(f"{title}: the segmentation is neither polygons nor run lengths ({error})") from None
 
 
@@ -62,6 +62,8 @@ def unpacked(text: str) -> list[int]:
     value, shift = 0, 0
     for character in text:
         bits = ord(character) - 48
+        if shift > 60:
+            raise ValueError("a run length of more than 60 bits")
         value |= (bits & 0x1F) << shift
         shift += 5
         if bits & 0x20:

@@ -32,11 +32,13 @@ class Cub(PictureFiles):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest)
-        store = Folder(place.folder("CUB_200_2011", marker="images.txt"))
+        store = place.store(place.folder("CUB_200_2011", marker="images.txt"), "../segmentations")
         files = _table(store, "images.txt")
         train, kinds = _table(store, "train_test_split.txt"), _table(store, "image_class_labels.txt")
         edges = _table(store, "bounding_boxes.txt", 5)
-        classes = [name for _, (name, *_) in sorted(_table(store, "classes.txt").items(), key=lambda c: int(c[0]))]
+        named = _table(store, "classes.txt")
+        numbers = {whole_number(key, store.title("classes.txt"), "a class"): key for key in named}
+        classes = [named[numbers[number]][0] for number in sorted(numbers)]
         segmentations = next((s for s in ("segmentations", "../segmentations") if store.exists(s)), None)
         masks = set(store.walk(segmentations, (".png",))) if segmentations else set()
         splits = place.splits(["train", "test"])

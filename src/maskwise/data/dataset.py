@@ -93,6 +93,10 @@ class DataSet:
         """
         raise NotImplementedError
 
+    def group(self, record: Record) -> int | None:
+        """Pictures of one group are best read one after another, as those of a shard far away; None: any order does."""
+        return None
+
     def __len__(self) -> int:
         return len(self.records)
 

@@ -34,7 +34,7 @@ class PictureFolder(PictureFiles):
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest)
         place.splits([])
-        store = Folder(place.path)
+        store = place.store(place.path)
         if not (place.path / "images").is_dir():
             raise InputError(f"{place.path}: has no folder images/")
         files = store.walk("images")

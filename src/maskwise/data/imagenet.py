@@ -51,7 +51,7 @@ class ImageNet(PictureFiles):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest, edges=tuple(EDGES))
-        store = Folder(place.path)
+        store = place.store(place.path)
         if not place.path.is_dir():
             raise InputError(f"{place.path}: no such folder")
         roots = {s: root for s in SPLITS if (root := _first(place.path, PICTURES, s))}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from maskwise.data.dataset import Box
-from maskwise.data.store import Folder
+from maskwise.data.store import MOST_TEXT, Folder
 from maskwise.data.tables import BOX_COLUMNS, csv_rows, fields, make_box, row_box, whole_number
 from maskwise.errors import InputError
 
@@ -59,7 +60,12 @@ def _boxes(store: Folder, name: str, shift: Box) -> Known:
     table, title = Known(), store.title(name)
     try:
         data = store.read(name)
-        text = (gzip.decompress(data) if name.endswith(".gz") else data).decode("utf-8-sig")
+        if name.endswith(".gz"):
+            with gzip.open(io.BytesIO(data)) as unpacked:
+                data = unpacked.read(MOST_TEXT + 1)
+            if len(data) > MOST_TEXT:
+                raise InputError(f"{title}: unpacks to more than {MOST_TEXT >> 20} MB")
+        text = data.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{title}: can't be read ({error})") from None
     for row in csv_rows(text, title, (*BOX_COLUMNS, "class_index")):

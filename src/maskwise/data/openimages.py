@@ -40,7 +40,7 @@ class OpenImages(PictureFiles):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest)
-        store = Folder(place.folder(marker="metadata"))
+        store = place.store(place.folder(marker="metadata"))
         tables = next((t for t in TABLES if any(store.exists(f"{t}/{s}") for s in SPLITS)), TABLES[-1])
         there = [split for split in SPLITS if store.exists(f"{tables}/{split}/image_ids.txt")]
         if not there:

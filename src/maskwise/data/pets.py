@@ -10,7 +10,6 @@ from maskwise.data.picture_files import PictureFiles, box_tensor
 from maskwise.data.place import Place
 from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
-from maskwise.data.store import Folder
 from maskwise.data.tables import FROM_ONE, fields, whole_number
 from maskwise.data.trimap import read_trimap
 from maskwise.data.voc_xml import read_xml
@@ -42,7 +41,7 @@ class Pets(PictureFiles):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest, boxes=("body", "head"))
-        store = Folder(place.folder("oxford-iiit-pet", marker="annotations"))
+        store = place.store(place.folder("oxford-iiit-pet", marker="annotations"))
         there = [split for split, name in LISTS.items() if store.exists(f"annotations/{name}")]
         if not there:
             raise InputError(f"{store.path}: annotations/ has neither of {', '.join(LISTS.values())}")

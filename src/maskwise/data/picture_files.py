@@ -7,14 +7,13 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
 from torch import Tensor
 
 from maskwise.data.dataset import Box, DataSet, Record
 from maskwise.data.sample import Sample, clipped
 from maskwise.data.store import Store
 from maskwise.errors import InputError
-from maskwise.images import load_image
+from maskwise.images import load_turned, opened
 
 OVERSHOOT = 1.01  # pixels; CUB-200-2011 has boxes that end one pixel after the picture
 
@@ -74,10 +73,7 @@ class PictureFiles(DataSet):
     def _load(self, record: Record) -> tuple[Tensor, int]:
         """The picture, upright, and the EXIF orientation that it was turned by."""
         data = self.store.read(self.below + record.id)
-        image = load_image(BytesIO(data), name=self.title(record))
-        with Image.open(BytesIO(data)) as header:
-            orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
-        return image, orientation if isinstance(orientation, int) else 1
+        return load_turned(BytesIO(data), name=self.title(record))
 
 
 def box_tensor(boxes: tuple[Box, ...] | list[Box]) -> Tensor:
@@ -90,13 +86,10 @@ def pixel_values(data: bytes, name: str) -> Tensor:
     Raises:
         InputError: not a picture.
     """
-    try:
-        with Image.open(BytesIO(data)) as picture:
-            coloured = picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
-            values = np.asarray(picture.convert("RGB") if coloured else picture).astype(np.int64)  # no alpha
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not a mask picture ({' '.join(str(error).split())[:100]})") from None
-    return torch.from_numpy(values if values.ndim == 2 else values.max(2))
+    with opened(BytesIO(data), name, "mask picture") as picture:
+        coloured = picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
+        values = np.array(picture.convert("RGB") if coloured else picture)  # no alpha
+    return torch.from_numpy((values if values.ndim == 2 else values.max(2)).astype(np.int64))
 
 
 def checked(sample: Sample, name: str) -> Sample:

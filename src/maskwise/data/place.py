@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskwise.data.dataset import DataSet
+from maskwise.data.store import Folder
 from maskwise.errors import InputError
 
-LABELS = ("classifier", "own")  # the option that every data set on disk has
+LABELS = ("classifier", "own")  # the options that every data set on disk has
+LINKS = ("inside", "follow")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Place:
             InputError: no path, an unknown option or value.
         """
         path, split, options = text, None, dict[str, str]()
-        choices = {"labels": LABELS, **choices}
+        choices = {"labels": LABELS, "links": LINKS, **choices}
         if not Path(text).exists() and "@" in text:  # a path may itself hold an @
             path, _, tail = text.rpartition("@")
             first, *settings = tail.split(",")
@@ -64,6 +66,10 @@ class Place:
             if (root / marker).exists():
                 return root
         raise InputError(f"{self.path}: has no {marker}; give the folder that the official archive unpacks to")
+
+    def store(self, root: Path, *beside: str) -> Folder:
+        """The files below ``root``; with links=follow also those that links out of it lead to."""
+        return Folder(root, self.options["links"] == "follow", beside)
 
     def splits(self, there: Sequence[str]) -> list[str]:
         """The splits to be read, of those that are there.

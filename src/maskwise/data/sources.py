@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zipfile
 from pathlib import Path
 
 from maskwise.data.dataset import DataSet
+from maskwise.data.shard_files import are_shards, is_remote
 from maskwise.errors import InputError
 from maskwise.registry import Registry
 
+log = logging.getLogger(__name__)
 datasets: Registry[type[DataSet]] = Registry("data set")
 
 
@@ -17,7 +20,8 @@ def read_data(source: str | Path) -> DataSet:
     """A data set by its source.
 
     Args:
-        source: a folder; a zip with an images.csv, ``FILE.zip`` or ``FILE.zip@split``; or ``name:…`` with a name that
+        source: a folder; a zip with an images.csv, ``FILE.zip`` or ``FILE.zip@split``; shards: a folder of
+            ``maskwise pack``, ``DIR/x-{000..127}.tar``, a URL or ``pipe:COMMAND``; or ``name:…`` with a name that
             ``datasets`` lists, such as ``imagenet:DIR@val``, ``shapes``, ``shapes:n=50,seed=1`` or ``twins:shapes``.
 
     Returns:
@@ -30,12 +34,21 @@ def read_data(source: str | Path) -> DataSet:
         >>> read_data("shapes:n=10").records[3].id
         'shapes/0/3'
     """
-    text = str(source)
+    data = _read(str(source))
+    log.info("data %s: %d pictures", source, len(data))
+    return data
+
+
+def _read(text: str) -> DataSet:
+    if is_remote(text):
+        return datasets.get("shards").read(text)
     name, colon, rest = text.partition(":")
     # One letter before a colon is a drive.
     named = bool(colon) and len(name) > 1 and not Path(text).exists() and re.fullmatch(r"[A-Za-z][\w-]+", name)
     if named or (name in datasets and not Path(name).is_dir()):
         return datasets.get(name).read(rest)
+    if are_shards(text):
+        return datasets.get("shards").read(text)
     path = text if Path(text).exists() else text.rpartition("@")[0] or text
     if Path(path).is_dir():
         return datasets.get("folder").read(text)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwise.errors import InputError
 from maskwise.images import PICTURE_SUFFIXES
+
+MOST_LINKS = 4  # one within another
+MOST_BYTES, MOST_TEXT = 2**28, 2**25  # that a picture or a table in an archive may unpack to: it may be a bomb
 
 
 class Store:
@@ -44,32 +49,81 @@ class Store:
 
 @dataclass(frozen=True)
 class Folder(Store):
-    """Files below a folder."""
+    """Files below a folder.
+
+    Attributes:
+        follow: go where links lead, also out of the folder.
+        beside: names of folders out of it that the data set's layout knows.
+    """
 
     path: Path
+    follow: bool = False
+    beside: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
+        path = self._inside(name)
         try:
-            return (self.path / name).read_bytes()
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+                raise InputError(f"{self.title(name)}: is not a file")
+            return path.read_bytes()
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
             raise InputError(f"{self.title(name)}: {'no such file' if missing else error.strerror}") from None
 
     def exists(self, name: str) -> bool:
-        return (self.path / name).exists()
+        return os.path.exists(self.path / name)  # noqa: PTH110, Path's own raises at a name that is too long
 
     def title(self, name: str) -> str:
         return str(self.path / name)
 
     def walk(self, below: str = "", suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[str]:
-        """Names of all files with one of these suffixes, relative to folder ``below``, sorted."""
-        root = self.path / below
-        found = []
-        for folder, _, files in os.walk(root, followlinks=True):
-            inner = Path(folder).relative_to(root).as_posix()
-            start = "" if inner == "." else inner + "/"
-            found += [start + f for f in files if f.lower().endswith(suffixes) and not f.startswith(".")]
-        return sorted(found)
+        """Names of all files with one of these suffixes, relative to folder ``below``, sorted.
+
+        Raises:
+            InputError: a link that leaves the folder, or links in a circle.
+        """
+        self._inside(below)
+        return sorted(self._walk(below, "", suffixes, 0))
+
+    def _walk(self, root: str, below: str, suffixes: tuple[str, ...], links: int) -> Iterator[str]:
+        if links > MOST_LINKS:
+            raise InputError(f"{self.title(f'{root}/{below}')}: links lead in a circle")
+        try:
+            entries = list(os.scandir(self.path / root / below))
+        except OSError:  # not there, or not ours to see
+            return
+        for entry in entries:
+            name = f"{below}{entry.name}"
+            wanted = entry.name.lower().endswith(suffixes) and not entry.name.startswith(".")
+            linked = entry.is_symlink()
+            if entry.is_dir():
+                if linked:
+                    self._inside(f"{root}/{name}")
+                yield from self._walk(root, f"{name}/", suffixes, links + linked)
+            elif wanted:
+                if linked:
+                    self._inside(f"{root}/{name}")
+                yield name
+
+    def _inside(self, name: str) -> Path:
+        """The path of a name that begins and ends in the folder: names also come from listings that strangers wrote."""
+        path = self.path / name
+        known = next((place for place in self.beside if name.startswith(place)), "")
+        if "\0" in name or Path(name).anchor or ".." in PurePosixPath(name[len(known) :]).parts:
+            raise InputError(f"{self.path}: {name!r} is not a name below that folder")
+        if self.follow:
+            return path
+        places = [os.path.realpath(self.path / place) for place in ("", *self.beside)]
+        real = os.path.realpath(path)
+        if not any(real == place or real.startswith(place.rstrip(os.sep) + os.sep) for place in places):
+            raise InputError(f"{path}: is a link out of {self.path}; if you trust it, write {self.path}@links=follow")
+        return path
+
+
+TABLES = (".csv", ".txt", ".json", ".xml")
+UNREADABLE = (
+    OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError
+)  # fmt: skip
 
 
 class _Handle:
@@ -80,7 +134,7 @@ class _Handle:
         self.lock = threading.Lock()  # ZipFile counts its open members without one
         try:
             self.zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path}: can't be read as a zip archive ({error})") from None
         self.names = set(self.zip.namelist())
 
@@ -108,14 +162,22 @@ class Archive(Store):
         return self.handle.names
 
     def read(self, name: str) -> bytes:
-        handle = self.handle
+        handle, most = self.handle, MOST_TEXT if name.endswith(TABLES) else MOST_BYTES
         try:
             with handle.lock:
-                return handle.zip.read(self.top + name)
+                member = handle.zip.getinfo(self.top + name)
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile can't bound others
+                    raise InputError(f"{self.title(name)}: is compressed by another method than deflate; zip it anew")
+                if member.file_size > most:
+                    raise InputError(f"{self.title(name)}: unpacks to more than {most >> 20} MB")
+                with handle.zip.open(member) as packed:
+                    return packed.read(member.file_size + 1)  # with a number it stops there, whatever the header says
+        except InputError:
+            raise
         except KeyError:
             raise InputError(f"{self.title(name)}: no such file in the archive") from None
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise InputError(f"{self.title(name)}: can't be read ({error})") from None
+        except UNREADABLE as error:
+            raise InputError(f"{self.title(name)}: can't be read ({' '.join(str(error).split())[:100]})") from None
 
     def exists(self, name: str) -> bool:
         return self.top + name in self.handle.names

@@ -7,11 +7,14 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from maskwise.data.dataset import Box
 from maskwise.errors import InputError
 
 Row = dict[str, str]
+MOST_CLASSES = 1_000_000  # tables of names are as long as the highest index
+MOST_ROWS = 2_000_000  # ImageNet has 1.3 million pictures; a small file may be a bomb
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
 
 # What makes half-open pixel edges of an annotator's numbers.
@@ -28,11 +31,13 @@ def csv_rows(text: str, name: str, needed: Sequence[str]) -> list[Row]:
     """
     try:
         reader = csv.DictReader(io.StringIO(text))
-        rows = list(reader)
+        rows = list(islice(reader, MOST_ROWS + 1))
     except csv.Error as error:
         raise InputError(f"{name}: not a csv table ({error})") from None
     if not set(needed) <= set(reader.fieldnames or ()):
         raise InputError(f"{name}: needs the columns {', '.join(needed)}")
+    if len(rows) > MOST_ROWS:
+        raise InputError(f"{name}: has more than {MOST_ROWS:,} rows")
     for number, row in enumerate(rows, 2):
         if any(row[column] is None for column in needed):
             raise InputError(f"{name}: line {number} has fewer fields than the header")
@@ -47,7 +52,7 @@ def whole_number(text: str, name: str, what: str) -> int:
     """
     try:
         number = int(text)
-        if number >= 0:
+        if 0 <= number < MOST_CLASSES:
             return number
     except (TypeError, ValueError):
         pass

@@ -31,7 +31,7 @@ class TinyImageNet(PictureFiles):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest)
-        store = Folder(place.folder("tiny-imagenet-200", marker="wnids.txt"))
+        store = place.store(place.folder("tiny-imagenet-200", marker="wnids.txt"))
         wnids = [wnid for wnid, *_ in fields(store.text("wnids.txt"), store.title("wnids.txt"), 1)]
         imagenet = imagenet_labels().wnids or ()
         unknown = next((wnid for wnid in wnids if wnid not in imagenet), None)

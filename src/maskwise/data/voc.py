@@ -11,7 +11,6 @@ from maskwise.data.picture_files import PictureFiles, box_tensor
 from maskwise.data.place import Place
 from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
-from maskwise.data.store import Folder
 from maskwise.data.tables import FROM_ONE, fields
 from maskwise.data.voc_xml import read_xml
 from maskwise.errors import InputError
@@ -50,7 +49,7 @@ class Voc(PictureFiles):
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest, truth=tuple(LISTS))
         years = [f"{kit}VOC{year}" for kit in ("VOCdevkit/", "") for year in (2007, 2012)]
-        store = Folder(place.folder(*years, marker="JPEGImages"))
+        store = place.store(place.folder(*years, marker="JPEGImages"))
         lists = f"ImageSets/{LISTS[place.options['truth']]}"
         maps = place.options["truth"] == "maps"
         there = [split for split in SPLITS if store.exists(f"{lists}/{split}.txt")]

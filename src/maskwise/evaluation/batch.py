@@ -14,6 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, Sample
 from maskwise.errors import InputError
 from maskwise.evaluation.items import Item, Target, items_of
+from maskwise.portions import Portions
 
 Resize = Literal["squash", "crop", "none"]
 
@@ -83,7 +84,8 @@ class Batch:
         rows, whose = _once([sample.image for sample in samples])
         with torch.inference_mode():
             whole = classifier.prepare(torch.stack(rows))
-            probabilities = classifier.scores(whole).float().softmax(1).cpu()
+            scores = Portions()(lambda part: classifier.scores(whole[part]).float().cpu(), len(whole))
+            probabilities = torch.cat(scores).softmax(1)
         if not probabilities.isfinite().all():
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")
         probabilities = probabilities.clone()[whose]  # no tensor of the inference mode leaves

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from maskwise.errors import InputError
 from maskwise.evaluation.feed import Place
 
+TIMEOUT = "MASKWISE_TIMEOUT"
 Part = tuple[list[Place], list[str], dict[tuple[str, str], Tensor]]  # what a process found: places, keys, statistics
 T = TypeVar("T")
 
@@ -24,13 +27,54 @@ def ranks() -> tuple[int, int]:
     return 0, 1
 
 
+def patience() -> timedelta:
+    """How long a process waits for the others: ``MASKWISE_TIMEOUT`` seconds, otherwise half an hour.
+
+    One that dies is noticed at once; this is for one that hangs. It must be longer than the slowest process takes after
+    the quickest one is done.
+
+    Raises:
+        InputError: not a number above 0.
+    """
+    text = os.environ.get(TIMEOUT, "1800")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e7:
+        raise InputError(f"{TIMEOUT} is a number of seconds above 0, not {text!r}")
+    return timedelta(seconds=seconds)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """While open, a process that is gone or silent is an error of one line.
+
+    Raises:
+        InputError: another process ended, or did not answer in time.
+    """
+    try:
+        yield
+    except (dist.DistError, RuntimeError) as error:  # gloo says most things with a plain RuntimeError
+        raise InputError(
+            f"process {ranks()[0]} of {ranks()[1]} got no answer: another one ended, or was silent for "
+            f"{patience().total_seconds():g} s ({TIMEOUT}); what has been measured is kept where rows are, so run the "
+            f"same command again"
+        ) from error
+
+
 def gathered(mine: T) -> list[T]:
-    """What each process has, in the order of ranks; every process gets all of it."""
+    """What each process has, in the order of ranks; every process gets all of it.
+
+    Raises:
+        InputError: another process ended, or did not answer in time.
+    """
     _, world = ranks()
     if world == 1:
         return [mine]
     everybody: list[T | None] = [None] * world
-    dist.all_gather_object(everybody, mine)
+    with answering():
+        dist.all_gather_object(everybody, mine)
     return [theirs for theirs in everybody if theirs is not None]
 
 
@@ -54,13 +98,17 @@ def launched() -> Iterator[bool]:
     """Joins the processes that ``torchrun`` started, if it did; says whether this one is to speak and to write.
 
     Rows travel as objects over gloo, whatever the device.
+
+    Raises:
+        InputError: not all of them came, or answered, in time.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or ranks()[1] > 1:
         yield ranks()[0] == 0
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("gloo")
+    with answering():
+        dist.init_process_group("gloo", timeout=patience())
     try:
         yield dist.get_rank() == 0
     finally:

@@ -23,6 +23,7 @@ from maskwise.evaluation.processes import gathered, merged, ranks
 from maskwise.evaluation.store import Rows, key_of
 from maskwise.methods.base import Explainer
 from maskwise.metrics import Metric
+from maskwise.portions import Portions, out_of_memory, smaller_batch
 
 MEASURED = SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
 
@@ -68,7 +69,9 @@ def evaluate(
     """Measures every contender on every picture by every metric.
 
     Where ``torch.distributed`` is initialised each process takes every n-th picture, nothing is padded, and all of
-    them return the rows of all. They may share ``out``.
+    them return the rows of all. They may share ``out``, and so may evaluations that run at the same time.
+
+    Where memory is not enough for a batch, an ``Explainer`` gets smaller ones, with a warning; no map depends on that.
 
     Args:
         contenders: explainers under names that differ.
@@ -92,6 +95,7 @@ def evaluate(
     chosen = [spread_indices(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)
     total, before = sum(map(len, chosen)) * len(contenders), 0
+    portions = {contender.name: Portions() for contender in contenders}
     maps = MapFolder(out / "maps" if out is not None and save_maps else None)
     with Rows(out) as rows:
         runs = {
@@ -109,7 +113,8 @@ def evaluate(
                 pictures += batch.keys
                 places += own
                 for i, contender in enumerate(contenders, 1):
-                    made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier)
+                    sizes = portions[contender.name]
+                    made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
                     measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
                     if progress is not None:
                         progress((before + done.start) * len(contenders) + len(done) * i, total)
@@ -143,6 +148,7 @@ def _measure(
     run: str,
     folder: MapFolder,
     classifier: Classifier,
+    portions: Portions,
 ) -> int:
     """Makes the maps of a batch and the rows, by a metric's key, that are missing; returns how many maps were made."""
     missing = {name: [i for i, key in enumerate(batch.keys) if key not in rows.known(run, name)] for name in metrics}
@@ -153,12 +159,12 @@ def _measure(
     stored = {i: saliency for i in wanted if (saliency := folder.read(run, batch.keys[i])) is not None}
     unmade = [i for i in wanted if i not in stored]
     if unmade:
-        made, seconds, megabytes = _explained(contender, batch, unmade, classifier)
-        for i, saliency in zip(unmade, made, strict=True):
-            stored[i] = saliency
-            folder.write(run, batch.keys[i], saliency)
-            entries.append((SECONDS, batch.keys[i], torch.tensor([seconds])))
-            entries.append((MEGABYTES, batch.keys[i], torch.tensor([megabytes])))
+        for rows_made, made, seconds, megabytes in _explained(contender, batch, unmade, classifier, portions):
+            for i, saliency in zip(rows_made, made, strict=True):
+                stored[i] = saliency
+                folder.write(run, batch.keys[i], saliency)
+                entries.append((SECONDS, batch.keys[i], torch.tensor([seconds])))
+                entries.append((MEGABYTES, batch.keys[i], torch.tensor([megabytes])))
     for name, indices in missing.items():
         metric = metrics[name]
         able = [i for i in indices if all(batch.has(need)[i] for need in metric.needs)]
@@ -173,8 +179,24 @@ def _measure(
 
 
 def _explained(
-    contender: Contender, batch: Batch, rows: list[int], classifier: Classifier
-) -> tuple[Tensor, float, float]:
+    contender: Contender, batch: Batch, wanted: list[int], classifier: Classifier, portions: Portions
+) -> list[tuple[list[int], Tensor, float, float]]:
+    """Rows, their maps (n,H,W), seconds a picture, and megabytes at the peak; in as few portions as memory takes."""
+
+    def work(part: slice) -> tuple[list[int], Tensor, float, float]:
+        return wanted[part], *_maps(contender, batch, wanted[part], classifier)
+
+    if isinstance(contender.explainer, Explainer):
+        return portions(work, len(wanted), smaller_batch(contender.explainer))
+    try:
+        return [work(slice(None))]  # whether a plain function's maps depend on their company, nobody knows
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise InputError(f"{contender.name}: out of memory; explain fewer pictures at once (--batch)") from None
+        raise
+
+
+def _maps(contender: Contender, batch: Batch, rows: list[int], classifier: Classifier) -> tuple[Tensor, float, float]:
     """Maps (n,H,W), seconds a picture, and megabytes at the peak."""
     images, targets = batch.images[rows].to(classifier.device), batch.targets[rows].to(classifier.device)
     with PeakMemory(classifier.device) as memory:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,25 +59,27 @@ class Rows:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._known: dict[tuple[str, str], set[str]] = {}
-        path = ":memory:" if folder is None else str(writable_folder(folder) / "rows.db")
-        try:
-            self.database = sqlite3.connect(path, timeout=60)
+        self.path = ":memory:" if folder is None else str(writable_folder(folder) / "rows.db")
+        with self._plainly():
+            self.database = sqlite3.connect(self.path, timeout=60)
             self.database.executescript(SCHEMA)
-        except sqlite3.Error as error:
-            raise InputError(f"{path}: can't keep rows there ({error}); name another folder") from None
 
     def run(self, facts: Mapping[str, Any]) -> str:
         """The key of a run; its facts are kept beside the rows."""
         key = key_of(facts)
-        with self.database:
+        with self._plainly(), self.database:
             text = json.dumps(facts, sort_keys=True, default=str)
             self.database.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (key, text))
         return key
 
     def write(self, run: str, rows: Iterable[tuple[str, str, Tensor]]) -> None:
-        """Adds (metric, picture, statistics (D,)) in one transaction: all of them are kept, or none."""
+        """Adds (metric, picture, statistics (D,)) in one transaction: all of them are kept, or none.
+
+        Raises:
+            InputError: they can't be kept, for example since the disk is full.
+        """
         packed = [(run, metric, picture, _packed(row)) for metric, picture, row in rows]
-        with self.database:
+        with self._plainly(), self.database:
             self.database.executemany("INSERT OR REPLACE INTO packed VALUES (?, ?, ?, ?)", packed)
         for _, metric, picture, _ in packed:
             self.known(run, metric).add(picture)
@@ -100,6 +103,13 @@ class Rows:
             if len(row) == width:
                 table[i] = row
         return torch.from_numpy(table)
+
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise InputError(f"{self.path}: can't keep rows there ({error}); name another folder") from None
 
     def __enter__(self) -> Rows:
         return self

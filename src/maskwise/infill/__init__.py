@@ -8,10 +8,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-import yaml
-
 from maskwise.errors import InputError
 from maskwise.infill.base import Infiller, infillers
+from maskwise.plain_yaml import read_yaml
 
 for _module in iter_modules(__path__):  # importing a file registers the infiller in it
     import_module(f"{__name__}.{_module.name}")
@@ -56,5 +55,5 @@ def _parsed(text: str) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals:
             raise InputError(f"infiller {text!r}: options are key=value, separated by commas")
-        given[key.strip()] = yaml.safe_load(value)
+        given[key.strip()] = read_yaml(value, f"infiller {text!r}")
     return given

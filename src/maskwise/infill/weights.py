@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maskwise.errors import InputError
+from maskwise.seal import check_seal
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,7 +29,7 @@ def with_weights(build: Callable[[], Network], path: str | Path | None, name: st
         advice: which file to give.
 
     Raises:
-        InputError: no file, not a file of weights, or weights of another network.
+        InputError: no file, not a file of weights, a damaged one, or weights of another network.
     """
     if path is None:
         raise InputError(f"infiller {name} needs its published weights: {advice}, as '{name}:weights=FILE'")
@@ -50,10 +51,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"weights {str(path)!r} do not exist")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+            stored: Any = load_file(path)
+        else:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read as weights ({' '.join(str(error).split())[:100]})") from None
+    if path.suffix == ".safetensors":
+        check_seal(path)
     stored = stored.get("state_dict", stored) if isinstance(stored, Mapping) else stored
     if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
         raise InputError(f"{path}: holds something else than the tensors of one network")

@@ -27,6 +27,8 @@ class ClassMasker(nn.Module):
         settings: what ``build`` was called with, as plain data: a masker's file holds it.
     """
 
+    needs_class = True
+
     def __init__(self, encoder: Classifier, decoder: UNet, settings: dict[str, Any]) -> None:
         super().__init__()
         self.encoder, self.decoder, self.settings = encoder, decoder, settings

@@ -1,9 +1,9 @@
-"""From mask logits to a mask: sigmoid or binary concrete, nearest upsampling, averages over superpixels."""
+"""From mask logits to a mask: sigmoid or binary concrete, nearest upsampling, averages over superpixels, a gate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -22,16 +22,19 @@ class Finish:
             it (Phang et al. 2021).
         temperature: of the binary concrete distribution.
         superpixels: average the mask over about so many of them (Fan et al. 2017); None leaves it as it is.
+        class_gate: multiply the trained mask by a class's gate, fully open from this part of its peak on (see
+            ``ClassGate``); training does without. None leaves the mask class-agnostic.
     """
 
     gumbel: GumbelMode = "none"
     temperature: float = 0.1
     superpixels: int | None = None
+    class_gate: float | None = None
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Finish:
         """What a recipe says, by its default where it says nothing."""
-        return cls(**{key: recipe[key] for key in ("gumbel", "temperature", "superpixels") if key in recipe})
+        return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
     def mask(self, logits: Tensor, size: tuple[int, int], training: bool) -> Tensor:
         """Mask (N,H,W) in [0,1] of ``size`` from logits (N,h,w)."""

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
+from maskwise.maskers.class_gate import ClassGate
 from maskwise.maskers.decoder import Decoder, FirstTap
 from maskwise.maskers.finish import Finish
 
 
 class Masker(nn.Module):
-    """Predicts a class-agnostic saliency mask.
+    """Predicts a class-agnostic saliency mask; with a class gate, the part of it that speaks for a class.
 
     Args:
         encoder: the classifier whose taps are read; a trained CASM brings its own adapted copy.
@@ -51,8 +52,10 @@ class Masker(nn.Module):
             reads: taps, counted from the finest (0) or from the last (-1).
 
         Raises:
-            InputError: ``reads`` names a tap that the classifier does not have.
+            InputError: ``reads`` names a tap that the classifier does not have, or it can't have the gate asked for.
         """
+        if finish is not None and finish.class_gate is not None:
+            ClassGate.check(classifier)
         count = len(classifier.tap_names)
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
@@ -65,13 +68,34 @@ class Masker(nn.Module):
         decoder = Decoder([taps[i].shape[1] for i in reads], raw_first, width, head_std).to(classifier.device)
         return cls(copy.deepcopy(classifier), decoder, reads, finish)
 
+    @property
+    def needs_class(self) -> bool:
+        """Is a mask of one class, rather than of any?"""
+        return self.finish.class_gate is not None
+
     def mask_of(self, taps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed."""
+        """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed, before any gate."""
         logits = self.decoder([taps[i] for i in self.reads], size)
         return self.finish.mask(logits, size, self.decoder.training)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N,K) of the encoder and mask (N,H,W), from images (N,3,H,W) in [0,1], in one pass."""
+    def forward(self, images: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (N,C) of the encoder and masks, from images (N,3,H,W) in [0,1], in one pass.
+
+        Args:
+            classes: (N,K), for a masker with a class gate; None is the encoder's top class.
+
+        Returns:
+            Masks (N,H,W); with classes (N,K,H,W), which without a gate are all the same.
+        """
         logits, taps = self.encoder.features(images)
-        masks = self.mask_of(taps, (images.shape[-2], images.shape[-1]))
-        return logits, self.finish.averaged(masks, images)
+        asked = logits.argmax(1, keepdim=True) if classes is None else classes
+        masks = self.masks_for(images, taps, asked)
+        return logits, masks[:, 0] if classes is None else masks
+
+    def masks_for(self, images: Tensor, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Masks (N,K,H,W) of classes (N,K) from all taps of the images' own forward; without a gate all the same."""
+        size = (images.shape[-2], images.shape[-1])
+        masks = self.finish.averaged(self.mask_of(taps, size), images)[:, None]
+        if self.finish.class_gate is None:
+            return masks.expand(-1, classes.shape[1], -1, -1)
+        return masks * ClassGate(self.encoder, self.finish.class_gate)(taps[-1], classes, size)

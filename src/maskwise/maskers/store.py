@@ -10,7 +10,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
@@ -20,8 +19,10 @@ from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
+from maskwise.seal import check_seal, sealed
 
-FORMAT = "maskwise-masker-1"
+FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
+WIDEST = 4096
 AnyMasker = Masker | ClassMasker
 Kind = TypeVar("Kind", Masker, ClassMasker)
 
@@ -35,7 +36,7 @@ def save_masker(
     half_encoder: bool = False,
     half_decoder: bool = False,
 ) -> None:
-    """Writes the masker atomically.
+    """Writes the masker atomically; equal maskers give equal bytes, and a digest of them is among them.
 
     Args:
         path: ends in .safetensors.
@@ -59,7 +60,7 @@ def save_masker(
         header["settings"] = json.dumps(masker.settings)
     with atomic_write(path) as temporary:
         # Written here rather than by save_file, which makes the file readable for its owner alone.
-        temporary.write_bytes(save(tensors, metadata=header))
+        temporary.write_bytes(sealed(tensors, header))
 
 
 def _named(prefix: str, state: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -84,7 +85,7 @@ def read_header(path: str | Path) -> dict[str, str]:
             header = cast("dict[str, str]", stored.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a safetensors file ({' '.join(str(error).split())[:100]})") from None
-    if header.get("format") != FORMAT:
+    if header.get("format") not in (FORMAT, UNSEALED):
         raise InputError(f"{path}: safetensors, but not a masker of maskwise")
     return {"network": "decoder", **header}  # which files of the first version do not name
 
@@ -93,7 +94,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> Masker:
     """The class-agnostic masker in ``path``, on the classifier it was trained on.
 
     Raises:
-        InputError: unreadable file, a masker of another classifier or another kind, or one that holds NaN.
+        InputError: unreadable or damaged file, a masker of another classifier or another kind, or one that holds NaN.
     """
     return _of_kind(path, classifier, Masker, "needs a class: use it with --method dabkowski_gal")
 
@@ -106,6 +107,18 @@ def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
 def load_any_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
     """The masker in ``path``, whatever its kind; arguments and errors as ``load_masker``."""
     header = read_header(path)
+    check_seal(path)
+    try:
+        return _built(path, classifier, header)
+    except InputError:
+        raise
+    # A header is text that anyone may have written, and tensors of any shape may follow it.
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, SafetensorError) as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise InputError(f"{path}: header and tensors are not those of a masker ({said})") from None
+
+
+def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> AnyMasker:
     if header["fingerprint"] != classifier.fingerprint():
         raise InputError(
             f"{path}: was trained on {header['classifier']} ({header['fingerprint']}), not on {classifier.name} "
@@ -143,15 +156,24 @@ def _of(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
+def _modest(*sizes: int) -> None:
+    """No network of a thousand gigabytes is built because a header says so."""
+    if not all(1 <= size <= WIDEST for size in sizes):
+        raise ValueError(f"channels and layers are 1…{WIDEST}, not {sizes}")
+
+
 def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     recipe = json.loads(header["recipe"])
     first_tap = cast(FirstTap, recipe.get("first_tap", "projected"))
     width, taps = recipe.get("width", 64), recipe.get("taps")
+    _modest(width)
     return Masker.build(classifier, first_tap, width, taps, finish=Finish.of(recipe))
 
 
 def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:
-    return ClassMasker.build(classifier, **json.loads(header["settings"]))
+    settings = json.loads(header["settings"])
+    _modest(*settings.get("widths", ()), settings.get("bottlenecks") or 1)
+    return ClassMasker.build(classifier, **settings)
 
 
 NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], AnyMasker]] = {"decoder": _decoder, "unet": _unet}

@@ -38,7 +38,7 @@ class Explainer:
     """
 
     normalise: ClassVar[bool] = True
-    needs_target: ClassVar[bool] = True
+    needs_target: bool = True
     upsampling: ClassVar[str] = "bilinear"
     precision: Precision = "fp32"
     progress: Callable[[int, int], None] | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.class_activation import ClassActivation, NoClassActivationError
 from maskwise.errors import InputError
 from maskwise.methods.base import methods
 from maskwise.methods.goals import Goals
@@ -34,11 +35,10 @@ class Cam(LayerExplainer):
 
     def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
         super().__init__(classifier, layer)
-        layers = [m for m in classifier.module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        last = layers[-1] if layers else None
-        if last is None or last.weight.shape[0] != len(classifier.labels) or last.weight[0, 0].numel() != 1:
-            raise self._no_cam()
-        self.head = last
+        try:
+            self.class_activation = ClassActivation(classifier)
+        except NoClassActivationError:
+            raise self._no_cam() from None
 
     @property
     def map_is_free(self) -> bool:
@@ -51,17 +51,13 @@ class Cam(LayerExplainer):
             classes = goals.settled(logits).classes
             if classes is None:
                 raise InputError("cam explains classes, not a score function: grad_cam does")
-            weight, bias = self.head.weight.flatten(1), self.head.bias
-            if weight.shape[1] != activation.shape[1]:
-                raise self._no_cam()
-            offset = 0.0 if bias is None else bias[classes]
-            expected = logits.gather(1, classes).float()
-            for seen in (activation, activation.relu()):
-                maps = torch.einsum("nkc,nchw->nkhw", weight[classes], seen.to(weight.dtype))
-                found = (maps.mean((2, 3)) + offset).float()
-                slack = 0.05 if logits.dtype != torch.float32 else 1e-3  # autocast rounds
-                if (found - expected).abs().max() <= slack * (1 + expected.abs().max()):
-                    return maps, logits
+            try:
+                for seen in (activation, activation.relu()):
+                    maps = self.class_activation(seen, classes)
+                    if self.class_activation.explains(maps, logits, classes):
+                        return maps, logits
+            except NoClassActivationError:
+                pass
         raise self._no_cam()
 
     def _no_cam(self) -> InputError:

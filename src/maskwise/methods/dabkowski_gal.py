@@ -70,20 +70,4 @@ class DabkowskiGal(Explainer):
         if not self.masker.shares_encoder:
             logits = self.classifier.scores(images)
         size = (images.shape[-2], images.shape[-1])
-        return self.masker.masks_for(taps, asked_classes(goals, logits), size, self.confidence), logits
-
-
-def asked_classes(goals: Goals, logits: Tensor) -> Tensor:
-    """Classes (N,K) that goals ask for, of pictures with logits (N,C).
-
-    For a score function it is the class by whose logit the score rises fastest: c for both its logit and its
-    probability, a for the difference of the logits of a and b.
-    """
-    if goals.score is None:
-        classes = goals.settled(logits).classes
-        assert classes is not None
-        return classes
-    with torch.enable_grad():
-        leaf = logits.detach().float().requires_grad_(True)
-        (slope,) = torch.autograd.grad(goals.logits(leaf).sum(), leaf)
-    return slope.argmax(1, keepdim=True)
+        return self.masker.masks_for(taps, goals.asked(logits), size, self.confidence), logits

@@ -12,7 +12,6 @@ from torch import Tensor
 from maskwise.class_objective import Alternative, Paper, Reading, Released, Seen
 from maskwise.classifiers import Classifier
 from maskwise.methods.base import Explainer, methods
-from maskwise.methods.dabkowski_gal import asked_classes
 from maskwise.methods.goals import Goals
 from maskwise.methods.optimised import checked, chosen, descend, learning, scaled, steps, upsampled
 from maskwise.methods.perturb import generators
@@ -79,7 +78,7 @@ class DabkowskiGalIterative(Explainer):
 
     def map(self, images: Tensor, goals: Goals) -> Tensor:
         with torch.no_grad():
-            classes = asked_classes(goals, self.classifier.scores(images))[:, 0]
+            classes = goals.asked(self.classifier.scores(images))[:, 0]
         draws = generators(images, self.seed)
         with learning(images, Goals(classes[:, None])) as (pixels, wanted):
             assert wanted.classes is not None

@@ -44,6 +44,21 @@ class Goals:
         """The top class made definite by the clean pictures' logits (N,C), before anything is perturbed."""
         return Goals(logits.argmax(1, keepdim=True)) if self.classes is None and self.score is None else self
 
+    def asked(self, logits: Tensor) -> Tensor:
+        """Classes (N,K) that a method can name, of pictures with logits (N,C).
+
+        For a score function it is the class by whose logit the score rises fastest: c for both its logit and its
+        probability, a for the difference of the logits of a and b.
+        """
+        if self.score is None:
+            classes = self.settled(logits).classes
+            assert classes is not None
+            return classes
+        with torch.enable_grad():
+            leaf = logits.detach().float().requires_grad_(True)
+            (slope,) = torch.autograd.grad(self.logits(leaf).sum(), leaf)
+        return slope.argmax(1, keepdim=True)
+
     def logits(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """(n,K): what to explain, of logits (n,C).
 

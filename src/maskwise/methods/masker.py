@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,32 +13,39 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.maskers import load_masker, read_header
+from maskwise.maskers.class_gate import ClassGate
 from maskwise.maskers.fusing import fuse
 from maskwise.methods.base import Explainer, methods
 from maskwise.methods.goals import Goals
+from maskwise.methods.optimised import checked
 
 
-def packaged_masker(name: str) -> Path:
-    """Where a masker that comes with the package lies."""
-    return Path(str(resources.files("maskwise") / "assets" / "maskers" / f"{name}.safetensors"))
+def packaged_masker(method: str) -> Path:
+    """Where the masker lies that comes with the package for ``method``; another method has none."""
+    name = getattr(methods.get(method), "packaged", None) if method in methods else None
+    return Path(str(resources.files("maskwise") / "assets" / "maskers" / f"{name or method}.safetensors"))
 
 
 class MaskerExplainer(Explainer):
-    """A masker behind the explainers' interface: one forward, no class, values as the masker gives them.
+    """A masker behind the explainers' interface: one forward, values as the masker gives them.
 
     Args:
         classifier: the one the masker was trained on.
         weights: a masker's file; None is the packaged one, which fits efficientnet_lite0.
+        class_gate: keep of the mask what speaks for the class that is asked for, fully from this part of its class
+            activation's peak on; None is what the file says, mostly no gate, and the mask is of no class.
 
     Raises:
-        InputError: no such file, or a masker of another classifier.
+        InputError: no such file, a masker of another classifier, or a gate that this classifier can't have.
     """
 
     normalise = False
     needs_target = False
     packaged = ""
 
-    def __init__(self, classifier: Classifier, weights: str | Path | None = None) -> None:
+    def __init__(
+        self, classifier: Classifier, weights: str | Path | None = None, class_gate: float | None = None
+    ) -> None:
         super().__init__(classifier)
         path = Path(weights) if weights is not None else packaged_masker(self.packaged)
         if weights is None and not path.is_file():
@@ -48,6 +56,11 @@ class MaskerExplainer(Explainer):
                 f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"
             )
         self.masker = load_masker(path, classifier).to(classifier.device)
+        if class_gate is not None:
+            checked(class_gate=(class_gate, 1e-3, 1))
+            self.masker.finish = replace(self.masker.finish, class_gate=class_gate)
+            ClassGate.check(self.masker.encoder)
+        self.needs_target = self.masker.needs_class
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
@@ -57,8 +70,8 @@ class MaskerExplainer(Explainer):
 
     def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
         """The logits are those of the masker's encoder, which a trained CASM has adapted."""
-        logits, masks = self.masker(images)
-        return masks[:, None].expand(-1, goals.count, -1, -1), logits
+        logits, taps = self.masker.encoder.features(images)
+        return self.masker.masks_for(images, taps, goals.asked(logits)), logits
 
 
 @methods.register(
@@ -89,3 +102,26 @@ class CasmBaseline(MaskerExplainer):
     """The same masker trained against the one fixed classifier: the evidence that this classifier uses."""
 
     packaged = "casm_baseline"
+
+
+@methods.register(
+    "gated_casm",
+    family="maskers",
+    paper="Zolna, Geras, Cho 2020, behind a class activation (Zhou et al. 2016)",
+    needs_gradients=False,
+    needs_target=True,
+    random=False,
+    cost="1 forward",
+)
+class GatedCasm(MaskerExplainer):
+    """CASM's mask where the class activation of the same forward speaks for the class asked for.
+
+    CASM's mask has outlines and knows no class; the class activation knows the class and has no outlines. Without a
+    target it explains the top class of the masker's own, adapted classifier.
+    """
+
+    needs_target = True
+    packaged = "casm"
+
+    def __init__(self, classifier: Classifier, weights: str | Path | None = None, class_gate: float = 0.6) -> None:
+        super().__init__(classifier, weights, class_gate)

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from torch import Tensor
 
+from maskwise import plain
 from maskwise.evaluation.leaderboard import Cell, Leaderboard
 from maskwise.evaluation.run import Measured
 from maskwise.files import atomic_write
@@ -40,7 +41,7 @@ def spread(cell: Cell) -> str:
 
 def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
     """Some metrics of one data set's lines; the best of each metric is bold."""
-    table = Table("method", title=f"{data}, {board.protocol['classifier']}", title_justify="left")
+    table = Table("method", title=plain.cell(f"{data}, {board.protocol['classifier']}"), title_justify="left")
     for name in metric_names:
         facts = board.protocol["metrics"][name]
         arrow = {True: " ↑", False: " ↓", None: ""}[facts["higher_is_better"]]
@@ -54,7 +55,7 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
             cell = line.cells[name]
             text = f"{number(cell.value)}\n[dim]{spread(cell).replace('[', chr(92) + '[')}[/dim]"
             row.append(f"[bold]{text}[/bold]" if board.best.get((data, name)) == line.method else text)
-        table.add_row(line.method, *row, number(line.milliseconds))
+        table.add_row(plain.cell(line.method), *row, number(line.milliseconds))
     return table
 
 
@@ -96,6 +97,16 @@ def write_json(board: Leaderboard, path: Path) -> None:
         temporary.write_text(json.dumps(board.plain(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def no_formula(text: str) -> str:
+    """Spreadsheets run what begins like a formula; after an apostrophe they show it.
+
+    Example:
+        >>> no_formula("=1+1"), no_formula("casm")
+        ("'=1+1", 'casm')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def write_csv(board: Leaderboard, path: Path) -> None:
     """One row a data set, method and metric."""
     text = io.StringIO()
@@ -109,7 +120,16 @@ def write_csv(board: Leaderboard, path: Path) -> None:
             difference = cell.difference or ("", "", "")
             best = board.best.get((line.data, name), "")
             writer.writerow(
-                [line.data, line.method, name, *values, best, *difference, line.milliseconds, line.megabytes]
+                [
+                    no_formula(line.data),
+                    no_formula(line.method),
+                    name,
+                    *values,
+                    best,
+                    *difference,
+                    line.milliseconds,
+                    line.megabytes,
+                ]
             )
     with atomic_write(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")

@@ -54,7 +54,7 @@ def write(
         "heat": [[round(255 * float(c)) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
     }
     text = environment.get_template("page.html").render(
-        title=title,
+        title=_plain(title),
         data=_island(data),
         protocol=json.dumps(protocol, indent=2, default=str) if protocol else "",
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
+from maskwise.errors import InputError
 from maskwise.studies.room import Room
 from maskwise.studies.store import Place
 from maskwise.studies.study import Study
@@ -23,24 +24,35 @@ def spread(
     """
     context, waiting = mp.get_context("spawn"), list(places)
     threads = max((os.cpu_count() or 1) // devices, 1)
-    slots: dict[int, SpawnProcess] = {}
+    slots: dict[int, tuple[Place, SpawnProcess]] = {}
     done = 0
     try:
         while waiting or slots:
             for slot in range(devices):
                 if waiting and slot not in slots:
-                    slots[slot] = context.Process(target=work, args=(waiting.pop(0), room, study.name, threads))
+                    place = waiting.pop(0)
+                    slots[slot] = place, context.Process(target=work, args=(place, room, study.name, threads))
                     with _one_gpu(slot, room.device):
-                        slots[slot].start()
-            for slot in [slot for slot, process in slots.items() if not process.is_alive()]:
-                slots.pop(slot).join()
+                        slots[slot][1].start()
+            for slot in [slot for slot, (_, process) in slots.items() if not process.is_alive()]:
+                place, process = slots.pop(slot)
+                process.join()
+                if process.exitcode and not place.done:
+                    place.fail(InputError(_ending(process.exitcode)))
                 done += 1
                 if progress is not None:
                     progress(done, len(places))
             time.sleep(0.05)
     finally:
-        for process in slots.values():
+        for _, process in slots.values():
             process.terminate()
+
+
+def _ending(code: int) -> str:
+    """Why a process that left no word is gone."""
+    if code < 0:
+        return f"its process was killed by signal {-code} (9 is often for want of memory); run it again to do the cell"
+    return f"its process ended with code {code}; run it again to do the cell"
 
 
 def work(place: Place, room: Room, study: str, threads: int) -> None:

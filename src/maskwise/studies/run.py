@@ -12,6 +12,7 @@ import numpy as np
 
 from maskwise.errors import InputError
 from maskwise.files import writable_folder
+from maskwise.lock import locked
 from maskwise.studies.claim import Finding, judge
 from maskwise.studies.estimate import Estimate, Number
 from maskwise.studies.jobs import CheckJob, PanelJob
@@ -138,7 +139,7 @@ def run_study(
         progress: called with (done, total) cells.
 
     Raises:
-        InputError: an unknown cell, a folder that can't be written, or not one cell that could be run.
+        InputError: an unknown cell, a folder that can't be written or has a writer, or not one cell that could be run.
     """
     writable_folder(out)
     cells, left_out = grid(study, room, seeds or room.scale.seeds, only)
@@ -149,16 +150,17 @@ def run_study(
             places.append(place_of(cell, room, study, out))
         except InputError as error:
             outcome.failures[cell.row] = str(error)
-    waiting = [place for place in places if not place.done]
-    if devices > 1:
-        from maskwise.studies.processes import spread
+    with locked(out / "cells" / study.name, "run of this study"):
+        waiting = [place for place in places if not place.done]
+        if devices > 1:
+            from maskwise.studies.processes import spread
 
-        spread(waiting, room, study, devices, progress)
-    else:
-        for i, place in enumerate(waiting, 1):
-            do(place, room, study)
-            if progress is not None:
-                progress(i, len(waiting))
+            spread(waiting, room, study, devices, progress)
+        else:
+            for i, place in enumerate(waiting, 1):
+                do(place, room, study)
+                if progress is not None:
+                    progress(i, len(waiting))
     outcome.made = sum(place.done for place in waiting)
     _collect(outcome, places)
     if places and not outcome.numbers:

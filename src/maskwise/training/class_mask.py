@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwise.class_objective import Seen
 from maskwise.classifiers import Classifier
 from maskwise.maskers import ClassMasker, save_masker
 from maskwise.maskers.upsampler import Upsampler
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.descent import Descent
 from maskwise.training.recipe import Schedule
+from maskwise.training.tally import Tally
 from maskwise.training.trainer import Trainer, trainers
 
 
@@ -56,32 +57,46 @@ class ClassMaskTrainer(Trainer):
             self.masker.encoder.module.train()
         self.selector_adam = torch.optim.Adam(self.selector, recipe.selector_lr, weight_decay=recipe.weight_decay)
         self.mask_adam = torch.optim.Adam(self.mask_weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
+        self.selector_descent = Descent(self.selector_adam, self.selector, fabric, recipe.clip)
+        # What comes after the last tap of an encoder of its own has no part in the mask.
+        some = recipe.encoder == "scratch"
+        self.mask_descent = Descent(self.mask_adam, self.mask_weights, fabric, recipe.clip, some)
         self.objective, self.alternative = recipe.objective(), recipe.alternative()
+        self.features, self.scores = self.masker.encoder.features, self.classifier.scores
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        phase = self._select if self.steps < self.recipe.selector_steps else self._warm_up
-        if self.steps >= self.recipe.first_masks:  # which the released code reads in smaller batches
-            phase = self._mask
-            images, labels = images[: self.recipe.masker_batch_size], labels[: self.recipe.masker_batch_size]
-        images = images.to(self.fabric.device, memory_format=torch.channels_last)
-        labels = labels.to(self.fabric.device)
-        with self.own_randomness(), self.fabric.autocast():
-            logged = phase(images, labels)
+        recipe = self.recipe
+        phase, descent, rate, whole = self._select, self.selector_descent, recipe.selector_lr, recipe.batch_size
+        if self.steps < recipe.selector_steps:
+            rate *= 0.1 ** (self.steps // recipe.selector_lr_steps)
+        else:
+            phase, descent, rate = self._warm_up, self.mask_descent, recipe.masker_lr
+        if self.steps >= recipe.first_masks:  # which the released code reads in smaller batches
+            done = (self.steps - recipe.first_masks) / (recipe.steps - recipe.first_masks)
+            phase, rate = self._mask, rate * self._factor(done)
+            whole = min(recipe.masker_batch_size or whole, whole)
+            share = len(range(self.fabric.global_rank, recipe.masker_batch_size or whole, self.fabric.world_size))
+            images, labels = (x[:share] if recipe.masker_batch_size else x for x in (images, labels))
+        tally = Tally(self.fabric)
+        for mine in self.parts(images, labels, whole):
+            with self.alone_with(mine) as part:
+                loss, facts = phase(part.images, part.labels)
+                descent.add(loss, part)
+                tally.add({"loss": loss, **facts}, len(part.labels))
+        descent.update(rate)
         self.steps += 1
-        return logged
+        return tally.means()
 
-    def _select(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def _select(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Phase 1: is the class that is asked for in the picture? Cross entropy of (-e/2, e/2)."""
         classes, real = self._asked(labels, self.recipe.selector_fakes)
         with torch.no_grad():
-            _, taps = self.masker.encoder.features(images)
+            _, taps = self.features(images)
         exists = self.masker.existence(taps, classes[:, None])[:, 0].float()
         loss = F.binary_cross_entropy_with_logits(exists, real.float())
-        factor = 0.1 ** (self.steps // self.recipe.selector_lr_steps)
-        self._update(self.selector_adam, self.selector, loss, self.recipe.selector_lr * factor)
-        return {"loss": loss.item(), "right": ((exists > 0) == real).float().mean().item()}
+        return loss, {"right": (exists > 0) == real}
 
-    def _warm_up(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def _warm_up(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Between the phases: the mask becomes what the filter knows of the class's place, which is coarse.
 
         That is X_ij . C_k over its maximum, where it is positive, times the chance that the class is there. The
@@ -96,27 +111,24 @@ class ClassMaskTrainer(Trainer):
             wanted = F.interpolate(place, masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
         safe = masks.clamp(1e-4, 1 - 1e-4)  # written out, since under autocast torch refuses its own
         loss = -(wanted * safe.log() + (1 - wanted) * (1 - safe).log()).mean()
-        self._update(self.mask_adam, self.mask_weights, loss, self.recipe.masker_lr)
-        return {"loss": loss.item(), "off": (masks - wanted).abs().mean().item()}
+        return loss, {"off": (masks - wanted).abs().mean()}
 
     def _masks(self, images: Tensor, classes: Tensor) -> tuple[list[Tensor], Tensor]:
         """Taps, and masks (B,S,S) of classes (B,), with a graph back to the weights of the mask."""
         self.masker.decoder.train()
         with torch.set_grad_enabled(not self.masker.shares_encoder):
-            _, taps = self.masker.encoder.features(images)
+            _, taps = self.features(images)
         return taps, self.masker.masks_for(taps, classes[:, None], (images.shape[-2], images.shape[-1]))[:, 0]
 
-    def _mask(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def _mask(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Phase 2: masks of the classes that are asked for, judged by what they keep and what they leave."""
         classes, real = self._asked(labels, self.recipe.masker_fakes)
         _, masks = self._masks(images, classes)
         pictures = torch.cat([self.alternative(images, masks), self.alternative(images, 1 - masks)])
-        kept, gone = self.classifier.scores(pictures.contiguous(memory_format=torch.channels_last)).chunk(2)
+        kept, gone = self.scores(pictures.contiguous(memory_format=torch.channels_last)).chunk(2)
         terms = self.objective(Seen(masks, kept, gone, labels, real))
         loss = torch.stack(list(terms.values())).sum()
-        done = (self.steps - self.recipe.first_masks) / (self.recipe.steps - self.recipe.first_masks)
-        self._update(self.mask_adam, self.mask_weights, loss, self.recipe.masker_lr * self._factor(done))
-        return {"loss": loss.item(), **_facts(terms, masks, kept, gone, labels, real)}
+        return loss, {**terms, **_facts(masks, kept, gone, labels, real)}
 
     def _asked(self, labels: Tensor, p_fake: float) -> tuple[Tensor, Tensor]:
         """Classes (B,) that are asked for, and whether they are the pictures' own."""
@@ -129,23 +141,13 @@ class ClassMaskTrainer(Trainer):
             return 0.5 * (1 + math.cos(math.pi * done))
         return self.learning_rate_factor()
 
-    def _update(
-        self, optimiser: torch.optim.Optimizer, weights: Sequence[nn.Parameter], loss: Tensor, lr: float
-    ) -> None:
-        # What comes after the last tap of an encoder of its own has no part in the mask.
-        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
-            weight.grad = gradient
-        nn.utils.clip_grad_norm_(weights, self.recipe.clip)
-        optimiser.param_groups[0]["lr"] = lr
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
     def state_dict(self) -> dict[str, Any]:
         state = {
             "steps": self.steps,
             "decoder": self.masker.decoder.state_dict(),
             "selector_adam": self.selector_adam.state_dict(),
             "mask_adam": self.mask_adam.state_dict(),
+            "scalers": [self.selector_descent.state_dict(), self.mask_descent.state_dict()],
         }
         if not self.masker.shares_encoder:
             state["encoder"] = self.masker.encoder.state_dict()
@@ -156,6 +158,8 @@ class ClassMaskTrainer(Trainer):
         self.masker.decoder.load_state_dict(state["decoder"])
         self.selector_adam.load_state_dict(state["selector_adam"])
         self.mask_adam.load_state_dict(state["mask_adam"])
+        for descent, scaler in zip((self.selector_descent, self.mask_descent), state.get("scalers", []), strict=False):
+            descent.load_state_dict(scaler)
         if not self.masker.shares_encoder:
             self.masker.encoder.load_state_dict(state["encoder"])
 
@@ -165,15 +169,11 @@ class ClassMaskTrainer(Trainer):
         save_masker(path, self.masker, self.classifier, recipe, half_encoder=half_encoder, half_decoder=half_encoder)
 
 
-def _facts(
-    terms: dict[str, Tensor], masks: Tensor, kept: Tensor, gone: Tensor, labels: Tensor, real: Tensor
-) -> dict[str, float]:
-    """What the log holds beside the loss; a mean over no picture is left out."""
-    facts = {name: term.item() for name, term in terms.items()}
-    areas = masks.detach().mean((1, 2))
+def _facts(masks: Tensor, kept: Tensor, gone: Tensor, labels: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """What the log holds beside the loss and its terms, one number a picture; NaN where it says nothing."""
+    facts: dict[str, Tensor] = {}
     for name, rows in (("real", real), ("fake", ~real)):
-        if rows.any():
-            facts[f"area_{name}"] = areas[rows].mean().item()
-            for picture, logits in (("kept", kept), ("gone", gone)):
-                facts[f"{picture}_right_{name}"] = (logits.argmax(1) == labels)[rows].float().mean().item()
+        said = {"area": masks.detach().mean((1, 2))}
+        said |= {f"{p}_right": (logits.argmax(1) == labels).float() for p, logits in (("kept", kept), ("gone", gone))}
+        facts |= {f"{what}_{name}": values.masked_fill(~rows, torch.nan) for what, values in said.items()}
     return facts

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, Record
+from maskwise.data.order import epoch_order
+from maskwise.training.processes import gathered
 from maskwise.training.recipe import Schedule
 
 ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision draws it
@@ -45,24 +48,37 @@ def random_crop(image: Tensor, size: int, area: tuple[float, float], draws: torc
 
 @dataclass
 class Feed:
-    """Labelled random crops of one or more data sets."""
+    """Labelled random crops of one or more data sets.
+
+    Attributes:
+        size: pixels of a crop.
+        workers: threads that read, each a batch at a time.
+    """
 
     sets: Sequence[DataSet]
     recipe: Schedule
     size: int
+    workers: int = 1
 
     def __post_init__(self) -> None:
         self.items = [(data, record) for data in self.sets for record in data.records]
         self.labels = [record.label for _, record in self.items]
 
-    def label_the_rest(self, classifier: Classifier) -> int:
-        """Pictures without a label get the classifier's own prediction; returns how many there were."""
+    def label_the_rest(self, classifier: Classifier, rank: int = 0, world: int = 1) -> int:
+        """Pictures without a label get the classifier's own prediction; returns how many there were.
+
+        Each of ``world`` ranks does its share of the work, and knows all labels afterwards.
+        """
         rest = [i for i, label in enumerate(self.labels) if label is None]
-        for chunk in (rest[k : k + 64] for k in range(0, len(rest), 64)):
+        chunks = [rest[k : k + 64] for k in range(0, len(rest), 64)]
+        found: dict[int, int] = {}
+        for chunk in chunks[rank::world]:
             images = torch.cat([classifier.prepare(self._image(*self.items[i])[None]) for i in chunk])
             with torch.inference_mode():
                 guesses = classifier.scores(images.contiguous(memory_format=torch.channels_last)).argmax(1)
-            for i, guess in zip(chunk, guesses.tolist(), strict=True):
+            found |= dict(zip(chunk, guesses.tolist(), strict=True))
+        for theirs in gathered(found) if world > 1 else [found]:
+            for i, guess in theirs.items():
                 self.labels[i] = guess
         return len(rest)
 
@@ -84,17 +100,23 @@ class Feed:
         size = self.recipe.batch_size
         count, draws = len(self.items), generator(self.recipe.seed, epoch)
         rounds = max(math.ceil(size / count), 1)
-        order = [(i, k) for k in range(rounds) for i in torch.randperm(count, generator=draws).tolist()]
-        with ThreadPoolExecutor(1) as reader:  # the next batch is read while this one is computed
-            jobs = (order[k * size : (k + 1) * size][rank::world] for k in range(first, self.steps))
-            pending = None
-            for job in jobs:
-                upcoming = reader.submit(self._batch, job, epoch)
-                if pending is not None:
-                    yield pending.result()
-                pending = upcoming
-            if pending is not None:
-                yield pending.result()
+        order = [(i, k) for k in range(rounds) for i in epoch_order(self._groups(), draws)]
+        # The next batches are read while this one is computed; who reads a picture does not change its crop.
+        with ThreadPoolExecutor(self.workers) as readers:
+            pending: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            for k in range(first, self.steps):
+                job = order[k * size : (k + 1) * size][rank::world]
+                pending.append(readers.submit(self._batch, job, epoch))
+                if len(pending) > self.workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+    def _groups(self) -> list[int | None]:
+        """Which shard each picture is in, numbered over all data sets; None where the order costs nothing."""
+        numbers: dict[tuple[int, int], int] = {}
+        groups = [(id(data), data.group(record)) for data, record in self.items]
+        return [None if group is None else numbers.setdefault((key, group), len(numbers)) for key, group in groups]
 
     def _batch(self, job: list[tuple[int, int]], epoch: int) -> tuple[Tensor, Tensor]:
         area, seed = self.recipe.crop_area, self.recipe.seed

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning.fabric import Fabric
 from pydantic import Field
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.files import atomic_write
 from maskwise.infill.holes import random_holes
 from maskwise.infill.partial_conv import PartialConvNet
+from maskwise.seal import sealed
+from maskwise.training.descent import Descent
 from maskwise.training.feed import generator
 from maskwise.training.recipe import Schedule
+from maskwise.training.tally import Tally
 from maskwise.training.trainer import Trainer, trainers
 
-FORMAT = "maskwise-infiller-1"
+FORMAT = "maskwise-infiller-2"
 
 
 class InfillerRecipe(Schedule):
@@ -63,26 +66,27 @@ class InfillerTrainer(Trainer):
         self.network.train()
         self.weights = list(self.network.parameters())
         self.adam = torch.optim.Adam(self.weights, recipe.lr, weight_decay=recipe.weight_decay)
+        self.descent = Descent(self.adam, self.weights, fabric, recipe.clip)
+        self.paint: Callable[..., Tensor] = self.network
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        images = images.to(self.fabric.device, memory_format=torch.channels_last)
-        draws = generator(self.recipe.seed, 3, self.steps)
-        recipe = self.recipe
-        holes = random_holes(len(images), images.shape[-1], draws, recipe.hole_area, recipe.soft_holes)
-        holes = holes[:, None].to(images)
-        with self.own_randomness(), self.fabric.autocast():
-            painted = self.network(images, 1 - holes, self.classifier.mean.reshape(1, 3, 1, 1))
-            parts = self.losses(painted, images, holes)
-        loss = torch.stack([getattr(recipe, f"{name}_weight") * part for name, part in parts.items()]).sum()
-        for weight, gradient in zip(self.weights, torch.autograd.grad(loss, self.weights), strict=True):
-            weight.grad = gradient
-        nn.utils.clip_grad_norm_(self.weights, recipe.clip)
-        self.adam.param_groups[0]["lr"] = recipe.lr * self.learning_rate_factor()
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        recipe, tally = self.recipe, Tally(self.fabric)
+        parts = self.parts(images, labels)
+        draws = generator(recipe.seed, 3, self.steps)
+        all_holes = random_holes(parts[0].whole, images.shape[-1], draws, recipe.hole_area, recipe.soft_holes)
+        for mine in parts:
+            with self.alone_with(mine) as part:
+                holes = all_holes[list(part.places), None].to(part.images)
+                painted = self.paint(part.images, 1 - holes, self.classifier.mean.reshape(1, 3, 1, 1))
+                terms = self.losses(painted, part.images, holes)
+            loss = torch.stack([getattr(recipe, f"{name}_weight") * term for name, term in terms.items()]).sum()
+            self.descent.add(loss, part)
+            tally.add({"loss": loss, **terms, "missing": holes.mean()}, len(part.labels))
+        self.descent.update(recipe.lr * self.learning_rate_factor())
         self.steps += 1
-        in_hole = parts["hole"].item() / max(holes.mean().item(), 1e-6)  # per missing pixel, whatever the holes' area
-        return {"in_hole": in_hole, "loss": loss.item()} | {name: part.item() for name, part in parts.items()}
+        logged = tally.means()
+        # per missing pixel, whatever the holes' area
+        return {"in_hole": logged["hole"] / max(logged.pop("missing"), 1e-6), **logged}
 
     def losses(self, painted: Tensor, images: Tensor, holes: Tensor) -> dict[str, Tensor]:
         """The terms of Liu et al.'s Eq. 7 by name, before their weights; those of weight 0 are left out."""
@@ -104,12 +108,19 @@ class InfillerTrainer(Trainer):
         return torch.stack(distances).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "network": self.network.state_dict(), "adam": self.adam.state_dict()}
+        return {
+            "steps": self.steps,
+            "network": self.network.state_dict(),
+            "adam": self.adam.state_dict(),
+            "scalers": [self.descent.state_dict()],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
         self.network.load_state_dict(state["network"])
         self.adam.load_state_dict(state["adam"])
+        for scaler in state.get("scalers", []):
+            self.descent.load_state_dict(scaler)
 
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """Writes the network in float16: half the size, and no difference that 8-bit pictures could show."""
@@ -119,7 +130,7 @@ class InfillerTrainer(Trainer):
         }
         header = {"format": FORMAT, "recipe": json.dumps(self.recipe.model_dump(mode="json"))}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata=header))
+            temporary.write_bytes(sealed(tensors, header))
 
 
 def variation(whole: Tensor, holes: Tensor) -> Tensor:

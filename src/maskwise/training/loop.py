@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,15 @@ from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 from maskwise.training import mask_recipe
+from maskwise.training.compiling import Tapping, compiled
+from maskwise.training.descent import Descent
 from maskwise.training.feed import generator
 from maskwise.training.objectives import Judged, Total
 from maskwise.training.objectives.base import Side
 from maskwise.training.pool import Pool, Snapshot
 from maskwise.training.recipe import Schedule
+from maskwise.training.share import Part
+from maskwise.training.tally import Tally
 from maskwise.training.trainer import Trainer, trainers
 
 
@@ -72,82 +76,106 @@ class MaskTrainer(Trainer):
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
+        # What comes after the last tap of a separate encoder has no part in the mask.
+        some = not recipe.shared
+        self.mask_descent = Descent(self.mask_adam, self.mask_weights, fabric, recipe.clip, some)
+        self.class_descent = Descent(self.class_sgd, self.class_weights, fabric)
+        self.features, self.scores = self.live.features, self.live.scores
 
     # ---- one step -------------------------------------------------------------------------------------------
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        images = images.to(self.fabric.device, memory_format=torch.channels_last)
-        labels = labels.to(self.fabric.device)
-        factor = self.learning_rate_factor()
-        self.mask_adam.param_groups[0]["lr"] = self.recipe.masker_lr * factor
-        self.class_sgd.param_groups[0]["lr"] = self.recipe.classifier_lr * factor
-        with self.own_randomness(), self.fabric.autocast():
-            averaged = self.recipe.classifier_update == "averaged"
-            logged = self._averaged(images, labels) if averaged else self._two_steps(images, labels)
+        factor, tally = self.learning_rate_factor(), Tally(self.fabric)
+        update = self._averaged if self.recipe.classifier_update == "averaged" else self._two_steps
+        older = update(self.parts(images, labels), tally, factor)
         self.steps += 1
-        return logged
+        logged = tally.means()
+        self.objective.steer(logged["area"])
+        return {**logged, "lambda_factor": self.objective.factor, "older": float(older)}
 
-    def _averaged(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def _averaged(self, parts: list[Part], tally: Tally, factor: float) -> bool:
         """The paper's Eq. 8: the classifier's loss is the mean of clean and masked; one update of each network.
 
         All gradients are taken before any weight moves, so every network is judged as it was in the forward.
         """
         if self.adapts:
             self.pool.offer(self.steps, self.live.module)
-        clean, masks = self._mask(images)
-        masked = self._masked(images, masks)
         older, judge = self._draw()
         learns = self.adapts and not (older and self.recipe.pool_use == "skip")
-        # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
-        seen_live = self.live.scores(masked if judge is None else masked.detach()) if learns or judge is None else None
-        seen = seen_live if judge is None else self._older(judge, masked)
-        assert seen is not None
-        judged = Judged(clean.detach(), self._by_side(seen), labels, masks)
-        loss = self.objective(judged)
-        mask_gradients = self._mask_gradients(loss, keep_graph=judge is None and learns)
-        if self.adapts:
-            parts = []
-            if self.recipe.classifier_sees == "clean_and_masked":
-                parts.append(F.cross_entropy(clean, labels))
-            if seen_live is not None and learns:
-                parts.append(self._masked_loss(seen_live, labels))
-            if parts:
-                self._update(self.class_sgd, self.class_weights, self._class_gradients(torch.stack(parts).mean()))
-        self._update(self.mask_adam, self.mask_weights, mask_gradients, clip=self.recipe.clip)
-        return self._logged(judged, loss, older)
+        for whose in parts:
+            with self.alone_with(whose) as part:
+                clean, taps = self._read(part.images)
+                masks = self._mask(part.images, taps)
+                masked = self._masked(part.images, masks)
+                # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
+                seen_live = None
+                if learns or judge is None:
+                    seen_live = self.scores(masked if judge is None else masked.detach())
+                seen = seen_live if judge is None else self._older(judge, masked)
+                assert seen is not None
+                judged = Judged(clean.detach(), self._by_side(seen), part.labels, masks)
+                loss = self.objective(judged)
+                self.mask_descent.add(loss, part, keep_graph=judge is None and learns)
+                if self.adapts:
+                    terms = []
+                    if self.recipe.classifier_sees == "clean_and_masked":
+                        terms.append(F.cross_entropy(clean, part.labels))
+                    if seen_live is not None and learns:
+                        terms.append(self._masked_loss(seen_live, part.labels))
+                    if terms:
+                        self.class_descent.add(torch.stack(terms).mean(), part)
+                tally.add(facts(judged, loss), len(masks))
+        self.class_descent.update(self.recipe.classifier_lr * factor)
+        self.mask_descent.update(self.recipe.masker_lr * factor)
+        return older
 
-    def _two_steps(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """The released code: a full step on the clean pictures, then one on the masked if the live net judged."""
-        clean, masks = self._mask(images)
+    def _two_steps(self, parts: list[Part], tally: Tally, factor: float) -> bool:
+        """The released code: a full step on the clean pictures, then one on the masked if the live net judged.
+
+        Masks are made from what the classifier saw before the first of them.
+        """
+        read: list[tuple[Tensor, list[Tensor]]] = []
+        for whose in parts:
+            with self.alone_with(whose) as part:
+                clean, taps = self._read(part.images)
+                if self.adapts and self.recipe.classifier_sees == "clean_and_masked":
+                    self.class_descent.add(F.cross_entropy(clean, part.labels), part)
+                read.append((clean.detach(), taps))
+        self.class_descent.update(self.recipe.classifier_lr * factor)
         if self.adapts:
-            if self.recipe.classifier_sees == "clean_and_masked":
-                self._update(self.class_sgd, self.class_weights, self._class_gradients(F.cross_entropy(clean, labels)))
             self.pool.offer(self.steps, self.live.module)
-        masked = self._masked(images, masks)
         older, judge = self._draw()
-        seen = self.live.scores(masked) if judge is None else self._older(judge, masked)
-        judged = Judged(clean.detach(), self._by_side(seen), labels, masks)
-        loss = self.objective(judged)
         learns = self.adapts and not older
-        mask_gradients = self._mask_gradients(loss, keep_graph=learns)
-        if learns:
-            self._update(self.class_sgd, self.class_weights, self._class_gradients(self._masked_loss(seen, labels)))
-        self._update(self.mask_adam, self.mask_weights, mask_gradients, clip=self.recipe.clip)
-        return self._logged(judged, loss, older)
+        for whose, (clean, taps) in zip(parts, read, strict=True):
+            with self.alone_with(whose, 1) as part:
+                masks = self._mask(part.images, taps)
+                masked = self._masked(part.images, masks)
+                seen = self.scores(masked) if judge is None else self._older(judge, masked)
+                judged = Judged(clean, self._by_side(seen), part.labels, masks)
+                loss = self.objective(judged)
+                self.mask_descent.add(loss, part, keep_graph=learns)
+                if learns:
+                    self.class_descent.add(self._masked_loss(seen, part.labels), part)
+                tally.add(facts(judged, loss), len(masks))
+        self.class_descent.update(self.recipe.classifier_lr * factor)
+        self.mask_descent.update(self.recipe.masker_lr * factor)
+        return older
 
     # ---- its parts ------------------------------------------------------------------------------------------
 
-    def _mask(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean logits of the live classifier, and masks (B,H,W); one forward gives both where they share it."""
+    def _read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Clean logits of the live classifier, and its taps, cut off: the mask never trains the encoder it shares."""
         learns_clean = self.adapts and self.recipe.classifier_sees == "clean_and_masked"
         with torch.set_grad_enabled(learns_clean):
-            clean, taps = self.live.features(images)
-        if self.recipe.shared:
-            taps = [tap.detach() for tap in taps]  # the mask never trains the encoder it shares
-        else:
+            clean, taps = self.features(images)
+        return clean, [tap.detach() for tap in taps] if self.recipe.shared else []
+
+    def _mask(self, images: Tensor, taps: list[Tensor]) -> Tensor:
+        """Masks (B,H,W), from the live classifier's taps or those of an encoder of its own."""
+        if not self.recipe.shared:
             _, taps = self.masker.encoder.features(images)
         masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]))
-        return clean, self.masker.finish.averaged(masks, images)
+        return self.masker.finish.averaged(masks, images)
 
     def _masked(self, images: Tensor, masks: Tensor) -> Tensor:
         """The masked pictures of all sides, one batch after another, so that they share one forward."""
@@ -177,48 +205,13 @@ class MaskTrainer(Trainer):
         with evaluating(self.live.module):
             return functional_call(self.live.module, judge, (self.live.normalise(images),))
 
-    def _mask_gradients(self, loss: Tensor, keep_graph: bool) -> tuple[Tensor | None, ...]:
-        # What comes after the last tap of a separate encoder has no part in the mask.
-        return torch.autograd.grad(
-            loss, self.mask_weights, retain_graph=keep_graph, allow_unused=not self.recipe.shared
-        )
-
-    def _class_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(loss, self.class_weights)
-
-    def _update(
-        self,
-        optimiser: torch.optim.Optimizer,
-        weights: list[nn.Parameter],
-        gradients: Iterable[Tensor | None],
-        clip: float | None = None,
-    ) -> None:
-        for weight, gradient in zip(weights, gradients, strict=True):
-            if gradient is not None and self.fabric.world_size > 1:
-                weight.grad = cast(Tensor, self.fabric.all_reduce(gradient))
-            else:
-                weight.grad = gradient
-        if clip is not None:
-            nn.utils.clip_grad_norm_(weights, clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    def _logged(self, judged: Judged, loss: Tensor, older: bool) -> dict[str, float]:
-        area = judged.masks.detach().mean().item()
-        self.objective.steer(area)
-        right = {
-            f"masked_{side}_right": (logits.argmax(1) == judged.labels).float().mean().item()
-            for side, logits in judged.masked.items()
-        }
-        return {
-            "loss": loss.item(),
-            "area": area,
-            "lambda_factor": self.objective.factor,
-            "right": judged.right.float().mean().item(),
-            **right,
-            "spread": judged.masks.detach().std((1, 2)).mean().item(),
-            "older": float(older),
-        }
+    def compile(self, backend: str) -> None:
+        """The live classifier's two forwards and the decoder's; a pool's snapshots run as they are."""
+        self.features = compiled(Tapping(self.live), backend)
+        self.scores = compiled(self.live.scores, backend)
+        # Kept out of the module's attributes, so that its weights keep their names.
+        decoder = self.masker.decoder
+        object.__setattr__(decoder, "forward", compiled(decoder.forward, backend))
 
     # ---- all of it, for a checkpoint and for good -----------------------------------------------------------
 
@@ -231,6 +224,7 @@ class MaskTrainer(Trainer):
             "class_sgd": self.class_sgd.state_dict(),
             "pool": self.pool.state_dict(),
             "objective": self.objective.state_dict(),
+            "scalers": [self.mask_descent.state_dict(), self.class_descent.state_dict()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -241,10 +235,25 @@ class MaskTrainer(Trainer):
         self.class_sgd.load_state_dict(state["class_sgd"])
         self.pool.load_state_dict(state["pool"])
         self.objective.load_state_dict(state["objective"])
+        for descent, scaler in zip((self.mask_descent, self.class_descent), state.get("scalers", []), strict=False):
+            descent.load_state_dict(scaler)
 
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         recipe = self.recipe.model_dump(mode="json")
         save_masker(path, self.masker, self.classifier, recipe, half_encoder=half_encoder)
+
+
+def facts(judged: Judged, loss: Tensor) -> dict[str, Tensor]:
+    """What the log holds of some pictures, means or one number a picture."""
+    masks = judged.masks.detach()
+    right = {f"masked_{side}_right": logits.argmax(1) == judged.labels for side, logits in judged.masked.items()}
+    return {
+        "loss": loss,
+        "area": masks.mean(),
+        "right": judged.right,
+        **right,
+        "spread": masks.std((1, 2)).mean(),
+    }
 
 
 @contextmanager

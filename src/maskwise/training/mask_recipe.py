@@ -34,6 +34,9 @@ class Recipe(Schedule):
     gumbel: GumbelMode = Field("none", description="binary concrete masks [P]: soft, or hard and straight-through")
     temperature: float = Field(0.1, gt=0, description="of the binary concrete distribution")
     superpixels: int | None = Field(None, ge=2, description="average the mask over about so many superpixels (Fan)")
+    class_gate: float | None = Field(
+        None, gt=0, le=1, description="the trained mask is gated by class, fully open from this part of the peak on"
+    )
     masker_lr: float = Field(1e-3, gt=0, description="Adam")
 
     # the classifier and its pool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,12 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maskwise.errors import InputError
+from maskwise.plain_yaml import read_yaml
 
 
 class Schedule(BaseModel):
     """What every training has: on which pictures, for how long, how fast. Each kind of training adds its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: str = Field("mask", description="what is trained: a class-agnostic masker unless it says otherwise")
     title: str = "CASM"
@@ -86,15 +88,18 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
         key, equals, value = override.partition("=")
         if not equals:
             raise InputError(f"--set takes key=value, not {override!r}")
-        _put(settings, key.strip().split("."), _yaml(value, override), override)
+        _put(settings, key.strip().split("."), read_yaml(value, override), override)
     return parse(settings, str(recipe))
 
 
 def _settings(recipe: str | Path) -> dict[str, Any]:
     if str(recipe) in names():
         text = (resources.files("maskwise") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
+    elif os.path.isfile(recipe):  # noqa: PTH113, Path's own raises at a name that is too long
+        try:
+            text = Path(recipe).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"recipe {recipe}: can't be read as text ({error})") from None
     else:
         raise InputError(
             f"no recipe {str(recipe)!r}: name a .yaml file, or one that `maskwise recipes` lists, "
@@ -111,7 +116,7 @@ def parse(settings: dict[str, Any], name: str) -> Any:
     from maskwise.training.trainer import trainers  # the kinds know their recipes, which are made from this file
 
     try:
-        return trainers.get(str(settings.get("kind", "mask"))).Recipe(**settings)
+        return trainers.get(str(settings.get("kind", "mask"))).Recipe.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"recipe {name}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
@@ -131,15 +136,8 @@ def _put(settings: dict[str, Any], path: Sequence[str], value: Any, override: st
     settings[last] = value
 
 
-def _yaml(text: str, name: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{name}: not YAML ({' '.join(str(error).split())[:120]})") from None
-
-
 def _mapping(text: str, name: str) -> dict[str, Any]:
-    settings = _yaml(text, name)
+    settings = read_yaml(text, name)
     if not isinstance(settings, dict):
         raise InputError(f"recipe {name}: expected lines of `key: value`")
     return settings

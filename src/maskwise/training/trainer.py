@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +13,11 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
 from maskwise.registry import Registry
 from maskwise.training.feed import generator
 from maskwise.training.recipe import Schedule
+from maskwise.training.share import AsTheWhole, Part, portions
 
 
 class Trainer(ABC):
@@ -36,10 +38,14 @@ class Trainer(ABC):
         self.classifier, self.recipe, self.steps_per_epoch, self.fabric = classifier, recipe, steps_per_epoch, fabric
         self.steps = 0
         self.rate = 1.0  # on top of the recipe's schedule; whoever watches the training may lower it
+        self.accumulate = 1  # parts that a process's share of a batch goes through the networks in
 
     @abstractmethod
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One minibatch: images (B,3,S,S) in [0,1], labels (B,); returns what the log holds, among it ``loss``."""
+        """One minibatch: images (B,3,S,S) in [0,1], labels (B,); returns what the log holds, among it ``loss``.
+
+        With several processes they are this one's share, and what is returned is of all.
+        """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -52,16 +58,45 @@ class Trainer(ABC):
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """Writes what was trained, atomically."""
 
+    def compile(self, backend: str) -> None:
+        """From now on the networks' forwards and backwards run through ``torch.compile``."""
+        raise InputError(f"{self.recipe.kind}: this kind of training can't be compiled; leave --compile out")
+
     def learning_rate_factor(self) -> float:
         factor: float = self.recipe.learning_rate_factor(self.steps, self.steps_per_epoch)
         return self.rate * factor
 
+    def parts(self, images: Tensor, labels: Tensor, whole: int | None = None) -> list[Part]:
+        """This process's share of a batch in micro-batches; they go to the device one by one, in ``alone_with``.
+
+        Args:
+            whole: pictures of the whole batch; None is the recipe's batch size, or all there are with one process.
+        """
+        world = self.fabric.world_size
+        whole = len(images) if world == 1 else whole or self.recipe.batch_size
+        own = range(self.fabric.global_rank, whole, world)
+        found, first = [], 0
+        for places in portions(own, self.accumulate):
+            rows = slice(first, first := first + len(places))
+            found.append(Part(images[rows], labels[rows], places, whole))
+        return found
+
     @contextmanager
-    def own_randomness(self) -> Iterator[None]:
+    def alone_with(self, part: Part, *more: int) -> Iterator[Part]:
+        """The part on the device, under autocast, with draws of (seed, step, more) as inside its whole batch."""
+        device, world = self.fabric.device, self.fabric.world_size
+        images = part.images.to(device, memory_format=torch.channels_last)
+        with self.own_randomness(*more), self.fabric.autocast(), ExitStack() as inside:
+            if part.whole > len(part.places):
+                inside.enter_context(AsTheWhole(part, world))
+            yield Part(images, part.labels.to(device), part.places, part.whole)
+
+    @contextmanager
+    def own_randomness(self, *more: int) -> Iterator[None]:
         """The global generator's draws come from (seed, step): a resumed run draws what the first would have drawn."""
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(generator(self.recipe.seed, 2, self.steps).initial_seed())
+            torch.manual_seed(generator(self.recipe.seed, 2, self.steps, *more).initial_seed())
             yield
 
 

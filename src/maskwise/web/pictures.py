@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
 from maskwise.errors import InputError
-from maskwise.images import load_image, resize
+from maskwise.images import load_image, opened, resize
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 25_000_000
@@ -57,7 +56,7 @@ def read(path: Path) -> Tensor:
 def _size(path: Path) -> tuple[int, int]:
     """As the file's header claims; nothing where it can't be read, which ``load_image`` then says better."""
     try:
-        with Image.open(path) as header:
+        with opened(path, "the picture") as header:
             return header.size
-    except Exception:
+    except InputError:
         return (0, 0)

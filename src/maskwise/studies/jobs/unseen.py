@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 from maskwise.errors import InputError
+from maskwise.plain_yaml import read_yaml
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Numbers
 from maskwise.studies.jobs.masker import Train
@@ -55,5 +55,5 @@ class TrainOnSome(Train):
 
 
 def _classes(folder: Path) -> list[int]:
-    recipe = yaml.safe_load((folder / "training" / "recipe.yaml").read_text(encoding="utf-8"))
-    return list(recipe["classes"])
+    path = folder / "training" / "recipe.yaml"
+    return list(read_yaml(path.read_text(encoding="utf-8"), str(path))["classes"])

@@ -1,0 +1,138 @@
+"""``maskwise plan``: what a training or an evaluation would cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskwise.commands.groups import ungrouped
+from maskwise.commands.options import Json, key_values
+from maskwise.errors import InputError
+from maskwise.plain import speaks_plainly
+
+if TYPE_CHECKING:
+    from maskwise.planning import EvaluationPlan, TrainingPlan
+
+UNITS = ("", "K", "M", "G", "T", "P", "E", "Z", "Y")
+
+
+@speaks_plainly
+@ungrouped
+def plan(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name or file; none with --evaluate.")] = None,
+    evaluate: Annotated[str | None, typer.Option(help="Plan an evaluation of this method instead.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Pictures; ImageNet's training set otherwise.")] = 1_281_167,
+    gpus: Annotated[
+        list[int] | None, typer.Option(min=1, help="Devices that share them (1); may be given again.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="Instead of the recipe's; its weights are not fetched.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, of the recipe or the method; may be given again.")
+    ] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a device's share of a batch.")] = 1,
+    metric_forwards: Annotated[
+        int, typer.Option(min=0, help="With --evaluate: forwards a picture that the metrics need.")
+    ] = 0,
+    measure: Annotated[bool, typer.Option("--measure", help="Time it here, too, and reckon from that.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What a training (or, with --evaluate, an evaluation) would cost: work, time, memory, disk.
+
+    Work is counted here on a few pictures of noise. Times are reckoned for other machines from printed peaks and stated
+    assumptions; only the line `here` is measured.
+    """
+    from maskwise.planning import plan_evaluation, plan_training
+
+    if (recipe is None) == (evaluate is None):
+        raise InputError("name a recipe, or a method with --evaluate: one of the two")
+    made: TrainingPlan | EvaluationPlan
+    if recipe is not None:
+        made = plan_training(
+            recipe, images, gpus or [1], epochs=epochs, classifier=classifier, overrides=settings or [],
+            accumulate=accumulate, measure=3 if measure else 0,
+        )  # fmt: skip
+        rows = training_rows(made)
+    else:
+        made = plan_evaluation(
+            str(evaluate), images, gpus or [1], classifier=classifier or "efficientnet_lite0",
+            options=key_values(settings, "--set"), metric_forwards=metric_forwards, measure=measure,
+        )  # fmt: skip
+        rows = evaluation_rows(made)
+    if as_json:
+        typer.echo(json.dumps(asdict(made), indent=2))
+        return
+    show(rows, made.machines)
+
+
+def training_rows(made: TrainingPlan) -> list[tuple[str, str]]:
+    memory = made.state + made.pool + made.saved
+    return [
+        ("training", f"{made.recipe}, {made.classifier} at {made.input_size} pixels"),
+        ("steps", f"{made.steps:,} of {made.batch} pictures, {made.steps_per_epoch:,} an epoch"),
+        ("a forward of a picture", f"{scaled(made.forward_flops)}FLOP"),
+        ("a picture of a batch", f"{made.forwards:.2f} forwards; all else is {made.backward_share:.2f} times one"),
+        ("a step", f"{scaled(made.step_flops)}FLOP"),
+        ("all steps", f"{scaled(made.total_flops)}FLOP"),
+        ("memory, each device", f"{scaled(memory)}B at most: what learns, with optimisers, {scaled(made.state)}B, "
+                                f"pool {scaled(made.pool)}B, activations in float32 {scaled(made.saved)}B"),
+        ("reduced each step", f"{scaled(made.gradients)}B of gradients; {made.batch_norms} batch norms of the "
+                              "classifier synchronised"),
+        ("disk", f"checkpoint {scaled(made.checkpoint)}B (twice that while it is written), "
+                 f"result {scaled(made.masker)}B"),
+        ("pictures read", f"{scaled(made.read_epoch)}B an epoch, at 110 KB each"),
+    ]  # fmt: skip
+
+
+def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
+    return [
+        ("evaluation", f"{made.method}, {made.classifier}, {made.images:,} pictures"),
+        ("a picture", f"as much work as {made.forwards:.1f} forwards, {scaled(made.picture_flops)}FLOP"),
+        ("rows", f"{scaled(made.rows)}B in rows.db, {made.row:.0f} bytes a picture and metric"),
+        ("memory for names", f"{scaled(made.names)}B: which pictures are done"),
+        ("maps, if kept", f"{scaled(made.maps)}B before compression, one file a picture"),
+        ("pictures read", f"{scaled(made.read)}B, at 110 KB each"),
+    ]
+
+
+def show(rows: list[tuple[str, str]], machines: Any) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    for name, text in rows:
+        facts.add_row(name, text)
+    console.print(facts)
+    names = list(asdict(machines[0]))
+    table = Table(*(name.replace("_", " ") for name in names), box=box.SIMPLE)
+    for machine in machines:
+        table.add_row(*(cell(name, value) for name, value in asdict(machine).items()))
+    console.print(table)
+    console.print("step, compute, reduce, read: seconds. Only `here` is measured; docs/scale.md has the model.")
+
+
+def cell(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.1f}" if "hours" in name else f"{value:.4f}"
+
+
+def scaled(number: float) -> str:
+    """With three digits and the letter of its thousands.
+
+    Example:
+        >>> scaled(8_178_000_000), scaled(12)
+        ('8.18 G', '12 ')
+    """
+    power = 0
+    while number >= 999.5 and power < len(UNITS) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:.3g} {UNITS[power]}"

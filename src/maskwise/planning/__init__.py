@@ -1,0 +1,6 @@
+"""What a training or an evaluation will cost: counted here, reckoned for machines that are not here."""
+
+from maskwise.planning.evaluation import EvaluationPlan, plan_evaluation
+from maskwise.planning.training import TrainingPlan, plan_training
+
+__all__ = ["EvaluationPlan", "TrainingPlan", "plan_evaluation", "plan_training"]

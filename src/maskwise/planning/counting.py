@@ -1,0 +1,85 @@
+"""Counting what a call does: operations, kernels, forwards, and what it keeps for the backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of one call.
+
+    Attributes:
+        flops: multiplications and additions of matrix products and convolutions, forwards and backwards.
+        kernels: operations that were dispatched.
+        forwards: pictures that went through the classifier.
+        saved: bytes kept for backwards, weights not counted; all graphs of the call together.
+    """
+
+    flops: float
+    kernels: float
+    forwards: float
+    saved: float
+
+    def of_one(self, pictures: int) -> Count:
+        """Of one of several pictures; kernels stay, since they serve all of them."""
+        return Count(self.flops / pictures, self.kernels, self.forwards / pictures, self.saved / pictures)
+
+
+class _Kernels(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def counted(call: Callable[[], object], network: nn.Module) -> Count:
+    """Runs ``call`` once and counts.
+
+    Args:
+        network: the classifier's module; its forwards are counted.
+    """
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, int] = {}
+    forwards = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def seen(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal forwards
+        forwards += len(given[0])
+
+    handle = network.register_forward_pre_hook(seen)
+    try:
+        with (
+            FlopCounterMode(display=False) as flops,
+            _Kernels() as kernels,
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
+            call()
+    finally:
+        handle.remove()
+    return Count(flops.get_total_flops(), kernels.count, forwards, sum(kept.values()))
+
+
+def size_of(state: Any) -> int:
+    """Bytes of all tensors in nested dicts and lists."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, dict):
+        return sum(map(size_of, state.values()))
+    return sum(map(size_of, state)) if isinstance(state, (list, tuple)) else 0

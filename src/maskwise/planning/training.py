@@ -1,0 +1,295 @@
+"""The plan of a training: counted on its own networks, reckoned for machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.planning.counting import Count, counted, size_of
+from maskwise.planning.machines import MACHINES, Machine
+from maskwise.planning.skeleton import skeleton
+from maskwise.training import recipe as recipes
+from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.mask_recipe import Recipe
+from maskwise.training.recipe import Schedule
+from maskwise.training.trainer import Trainer, trainers
+
+TRAIN_FORWARDS = 2  # of the live classifier in a step: clean pictures, masked ones; an older judge takes no statistics
+SAMPLE = 2  # pictures of the step that is counted
+PICTURE_BYTES = 110_000  # a stored ImageNet picture, mean
+READ = 100.0  # pictures a second that one core decodes and crops, assumed; --measure times it
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps that are alike.
+
+    Attributes:
+        name: which.
+        steps: how many, in all.
+        batch: pictures of each, over all processes.
+        count: of one picture.
+        settings: the recipe's, so that a trainer does only these.
+        at: the step that the trainer stands at.
+    """
+
+    name: str
+    steps: float
+    batch: int
+    settings: Schedule
+    at: int = 0
+    count: Count | None = None
+
+
+@dataclass(frozen=True)
+class Reckoned:
+    """For one machine.
+
+    Attributes:
+        step: seconds of a mean step: ``compute``, ``reduce``, and of ``read`` what these do not hide.
+        hours: in all; ``device_hours`` times the devices.
+    """
+
+    machine: str
+    devices: int
+    step: float
+    compute: float
+    reduce: float
+    read: float
+    hours: float
+    device_hours: float
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What ``maskwise plan RECIPE`` prints; bytes, seconds and FLOPs as such.
+
+    Attributes:
+        forwards: pictures through the classifier, of each picture of a batch, mean over the steps.
+        backward_share: FLOPs of a step that are not the classifier's forwards, in units of such a forward of a picture.
+        step_flops, total_flops: of a mean step and of all.
+        pool: bytes of the snapshots, when there are most.
+        state: weights, gradients and optimisers, the pool not counted.
+        saved: activations for backwards of one process's share, float32, all graphs at once: an upper bound.
+        checkpoint, masker: bytes of files.
+        read_epoch: bytes read in one epoch.
+        measured: seconds a picture of a step here, if that was measured, and pictures a second that a core reads.
+    """
+
+    recipe: str
+    classifier: str
+    images: int
+    input_size: int
+    batch: int
+    steps: int
+    steps_per_epoch: int
+    forward_flops: float
+    forwards: float
+    backward_share: float
+    step_flops: float
+    total_flops: float
+    pool: int
+    state: int
+    saved: int
+    checkpoint: int
+    masker: int
+    gradients: int
+    batch_norms: int
+    read_epoch: int
+    machines: tuple[Reckoned, ...]
+    measured: dict[str, float] | None = None
+
+
+def plan_training(
+    recipe: str,
+    images: int,
+    devices: Sequence[int] = (1,),
+    *,
+    epochs: int | None = None,
+    classifier: str | None = None,
+    overrides: Sequence[str] = (),
+    accumulate: int = 1,
+    measure: int = 0,
+) -> TrainingPlan:
+    """Counts steps of a recipe on a few random pictures, with random weights where they would have to be fetched.
+
+    Args:
+        recipe: a packaged name or a YAML file.
+        images: pictures of the training set.
+        devices: that share each batch, one number or several to choose from; memory is that with the fewest.
+        epochs: instead of the recipe's.
+        classifier: instead of the recipe's.
+        overrides: ``key=value`` settings.
+        accumulate: micro-batches of each device.
+        measure: so many steps are timed here.
+
+    Raises:
+        InputError: unknown recipe or classifier, or fewer pictures in a batch than devices.
+    """
+    given = [*overrides, *([] if epochs is None else [f"epochs={epochs}"])]
+    settings: Schedule = recipes.load(recipe, given)
+    if images < 1 or min(devices) < 1 or accumulate < 1 or settings.batch_size < max(devices) * accumulate:
+        raise InputError(
+            f"{images} pictures in batches of {settings.batch_size} can't be shared by {max(devices)} devices"
+        )
+    network = skeleton(classifier or settings.classifier)
+    size = settings.input_size or network.input_size
+    per_epoch = max(int(images * settings.fraction) // settings.batch_size, 1)
+    steps = settings.total_steps(per_epoch)
+    pictures = torch.rand(1, 3, size, size)
+    forward = counted(lambda: network.scores(pictures), network.module).flops
+    fabric = Fabric(accelerator="cpu", devices=1)
+    phases = [_counted(p, network, fabric, size) for p in _phases(settings, steps)]
+    trainer = _trainer(phases[-1].settings, network, fabric)
+    totals = [p.steps * p.batch for p in phases]
+    counts = [cast(Count, p.count) for p in phases]
+    total_flops = sum(t * c.flops for t, c in zip(totals, counts, strict=True))
+    forwards = sum(t * c.forwards for t, c in zip(totals, counts, strict=True)) / sum(totals)
+    norms, gradients, snapshots = _norms(trainer, settings), _gradients(trainer), _snapshots(settings, steps)
+    weights = size_of(trainer.state_dict())
+    one = size_of(network.module.state_dict())
+    share = -(-settings.batch_size // (min(devices) * accumulate))
+    seconds = _timed(trainer, measure, size) if measure else None
+    here = [Machine("here", forward * 1e-12, 1, 0, launch=0, readers=1)] if seconds else []
+    found = [
+        _reckon(m, phases, n, gradients, norms, (seconds or {}).get("read", READ), seconds)
+        for m in [*here, *MACHINES.values()]
+        for n in (devices if m.name != "here" else [1])
+    ]
+    return TrainingPlan(
+        recipe, network.name, images, size, settings.batch_size, steps, per_epoch, forward, forwards,
+        total_flops / sum(totals) / forward - forwards, total_flops / steps, total_flops, snapshots * one,
+        2 * weights, int(max(c.saved for c in counts) * share), weights + snapshots * one,
+        _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), tuple(found),
+        seconds,
+    )  # fmt: skip
+
+
+def _phases(settings: Schedule, steps: int) -> list[Phase]:
+    if isinstance(settings, Recipe) and settings.thinning not in ("F", "L") and settings.p_history > 0:
+        older = settings.p_history
+        return [
+            Phase("the newest judges", steps * (1 - older), settings.batch_size, _with(settings, p_history=0.0)),
+            Phase("an older one judges", steps * older, settings.batch_size, _with(settings, p_history=1.0)),
+        ]
+    if isinstance(settings, ClassMaskRecipe):
+        parts = [("selector", settings.selector_steps, 0), ("warm-up", settings.warm_up_steps, settings.selector_steps)]
+        found = [Phase(name, n, settings.batch_size, settings, at) for name, n, at in parts if n]
+        last = settings.masker_batch_size or settings.batch_size
+        return [*found, Phase("mask", steps - settings.first_masks, last, settings, settings.first_masks)]
+    return [Phase("all", steps, settings.batch_size, settings)]
+
+
+def _with(settings: Schedule, **changes: Any) -> Schedule:
+    return settings.model_copy(update=changes)
+
+
+def _trainer(settings: Schedule, network: Classifier, fabric: Fabric) -> Trainer:
+    return trainers.get(settings.kind)(network, settings, 1, fabric)
+
+
+def _counted(phase: Phase, network: Classifier, fabric: Fabric, size: int) -> Phase:
+    """Counted on a few pictures; a step's first one in the pool's presence."""
+    trainer = _trainer(phase.settings, network, fabric)
+    trainer.steps = phase.at
+    images, labels = torch.rand(SAMPLE, 3, size, size), torch.zeros(SAMPLE, dtype=torch.long)
+    live = getattr(trainer, "live", network)
+    count = counted(lambda: trainer.step(images, labels), live.module).of_one(SAMPLE)
+    return replace(phase, count=count)
+
+
+def _reckon(
+    machine: Machine,
+    phases: Sequence[Phase],
+    devices: int,
+    gradients: int,
+    norms: int,
+    reads: float,
+    seconds: dict[str, float] | None,
+) -> Reckoned:
+    steps = sum(p.steps for p in phases)
+    compute = reduce = read = total = 0.0
+    for phase in phases:
+        count, share = cast(Count, phase.count), -(-phase.batch // devices)
+        if machine.name == "here" and seconds:
+            work = seconds["flop"] * count.flops * share
+        else:
+            work = machine.compute(count.flops * share, count.kernels)
+        # Forward and backward of a synchronised batch norm take two collectives each.
+        talk = machine.reduce(gradients, 3 + 4 * norms * TRAIN_FORWARDS, devices)
+        reading = share / (reads * machine.readers)
+        compute, reduce = compute + phase.steps * work, reduce + phase.steps * talk
+        read, total = (
+            read + phase.steps * max(reading - work - talk, 0),
+            total + phase.steps * max(work + talk, reading),
+        )
+    hours = total / 3600
+    return Reckoned(
+        machine.name, devices, total / steps, compute / steps, reduce / steps, read / steps, hours, hours * devices
+    )  # fmt: skip
+
+
+def _norms(trainer: Trainer, settings: Schedule) -> int:
+    """Batch norms of the classifier that take statistics in training."""
+    live = getattr(trainer, "live", None)
+    modules = live.module.modules() if live is not None else []
+    return sum(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in modules)
+
+
+def _gradients(trainer: Trainer) -> int:
+    """Bytes that one step reduces over processes."""
+    lists = [getattr(trainer, name, []) for name in ("mask_weights", "class_weights", "weights")]
+    return sum(size_of(list(weights)) for weights in lists)
+
+
+def _snapshots(settings: Schedule, steps: int) -> int:
+    if not isinstance(settings, Recipe):
+        return 0
+    every = {"FL": steps, "L100": 100, "L1000": 1000}.get(settings.thinning)
+    return 0 if every is None else min(settings.pool_size, -(-steps // every))
+
+
+def _file(trainer: Trainer, classifier: int) -> int:
+    masker = getattr(trainer, "masker", None) or getattr(trainer, "network", None)
+    own = size_of(getattr(masker, "decoder", masker).state_dict()) if masker is not None else 0
+    return own + (classifier if getattr(trainer, "class_weights", []) else 0)
+
+
+def _timed(trainer: Trainer, steps: int, size: int) -> dict[str, float]:
+    """Seconds a FLOP and a picture of a step here, after one that warms up; and what a core reads in a second."""
+    images, labels = torch.rand(2 * SAMPLE, 3, size, size), torch.zeros(2 * SAMPLE, dtype=torch.long)
+    trainer.step(images, labels)
+    live = getattr(trainer, "live", trainer.classifier)
+    flops = counted(lambda: trainer.step(images, labels), live.module).flops
+    times = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        trainer.step(images, labels)
+        times.append(time.perf_counter() - began)
+    return {
+        "step": median(times),
+        "picture": median(times) / len(images),
+        "flop": median(times) / flops,
+        "read": reading(size),
+    }
+
+
+def reading(size: int) -> float:
+    """Packaged pictures a second that one thread decodes and crops here."""
+    from maskwise.images import load_image, packaged_pictures
+    from maskwise.training.feed import generator, random_crop
+
+    paths = packaged_pictures()
+    began = time.perf_counter()
+    for k, path in enumerate(paths * 4):
+        random_crop(load_image(path), size, (0.08, 1.0), generator(k))
+    return 4 * len(paths) / (time.perf_counter() - began)

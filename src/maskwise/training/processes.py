@@ -1,0 +1,165 @@
+"""Several processes at one training: who starts them, who writes, and what the others do when one is gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+
+from maskwise.errors import InputError
+from maskwise.training.log import Log
+
+PATIENCE = timedelta(minutes=10)  # until a process that does not answer counts as gone
+T = TypeVar("T")
+
+
+def fabric_of(
+    device: str, devices: int = 1, nodes: int = 1, strategy: str = "ddp", precision: str = "32-true"
+) -> Fabric:
+    """Fabric for ``devices`` processes on each of ``nodes`` machines; under ``torchrun`` for those that it started.
+
+    Its ``launch()`` starts the same command again for every other process of this machine; what ``torchrun``, Slurm
+    or a set ``LOCAL_RANK`` started stays as it is.
+
+    Args:
+        device: cpu, cuda, mps or auto.
+        strategy: ``ddp``, every process with a whole copy, is what there is.
+
+    Raises:
+        InputError: more devices than there are, numbers that contradict ``torchrun``, or a strategy or precision that
+            this device does not know.
+    """
+    if strategy == "fsdp":  # its shards are reduced in ``backward``, which this training never calls
+        raise InputError(
+            "--strategy fsdp is not supported: every process needs a whole copy of the classifier; use ddp"
+        )
+    if strategy != "ddp":
+        raise InputError(f"strategy {strategy!r} is unknown: use ddp")
+    kind = _kind(device)
+    devices, nodes = _torchrun(devices, nodes)
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise InputError(f"--devices {devices}: here are {torch.cuda.device_count()} GPUs; each process needs its own")
+    if kind == "mps" and devices * nodes > 1:
+        raise InputError("on mps there is one process: leave --devices and --nodes out")
+    if precision == "16-mixed" and kind == "cpu":
+        raise InputError("16-mixed needs a GPU: use --precision bf16-mixed on a CPU")
+    for library in ("fabric", "pytorch"):  # which say who joined
+        logging.getLogger(f"lightning.{library}.utilities.rank_zero").setLevel(logging.WARNING)
+        logging.getLogger(f"lightning.{library}").setLevel(logging.WARNING)
+    plan: Any = DDPStrategy(timeout=PATIENCE) if devices * nodes > 1 else "auto"
+    return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=plan, precision=precision)  # type: ignore[arg-type]
+
+
+def _kind(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _torchrun(devices: int, nodes: int) -> tuple[int, int]:
+    """Devices a machine and machines, as ``torchrun`` says if it started this process."""
+    if not dist.is_torchelastic_launched():
+        return devices, nodes
+    local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    there = local, world // local
+    if (devices, nodes) not in ((1, 1), there):
+        raise InputError(
+            f"torchrun started {there[0]} processes on each of {there[1]} machines: "
+            f"leave --devices {devices} and --nodes {nodes} out"
+        )
+    return there
+
+
+def check_shares(pictures: int, world: int, accumulate: int, name: str = "batch_size") -> None:
+    """Every process needs a picture of every part of a batch.
+
+    Raises:
+        InputError: there are too few.
+    """
+    if accumulate < 1 or pictures < world * accumulate:
+        raise InputError(
+            f"{name} {pictures} is too small for {world} processes with {accumulate} parts each: "
+            f"set {name} to {world * max(accumulate, 1)} or more, or take fewer"
+        )
+
+
+def first(fabric: Fabric) -> bool:
+    """Is this the process that writes?"""
+    return fabric.global_rank == 0
+
+
+def readers(fabric: Fabric) -> int:
+    """Threads that read pictures for one process: a GPU is quicker than one of them, a CPU is not."""
+    if fabric.device.type == "cpu":
+        return 1
+    here = max(int(os.environ.get("LOCAL_WORLD_SIZE", 0)), torch.cuda.device_count(), 1)
+    return min(max((os.cpu_count() or 1) // here, 1), 8)
+
+
+def told(fabric: Fabric, value: T) -> T:
+    """What the first process says, on all of them."""
+    return value if fabric.world_size == 1 else fabric.broadcast(value)
+
+
+def gathered(mine: T) -> list[T]:
+    """What each process has, in the order of ranks."""
+    if not dist.is_available() or not dist.is_initialized():
+        return [mine]
+    everybody: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everybody, mine)
+    return everybody
+
+
+def check_alike(identity: dict[str, Any]) -> None:
+    """Every process must train the same classifier on the same pictures.
+
+    Raises:
+        InputError: another machine's differ.
+    """
+    theirs = gathered(identity)
+    differs = [key for key in identity if any(other[key] != theirs[0][key] for other in theirs)]
+    if differs:
+        raise InputError(f"the processes do not agree ({', '.join(differs)} differ): give all machines the same files")
+
+
+class Silence(Log):
+    """The log of a process that does not write."""
+
+    def __init__(self) -> None:
+        self.kept = []
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def write(self, line: Mapping[str, Any]) -> None: ...
+
+    def sync(self) -> None: ...
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """While open, a process that is gone is said in one line by the others.
+
+    Raises:
+        InputError: one did not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # of gloo, and DistBackendError of NCCL
+        text = str(error).lower()
+        lost = isinstance(error, dist.DistError) or any(
+            sign in text for sign in ("connection closed by peer", "connection reset", "gloo", "timed out waiting")
+        )
+        if not lost or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise InputError("another process of this training is gone; run it again with --resume") from error

@@ -1,0 +1,117 @@
+"""Plans against arithmetic done by hand, on a network small enough for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_net
+from torch import nn
+from typer.testing import CliRunner
+
+from maskwise.classifiers import Classifier
+from maskwise.cli import app
+from maskwise.planning import counting, plan_evaluation, plan_training
+from maskwise.planning.machines import Machine
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(name: str) -> Classifier:
+        return Classifier(tiny_net(), input_size=32, name="tiny")
+
+    monkeypatch.setattr("maskwise.planning.training.skeleton", made)
+    monkeypatch.setattr("maskwise.planning.evaluation.skeleton", made)
+
+
+FORWARD = 2 * (32 * 32 * 8 * 27 + 16 * 16 * 12 * 72 + 8 * 8 * 16 * 108 + 16 * 5)  # three convolutions, one matrix
+
+
+def test_a_count_is_the_textbook_s() -> None:
+    """A linear layer of 10 to 20: forward 2*10*20 a row, the weight's gradient as much, and so is the input's."""
+    layer, x = nn.Linear(10, 20), torch.rand(3, 10, requires_grad=True)
+    once = counting.counted(lambda: layer(x), layer)
+    assert once.flops == 3 * 400 and once.forwards == 3
+    both = counting.counted(lambda: torch.autograd.grad(layer(x * 1).sum(), [x, layer.weight]), layer)
+    assert both.flops == 3 * 3 * 400
+
+
+def test_steps_and_sizes() -> None:
+    """CASM: a fifth of 10,000 pictures in batches of 128 is 15 steps an epoch; 11 snapshots of 1050 steps at 100."""
+    plan = plan_training("casm", 10_000, [2])
+    assert plan.forward_flops == FORWARD
+    assert (plan.steps_per_epoch, plan.steps) == (15, 15 * 70)
+    one = sum(v.numel() * v.element_size() for v in tiny_net().state_dict().values())
+    assert plan.pool == 11 * one
+    # Clean and masked once each; an older judge, half the time, is a third.
+    assert plan.forwards == pytest.approx(2.5, abs=0.01)
+    # The classifier's backwards: to its weights from both, to the mask through one of them.
+    assert 4 < plan.backward_share < 8
+    assert plan.total_flops == pytest.approx(plan.step_flops * plan.steps)
+    assert plan.read_epoch == 15 * 128 * 110_000
+
+
+def test_a_fixed_classifier_costs_less_and_has_no_pool() -> None:
+    fixed, adapted = (plan_training(name, 10_000) for name in ("casm_baseline", "casm"))
+    assert fixed.forwards == 2 and fixed.pool == 0 and fixed.batch_norms == 0
+    assert fixed.backward_share < adapted.backward_share and fixed.saved < adapted.saved
+
+
+def test_phases_of_a_class_conditional_training() -> None:
+    """8,500 steps of 128 with one forward, 3,000 of 64 with three: the mean over pictures."""
+    plan = plan_training("dabkowski_gal", 1_281_167, overrides=["classifier=efficientnet_lite0"])
+    assert plan.steps == 11_500
+    a, b = 8500 * 128, 3000 * 64
+    assert plan.forwards == pytest.approx((a * 1 + b * 3) / (a + b))
+
+
+def test_the_model_of_a_machine() -> None:
+    machine = Machine("m", teraflops=100, used=0.5, gigabytes=1, launch=1e-5, near=1e9, far=1e8, wait=1e-3)
+    assert machine.compute(50e12, 10) == pytest.approx(1) and machine.compute(0, 10) == pytest.approx(1e-4)
+    assert machine.reduce(1e9, 5, 1) == 0
+    assert machine.reduce(1e9, 5, 2) == pytest.approx(1 + 0.005), "half goes there, half comes back"
+    assert machine.reduce(1e9, 5, 16) == pytest.approx(2 * 15 / 16 * 10 + 0.01)
+
+
+def test_more_devices_take_less_time_and_no_less_work() -> None:
+    one, eight = (plan_training("casm", 100_000, [n]) for n in (1, 8))
+    assert one.total_flops == eight.total_flops and eight.saved == pytest.approx(one.saved / 8, rel=0.01)
+    for a, b in zip(one.machines, eight.machines, strict=True):
+        assert a.reduce == 0 < b.reduce
+        assert b.hours <= a.hours <= b.device_hours
+
+
+def test_an_evaluation_by_hand() -> None:
+    plan = plan_evaluation("grad_cam", 10**9, [4])
+    assert plan.forwards >= 1 and plan.picture_flops >= FORWARD
+    assert plan.rows == pytest.approx(plan.row * 4 * 10**9) and 60 < plan.row < 400
+    assert plan.maps == 4 * 32 * 32 * 10**9
+    more = plan_evaluation("grad_cam", 10**9, [4], metric_forwards=10)
+    assert more.picture_flops - plan.picture_flops == 10 * FORWARD
+
+
+def test_the_command(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["plan", "casm", "--images", "1000", "--gpus", "2", "--measure", "--json"])
+    assert found.exit_code == 0, found.output
+    plan = json.loads(found.stdout)
+    here = plan["machines"][0]
+    assert here["machine"] == "here" and here["hours"] > 0 and plan["measured"]["read"] > 0
+    assert [m["machine"] for m in plan["machines"]] == ["here", "a100", "h100", "h200"]
+    table = CliRunner().invoke(app, ["plan", "--evaluate", "grad_cam", "--images", "1000000"])
+    assert table.exit_code == 0 and "rows.db" in table.stdout and "h100" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name a recipe"),
+        (["casm", "--evaluate", "casm"], "one of the two"),
+        (["casm", "--gpus", "1000"], "can't be shared"),
+        (["nonsense"], "no recipe"),
+    ],
+)
+def test_bad_plans(arguments: list[str], said: str) -> None:
+    found = CliRunner().invoke(app, ["plan", *arguments])
+    assert found.exit_code == 2 and said in found.stderr
