@@ -16,6 +16,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import faults.breaking  # noqa: F401 (registers a study in every forked process)
 import numpy as np
 import torch
 import yaml

@@ -59,8 +59,14 @@ def test_one_picture_is_made_smaller_inside_the_method() -> None:
     whole = rows(1000, "rise", masks=20, batch=16)
     with pytest.warns(UserWarning, match="2 forwards at once: going on with 1"):
         assert torch.allclose(rows(1, "rise", masks=20, batch=16), whole, atol=1e-5)
-    with pytest.raises(InputError, match="out of memory with one picture"), pytest.warns(UserWarning):
-        rows(0, "grad_cam")
+
+
+def test_one_picture_that_is_too_much() -> None:
+    def work(part: slice) -> int:
+        raise MemoryError
+
+    with pytest.raises(InputError, match="out of memory with one picture at once"):
+        Portions()(work, 1)
 
 
 def test_explain_with_sess(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL"
 
 
 def test_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskwise.studies.processes.mp.get_context", lambda _: context())  # forked: starts at once
+    forked = context()  # which start at once
+    monkeypatch.setattr("maskwise.studies.processes.mp.get_context", lambda _: forked)
     smoke = SCALES["smoke"]
     train, test = sources_of([], [], smoke)
     room = Room(smoke, train, test, {"tiny": None}, (), smoke.limit)

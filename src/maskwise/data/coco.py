@@ -89,7 +89,7 @@ class _Listing:
             self._read(json.loads(store.text(f"{PREFIX}{split}{SUFFIX}")), folder)
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{self.title}: not COCO's instances ({type(error).__name__}: {error})") from None
 
     def _read(self, table: Any, folder: str) -> None:

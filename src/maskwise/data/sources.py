@@ -34,7 +34,10 @@ def read_data(source: str | Path) -> DataSet:
         >>> read_data("shapes:n=10").records[3].id
         'shapes/0/3'
     """
-    data = _read(str(source))
+    try:
+        data = _read(str(source))
+    except OSError as error:  # a name that is too long, a disk that fails
+        raise InputError(f"{str(source)[:200]}: can't be read ({error.strerror or error})") from None
     log.info("data %s: %d pictures", source, len(data))
     return data
 

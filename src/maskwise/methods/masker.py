@@ -123,5 +123,5 @@ class GatedCasm(MaskerExplainer):
     needs_target = True
     packaged = "casm"
 
-    def __init__(self, classifier: Classifier, weights: str | Path | None = None, class_gate: float = 0.6) -> None:
+    def __init__(self, classifier: Classifier, weights: str | Path | None = None, class_gate: float = 0.3) -> None:
         super().__init__(classifier, weights, class_gate)
