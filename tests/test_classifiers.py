@@ -1,6 +1,7 @@
 """Taps of real architectures, the offline classifiers, and everything that can be wrong with weights."""
 
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.taps import tapped
 from maskwise.data import read_data
 from maskwise.errors import InputError
 
@@ -170,3 +172,17 @@ def test_names_of_classes_by_file(tmp_path: Path) -> None:
         mw.load_classifier("torchvision/squeezenet1_1", tmp_path / "w.safetensors", names)
     with pytest.raises(InputError, match="can't be read as names"):
         mw.load_classifier("torchvision/squeezenet1_1", tmp_path / "w.safetensors", tmp_path / "nowhere.txt")
+
+
+def test_another_thread_s_forward_is_not_filed(tiny: Classifier) -> None:
+    """Hooks belong to the module: what one thread asks for must not be another's picture."""
+    mine, other = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    name = tiny.tap_names[-1]
+    with torch.no_grad():
+        expected = tiny.features(mine)[1][-1]
+        with tapped(tiny.module, [name]) as seen:
+            tiny.scores(mine)
+            thread = threading.Thread(target=tiny.scores, args=(other,))
+            thread.start()
+            thread.join()
+            torch.testing.assert_close(seen[name], expected)

@@ -70,7 +70,13 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps ``maskwise.boxes`` the function: importing the submodule of that name would put itself there."""
+    """Keeps ``maskwise.boxes`` the function: importing the submodule of that name would put itself there.
+
+    It is pickled by its name, as plain modules are by those libraries that send functions to other processes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

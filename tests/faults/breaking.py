@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from maskwise.studies.jobs import Explain
 from maskwise.studies.jobs.base import Numbers
-from maskwise.studies.study import Cell, Column, Study, studies
+from maskwise.studies.study import Cell, Column, Study
 
 if TYPE_CHECKING:
     from maskwise.studies.room import Room
@@ -31,5 +31,3 @@ STUDY = Study(
     "killed-once", "do the others go on?", None, (Column("area", "area", lower=None),),
     lambda scale: [Cell("a", Explain("uniform")), Cell("killed", KilledOnce("center")), Cell("b", Explain("center"))],
 )  # fmt: skip
-if STUDY.name not in studies:  # which the new process is told by importing this file
-    studies.register(STUDY.name, title=STUDY.title)(STUDY)

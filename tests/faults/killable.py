@@ -16,7 +16,6 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import faults.breaking  # noqa: F401 (registers a study in every forked process)
 import numpy as np
 import torch
 import yaml
@@ -107,7 +106,7 @@ def survive(work: Callable[[Path], Any], out: Path, draws: random.Random, longes
 def context() -> Any:
     """Processes that are forked from one in which everything is imported, on one thread."""
     found = mp.get_context("forkserver")
-    found.set_forkserver_preload(["faults.killable"])
+    found.set_forkserver_preload(["faults.killable", "faults.registered"])
     before = dict(os.environ)
     # That process is told of where to import from by its environment alone.
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -93,7 +93,9 @@ def board(name: str) -> Leaderboard:
         "classifier": name,
         "data": {name: 2},
         "target": "predicted",
-        "metrics": {"le": {"higher_is_better": True, "title": name, "unit": "%"}},
+        "metrics": {
+            "le": {"higher_is_better": True, "title": name, "unit": "%", "paper": name, "options": {name: name}}
+        },
     }
     line = Line(name, name, 2, 1.0, 1.0, {"le": Cell(1.0, 0.5, 1.5, 2)})
     return Leaderboard([line], {(name, "le"): name}, protocol, {name: name})

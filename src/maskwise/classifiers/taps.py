@@ -9,6 +9,7 @@ last one is the tap. A network of one size only (a plain ViT) gives evenly space
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,12 +141,15 @@ def tapped(module: nn.Module, names: Sequence[str], leaf: bool = False) -> Itera
     layers = dict(module.named_modules())
     seen: dict[str, Tensor] = {}
     handles = []
+    mine = threading.get_ident()  # hooks are the module's, and another thread may use it meanwhile
     try:
         for name in names:
             if name not in layers:
                 raise InputError(f"the network has no layer {name!r}; see module.named_modules()")
 
             def keep(_: nn.Module, __: Any, output: Any, name: str = name) -> Tensor | None:
+                if threading.get_ident() != mine:
+                    return None
                 grid = as_grid(output) if isinstance(output, Tensor) else None
                 if grid is None:
                     raise InputError(f"the output of layer {name!r} has no spatial grid; choose another tap")

@@ -25,7 +25,7 @@ def epoch_order(groups: Sequence[int | None], draws: torch.Generator, lanes: int
 
     Example:
         >>> epoch_order([0, 0, 1, 1, 2, 2], torch.Generator().manual_seed(0), lanes=1)
-        [1, 3, 0, 2, 5, 4]
+        [5, 4, 1, 0, 3, 2]
     """
     count = len(groups)
     if all(group is None for group in groups):

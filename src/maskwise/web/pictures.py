@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 from torch import Tensor
@@ -12,11 +13,12 @@ from maskwise.images import load_image, opened, resize
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 25_000_000
+YOUNG = 60  # seconds
 LONGEST = 1024  # pixels of a side: more would only cost time
 
 
 def take(path: str | Path, inside: str | Path) -> Tensor:
-    """The picture (3,H,W) of an uploaded file, which is gone afterwards, whatever happens.
+    """The picture (3,H,W) of an uploaded file, which is gone afterwards, whatever happens; its folder a minute later.
 
     Args:
         path: the file.
@@ -33,7 +35,16 @@ def take(path: str | Path, inside: str | Path) -> Tensor:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
-            path.parent.rmdir()
+        _sweep(Path(inside))
+
+
+def _sweep(uploads: Path) -> None:
+    """Removes empty folders, but not young ones: equal pictures share one, and another may be on its way there."""
+    with contextlib.suppress(OSError):
+        for folder in uploads.iterdir():
+            with contextlib.suppress(OSError):
+                if folder.is_dir() and time.time() - folder.stat().st_mtime > YOUNG:
+                    folder.rmdir()
 
 
 def read(path: Path) -> Tensor:
