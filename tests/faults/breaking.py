@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from maskwise.studies.jobs import Explain
 from maskwise.studies.jobs.base import Numbers
-from maskwise.studies.study import Cell, Column, Study
+from maskwise.studies.study import Cell, Column, Study, studies
 
 if TYPE_CHECKING:
     from maskwise.studies.room import Room
@@ -31,3 +31,5 @@ STUDY = Study(
     "killed-once", "do the others go on?", None, (Column("area", "area", lower=None),),
     lambda scale: [Cell("a", Explain("uniform")), Cell("killed", KilledOnce("center")), Cell("b", Explain("center"))],
 )  # fmt: skip
+if "FAULTS_FORKED" in os.environ:  # the process that all others are forked from; the tests' own has no such study
+    studies.register(STUDY.name, title=STUDY.title)(STUDY)

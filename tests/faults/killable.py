@@ -106,10 +106,11 @@ def survive(work: Callable[[Path], Any], out: Path, draws: random.Random, longes
 def context() -> Any:
     """Processes that are forked from one in which everything is imported, on one thread."""
     found = mp.get_context("forkserver")
-    found.set_forkserver_preload(["faults.killable", "faults.registered"])
+    found.set_forkserver_preload(["faults.killable", "faults.breaking"])
     before = dict(os.environ)
     # That process is told of where to import from by its environment alone.
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    imports = os.pathsep.join(path for path in sys.path if path)
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": imports, "FAULTS_FORKED": "1"}
     forkserver.ensure_running()
     os.environ.clear()
     os.environ.update(before)

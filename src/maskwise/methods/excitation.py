@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -123,8 +124,11 @@ def _distribution(slope: Tensor, logits: Tensor) -> Tensor:
 def _output(module: nn.Module, name: str) -> Iterator[list[Tensor]]:
     """While open, the layer's own output, in whatever layout, so that signals to it can be asked for."""
     seen: list[Tensor] = []
+    mine = threading.get_ident()  # another thread's forward is another picture's
 
     def keep(_: nn.Module, __: Any, output: Any) -> None:
+        if threading.get_ident() != mine:
+            return
         if not isinstance(output, Tensor):
             raise InputError(f"the output of layer {name!r} has no spatial grid; choose another layer")
         seen[:] = [output]
