@@ -27,7 +27,10 @@ class Spread:
     nodes: Annotated[
         int, typer.Option(min=1, help="Machines; each starts this command with NODE_RANK, MASTER_ADDR, MASTER_PORT.")
     ] = 1
-    strategy: Annotated[str, typer.Option(help="ddp: every process has a whole copy of the networks.")] = "ddp"
+    strategy: Annotated[
+        str,
+        typer.Option(help="ddp: a whole classifier in each process; fsdp: a piece of its weights, where it is large."),
+    ] = "ddp"
     accumulate: Annotated[
         int, typer.Option(min=1, help="Parts of a batch, one after another, where it does not fit the memory.")
     ] = 1

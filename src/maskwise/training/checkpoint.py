@@ -72,12 +72,13 @@ def restore(trainer: Trainer, path: Path, identity: dict[str, Any]) -> None:
     Raises:
         InputError: it can't be read (see ``read_checkpoint``), or belongs to another run.
     """
-    theirs, state = read_checkpoint(path, trainer.fabric.device)
+    # Whole weights may be more than the device holds.
+    theirs, state = read_checkpoint(path, torch.device("cpu") if trainer.sharding else trainer.fabric.device)
     if theirs != identity:
         differs = [k for k in identity if theirs.get(k) != identity[k]] or ["settings"]
         raise InputError(f"{path}: belongs to another run ({', '.join(differs)} differ); name another --out")
     try:
-        trainer.load_state_dict(state)
+        trainer.load_whole_state(state)
     except Exception as error:
         raise InputError(f"{path}: does not fit this training ({type(error).__name__}); name another --out") from None
 

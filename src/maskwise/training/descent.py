@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, cast
 
 import torch
@@ -38,6 +38,7 @@ class Descent:
         half = getattr(fabric.strategy.precision, "precision", "") == "16-mixed"
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=half)
         self.sums: list[Tensor | None] | None = None
+        self.pieces: Container[nn.Parameter] = ()  # weights of which each process has a part, as of the gradient's sum
 
     def add(self, loss: Tensor, part: Part, keep_graph: bool = False) -> None:
         """The part's share of the gradient of a loss that is a mean over pictures."""
@@ -57,16 +58,30 @@ class Descent:
         """One step at learning rate ``rate`` with all that was added since the last; nothing, if nothing was."""
         if self.sums is None:
             return
-        for weight, gradient in zip(self.weights, over_processes(self.sums, self.fabric), strict=True):
-            weight.grad = gradient
+        whole = [weight not in self.pieces for weight in self.weights]
+        sums = iter(over_processes([g for g, here in zip(self.sums, whole, strict=True) if here], self.fabric))
+        for weight, gradient, here in zip(self.weights, self.sums, whole, strict=True):
+            weight.grad = next(sums) if here else gradient
         self.sums = None
         self.scaler.unscale_(self.optimiser)
         if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.clip)
+            nn.utils.clip_grads_with_norm_(self.weights, self.clip, self._norm(whole))
         self.optimiser.param_groups[0]["lr"] = rate
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
+
+    def _norm(self, whole: Sequence[bool]) -> Tensor:
+        """Of the whole gradient, of which every process may have another part."""
+        kinds = [
+            [w.grad for w, h in zip(self.weights, whole, strict=True) if h is k and w.grad is not None]
+            for k in (True, False)
+        ]
+        norm = nn.utils.get_total_norm(kinds[0])
+        if not kinds[1]:
+            return norm
+        square: Any = self.fabric.all_reduce(nn.utils.get_total_norm(kinds[1]).square(), reduce_op="sum")
+        return cast(Tensor, (norm.to(square).square() + square).sqrt())
 
     def state_dict(self) -> dict[str, Any]:
         return self.scaler.state_dict()
@@ -81,6 +96,8 @@ def over_processes(gradients: Sequence[Tensor | None], fabric: Fabric) -> list[T
     if fabric.world_size == 1:
         return list(gradients)
     there = [g for g in gradients if g is not None]
+    if not there:
+        return list(gradients)
     flat = cast(Tensor, fabric.all_reduce(torch.cat([g.reshape(-1) for g in there]), reduce_op="sum"))
     sums = iter(flat.split([g.numel() for g in there]))
     return [None if g is None else next(sums).view(g.shape) for g in gradients]

@@ -30,7 +30,7 @@ from maskwise.training.pool import Pool, Snapshot
 from maskwise.training.recipe import Schedule
 from maskwise.training.share import Part
 from maskwise.training.tally import Tally
-from maskwise.training.trainer import Trainer, trainers
+from maskwise.training.trainer import Change, Trainer, trainers
 
 
 @trainers.register("mask")
@@ -204,6 +204,15 @@ class MaskTrainer(Trainer):
         """Logits of a past classifier: its weights in the live network's code, in eval mode."""
         with evaluating(self.live.module):
             return functional_call(self.live.module, judge, (self.live.normalise(images),))
+
+    def large(self) -> list[nn.Module]:
+        return [self.live.module, *([] if self.recipe.shared else [self.masker.encoder.module])]
+
+    def changed(self, state: dict[str, Any], network: Change, optimiser: Change) -> dict[str, Any]:
+        """Past classifiers, too."""
+        pool = state["pool"]
+        entries = [network(self.live.module, entry) for entry in pool["entries"]]
+        return super().changed(state, network, optimiser) | {"pool": pool | {"entries": entries}}
 
     def compile(self, backend: str) -> None:
         """The live classifier's two forwards and the decoder's; a pool's snapshots run as they are."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ from maskwise.errors import InputError
 from maskwise.training.log import Log
 
 PATIENCE = timedelta(minutes=10)  # until a process that does not answer counts as gone
+Strategy = Literal["ddp", "fsdp"]
 T = TypeVar("T")
 
 
@@ -31,18 +32,14 @@ def fabric_of(
 
     Args:
         device: cpu, cuda, mps or auto.
-        strategy: ``ddp``, every process with a whole copy, is what there is.
+        strategy: ``ddp`` or ``fsdp``. To Fabric both are the first: pieces are cut by the trainer (see ``sharding``).
 
     Raises:
         InputError: more devices than there are, numbers that contradict ``torchrun``, or a strategy or precision that
             this device does not know.
     """
-    if strategy == "fsdp":  # its shards are reduced in ``backward``, which this training never calls
-        raise InputError(
-            "--strategy fsdp is not supported: every process needs a whole copy of the classifier; use ddp"
-        )
-    if strategy != "ddp":
-        raise InputError(f"strategy {strategy!r} is unknown: use ddp")
+    if strategy not in get_args(Strategy):
+        raise InputError(f"strategy {strategy!r} is unknown: use {' or '.join(get_args(Strategy))}")
     kind = _kind(device)
     devices, nodes = _torchrun(devices, nodes)
     if kind == "cuda" and devices > torch.cuda.device_count():

@@ -79,7 +79,8 @@ def train(
             done twice.
         nodes: machines; each starts this command with ``NODE_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT`` set, or under
             ``torchrun`` or Slurm, which set them. ``out`` lies where all of them can read it.
-        strategy: ``ddp``, every process with a whole copy of the networks.
+        strategy: ``ddp``, every process with a whole copy of the networks; ``fsdp``, each with a piece of the
+            classifier's weights, gradients, momenta and snapshots, for classifiers too large for that.
         accumulate: parts that a process's share goes through the networks in, one after another.
         compiler: backend of ``torch.compile`` for classifier and masker, such as ``inductor``; None compiles nothing.
         workers: threads that read pictures, in each process; None is 1 on a CPU and up to 8 beside a GPU.
@@ -96,6 +97,8 @@ def train(
         raise InputError(f"precision {precision!r} is unknown: use {', '.join(get_args(Precision))}")
     if on_nan not in get_args(OnNan) or nan_limit < 1:
         raise InputError(f"on-nan is stop or skip, and the limit at least 1, not {on_nan!r} and {nan_limit}")
+    if strategy == "fsdp" and (compiler is not None or precision == "16-mixed"):
+        raise InputError("--strategy fsdp goes with neither --compile nor 16-mixed: use bf16-mixed, or ddp")
     settings = recipe if isinstance(recipe, Schedule) else recipes.load(recipe, overrides)
     out = Path(out)
     checkpoint = out / CHECKPOINT
@@ -134,6 +137,8 @@ def train(
     check_alike(identity)
     trainer = kind(classifier, settings, feed.steps, fabric)
     trainer.accumulate = accumulate
+    if strategy == "fsdp" and fabric.world_size > 1:
+        trainer.shard()
     if compiler is not None:
         trainer.compile(compiler)
     with locked(out, "training") if first(fabric) else nullcontext():
@@ -148,6 +153,8 @@ def train(
             with atomic_write(out / "recipe.yaml") as temporary:
                 Path(temporary).write_text(recipes.dump(settings), encoding="utf-8")
         _run(guard, feed, log, identity, checkpoint_every, progress and first(fabric), stop)
+        if trainer.sharding is not None:
+            trainer.sharding.join()
         if first(fabric):
             trainer.save(out / trainer.output, half_encoder=half_encoder)
         fabric.barrier()
@@ -179,8 +186,9 @@ def _run(
                 ended = trainer.steps >= total or (stop is not None and told(fabric, stop(trainer)))
                 if trainer.steps % checkpoint_every == 0 or ended:
                     log.sync()
+                    state = trainer.whole_state() if first(fabric) or trainer.sharding else {}
                     if first(fabric):
-                        save_checkpoint(checkpoint, identity, trainer.state_dict())
+                        save_checkpoint(checkpoint, identity, state)
                 if ended:
                     break
     guard.say()

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.registry import Registry
+from maskwise.training.descent import Descent
 from maskwise.training.feed import generator
 from maskwise.training.recipe import Schedule
+from maskwise.training.sharding import LEAST, Sharding
 from maskwise.training.share import AsTheWhole, Part, portions
+
+Change = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 
 class Trainer(ABC):
@@ -38,6 +42,7 @@ class Trainer(ABC):
         self.classifier, self.recipe, self.steps_per_epoch, self.fabric = classifier, recipe, steps_per_epoch, fabric
         self.steps = 0
         self.rate = 1.0  # on top of the recipe's schedule; whoever watches the training may lower it
+        self.sharding: Sharding | None = None
         self.accumulate = 1  # parts that a process's share of a batch goes through the networks in
 
     @abstractmethod
@@ -57,6 +62,47 @@ class Trainer(ABC):
     @abstractmethod
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """Writes what was trained, atomically."""
+
+    def large(self) -> list[nn.Module]:
+        """The networks that are worth holding in pieces: classifiers, live, frozen or copied."""
+        return [self.classifier.module]
+
+    def shard(self, least: int = LEAST) -> None:
+        """From now on each process holds a piece of every weight of ``large`` (see ``sharding``), and of all that is
+        made of it: gradients, momenta, snapshots.
+
+        Args:
+            least: numbers of the smallest weight that is cut.
+        """
+        self.sharding = Sharding(least)
+        for network in self.large():
+            self.sharding.cut(network)
+        if self.classifier.module not in self.large():  # whose copy is trained; it is asked for its name alone
+            self.classifier.to("cpu")
+        for part in vars(self).values():
+            if isinstance(part, Descent):
+                part.pieces = self.sharding.layouts
+
+    def whole_state(self) -> dict[str, Any]:
+        """``state_dict`` as of a process that has all weights; where they are in pieces, all processes must ask."""
+        sharding, state = self.sharding, self.state_dict()
+        return self.changed(state, sharding.joined_state, sharding.joined_optimiser) if sharding else state
+
+    def load_whole_state(self, state: dict[str, Any]) -> None:
+        """Goes on from ``whole_state``, whoever saved it."""
+        sharding = self.sharding
+        self.load_state_dict(self.changed(state, sharding.cut_state, sharding.cut_optimiser) if sharding else state)
+
+    def changed(self, state: dict[str, Any], network: Change, optimiser: Change) -> dict[str, Any]:
+        """A state whose networks' and optimisers' parts went through a function of (network, its state)."""
+        found = dict(state)
+        for key, value in state.items():
+            part = getattr(self, key, None)
+            if isinstance(part, nn.Module):
+                found[key] = network(part, value)
+            elif isinstance(part, torch.optim.Optimizer):
+                found[key] = optimiser(part, value)
+        return found
 
     def compile(self, backend: str) -> None:
         """From now on the networks' forwards and backwards run through ``torch.compile``."""
@@ -89,6 +135,8 @@ class Trainer(ABC):
         with self.own_randomness(*more), self.fabric.autocast(), ExitStack() as inside:
             if part.whole > len(part.places):
                 inside.enter_context(AsTheWhole(part, world))
+            if self.sharding is not None:
+                inside.enter_context(self.sharding.forgetting())
             yield Part(images, part.labels.to(device), part.places, part.whole)
 
     @contextmanager
