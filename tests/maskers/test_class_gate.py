@@ -57,7 +57,7 @@ def test_the_gate_in_loops() -> None:
     images, classes = torch.rand(2, 3, 32, 32), torch.tensor([[0, 3], [4, 1]])
     with torch.no_grad():
         taps = classifier.features(images)[1]
-        found = ClassGate(classifier, 0.7)(taps[-1], classes, (32, 32))
+        found = ClassGate(classifier, 0.7)(images, taps[-1], classes)
     weight = next(m for m in reversed(list(classifier.module.modules())) if isinstance(m, nn.Linear)).weight
     for n in range(2):
         for k in range(2):
@@ -66,6 +66,65 @@ def test_the_gate_in_loops() -> None:
             stretched = (activation - activation.min()) / (activation.max() - activation.min()) / 0.7
             large = F.interpolate(stretched[None, None], (32, 32), mode="bilinear", align_corners=False)
             torch.testing.assert_close(found[n, k], large[0, 0].clamp(max=1).detach())
+
+
+def test_scales_in_loops() -> None:
+    torch.manual_seed(1)
+    classifier = Classifier(tiny_net(), input_size=32)
+    images, classes = torch.rand(2, 3, 32, 32), torch.tensor([[0, 3], [4, 1]])
+    with torch.no_grad():
+        found = ClassGate(classifier, 0.7, (1, 1.5, 2))(images, classifier.features(images)[1][-1], classes)
+        weight = next(m for m in reversed(list(classifier.module.modules())) if isinstance(m, nn.Linear)).weight
+        for n in range(2):
+            for k in range(2):
+                total = torch.zeros(32, 32)
+                for side in (32, 48, 64):
+                    large = F.interpolate(images[n, None], (side, side), mode="bilinear", align_corners=False)
+                    activation = torch.einsum("c,chw->hw", weight[classes[n, k]], classifier.features(large)[1][-1][0])
+                    activation = (activation - activation.min()) / (activation.max() - activation.min())
+                    total += F.interpolate(activation[None, None], (32, 32), mode="bilinear", align_corners=False)[0, 0]
+                opened = (total - total.min()) / (total.max() - total.min()) / 0.7
+                torch.testing.assert_close(found[n, k], opened.clamp(max=1))
+
+
+def test_a_larger_picture_has_more_places(colours: Classifier) -> None:
+    """A red square of 4x4 pixels between the places of the usual size, each 4x4: enlarged, its edges are found."""
+    images = torch.zeros(1, 3, 32, 32)
+    images[:, 0, 14:18, 14:18] = 1
+    gates = {}
+    with torch.no_grad():
+        for scales in ((1.0,), (4.0,)):
+            masker = gated(colours)
+            masker.finish = Finish(class_gate=1.0, gate_scales=scales)
+            plain = gated(colours, None)(images)[1]
+            gates[scales] = (masker(images, torch.tensor([[0]]))[1][0] / plain)[0]
+    assert all(float(g[15:17, 15:17].min()) == 1 for g in gates.values())
+    assert float(gates[4.0,].mean()) < 0.5 * float(gates[1.0,].mean())
+
+
+def test_scales_that_are_none(colours: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "masker.safetensors"
+    save_masker(path, gated(colours, None), colours, recipes.load("casm").model_dump(mode="json"))
+    for scales in ([], [0.5], [5], "2", 2, ["a"], [float("nan")]):
+        with pytest.raises(InputError, match="gate_scales must be"):
+            mw.explainer("gated_casm", colours, weights=path, gate_scales=scales)
+    with pytest.raises(InputError, match="set class_gate, too"):
+        mw.explainer("casm", colours, weights=path, gate_scales=[1, 2])
+    explain = mw.explainer("gated_casm", colours, weights=path, gate_scales=[1, 2])
+    assert explain.masker.finish.gate_scales == (1.0, 2.0)
+
+
+def test_a_network_of_one_size_has_one_scale() -> None:
+    class OneSize(Colours):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[-1] != 32:
+                raise ValueError(x.shape)
+            return super().forward(x)
+
+    classifier = Classifier(OneSize(), input_size=32)
+    ClassGate.check(classifier)
+    with pytest.raises(InputError, match="takes no pictures of 64 pixels"):
+        ClassGate.check(classifier, (1, 2))
 
 
 def test_each_class_keeps_its_own_half(colours: Classifier, halves: Tensor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,24 +23,36 @@ class ClassGate:
         encoder: a classifier that ends in average pooling and one linear layer; its last tap is read. ``check`` says
             whether it does.
         full: in (0,1].
+        scales: how much the picture is enlarged, each at least 1. Every one but 1 costs a forward of its own; what
+            they see is stretched, averaged and stretched again. Larger pictures have more places, and smaller ones.
     """
 
-    def __init__(self, encoder: Classifier, full: float) -> None:
-        self.full, self.activation = full, ClassActivation(encoder)
+    def __init__(self, encoder: Classifier, full: float, scales: Sequence[float] = (1.0,)) -> None:
+        self.encoder, self.full, self.scales = encoder, full, scales
+        self.activation = ClassActivation(encoder)
 
-    def __call__(self, last: Tensor, classes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Gates (N,K,H,W) of ``size`` from the last tap (N,C,h,w), for classes (N,K)."""
-        maps = self.activation(last, classes)
-        low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-        gates = (maps - low) / ((high - low).clamp(min=1e-12) * self.full)
-        return F.interpolate(gates, size, mode="bilinear", align_corners=False).clamp(0, 1)
+    def __call__(self, images: Tensor, last: Tensor, classes: Tensor) -> Tensor:
+        """Gates (N,K,H,W) of images (N,3,H,W), whose last tap is (N,C,h,w), for classes (N,K)."""
+        size = (images.shape[-2], images.shape[-1])
+        seen = [
+            F.interpolate(stretched(self.activation(tap, classes)), size, mode="bilinear", align_corners=False)
+            for tap in (last if scale == 1 else self._larger(images, scale) for scale in self.scales)
+        ]
+        gates = seen[0] if len(seen) == 1 else stretched(torch.stack(seen).mean(0))
+        return (gates / self.full).clamp(0, 1)
+
+    def _larger(self, images: Tensor, scale: float) -> Tensor:
+        """The last tap of the pictures enlarged."""
+        size = [round(side * scale) for side in images.shape[-2:]]
+        larger = F.interpolate(images, size, mode="bilinear", align_corners=False)
+        return self.encoder.features(larger)[1][-1]
 
     @classmethod
-    def check(cls, encoder: Classifier) -> None:
+    def check(cls, encoder: Classifier, scales: Sequence[float] = (1.0,)) -> None:
         """One forward tells whether the encoder's last tap makes its logits as a class activation must.
 
         Raises:
-            InputError: it does not.
+            InputError: it does not, or takes no picture of another size.
         """
         side = encoder.input_size
         classes = torch.zeros(1, 1, dtype=torch.int64, device=encoder.device)
@@ -48,10 +62,25 @@ class ClassGate:
             try:
                 activation = ClassActivation(encoder)
                 if activation.explains(activation(taps[-1], classes), logits, classes):
-                    return
+                    return cls._check_sizes(encoder, scales)
             except NoClassActivationError:
                 pass
         raise InputError(
             "a class gate needs a network that ends in average pooling and one linear layer behind its last tap, and "
             f"{encoder.name} does not: leave class_gate out"
         )
+
+    @staticmethod
+    def _check_sizes(encoder: Classifier, scales: Sequence[float]) -> None:
+        side = encoder.input_size
+        for scale in set(scales) - {1.0}:
+            try:
+                encoder.features(torch.zeros(1, 3, round(side * scale), round(side * scale), device=encoder.device))
+            except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+                raise InputError(f"{encoder.name} takes no pictures of {round(side * scale)} pixels") from error
+
+
+def stretched(maps: Tensor) -> Tensor:
+    """Maps (N,K,h,w), each stretched to [0,1]; a constant one becomes 0."""
+    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=1e-12)

@@ -24,12 +24,14 @@ class Finish:
         superpixels: average the mask over about so many of them (Fan et al. 2017); None leaves it as it is.
         class_gate: multiply the trained mask by a class's gate, fully open from this part of its peak on (see
             ``ClassGate``); training does without. None leaves the mask class-agnostic.
+        gate_scales: how much the picture is enlarged for the gate, each at least 1; all but 1 cost a forward.
     """
 
     gumbel: GumbelMode = "none"
     temperature: float = 0.1
     superpixels: int | None = None
     class_gate: float | None = None
+    gate_scales: tuple[float, ...] = (1.0,)
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Finish:

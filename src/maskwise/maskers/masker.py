@@ -55,7 +55,7 @@ class Masker(nn.Module):
             InputError: ``reads`` names a tap that the classifier does not have, or it can't have the gate asked for.
         """
         if finish is not None and finish.class_gate is not None:
-            ClassGate.check(classifier)
+            ClassGate.check(classifier, finish.gate_scales)
         count = len(classifier.tap_names)
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
@@ -98,4 +98,5 @@ class Masker(nn.Module):
         masks = self.finish.averaged(self.mask_of(taps, size), images)[:, None]
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
-        return masks * ClassGate(self.encoder, self.finish.class_gate)(taps[-1], classes, size)
+        gate = ClassGate(self.encoder, self.finish.class_gate, self.finish.gate_scales)
+        return masks * gate(images, taps[-1], classes)

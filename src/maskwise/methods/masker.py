@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -34,6 +35,8 @@ class MaskerExplainer(Explainer):
         weights: a masker's file; None is the packaged one, which fits efficientnet_lite0.
         class_gate: keep of the mask what speaks for the class that is asked for, fully from this part of its class
             activation's peak on; None is what the file says, mostly no gate, and the mask is of no class.
+        gate_scales: how much the picture is enlarged for the gate, each from 1 to 4, and their activations averaged;
+            all but 1 cost a forward. None is what the file says, mostly (1,).
 
     Raises:
         InputError: no such file, a masker of another classifier, or a gate that this classifier can't have.
@@ -44,7 +47,11 @@ class MaskerExplainer(Explainer):
     packaged = ""
 
     def __init__(
-        self, classifier: Classifier, weights: str | Path | None = None, class_gate: float | None = None
+        self,
+        classifier: Classifier,
+        weights: str | Path | None = None,
+        class_gate: float | None = None,
+        gate_scales: Sequence[float] | None = None,
     ) -> None:
         super().__init__(classifier)
         path = Path(weights) if weights is not None else packaged_masker(self.packaged)
@@ -56,10 +63,15 @@ class MaskerExplainer(Explainer):
                 f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"
             )
         self.masker = load_masker(path, classifier).to(classifier.device)
+        finish = self.masker.finish
         if class_gate is not None:
             checked(class_gate=(class_gate, 1e-3, 1))
-            self.masker.finish = replace(self.masker.finish, class_gate=class_gate)
-            ClassGate.check(self.masker.encoder)
+            finish = replace(finish, class_gate=class_gate)
+        if gate_scales is not None:
+            finish = replace(finish, gate_scales=_scales(gate_scales, finish.class_gate))
+        if finish != self.masker.finish:
+            ClassGate.check(self.masker.encoder, finish.gate_scales)
+            self.masker.finish = finish
         self.needs_target = self.masker.needs_class
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -123,5 +135,21 @@ class GatedCasm(MaskerExplainer):
     needs_target = True
     packaged = "casm"
 
-    def __init__(self, classifier: Classifier, weights: str | Path | None = None, class_gate: float = 0.3) -> None:
-        super().__init__(classifier, weights, class_gate)
+    def __init__(
+        self,
+        classifier: Classifier,
+        weights: str | Path | None = None,
+        class_gate: float = 0.3,
+        gate_scales: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(classifier, weights, class_gate, gate_scales)
+
+
+def _scales(scales: Sequence[float], class_gate: float | None) -> tuple[float, ...]:
+    if class_gate is None:
+        raise InputError("gate_scales are those of a class gate: set class_gate, too")
+    if not isinstance(scales, (list, tuple)) or not scales or not all(isinstance(s, (int, float)) for s in scales):
+        raise InputError(f"gate_scales must be a list of numbers, such as [1, 1.43], not {scales!r}")
+    for scale in scales:
+        checked(gate_scales=(scale, 1, 4))
+    return tuple(float(scale) for scale in scales)

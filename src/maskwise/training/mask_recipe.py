@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -36,6 +36,9 @@ class Recipe(Schedule):
     superpixels: int | None = Field(None, ge=2, description="average the mask over about so many superpixels (Fan)")
     class_gate: float | None = Field(
         None, gt=0, le=1, description="the trained mask is gated by class, fully open from this part of the peak on"
+    )
+    gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field(
+        (1.0,), min_length=1, description="how much the picture is enlarged for the gate; all but 1 cost a forward"
     )
     masker_lr: float = Field(1e-3, gt=0, description="Adam")
 
