@@ -40,12 +40,12 @@ def judge(most: int) -> Classifier:
     return Classifier(Small(most), input_size=32, name="small")
 
 
-def rows(most: int, method: str, batch: int = 7, **options: object) -> Tensor:
+def rows(most: int, method: str, batch: int = 7, measure: str = "area_std", **options: object) -> Tensor:
     classifier = judge(most)
-    measures = {"area_std": metric("area_std", classifier)}
+    measures = {measure: metric(measure, classifier)}
     contender = Contender.of("it", explainer(method, classifier, **options))
     found = evaluate([contender], classifier, [DATA], measures, Settings(batch=batch))
-    return next(rows for key, rows in found.statistics.items() if key[2] == "area_std")
+    return next(rows for key, rows in found.statistics.items() if key[2] == measure)
 
 
 @pytest.mark.parametrize("method, options", [("gradient", {}), ("grad_cam", {}), ("rise", {"masks": 20, "batch": 7})])
@@ -53,6 +53,14 @@ def test_halves_give_the_same_rows(method: str, options: dict[str, object]) -> N
     whole = rows(1000, method, **options)
     with pytest.warns(UserWarning, match="out of memory with 7 pictures at once: going on with 3"):
         assert torch.allclose(rows(3, method, **options), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("measure", ["insertion", "deletion", "sm", "average_drop"])
+def test_metrics_that_ask_the_classifier_halve_too(measure: str) -> None:
+    whole = rows(1000, "center", measure=measure)
+    with pytest.warns(UserWarning, match="out of memory with 8 pictures at once|out of memory with 7 pictures at once"):
+        halves = rows(3, "center", measure=measure)
+    assert torch.allclose(halves, whole, atol=1e-5, equal_nan=True) and bool(whole.isfinite().any())
 
 
 def test_one_picture_is_made_smaller_inside_the_method() -> None:

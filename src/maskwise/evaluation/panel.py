@@ -24,6 +24,7 @@ from maskwise.evaluation.batch import Batch, Resize
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.feed import spread_indices
 from maskwise.infill import infillers
+from maskwise.portions import Portions
 
 CONDITIONS = ("masked-in", "masked-out", "inpainted masked-out")
 COARSE = 56  # the side of CASM's mask, which random masks share
@@ -200,4 +201,4 @@ def _judged(
 
 @torch.inference_mode()
 def _answers(judge: Classifier, images: Tensor) -> Tensor:
-    return judge.scores(judge.prepare(images)).argmax(1).cpu()
+    return torch.cat(Portions()(lambda part: judge.scores(judge.prepare(images[part])).argmax(1).cpu(), len(images)))

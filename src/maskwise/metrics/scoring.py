@@ -13,6 +13,7 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.metrics.base import Metric
 from maskwise.metrics.inputs import classes_of
+from maskwise.portions import Portions
 
 Target = Literal["predicted", "given"]
 
@@ -62,7 +63,8 @@ def log_probabilities(
     Args:
         classifier: gives the logits.
         count: how many pictures.
-        make: from their numbers (n,) to the pictures (n,3,H,W) in [0,1]; they are squashed to the input size.
+        make: from their numbers (n,) to the pictures (n,3,H,W) in [0,1]; they are squashed to the input size. Where
+            memory is not enough it is asked again for fewer.
         batch: as in ``ClassifierMetric.ask``.
         classes: (count,), keep of each picture only this class: then (count,) comes back.
     """
@@ -70,11 +72,16 @@ def log_probabilities(
         batch = classifier.batch
     found = torch.zeros(count if classes is not None else (count, len(classifier.labels)), dtype=torch.float64)
     found = found.to(classifier.device)
+    portions = Portions()  # what was too much for one batch is for the next
     with asking(classifier):
         for rows in torch.arange(count, device=classifier.device).split(batch) if count else ():
-            images = classifier.prepare(make(rows)).contiguous(memory_format=torch.channels_last)
-            scores = classifier.scores(images).double().log_softmax(1)
-            found[rows] = scores if classes is None else scores.gather(1, classes[rows, None])[:, 0]
+
+            def scores(part: slice, rows: Tensor = rows) -> Tensor:
+                images = classifier.prepare(make(rows[part])).contiguous(memory_format=torch.channels_last)
+                return classifier.scores(images).double().log_softmax(1)
+
+            all_scores = torch.cat(portions(scores, len(rows)))
+            found[rows] = all_scores if classes is None else all_scores.gather(1, classes[rows, None])[:, 0]
     return found
 
 
