@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -328,8 +329,6 @@ def same_run(one: Path, other: Path) -> None:
 
 def test_runs_of_two_processes_and_of_one(picture_folder: Path, tmp_path: Path) -> None:
     """Begun by two and ended by one; all by two, with the classifier's own labels; log and files written once."""
-    import shutil
-
     shutil.copytree(picture_folder, tmp_path / "data")
     shutil.copytree(picture_folder, tmp_path / "bare")
     (tmp_path / "bare" / "labels.csv").unlink()
@@ -450,6 +449,20 @@ def test_compiled_networks_train_the_same() -> None:
     recipe = RECIPES["casm"].model_copy(update={"batch_norm": "frozen"})
     plain, compiled = (trained(recipe, alone, c) for c in (lambda t: None, lambda t: t.compile("aot_eager")))
     assert_same(plain, compiled, 1e-9, 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_inductor_trains_the_same() -> None:
+    """Two steps of a masker for a fixed classifier: forwards and backwards, as C++ code."""
+    images, labels = batch(0, 5, 32)
+    trainers = [trainer_of(RECIPES["fixed, steps of 1"], Fabric(accelerator="cpu", devices=1)) for _ in range(2)]
+    trainers[1].compile("inductor")
+    for _ in range(2):
+        logs = [trainer.step(images, labels) for trainer in trainers]
+        assert logs[0] == pytest.approx(logs[1], abs=1e-9)
+    one, other = ({"state": t.state_dict(), "logs": []} for t in trainers)
+    assert_same(one, other, 1e-8)
 
 
 def test_a_compiler_that_fails_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
