@@ -33,12 +33,13 @@ def run(path: Path, **feed: torch.Tensor) -> list[np.ndarray]:
 def built(kind: str, classifier: Classifier) -> Masker | ClassMasker:
     if kind == "decoder":
         return Masker.build(classifier)
-    if kind == "gated":
-        return Masker.build(classifier, finish=Finish(class_gate=0.6))
+    if kind.startswith("gated"):
+        scales = (1.0, 1.5) if kind == "gated, enlarged" else (1.0,)
+        return Masker.build(classifier, finish=Finish(class_gate=0.6, gate_scales=scales))
     return ClassMasker.build(classifier, (16, 8, 4), kind)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", ["decoder", "gated", "transposed", "pixel_shuffle"])
+@pytest.mark.parametrize("kind", ["decoder", "gated", "gated, enlarged", "transposed", "pixel_shuffle"])
 def test_the_graph_gives_what_pytorch_gives(kind: str, tmp_path: Path) -> None:
     classifier = resnet()
     with torch.random.fork_rng():
