@@ -1,5 +1,8 @@
 """Every kind of picture file, good and bad."""
 
+import io
+import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +140,22 @@ def test_the_packaged_pictures_are_real() -> None:
     pictures = packaged_pictures()
     assert len(pictures) >= 4
     assert all(load_image(p).std() > 0.1 for p in pictures)
+
+
+def test_a_broken_tiff_says_nothing_beside_the_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff and Pillow would write lines of their own; what is said after is there again."""
+
+    buffer, draws, refused = io.BytesIO(), random.Random(0), 0
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "TIFF", compression="tiff_lzw")
+    for k in range(200):
+        broken = bytearray(buffer.getvalue())
+        for _ in range(6):
+            broken[draws.randrange(len(broken) - 200 if k % 2 else 0, len(broken))] = draws.randrange(256)
+        try:
+            load_image(io.BytesIO(bytes(broken)), "a")
+        except InputError:
+            refused += 1
+    os.write(2, b"after")
+    assert refused > 20
+    assert capfd.readouterr().err == "after"

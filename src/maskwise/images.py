@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import torch
@@ -85,7 +88,8 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
                     raise InputError(
                         f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
                     )
-                yield picture
+                with _silent() if picture.format == "TIFF" else nullcontext():
+                    yield picture
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -94,6 +98,29 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
         raise InputError(f"{name}: has more than {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly every kind
         raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
+
+
+_ONE_AT_A_TIME = RLock()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors, which are raised as well, go to stderr
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """While open, nothing reaches standard error: libtiff writes there itself, past Python, of every damaged tag."""
+    with _ONE_AT_A_TIME:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def _orientation(picture: Image.Image) -> int:
