@@ -43,9 +43,13 @@ class Layout:
     def length(self) -> int:
         return -(-self.shape.numel() // dist.get_world_size())
 
+    def flat(self, whole: Tensor) -> Tensor:
+        """All numbers in a row, as they lie in memory."""
+        return (whole.movedim(1, -1) if self.last else whole).reshape(-1)
+
     def cut(self, whole: Tensor) -> Tensor:
         """This process's piece (length,) of a tensor of the weight's shape."""
-        flat = (whole.movedim(1, -1) if self.last else whole).reshape(-1)
+        flat = self.flat(whole)
         begin = self.length * dist.get_rank()
         piece = flat[begin : begin + self.length]
         return torch.cat([piece, piece.new_zeros(self.length - len(piece))])
@@ -74,7 +78,7 @@ class _Join(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         # Summed in the weight's own type, as the gradients of whole weights are.
         whole, layout = gradients[0].to(ctx.kind), ctx.layout
-        flat = (whole.movedim(1, -1) if layout.last else whole).reshape(-1)
+        flat = layout.flat(whole)
         missing = layout.length * dist.get_world_size() - len(flat)
         piece = flat.new_empty(layout.length)
         dist.reduce_scatter_tensor(piece, torch.cat([flat, flat.new_zeros(missing)]))
