@@ -145,17 +145,18 @@ def _tensor(picture: Image.Image) -> Tensor:
     rows = max(BAND // picture.width, 1)
     for y in range(0, picture.height, rows):
         band = picture.crop((0, y, picture.width, min(y + rows, picture.height)))
-        out[:, y : y + rows] = torch.from_numpy(_to_rgb(band)).permute(2, 0, 1)
-    return out
+        # Bytes are moved apart, then widened: four times less to gather than from floats.
+        out[:, y : y + rows] = torch.from_numpy(_to_rgb(band)).permute(2, 0, 1).contiguous()
+    return out.div_(255)
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
-    """(H,W,3) float32 in [0,1]."""
+    """(H,W,3) uint8."""
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
-    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    return np.array(picture.convert("RGB"))
 
 
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -39,12 +39,18 @@ class PictureFiles(DataSet):
 
     def sample(self, record: Record) -> Sample:
         image, orientation = self._load(record)
-        upright = Sample(record.id, image, record.label, category=record.category)
+        # Truth asks only for the picture's size, so it is turned without the pixels, which are upright already.
+        upright = Sample(record.id, image.to("meta"), record.label, category=record.category)
         stored = upright.turned(orientation, back=True)
-        return checked(self.truth(stored, record), self.title(record)).turned(orientation)
+        truth = checked(self.truth(stored, record), self.title(record)).turned(orientation)
+        return replace(truth, image=image)
 
     def truth(self, sample: Sample, record: Record) -> Sample:
-        """The sample with its truth; here what the record holds, a data set with files of its own overrides it."""
+        """The sample with its truth; here what the record holds, a data set with files of its own overrides it.
+
+        Args:
+            sample: the stored picture's size, its image without values ("meta").
+        """
         classes = None if record.box_classes is None else torch.tensor(record.box_classes, dtype=torch.int64)
         mask = self.foreground(record.masks, sample)
         ignore = self.foreground((record.ignore,), sample) if record.ignore is not None else None
