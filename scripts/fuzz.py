@@ -50,7 +50,8 @@ def main() -> int:
         for row in rows:
             total.add(row)
         print(shown(total))
-        print(f"seed {asked.seed}, {time.time() - began:.0f} s; reproducers in {asked.keep}")
+        kept = f"; reproducers in {asked.keep}" if total.failures else ""
+        print(f"seed {asked.seed}, {time.time() - began:.0f} s{kept}")
     return 1 if total.failures else 0
 
 
