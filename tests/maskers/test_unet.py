@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -18,6 +19,7 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.maskers import ClassMasker, Masker, load_class_masker, load_masker, read_header, save_masker
 from maskwise.maskers.feature_filter import FeatureFilter
+from maskwise.maskers.fusing import fuse
 from maskwise.maskers.unet import ratio
 from maskwise.maskers.upsampler import Bottleneck, Upsampler
 
@@ -113,6 +115,32 @@ def test_both_readings_of_an_upsampler() -> None:
     for upsampler in (paper, released):
         assert upsampler(torch.rand(2, 2048, 7, 7), torch.rand(2, 1024, 14, 14)).shape == (2, 256, 14, 14)
         assert upsampler(torch.rand(2, 2048, 5, 5), torch.rand(2, 1024, 9, 9)).shape == (2, 256, 9, 9)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(
+    "options", [{}, {"kernel": 4}, {"upsampling": "pixel_shuffle"}, {"scale": 1}], ids=["2x2", "4x4", "shuffle", "same"]
+)
+def test_an_upsampler_computes_what_it_says_once_for_all_classes(options: dict[str, Any], fused: bool) -> None:
+    """Against its own layers in the order they are written in, on features filtered for each class and a copied tap."""
+    torch.manual_seed(0)
+    layer = Upsampler(6, 5, 8, **options).double().eval()
+    for norm in [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]:
+        norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    layer = fuse(layer) if fused else layer
+    side = 3 * options.get("scale", 2)
+    coarse, gate = torch.randn(2, 6, 3, 4).double(), torch.rand(2, 3, 3, 4).double()
+    skip = torch.randn(2, 5, side, side * 4 // 3).double()
+    got = layer(coarse, skip, gate)
+    x = layer.up(torch.stack([coarse[n] * gate[n, k] for n in range(2) for k in range(3)]))
+    want = layer.blocks(torch.cat([x, skip.repeat_interleave(3, 0)], 1))
+    assert torch.allclose(got, want, atol=1e-12) and got.shape == (6, 8, side, side * 4 // 3)
+    weights = [weight for weight in layer.parameters() if weight.requires_grad]
+    slopes = zip(
+        torch.autograd.grad(got.sin().sum(), weights), torch.autograd.grad(want.sin().sum(), weights), strict=True
+    )
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in slopes)
+    assert torch.allclose(layer(coarse * gate[:, :1], skip), want[::3], atol=1e-12), "filtered beforehand"
 
 
 def test_a_bottleneck_is_a_residual_block() -> None:

@@ -138,14 +138,15 @@ def tapped(module: nn.Module, names: Sequence[str], leaf: bool = False) -> Itera
     They are filed as grids, or with ``leaf`` as they are and as leaves to be differentiated by (the grid of tokens
     is a view that the network does not read): what comes before them is then not recorded.
     """
-    layers = dict(module.named_modules())
     seen: dict[str, Tensor] = {}
     handles = []
     mine = threading.get_ident()  # hooks are the module's, and another thread may use it meanwhile
     try:
         for name in names:
-            if name not in layers:
-                raise InputError(f"the network has no layer {name!r}; see module.named_modules()")
+            try:
+                layer = module.get_submodule(name)
+            except AttributeError:
+                raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
 
             def keep(_: nn.Module, __: Any, output: Any, name: str = name) -> Tensor | None:
                 if threading.get_ident() != mine:
@@ -159,7 +160,7 @@ def tapped(module: nn.Module, names: Sequence[str], leaf: bool = False) -> Itera
                 seen[name] = output.detach().requires_grad_(torch.is_grad_enabled())
                 return seen[name].clone()  # which the network may overwrite, as an in-place ReLU does
 
-            handles.append(layers[name].register_forward_hook(keep))
+            handles.append(layer.register_forward_hook(keep))
         yield seen
     finally:
         for handle in handles:

@@ -40,6 +40,10 @@ class FeatureFilter(nn.Module):
         """
         return torch.einsum("nkc,nc->nk", self.embedding[classes], features.mean((2, 3)))
 
+    def gate(self, features: Tensor, classes: Tensor, confidence: float = 0.0) -> Tensor:
+        """(N,K,h,w) in [0,1], what is let through at each place; arguments as ``forward``."""
+        return torch.sigmoid(self.agreement(features, classes) - confidence)
+
     def forward(self, features: Tensor, classes: Tensor, confidence: float = 0.0) -> Tensor:
         """Filtered features (N,K,C,h,w).
 
@@ -48,8 +52,7 @@ class FeatureFilter(nn.Module):
             classes: (N,K) int64.
             confidence: how sure of the class a place must be: 0 in the paper, 6 in the released code after training.
         """
-        gate = torch.sigmoid(self.agreement(features, classes) - confidence)
-        return features[:, None] * gate[:, :, None]
+        return features[:, None] * self.gate(features, classes, confidence)[:, :, None]
 
     @torch.no_grad()
     def start_at(self, classifier: Classifier) -> None:

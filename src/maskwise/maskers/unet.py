@@ -62,9 +62,11 @@ class UNet(nn.Module):
         self, taps: Sequence[Tensor], classes: Tensor, size: tuple[int, int], confidence: float = 0.0
     ) -> Tensor:
         """Masks at ``size`` (H,W), bilinear from the grid of the finest tap; arguments as ``FeatureFilter``."""
-        count = classes.shape[1]
-        x = self.filter(taps[-1], classes, confidence).flatten(0, 1)
+        x = taps[-1]
+        gate: Tensor | None = self.filter.gate(x, classes, confidence)
+        if not self.upsamplers:
+            x = self.filter(x, classes, confidence).flatten(0, 1)
         for upsampler, skip in zip(self.upsamplers, reversed(taps[:-1]), strict=True):
-            x = upsampler(x, skip if count == 1 else skip.repeat_interleave(count, 0))
+            x, gate = upsampler(x, skip, gate), None
         masks = F.interpolate(ratio(self.head(x))[:, None], size, mode="bilinear", align_corners=False)
-        return masks[:, 0].unflatten(0, (-1, count))
+        return masks[:, 0].unflatten(0, (-1, classes.shape[1]))

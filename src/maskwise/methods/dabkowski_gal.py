@@ -6,7 +6,6 @@ import hashlib
 from math import inf
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
@@ -56,7 +55,7 @@ class DabkowskiGal(Explainer):
                 f"{classifier.name}: train one with `maskwise train dabkowski_gal --data … --classifier …`"
             )
         self.masker = load_class_masker(path, classifier)
-        fuse(self.masker.decoder).to(classifier.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fuse(self.masker.decoder).to(classifier.device)
         self.confidence = confidence
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
