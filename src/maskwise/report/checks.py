@@ -56,7 +56,8 @@ def mprt_figure(result: MprtResult, path: str | Path) -> None:
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
     facts = result.protocol
     who = facts["explainer"].get("method", facts["explainer"].get("function", "SESS"))
-    parts[0].suptitle(f"{who} on {facts['classifier']}, {facts['pictures']} pictures", fontsize=11, parse_math=False)
+    counted = f"{facts['pictures']} picture{'s' * (facts['pictures'] != 1)}"
+    parts[0].suptitle(f"{who} on {facts['classifier']}, {counted}", fontsize=11, parse_math=False)
     names = ["picture", *(["trained", *result.layers][i] for i in shown)]
     for part, mode in zip(parts[1:], modes, strict=True):
         part.suptitle(f"{mode}: the map once the layer is random", fontsize=9)
