@@ -3,9 +3,10 @@
     python benchmarks/realtime.py --repeats 15
 
 Logits and map of one pass are timed against logits alone, in the same run, one after the other in turn; the ratio is
-the median over repeats of one / the other. Each is run twice and the second is timed, as frames follow each other: the
-first finds memory as another network left it. Weights are random: the time does not depend on them. Frames a second
-are those of the median time, without reading and drawing. With --device cuda the GPU is waited for.
+the median over repeats of one / the other. Each is run twice and the second is timed, as frames follow each other:
+the first finds memory as another network left it. Weights are random: the time does not depend on them. Frames a
+second are those of the median time, without reading and drawing. Beside it stands the ratio of multiplications, which
+is what the map would cost if all of them were equally quick. With --device cuda the GPU is waited for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 import torch
 import torchvision
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import maskwise as mw
 from maskwise.maskers import ClassMasker, Masker
@@ -72,6 +74,12 @@ def seconds(call: Callable[[Tensor], object], images: Tensor) -> float:
     return time.perf_counter() - began
 
 
+def multiplications(call: Callable[[Tensor], object], images: Tensor) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call(images)
+    return counter.get_total_flops()
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--networks", nargs="+", default=["efficientnet_lite0", "resnet50"])
@@ -85,8 +93,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     where = torch.cuda.get_device_name() if given.device == "cuda" else f"{platform.machine()}, {given.threads} threads"
     print(f"{where}, torch {torch.__version__}, 224x224, median of {given.repeats} paired repeats\n")
-    print("| network | batch | map | forward ms | with map ms | frames/s | ratio | aim |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| network | batch | map | forward ms | with map ms | frames/s | multiplications | ratio | aim |")
+    print("|---|---|---|---|---|---|---|---|---|")
     rows = []
     for name in given.networks:
         classifier, widths = networks(name, given.device)
@@ -100,12 +108,15 @@ def main() -> None:
                         pair = seconds(classifier.scores, images), seconds(call, images)
                         if repeat >= 0:
                             times[kind].append(pair)
-            for kind, (aim, _) in calls.items():
+            floor = multiplications(classifier.scores, images)
+            for kind, (aim, call) in calls.items():
                 bare, whole = (statistics.median(t) for t in zip(*times[kind], strict=True))
                 ratio = statistics.median(b / a for a, b in times[kind])
+                least = multiplications(call, images) / floor
                 cells = (name, batch, kind, f"{1000 * bare:.1f}", f"{1000 * whole:.1f}", f"{batch / whole:.1f}")
-                print(f"| {' | '.join(map(str, cells))} | {ratio:.2f} | {aim or ''} |", flush=True)
-                rows.append({"network": name, "batch": batch, "map": kind, "ratio": ratio, "fps": batch / whole})
+                print(f"| {' | '.join(map(str, cells))} | {least:.2f} | {ratio:.2f} | {aim or ''} |", flush=True)
+                row = {"network": name, "batch": batch, "map": kind, "ratio": ratio, "fps": batch / whole}
+                rows.append({**row, "multiplications": least})
     if given.json:
         with open(given.json, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=2)
