@@ -18,7 +18,7 @@ from maskwise.methods import explainer
 from maskwise.methods.backward_rules import ReluRules
 from maskwise.methods.goals import Goals
 from maskwise.methods.relevance import RelevanceRules
-from maskwise.methods.relevance_sums import Epsilon, Signed
+from maskwise.methods.relevance.sums import Epsilon, Signed
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
 RECTIFIED = ("guided_backprop", "deconvnet", "desalinet")

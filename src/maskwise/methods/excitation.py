@@ -17,7 +17,7 @@ from maskwise.methods.base import methods, recording
 from maskwise.methods.goals import Goals
 from maskwise.methods.layers import LayerExplainer
 from maskwise.methods.relevance import run, slopes
-from maskwise.methods.relevance_sums import Signed
+from maskwise.methods.relevance.sums import Signed
 
 
 @methods.register(

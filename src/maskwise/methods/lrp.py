@@ -12,7 +12,7 @@ from maskwise.errors import InputError
 from maskwise.methods.base import Explainer, methods, recording
 from maskwise.methods.goals import Goals
 from maskwise.methods.relevance import run, slopes
-from maskwise.methods.relevance_sums import Epsilon, Signed
+from maskwise.methods.relevance.sums import Epsilon, Signed
 
 
 @methods.register(

@@ -1,6 +1,6 @@
 """How one operation hands relevance on: the epsilon and alpha-beta rules, and the pass-through.
 
-Relevance R of a tensor a is kept as a signal s with R = a * s (``relevance.py`` says why).
+Relevance R of a tensor a is kept as a signal s with R = a * s (``maskwise.methods.relevance`` says why).
 """
 
 from __future__ import annotations
