@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import median
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.planning.counting import Count, counted, size_of
 from maskwise.planning.machines import MACHINES, Machine
+from maskwise.planning.phases import counted_phase, phases_of, trainer_of
+from maskwise.planning.reckoning import Reckoned, reckon
 from maskwise.planning.skeleton import skeleton
+from maskwise.planning.timing import timed
 from maskwise.training import recipe as recipes
-from maskwise.training.class_mask_recipe import ClassMaskRecipe
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.recipe import Schedule
-from maskwise.training.trainer import Trainer, trainers
+from maskwise.training.trainer import Trainer
 
-TRAIN_FORWARDS = 2  # of the live classifier in a step: clean pictures, masked ones; an older judge takes no statistics
-SAMPLE = 2  # pictures of the step that is counted
 PICTURE_BYTES = 110_000  # a stored ImageNet picture, mean
 READ = 100.0  # pictures a second that one core decodes and crops, assumed; --measure times it
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Steps that are alike.
-
-    Attributes:
-        name: which.
-        steps: how many, in all.
-        batch: pictures of each, over all processes.
-        count: of one picture.
-        settings: the recipe's, so that a trainer does only these.
-        at: the step that the trainer stands at.
-    """
-
-    name: str
-    steps: float
-    batch: int
-    settings: Schedule
-    at: int = 0
-    count: Count | None = None
-
-
-@dataclass(frozen=True)
-class Reckoned:
-    """For one machine.
-
-    Attributes:
-        step: seconds of a mean step: ``compute``, ``reduce``, and of ``read`` what these do not hide.
-        hours: in all; ``device_hours`` times the devices.
-    """
-
-    machine: str
-    devices: int
-    step: float
-    compute: float
-    reduce: float
-    read: float
-    hours: float
-    device_hours: float
 
 
 @dataclass(frozen=True)
@@ -148,8 +105,8 @@ def plan_training(
     pictures = torch.rand(1, 3, size, size)
     forward = counted(lambda: network.scores(pictures), network.module).flops
     fabric = Fabric(accelerator="cpu", devices=1)
-    phases = [_counted(p, network, fabric, size) for p in _phases(settings, steps)]
-    trainer = _trainer(phases[-1].settings, network, fabric)
+    phases = [counted_phase(p, network, fabric, size) for p in phases_of(settings, steps)]
+    trainer = trainer_of(phases[-1].settings, network, fabric)
     totals = [p.steps * p.batch for p in phases]
     counts = [cast(Count, p.count) for p in phases]
     total_flops = sum(t * c.flops for t, c in zip(totals, counts, strict=True))
@@ -158,10 +115,10 @@ def plan_training(
     weights = size_of(trainer.state_dict())
     one = size_of(network.module.state_dict())
     share = -(-settings.batch_size // (min(devices) * accumulate))
-    seconds = _timed(trainer, measure, size) if measure else None
+    seconds = timed(trainer, measure, size) if measure else None
     here = [Machine("here", forward * 1e-12, 1, 0, launch=0, readers=1)] if seconds else []
     found = [
-        _reckon(m, phases, n, gradients, norms, (seconds or {}).get("read", READ), seconds)
+        reckon(m, phases, n, gradients, norms, (seconds or {}).get("read", READ), seconds)
         for m in [*here, *MACHINES.values()]
         for n in (devices if m.name != "here" else [1])
     ]
@@ -171,70 +128,6 @@ def plan_training(
         2 * weights, int(max(c.saved for c in counts) * share), weights + snapshots * one,
         _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), tuple(found),
         seconds,
-    )  # fmt: skip
-
-
-def _phases(settings: Schedule, steps: int) -> list[Phase]:
-    if isinstance(settings, Recipe) and settings.thinning not in ("F", "L") and settings.p_history > 0:
-        older = settings.p_history
-        return [
-            Phase("the newest judges", steps * (1 - older), settings.batch_size, _with(settings, p_history=0.0)),
-            Phase("an older one judges", steps * older, settings.batch_size, _with(settings, p_history=1.0)),
-        ]
-    if isinstance(settings, ClassMaskRecipe):
-        parts = [("selector", settings.selector_steps, 0), ("warm-up", settings.warm_up_steps, settings.selector_steps)]
-        found = [Phase(name, n, settings.batch_size, settings, at) for name, n, at in parts if n]
-        last = settings.masker_batch_size or settings.batch_size
-        return [*found, Phase("mask", steps - settings.first_masks, last, settings, settings.first_masks)]
-    return [Phase("all", steps, settings.batch_size, settings)]
-
-
-def _with(settings: Schedule, **changes: Any) -> Schedule:
-    return settings.model_copy(update=changes)
-
-
-def _trainer(settings: Schedule, network: Classifier, fabric: Fabric) -> Trainer:
-    return trainers.get(settings.kind)(network, settings, 1, fabric)
-
-
-def _counted(phase: Phase, network: Classifier, fabric: Fabric, size: int) -> Phase:
-    """Counted on a few pictures; a step's first one in the pool's presence."""
-    trainer = _trainer(phase.settings, network, fabric)
-    trainer.steps = phase.at
-    images, labels = torch.rand(SAMPLE, 3, size, size), torch.zeros(SAMPLE, dtype=torch.long)
-    live = getattr(trainer, "live", network)
-    count = counted(lambda: trainer.step(images, labels), live.module).of_one(SAMPLE)
-    return replace(phase, count=count)
-
-
-def _reckon(
-    machine: Machine,
-    phases: Sequence[Phase],
-    devices: int,
-    gradients: int,
-    norms: int,
-    reads: float,
-    seconds: dict[str, float] | None,
-) -> Reckoned:
-    steps = sum(p.steps for p in phases)
-    compute = reduce = read = total = 0.0
-    for phase in phases:
-        count, share = cast(Count, phase.count), -(-phase.batch // devices)
-        if machine.name == "here" and seconds:
-            work = seconds["flop"] * count.flops * share
-        else:
-            work = machine.compute(count.flops * share, count.kernels)
-        # Forward and backward of a synchronised batch norm take two collectives each.
-        talk = machine.reduce(gradients, 3 + 4 * norms * TRAIN_FORWARDS, devices)
-        reading = share / (reads * machine.readers)
-        compute, reduce = compute + phase.steps * work, reduce + phase.steps * talk
-        read, total = (
-            read + phase.steps * max(reading - work - talk, 0),
-            total + phase.steps * max(work + talk, reading),
-        )
-    hours = total / 3600
-    return Reckoned(
-        machine.name, devices, total / steps, compute / steps, reduce / steps, read / steps, hours, hours * devices
     )  # fmt: skip
 
 
@@ -262,34 +155,3 @@ def _file(trainer: Trainer, classifier: int) -> int:
     masker = getattr(trainer, "masker", None) or getattr(trainer, "network", None)
     own = size_of(getattr(masker, "decoder", masker).state_dict()) if masker is not None else 0
     return own + (classifier if getattr(trainer, "class_weights", []) else 0)
-
-
-def _timed(trainer: Trainer, steps: int, size: int) -> dict[str, float]:
-    """Seconds a FLOP and a picture of a step here, after one that warms up; and what a core reads in a second."""
-    images, labels = torch.rand(2 * SAMPLE, 3, size, size), torch.zeros(2 * SAMPLE, dtype=torch.long)
-    trainer.step(images, labels)
-    live = getattr(trainer, "live", trainer.classifier)
-    flops = counted(lambda: trainer.step(images, labels), live.module).flops
-    times = []
-    for _ in range(steps):
-        began = time.perf_counter()
-        trainer.step(images, labels)
-        times.append(time.perf_counter() - began)
-    return {
-        "step": median(times),
-        "picture": median(times) / len(images),
-        "flop": median(times) / flops,
-        "read": reading(size),
-    }
-
-
-def reading(size: int) -> float:
-    """Packaged pictures a second that one thread decodes and crops here."""
-    from maskwise.images import load_image, packaged_pictures
-    from maskwise.training.feed import generator, random_crop
-
-    paths = packaged_pictures()
-    began = time.perf_counter()
-    for k, path in enumerate(paths * 4):
-        random_crop(load_image(path), size, (0.08, 1.0), generator(k))
-    return 4 * len(paths) / (time.perf_counter() - began)

@@ -1,0 +1,74 @@
+"""The steps of a training that are alike, each counted on a few pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from maskwise.classifiers import Classifier
+from maskwise.planning.counting import Count, counted
+from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.mask_recipe import Recipe
+from maskwise.training.recipe import Schedule
+from maskwise.training.trainer import Trainer, trainers
+
+SAMPLE = 2  # pictures of the step that is counted
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps that are alike.
+
+    Attributes:
+        name: which.
+        steps: how many, in all.
+        batch: pictures of each, over all processes.
+        count: of one picture.
+        settings: the recipe's, so that a trainer does only these.
+        at: the step that the trainer stands at.
+    """
+
+    name: str
+    steps: float
+    batch: int
+    settings: Schedule
+    at: int = 0
+    count: Count | None = None
+
+
+def phases_of(settings: Schedule, steps: int) -> list[Phase]:
+    """All steps of a training, those that cost the same together; nothing is counted yet."""
+    if isinstance(settings, Recipe) and settings.thinning not in ("F", "L") and settings.p_history > 0:
+        older = settings.p_history
+        return [
+            Phase("the newest judges", steps * (1 - older), settings.batch_size, _with(settings, p_history=0.0)),
+            Phase("an older one judges", steps * older, settings.batch_size, _with(settings, p_history=1.0)),
+        ]
+    if isinstance(settings, ClassMaskRecipe):
+        parts = [("selector", settings.selector_steps, 0), ("warm-up", settings.warm_up_steps, settings.selector_steps)]
+        found = [Phase(name, n, settings.batch_size, settings, at) for name, n, at in parts if n]
+        last = settings.masker_batch_size or settings.batch_size
+        return [*found, Phase("mask", steps - settings.first_masks, last, settings, settings.first_masks)]
+    return [Phase("all", steps, settings.batch_size, settings)]
+
+
+def _with(settings: Schedule, **changes: Any) -> Schedule:
+    return settings.model_copy(update=changes)
+
+
+def trainer_of(settings: Schedule, network: Classifier, fabric: Fabric) -> Trainer:
+    """The recipe's own, for a training of one step."""
+    return trainers.get(settings.kind)(network, settings, 1, fabric)
+
+
+def counted_phase(phase: Phase, network: Classifier, fabric: Fabric, size: int) -> Phase:
+    """Counted on a few pictures; a step's first one in the pool's presence."""
+    trainer = trainer_of(phase.settings, network, fabric)
+    trainer.steps = phase.at
+    images, labels = torch.rand(SAMPLE, 3, size, size), torch.zeros(SAMPLE, dtype=torch.long)
+    live = getattr(trainer, "live", network)
+    count = counted(lambda: trainer.step(images, labels), live.module).of_one(SAMPLE)
+    return replace(phase, count=count)
