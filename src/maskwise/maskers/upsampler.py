@@ -141,8 +141,8 @@ def _gated(conv: nn.Module, features: Tensor, gate: Tensor) -> Tensor:
     """The convolution of ``features`` (N,C,h,w) times each ``gate`` (N,K,h,w): (N*K,out,H,W).
 
     Each place's features are multiplied by the kernel before anything is added up. The gate is one number a place, so
-    it is laid on those products: K classes cost one multiplication with the kernel, and one class no more than the
-    convolution, or, transposed, a third less where there is one small picture.
+    it is laid on those products, and K classes cost one multiplication with the kernel. For one class a transposed
+    convolution gains for one small picture; a 3x3 one gains with many channels and loses with few and many pictures.
     """
     assert isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d))
     side, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
