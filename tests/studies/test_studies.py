@@ -191,3 +191,17 @@ class TestCommand:
     ])  # fmt: skip
     def test_refuses(self, tmp_path: Path, options, words) -> None:  # type: ignore[no-untyped-def]
         refused(call("study", *options, "--out", tmp_path / "o"), *words)
+
+
+def test_steered_lambdas_of_all_rows_begin_alike_and_only_on_a_small_machine() -> None:
+    """Thinning L begins at 14 in CASM, a fixed classifier at 2.5; from 14 masks vanish."""
+    rows = {name: Train(name) for name in ("casm_l", "casm_baseline", "phang/i")}
+    small, full = (
+        {n: job.settings(SCALES[scale]).objectives for n, job in rows.items()} for scale in ("small", "full")
+    )
+    assert {name: terms["max_entropy"].lambda_r for name, terms in small.items()} == dict.fromkeys(rows, 2.5)
+    assert [full[name]["max_entropy"].lambda_r for name in rows] == [14, 2.5, 15]
+    assert small["phang/i"]["max_class"] == full["phang/i"]["max_class"], "the masked-in side is as published"
+    assert small["phang/i"]["max_entropy"].tv == 0.001
+    packaged = Train("casm", small="casm_lite0").settings(SCALES["small"])
+    assert packaged.objectives["max_entropy"].lambda_r == 5, "its recipe says how the packaged one was trained"

@@ -47,7 +47,7 @@ class Train(Job):
         ready = scale.name == "small" and self.small is not None
         name = str(self.small) if ready else self.recipe
         plain = loaded(name)
-        own = () if ready else scale.class_masks if plain.kind == "class_mask" else scale.masks
+        own = () if ready else adapted(plain, scale)
         infill = (f"infill={STAND_IN}",) if not scale.full and needs_weights(plain) else ()
         return loaded(name, (*own, *infill, *self.overrides, f"seed={self.seed}", *more))
 
@@ -99,6 +99,15 @@ def loaded(name: str, overrides: tuple[str, ...] = ()) -> Schedule:
     """The recipe; a listing of all studies asks for each of them several times."""
     found: Schedule = recipes.load(name, overrides)
     return found
+
+
+def adapted(recipe: Schedule, scale: Scale) -> tuple[str, ...]:
+    """The scale's overrides of a recipe of this kind."""
+    if recipe.kind == "class_mask":
+        return scale.class_masks
+    terms = getattr(recipe, "objectives", {})
+    begin = (f"objectives.{name}.lambda_r={scale.lambda_r[name]}" for name in terms if name in scale.lambda_r)
+    return (*scale.masks, *begin)
 
 
 def needs_weights(recipe: Schedule) -> bool:
