@@ -21,7 +21,8 @@ class Scale:
         limit: pictures of each test set; None is all of them.
         pictures: to reckon steps with before any data are read: of the training set the scale is meant for.
         masks: overrides of class-agnostic maskers' recipes.
-        lambda_r: where a steered lambda_r begins, by objective, instead of the recipe's.
+        lambda_r: where a steered lambda_r begins, instead of the recipe's: by objective, and whether total variation
+            shrinks its masks, too.
         class_masks: overrides of class-conditional maskers' recipes.
         packaged: are maskers that come with the package taken as trained?
         few_classes: what stands for the papers' 10, 100 and 1000 classes.
@@ -36,7 +37,7 @@ class Scale:
     limit: int | None = None
     pictures: int = 0
     masks: tuple[str, ...] = ()
-    lambda_r: Mapping[str, float] = field(default_factory=dict)
+    lambda_r: Mapping[tuple[str, bool], float] = field(default_factory=dict)
     class_masks: tuple[str, ...] = ()
     packaged: bool = False
     few_classes: Mapping[int, int] = field(default_factory=lambda: {n: n for n in (10, 100, 1000)})
@@ -82,10 +83,12 @@ SCALES: Mapping[str, Scale] = {
                 "lr_decay=cosine", "head_std=0.02", "target_area=0.42", "classifier_lr=3.0e-4",
                 "classifier_update=two_steps", "batch_norm=frozen",
             ),
-            # CASM's own for a fixed classifier, for all: from larger ones masks vanish before lambda_r has come down,
-            # and stay so, since near an empty mask these objectives are flat; from much smaller ones they fill the
-            # picture.
-            lambda_r={"max_entropy": 2.5, "min_class": 9},
+            # About CASM's own for a fixed classifier, for all. From larger ones masks vanish before lambda_r has come
+            # down, and stay so, since near an empty mask these objectives are flat; from much smaller ones they fill
+            # the picture.
+            lambda_r={
+                ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 9
+            },
             packaged=True,
             few_classes={10: 2, 100: 10, 1000: 50},
             few_pictures={1: 1, 10: 10, 125: 50, 1250: 250},

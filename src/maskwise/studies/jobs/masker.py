@@ -105,8 +105,8 @@ def adapted(recipe: Schedule, scale: Scale) -> tuple[str, ...]:
     """The scale's overrides of a recipe of this kind."""
     if recipe.kind == "class_mask":
         return scale.class_masks
-    terms = getattr(recipe, "objectives", {})
-    begin = (f"objectives.{name}.lambda_r={scale.lambda_r[name]}" for name in terms if name in scale.lambda_r)
+    terms = ((name, (name, term.tv > 0)) for name, term in getattr(recipe, "objectives", {}).items())
+    begin = (f"objectives.{name}.lambda_r={scale.lambda_r[kind]}" for name, kind in terms if kind in scale.lambda_r)
     return (*scale.masks, *begin)
 
 
