@@ -24,7 +24,7 @@ from maskwise.commands import (
     train,
 )
 from maskwise.commands.check import check_app
-from maskwise.plain import complain
+from maskwise.plain import complain, warn_plainly
 from maskwise.volume import with_volume
 
 app = typer.Typer(
@@ -61,6 +61,7 @@ app.command("recipes")(lists.list_recipes)
 
 def main() -> None:
     """Entry point; wrong options leave one line, as all bad input does; a closed pipe (``| head``) ends it quietly."""
+    warn_plainly()
     try:
         code = app(standalone_mode=False)
     except BrokenPipeError:

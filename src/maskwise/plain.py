@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,6 +31,19 @@ def cell(text: object) -> str:
 
 def complain(error: Exception | str) -> None:
     typer.echo(f"maskwise: {printable(' '.join(str(error).split()))}", err=True)
+
+
+def warn_plainly() -> None:
+    """Our own warnings are one line, without the line of code that gave them; those of other packages stay theirs."""
+    usual, home = warnings.showwarning, str(Path(__file__).parent)
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+        if category is UserWarning and filename.startswith(home):
+            complain(f"warning: {message}")
+        else:
+            usual(message, category, filename, *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]
 
 
 def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:

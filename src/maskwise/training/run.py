@@ -15,6 +15,7 @@ from maskwise.files import atomic_write
 from maskwise.lock import check_free, holds_nothing, locked
 from maskwise.training import recipe as recipes
 from maskwise.training.checkpoint import CHECKPOINT, restore, save_checkpoint
+from maskwise.training.extent import Extent
 from maskwise.training.feed import Feed
 from maskwise.training.guard import Guard, OnNan
 from maskwise.training.log import Log
@@ -174,6 +175,7 @@ def _run(
     trainer, checkpoint, fabric = guard.trainer, guard.out / CHECKPOINT, guard.trainer.fabric
     total, ended = trainer.recipe.total_steps(feed.steps), False
     began, since = time.monotonic(), trainer.steps
+    extent = Extent(getattr(trainer.recipe, "target_area", None))
     with _bar(progress, total, trainer.steps) as advance, log:
         while trainer.steps < total and not ended:
             epoch, begin = divmod(trainer.steps, feed.steps)
@@ -182,6 +184,8 @@ def _run(
                 seconds = (time.monotonic() - began) / (trainer.steps - since)
                 line = {"step": trainer.steps, "epoch": epoch, **{k: round(v, 5) for k, v in logged.items()}}
                 log.write(line | {"seconds_per_step": round(seconds, 3)})
+                if first(fabric):
+                    extent.see(trainer.steps, logged)
                 advance(next(f"{k} {v:.2f}" for k, v in logged.items() if k != "loss") if len(logged) > 1 else "")
                 ended = trainer.steps >= total or (stop is not None and told(fabric, stop(trainer)))
                 if trainer.steps % checkpoint_every == 0 or ended:
