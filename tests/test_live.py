@@ -15,6 +15,7 @@ from maskwise.cli import app
 from maskwise.errors import InputError
 from maskwise.live import Frames, Nowhere, Video, camera, folder, live, video
 from maskwise.live.loop import annotated, explained
+from maskwise.live.sinks import Window
 from maskwise.live.sources import Source
 from maskwise.maskers import ClassMasker, save_masker
 from maskwise.methods import Explainer, explainer
@@ -87,6 +88,61 @@ def test_sources_that_are_not_there(tmp_path: Path, capfd: pytest.CaptureFixture
         with pytest.raises(InputError, match=said):
             open_it()
     assert "VIDEOIO" not in capfd.readouterr().err, "OpenCV's own complaints are not shown"
+
+
+def test_a_camera_gives_its_frames_in_rgb_and_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Capture:
+        left, released = 2, False
+
+        def isOpened(self) -> bool:  # noqa: N802
+            return True
+
+        def get(self, what: int) -> float:
+            return 0.0  # many cameras do not know their speed
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            self.left -= 1
+            return (True, np.full((4, 6, 3), (255, 0, 0), np.uint8)) if self.left >= 0 else (False, None)
+
+        def release(self) -> None:
+            Capture.released = True
+
+    asked: list[object] = []
+    monkeypatch.setattr(cv2, "VideoCapture", lambda what: asked.append(what) or Capture())
+    source = camera(3)
+    frames = list(source.frames)
+    assert asked == [3] and source.fps == 25 and source.total is None
+    assert [f.shape for f in frames] == [(4, 6, 3)] * 2
+    assert frames[0][0, 0].tolist() == [0, 0, 255], "OpenCV's blue is first, ours last"
+    assert Capture.released
+
+
+@pytest.mark.parametrize(("key", "visible"), [(ord("q"), 1.0), (27, 1.0), (-1, 0.0), (-1, None)])
+def test_a_window_ends_with_q_escape_or_its_closing(
+    key: int, visible: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qt's OpenCV raises when it is asked of a window that was closed, the last one of the program."""
+    shown: list[np.ndarray] = []
+    keys, states = iter([-1, key]), iter([1.0, visible])
+
+    def state(title: str, what: int) -> float:
+        found = next(states)
+        if found is None:
+            raise cv2.error("NULL guiReceiver")
+        return found
+
+    def destroy() -> None:
+        if visible is None:
+            raise cv2.error("NULL guiReceiver")
+
+    monkeypatch.setattr(cv2, "imshow", lambda title, frame: shown.append(frame))
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: next(keys))
+    monkeypatch.setattr(cv2, "getWindowProperty", state)
+    monkeypatch.setattr(cv2, "destroyAllWindows", destroy)
+    red = np.full((4, 6, 3), (255, 0, 0), np.uint8)
+    with Window() as window:
+        assert [window.put(red), window.put(red)] == [True, False]
+    assert shown[0][0, 0].tolist() == [0, 0, 255]
 
 
 def test_one_frame_is_one_forward_whatever_is_asked(explain: Explainer) -> None:

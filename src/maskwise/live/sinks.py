@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -59,12 +60,21 @@ class Window(Nowhere):
     """A window; q, Esc or closing it ends the show."""
 
     def __exit__(self, kind: Kind, error: BaseException | None, trace: TracebackType | None) -> None:
-        cv2.destroyAllWindows()
+        with contextlib.suppress(cv2.error):  # nothing to destroy, once it was closed
+            cv2.destroyAllWindows()
 
     def put(self, frame: np.ndarray) -> bool:
         cv2.imshow(TITLE, frame[..., ::-1])
         key = cv2.waitKey(1) & 0xFF
-        return key not in (ord("q"), 27) and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        return key not in (ord("q"), 27) and self._open()
+
+    @staticmethod
+    def _open() -> bool:
+        """Did nobody close it? Qt's OpenCV has no answer but an error when its last window is gone."""
+        try:
+            return bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1)
+        except cv2.error:
+            return False
 
 
 class Frames(Nowhere):
