@@ -21,8 +21,8 @@ class Scale:
         limit: pictures of each test set; None is all of them.
         pictures: to reckon steps with before any data are read: of the training set the scale is meant for.
         masks: overrides of class-agnostic maskers' recipes.
-        lambda_r: where a steered lambda_r begins, instead of the recipe's: by objective, and whether total variation
-            shrinks its masks, too.
+        lambda_r: where a steered lambda_r begins, instead of the recipe's: by masked-out objective, and whether total
+            variation shrinks its masks, too. Recipes with another objective as well keep their own.
         class_masks: overrides of class-conditional maskers' recipes.
         packaged: are maskers that come with the package taken as trained?
         few_classes: what stands for the papers' 10, 100 and 1000 classes.
@@ -85,7 +85,7 @@ SCALES: Mapping[str, Scale] = {
             ),
             # About CASM's own for a fixed classifier, for all. From larger ones masks vanish before lambda_r has come
             # down, and stay so, since near an empty mask these objectives are flat; from much smaller ones they fill
-            # the picture.
+            # the picture. A masked-in objective beside them keeps masks from vanishing.
             lambda_r={
                 ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 9
             },

@@ -105,9 +105,10 @@ def adapted(recipe: Schedule, scale: Scale) -> tuple[str, ...]:
     """The scale's overrides of a recipe of this kind."""
     if recipe.kind == "class_mask":
         return scale.class_masks
-    terms = ((name, (name, term.tv > 0)) for name, term in getattr(recipe, "objectives", {}).items())
-    begin = (f"objectives.{name}.lambda_r={scale.lambda_r[kind]}" for name, kind in terms if kind in scale.lambda_r)
-    return (*scale.masks, *begin)
+    kinds = {name: (name, term.tv > 0) for name, term in getattr(recipe, "objectives", {}).items()}
+    if any(kind not in scale.lambda_r for kind in kinds.values()):
+        return scale.masks
+    return (*scale.masks, *(f"objectives.{name}.lambda_r={scale.lambda_r[kind]}" for name, kind in kinds.items()))
 
 
 def needs_weights(recipe: Schedule) -> bool:
