@@ -35,10 +35,10 @@ def complain(error: Exception | str) -> None:
 
 def warn_plainly() -> None:
     """Our own warnings are one line, without the line of code that gave them; those of other packages stay theirs."""
-    usual, home = warnings.showwarning, str(Path(__file__).parent)
+    usual, home = warnings.showwarning, Path(__file__).parent
 
     def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
-        if category is UserWarning and filename.startswith(home):
+        if category is UserWarning and Path(filename).is_relative_to(home):
             complain(f"warning: {message}")
         else:
             usual(message, category, filename, *rest)

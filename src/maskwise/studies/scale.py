@@ -84,8 +84,8 @@ SCALES: Mapping[str, Scale] = {
                 "classifier_update=two_steps", "batch_norm=frozen",
             ),
             # About CASM's own for a fixed classifier, for all. From larger ones masks vanish before lambda_r has come
-            # down, and stay so, since near an empty mask these objectives are flat; from much smaller ones they fill
-            # the picture. A masked-in objective beside them keeps masks from vanishing.
+            # down, and stay so; from much smaller ones they fill the picture. A masked-in objective beside them keeps
+            # masks from vanishing.
             lambda_r={
                 ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 9
             },

@@ -11,8 +11,8 @@ PATIENCE = 50  # steps in a row; masks that overshoot lambda_r's steering are ba
 class Extent:
     """Watches the mean mask, and warns once.
 
-    Near an empty or a full mask the objectives are flat, and the sigmoid's slope is next to nothing: such masks seldom
-    come back, though the loss looks like any other.
+    Where a sigmoid is near 0 or 1 its slope is next to nothing, so such masks seldom come back, though the loss looks
+    like any other.
 
     Args:
         target: the area that is steered to, if any. Below a twentieth of it masks count as empty, and as full where
