@@ -49,7 +49,7 @@ def contenders(
         fuse(decoder.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decoder.encoder = classifier
         found[f"decoder, {title}"] = AIMS["decoder"], decoder
-    for upsampling, kernel in (("transposed", 2), ("transposed", 4), ("pixel_shuffle", 2)):
+    for upsampling, kernel in (("transposed", 2), ("transposed", 3), ("transposed", 4), ("pixel_shuffle", 2)):
         unet = ClassMasker.build(classifier, widths, upsampling, kernel=kernel).eval()  # type: ignore[arg-type]
         fuse(unet.decoder)
         for count in sorted({1, classes}) if kernel == 2 else [1]:

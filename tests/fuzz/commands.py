@@ -169,11 +169,11 @@ def weights_of(path: str | Path | None) -> Any:
     from conftest import tiny_net
 
     from maskwise.classifiers import Classifier
-    from maskwise.classifiers.loading import _fill, read_weights
+    from maskwise.weights import fill, read_weights
 
     module = tiny_net()
     if path is not None:
-        _fill(module, read_weights(path), "tiny")
+        fill(module, read_weights(path), "the weights do not fit tiny")
     return Classifier(module, input_size=32, name="tiny")
 
 

@@ -19,9 +19,10 @@ from fuzz.tables import shaken
 from safetensors.torch import save
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.loading import read_labels, read_weights
+from maskwise.classifiers.loading import read_labels
 from maskwise.maskers import Masker
 from maskwise.maskers.store import load_any_masker, save_masker
+from maskwise.weights import read_weights
 
 
 @cache

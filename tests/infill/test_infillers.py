@@ -94,7 +94,7 @@ def test_names_options_and_their_errors() -> None:
         ("telea:radius=0", "radius must be a number above 0"),
         ("colour_noise:noise=-1", "noise must be a number of at least 0"),
         ("dfnet:size=300", "multiple of 256"),
-        ("partial_conv:weights=none.safetensors", "do not exist"),
+        ("partial_conv:weights=none.safetensors", "does not exist"),
     ):
         with pytest.raises(InputError, match=why):
             infiller(wrong)  # type: ignore[arg-type]

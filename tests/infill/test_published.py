@@ -122,10 +122,10 @@ def test_files_that_are_something_else_are_refused_in_one_line(tmp_path: Path) -
     for file, why in (
         ("less.pth", "not the weights of dfnet .*de_3.decode.0.conv.bias"),
         ("nan.pth", "NaN"),
-        ("code.pth", "can't be read"),
-        ("list.pth", "something else"),
-        ("text.safetensors", "can't be read"),
-        ("none.pth", "do not exist"),
+        ("code.pth", "more than plain tensors"),
+        ("list.pth", "not a state dict"),
+        ("text.safetensors", "not a weights file that can be read"),
+        ("none.pth", "does not exist"),
     ):
         with pytest.raises(InputError, match=why) as caught:
             infiller("dfnet", weights=tmp_path / file)

@@ -119,7 +119,9 @@ def test_both_readings_of_an_upsampler() -> None:
 
 @pytest.mark.parametrize("state", ["training", "evaluated", "fused"])
 @pytest.mark.parametrize(
-    "options", [{}, {"kernel": 4}, {"upsampling": "pixel_shuffle"}, {"scale": 1}], ids=["2x2", "4x4", "shuffle", "same"]
+    "options",
+    [{}, {"kernel": 3}, {"kernel": 4}, {"upsampling": "pixel_shuffle"}, {"scale": 1}],
+    ids=["2x2", "3x3", "4x4", "shuffle", "same"],
 )
 def test_an_upsampler_computes_what_it_says_once_for_all_classes(options: dict[str, Any], state: str) -> None:
     """Against its own layers in the order they are written in, on features filtered for each class and a copied tap."""

@@ -98,9 +98,9 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
 
     import torch
 
-    from maskwise.classifiers.loading import read_weights
     from maskwise.errors import InputError
     from maskwise.infill.weights import with_weights
+    from maskwise.weights import read_weights
 
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[object, ...]]:

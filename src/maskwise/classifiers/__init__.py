@@ -2,6 +2,6 @@
 
 from maskwise.classifiers.cifar import cifar_resnet18 as _registers_itself  # noqa: F401
 from maskwise.classifiers.classifier import Classifier
-from maskwise.classifiers.loading import classifiers, load_classifier, read_weights
+from maskwise.classifiers.loading import classifiers, load_classifier
 
-__all__ = ["Classifier", "classifiers", "load_classifier", "read_weights"]
+__all__ = ["Classifier", "classifiers", "load_classifier"]

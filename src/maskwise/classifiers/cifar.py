@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import nn
 
 from maskwise.classifiers.classifier import Classifier
-from maskwise.classifiers.loading import classifiers, read_weights
+from maskwise.classifiers.loading import classifiers
 from maskwise.errors import InputError
+from maskwise.weights import fill, read_weights
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -34,10 +35,6 @@ def load(weights: str | Path | None = None) -> Classifier:
     if "fc.weight" not in state:
         raise InputError(f"{weights}: the weights do not fit cifar_resnet18: they have no 'fc.weight'")
     classes = len(state["fc.weight"])
-    network = cifar_resnet18(classes)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"the weights do not fit cifar_resnet18: {' '.join(str(error).split())[:160]}") from None
+    network = fill(cifar_resnet18(classes), state, "the weights do not fit cifar_resnet18")
     labels = CLASSES if classes == len(CLASSES) else None
     return Classifier(network, mean=(0.5,) * 3, std=(0.5,) * 3, labels=labels, input_size=32, name="cifar_resnet18")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -17,6 +15,7 @@ from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classif
 from maskwise.errors import InputError
 from maskwise.labels import Labels, imagenet_labels
 from maskwise.registry import Registry
+from maskwise.weights import fill, read_weights
 
 log = logging.getLogger(__name__)
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
@@ -78,42 +77,6 @@ def _by_name(name: str, weights: str | Path | None) -> Classifier:
     )
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from .pt/.pth with ``weights_only`` (no code is ever unpickled)."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"weights file {str(path)!r} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise InputError(f"{path}: holds more than plain tensors, so it is not opened; save its state_dict()") from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a weights file that can be read ({_line(error)})") from None
-    except Exception as error:  # safetensors raises its own error class, which derives from Exception alone
-        raise InputError(f"{path}: not a weights file that can be read ({_line(error)})") from None
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise InputError(f"{path}: not a state dict (names to tensors)")
-    return loaded
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]
-
-
-def _fill(module: nn.Module, state: dict[str, Tensor], what: str) -> nn.Module:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"the weights do not fit {what}: {_line(error)}") from None
-    return module
-
-
 def _classes(build: Callable[[], nn.Module], state: dict[str, Tensor], what: str) -> int:
     """How many classes a state dict is for: the rows of the layer that comes last in the architecture."""
     with torch.device("meta"):
@@ -149,7 +112,7 @@ def _lite(index: int, size: int) -> None:
             state = dict(zip(ours, theirs, strict=True))
         else:
             state = read_weights(weights)
-        _fill(module, state, f"efficientnet_lite{index}")
+        fill(module, state, f"the weights do not fit efficientnet_lite{index}")
         return Classifier(
             module,
             mean=(0.5, 0.5, 0.5),
@@ -174,7 +137,7 @@ def _torchvision(name: str, weights: str | Path | None) -> Classifier:
     if weights is not None:
         state = read_weights(weights)
         classes = _classes(lambda: models.get_model(name, weights=None), state, f"torchvision/{name}")
-        module = _fill(models.get_model(name, num_classes=classes), state, f"torchvision/{name}")
+        module = fill(models.get_model(name, num_classes=classes), state, f"the weights do not fit torchvision/{name}")
         return Classifier(module, labels=_labels(classes), input_size=size, name=f"torchvision/{name}")
     try:
         module = models.get_model(name, weights=default)
@@ -194,7 +157,7 @@ def _timm(name: str, weights: str | Path | None) -> Classifier:
             module = timm.create_model(name, pretrained=True)
         else:
             classes = _classes(lambda: timm.create_model(name), state, f"timm/{name}")
-            module = _fill(timm.create_model(name, num_classes=classes), state, f"timm/{name}")
+            module = fill(timm.create_model(name, num_classes=classes), state, f"the weights do not fit timm/{name}")
     except InputError:
         raise
     except Exception as error:  # the hub's client raises many kinds, some of them wrapped in RuntimeError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.convert.checkpoint import arguments, read_checkpoint
@@ -19,6 +19,7 @@ from maskwise.labels import imagenet_labels
 from maskwise.maskers import Masker, save_masker
 from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
+from maskwise.weights import fill
 
 ENCODER = "torchvision/resnet50"
 RESNET_TAPS = (64, 256, 512, 1024, 2048)  # channels
@@ -72,7 +73,7 @@ def convert(old: str | Path, new: str | Path, pretrained: str | Path | None = No
     finish = Finish(cast(Any, gumbel), _temperature(settings))
     masker = Masker.build(encoder, first_tap, 64, taps, finish=finish)
     masker.encoder = encoder
-    _fill(masker.decoder, _renamed(decoder, taps), f"{old}: the decoder")
+    fill(masker.decoder, _renamed(decoder, taps), f"{old}: the decoder is not the released code's")
     masker.eval().requires_grad_(False)
     recipe = {
         "kind": "mask", "title": "converted", "paper": _paper(checkpoint), "classifier": ENCODER,
@@ -148,16 +149,9 @@ def _classifier(state: dict[str, Tensor], name: str) -> Classifier:
     if "fc.weight" not in state or state["fc.weight"].ndim != 2:
         raise InputError(f"{name}: its classifier is not a ResNet-50, the one network of the released code")
     classes = len(state["fc.weight"])
-    module = _fill(resnet50(weights=None, num_classes=classes), state, f"{name}: the classifier")
+    misfit = f"{name}: the classifier is not the released code's"
+    module = fill(resnet50(weights=None, num_classes=classes), state, misfit)
     return Classifier(module, labels=imagenet_labels() if classes == 1000 else None, name=ENCODER)
-
-
-def _fill(module: nn.Module, state: dict[str, Tensor], what: str) -> nn.Module:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{what} is not the released code's ({' '.join(str(error).split())[:160]})") from None
-    return module
 
 
 def _paper(checkpoint: Mapping[str, Any]) -> str:

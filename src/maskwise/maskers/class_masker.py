@@ -56,8 +56,8 @@ class ClassMasker(nn.Module):
         """
         if not widths or min(widths) < 1:
             raise InputError(f"widths are channels, coarse to fine, each at least 1, not {list(widths)}")
-        if kernel not in (2, 4):
-            raise InputError(f"kernel is 2 or 4, not {kernel}")
+        if kernel not in (2, 3, 4):
+            raise InputError(f"kernel is 2, 3 or 4, not {kernel}")
         if upsampling not in BLOCKS or (bottlenecks is not None and bottlenecks < 1):
             raise InputError(
                 f"upsampling is {' or '.join(BLOCKS)} with at least one bottleneck, "

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Upsampling = Literal["transposed", "pixel_shuffle"]
-Kernel = Literal[2, 4]
+Kernel = Literal[2, 3, 4]
 BLOCKS: dict[Upsampling, int] = {"transposed": 3, "pixel_shuffle": 1}  # paper, released code
 
 
@@ -69,8 +69,8 @@ class Upsampler(nn.Module):
         scale: 2, or 1 where the tap is no finer, as in a plain ViT. What is then missing to the tap's own size
             (an odd one, say) is interpolated.
         bottlenecks: how many; None is the reading's own number.
-        kernel: side of the transposed convolution, which the paper does not tell: 2, as in the first U-Net, or 4, which
-            overlaps, has four times the weights and on a CPU takes up to four times as long.
+        kernel: side of the transposed convolution, which the paper does not tell: 2, as in the first U-Net, or 3 or 4,
+            which overlap, have 2.25 and 4 times the weights and on a CPU take up to as many times as long.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ def _enlarger(channels: int, out: int, upsampling: Upsampling, scale: int, kerne
     if scale == 1:
         return [_three(channels, out), nn.BatchNorm2d(out), nn.ReLU()]
     if upsampling == "transposed":
-        wider = nn.ConvTranspose2d(channels, out, kernel, stride=2, padding=kernel // 2 - 1, bias=False)
+        padding, odd = (kernel - 1) // 2, kernel % 2  # twice the size, whatever the kernel
+        wider = nn.ConvTranspose2d(channels, out, kernel, 2, padding, output_padding=odd, bias=False)
         return [wider, nn.BatchNorm2d(out), nn.ReLU()]
     return [
         _three(channels, 4 * out),
@@ -153,7 +154,8 @@ def _gated(conv: nn.Module, features: Tensor, gate: Tensor) -> Tensor:
     columns = products.flatten(0, 1).unflatten(2, (-1, side, side))
     if not transposed:  # what it gathers from the left it scatters to the right
         columns, stride = columns.flip(3, 4), 1
-    height, width = (stride * (n - 1) + side - 2 * padding for n in features.shape[-2:])
+    ends = side - 2 * padding + int(conv.output_padding[0])
+    height, width = (stride * (n - 1) + ends for n in features.shape[-2:])
     added = F.fold(columns.flatten(2).mT, (height, width), side, padding=padding, stride=stride)
     return added if conv.bias is None else added + conv.bias[:, None, None]
 

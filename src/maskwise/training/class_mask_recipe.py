@@ -29,7 +29,7 @@ class ClassMaskRecipe(Schedule):
     # the masker
     widths: tuple[int, ...] = Field((256, 128, 64), min_length=1, description="channels that leave each upsampler")
     upsampling: Upsampling = Field("transposed", description="transposed convolution, or pixel_shuffle [C]")
-    kernel: Kernel = Field(2, description="side of the transposed convolution: 2 or 4; the paper does not tell")
+    kernel: Kernel = Field(2, description="side of the transposed convolution: 2, 3 or 4; the paper does not tell")
     bottlenecks: int | None = Field(None, ge=1, description="in each upsampler; None is 3, or 1 with pixel_shuffle")
     encoder: EncoderSource = Field("frozen", description="the classifier, or scratch: its like, learnt with the mask")
     embedding: Embedding = Field("normal", description="first class embeddings: noise, or the classifier's last layer")
