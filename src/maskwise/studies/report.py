@@ -124,7 +124,7 @@ def markdown(outcome: Outcome) -> str:
     lines += [f"- {what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
     ready = list(dict.fromkeys(packaged for _, packaged in jobs if packaged))
     lines += (
-        [f"- Maskers that come with the package, of one training each (seed 0): {', '.join(ready)}."] if ready else []
+        [f"- Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []
     )
     roles = dict.fromkeys(getattr(job, "network", "main") for job, _ in jobs)
     lines += [

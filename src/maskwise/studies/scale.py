@@ -87,7 +87,7 @@ SCALES: Mapping[str, Scale] = {
             # down, and stay so; from much smaller ones they fill the picture. A masked-in objective beside them keeps
             # masks from vanishing.
             lambda_r={
-                ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 9
+                ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 5
             },
             packaged=True,
             few_classes={10: 2, 100: 10, 1000: 50},
