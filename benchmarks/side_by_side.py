@@ -2,8 +2,9 @@
 
     python benchmarks/side_by_side.py --data imagenette224.zip@train --methods dabkowski_gal grad_cam --pairs 100
 
-Pairs of pictures of different classes are drawn by the seed. Counted: how often a class's map is larger on the mean in the
-half that shows it (50% is chance), and the mean part of the map that lies there. All classes of a picture share one pass.
+Pairs of pictures of different classes are drawn by the seed. Counted: how often a class's map is larger on the mean in
+the half that shows it (50% is chance), and the mean part of the map that lies there. All classes of a picture share
+one pass.
 """
 
 from __future__ import annotations
@@ -46,9 +47,8 @@ def main(given: Sequence[str] | None = None) -> None:
     said = arguments.parse_args(given)
     classifier = mw.load_classifier("efficientnet_lite0")
     pictures = drawn(said.data, said.pairs, classifier.input_size, said.seed)
-    print(
-        f"{len(pictures)} pairs of {said.data}, seed {said.seed}\n\n| method | in its half | part of the map |\n|---|---|---|"
-    )
+    print(f"{len(pictures)} pairs of {said.data}, seed {said.seed}\n")
+    print("| method | in its half | part of the map |\n|---|---|---|")
     for name in said.methods:
         options = {"confidence": said.confidence} if name == "dabkowski_gal" else {}
         weights = {"weights": said.weights} if name == "dabkowski_gal" and said.weights else {}

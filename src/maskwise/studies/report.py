@@ -123,9 +123,7 @@ def markdown(outcome: Outcome) -> str:
         sides["Trained on"] = protocol["train"]
     lines += [f"- {what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
     ready = list(dict.fromkeys(packaged for _, packaged in jobs if packaged))
-    lines += (
-        [f"- Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []
-    )
+    lines += [f"- Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []
     roles = dict.fromkeys(getattr(job, "network", "main") for job, _ in jobs)
     lines += [
         f"- Scale {protocol['scale']}: {', '.join(protocol['classifiers'][role] for role in roles)}; pictures: "
