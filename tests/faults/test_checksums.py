@@ -19,6 +19,7 @@ from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.methods.masker import packaged_masker
 from maskwise.seal import ASSETS, check_seal, sealed
 from maskwise.training.checkpoint import read_checkpoint, save_checkpoint
+from maskwise.weights import read_weights
 
 flips = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
 some = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,6 +52,16 @@ def test_any_flipped_bit_of_a_masker(tiny: Classifier, masker: Path, place: tupl
     bad.write_bytes(flipped(masker.read_bytes(), place))
     with pytest.raises(InputError):
         load_masker(bad, tiny)
+
+
+def test_sealed_weights_of_any_network(tmp_path: Path) -> None:
+    whole = sealed({"w": torch.zeros(1000)}, {"format": "maskwise-x-2"})
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(whole)
+    assert torch.equal(read_weights(path)["w"], torch.zeros(1000))
+    path.write_bytes(whole[:-1] + b"\1")
+    with pytest.raises(InputError, match="checksum is wrong"):
+        read_weights(path)
 
 
 def test_every_bit_of_a_header(tiny: Classifier, masker: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_is_allowed_is_still_there() -> None:
 
 
 def test_a_pickle_is_not_run(tmp_path: Path) -> None:
-    """Three places read weights; a file that would run a command is refused by each, and the command is not run."""
+    """Weights of a classifier and of an infiller: a file that would run a command is refused, and nothing runs."""
     import pickle
 
     import torch
