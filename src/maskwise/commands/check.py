@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwise.allocator import keep_freed_memory
 from maskwise.commands.check_options import (
     Batch,
     Limit,
@@ -94,6 +95,7 @@ def mprt(
 ) -> None:
     """Do maps change when the network's layers become random? (Adebayo et al. 2018)"""
     check_first(out, undefined)
+    keep_freed_memory()
     modes = ["cascading", "independent"] if mode == "both" else [mode]
     enhance = sharpening.keywords(sess)
     from maskwise.checks import mprt as run
@@ -160,6 +162,7 @@ def drt(
 ) -> None:
     """Do maps of a network that learned random labels differ? Trains it, and maskers on it (Adebayo et al. 2018)."""
     check_first(out, undefined)
+    keep_freed_memory()
     from maskwise.checks import drt as run
     from maskwise.checks.networks import PRETRAINED
     from maskwise.checks.small_training import settings_of
@@ -226,6 +229,7 @@ def roar(
 ) -> None:
     """Is a network trained without the most salient pixels worse than without random ones? (Hooker et al. 2019)"""
     check_first(out)
+    keep_freed_memory()
     from maskwise.checks import roar as run
     from maskwise.checks.small_training import settings_of
     from maskwise.report.check_tables import roar_tables

@@ -214,11 +214,13 @@ def panel(
     model: Model,
 ) -> None:
     """Accuracy of many classifiers on masked-in, masked-out and inpainted pictures (CASM, Fig. 3)."""
+    from maskwise.allocator import keep_freed_memory
     from maskwise.evaluation import Contender
     from maskwise.evaluation.panel import PanelSettings, classifier_panel
     from maskwise.files import atomic_write, check_writable
     from maskwise.report.panel import panel_figure
 
+    keep_freed_memory()
     check_writable(out)
     if rule not in ("rank", "value") or resize not in ("squash", "crop"):
         raise InputError("--rule is rank or value, and --resize is squash or crop")
@@ -272,10 +274,12 @@ def _measure(
     as_json: bool,
 ) -> None:
     """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks."""
+    from maskwise.allocator import keep_freed_memory
     from maskwise.evaluation import evaluate as run
     from maskwise.evaluation import leaderboard
     from maskwise.evaluation.processes import launched
 
+    keep_freed_memory()
     with launched() as speaks, bar("pictures x methods") if speaks else nullcontext() as step:
         measured = run(contenders, classifier, data, measures, settings, out, save_maps, step)
         if not speaks:

@@ -63,11 +63,13 @@ def study(
         _list([studies.get(n) for n in ([name] if name else studies.names())], scale, as_json, cells=name is not None)
         return
     chosen, size = studies.get(name), scale_of(scale)
+    from maskwise.allocator import keep_freed_memory
     from maskwise.files import check_writable
     from maskwise.studies.report import plain, rich_table, write_all
     from maskwise.studies.room import Room, sources_of
     from maskwise.studies.run import run_study
 
+    keep_freed_memory()
     check_writable(out)
     if precision not in ("32-true", "bf16-mixed", "16-mixed"):
         raise InputError(f"--precision is 32-true, bf16-mixed or 16-mixed, not {precision!r}")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwise.allocator import give_back_freed_memory
 from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, read_data
 from maskwise.errors import InputError
@@ -114,6 +115,8 @@ def evaluate(
                 places += own
                 for i, contender in enumerate(contenders, 1):
                     sizes = portions[contender.name]
+                    if contender.name not in measured.seen:  # memory that others left would hide what this one takes
+                        give_back_freed_memory()
                     made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
                     measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
                     if progress is not None:

@@ -60,9 +60,11 @@ def work(place: Place, room: Room, study: str, threads: int) -> None:
     import torch
 
     torch.set_num_threads(min(threads, torch.get_num_threads()))
+    from maskwise.allocator import keep_freed_memory
     from maskwise.studies import studies
     from maskwise.studies.run import do
 
+    keep_freed_memory()
     do(place, room, studies.get(study))
 
 
