@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,14 @@ def test_a_packaged_masker_is_taken_where_it_was_trained_like_that() -> None:
 def test_which_pictures_are_trained_on_and_which_are_measured(picture_folder: Path) -> None:
     assert sources_of(["shapes:n=9"], [], SCALES["small"]) == (("shapes:n=9",), ("shapes:n=9,seed=1",))
     assert sources_of(["a"], ["b"], SCALES["small"]) == (("a",), ("b",))
+    parted = picture_folder.parent / "parted.zip"
+    with zipfile.ZipFile(parted, "w") as archive:
+        archive.writestr("top/images.csv", "file,split,imagenet_index\n00.png,train,0\n01.png,test,1\n")
+        for name in ("00.png", "01.png"):
+            archive.write(picture_folder / "images" / name, f"top/{name}")
+    assert sources_of([str(parted)], [], SCALES["small"]) == ((f"{parted}@train",), (f"{parted}@test",))
+    for test in (f"{parted}@test", "b"):  # never on its test pictures, whatever is measured on
+        assert sources_of([str(parted), "a"], [test], SCALES["small"]) == ((f"{parted}@train", "a"), (test,))
     with pytest.raises(InputError, match="--data"):
         sources_of([], [], SCALES["small"])
     with pytest.raises(InputError, match="--test-data"):

@@ -72,8 +72,8 @@ class Room:
 def sources_of(data: Sequence[str], test: Sequence[str], scale: Scale) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is trained on and what is measured on.
 
-    Without ``test`` a source that has splits is trained on its train one, and measured on its test or else its val
-    one; the smoke scale brings shapes of its own.
+    A source that has splits is trained on its train one, so that no training sees what may be measured on. Without
+    ``test`` it is measured on its test or else its val one; the smoke scale brings shapes of its own.
 
     Raises:
         InputError: no data, or none to measure on.
@@ -82,8 +82,6 @@ def sources_of(data: Sequence[str], test: Sequence[str], scale: Scale) -> tuple[
         return (TRAIN,), tuple(test) or (TEST,)
     if not data and not test:
         raise InputError("name the pictures: --data SOURCE (`maskwise datasets`)")
-    if test:
-        return tuple(data), tuple(test)
     train, held = [], []
     for source in data:
         if source.partition(":")[0] == "shapes":
@@ -91,13 +89,13 @@ def sources_of(data: Sequence[str], test: Sequence[str], scale: Scale) -> tuple[
             held.append(_other_shapes(source))
             continue
         splits = {name: f"{source}@{name}" for name in ("train", "test", "val") if _readable(f"{source}@{name}")}
-        if not splits:
+        if not splits and not test:
             _data(source)  # what is wrong with it is said now
         train.append(splits.get("train", source))
         held += [splits[name] for name in ("test", "val") if name in splits][:1]
-    if not held:
+    if not held and not test:
         raise InputError("the data have no test split: name pictures to measure on with --test-data")
-    return tuple(train), tuple(held)
+    return tuple(train), tuple(test) or tuple(held)
 
 
 def _other_shapes(source: str) -> str:
