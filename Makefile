@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all there is to know; both install on their first run only.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where an image forbids Python to keep its bytecode, every process compiles torch anew, and the tests start many.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint fuzz clean
 
