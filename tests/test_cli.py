@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 import sys
+import weakref
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 import maskwise
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
+from maskwise.explain import explain_picture
 from maskwise.maskers import Masker, save_masker
 
 if TYPE_CHECKING:
@@ -355,6 +357,26 @@ def test_what_is_not_a_result_is_never_replaced(small: Classifier, picture: Path
     (tmp_path / "in" / "dog" / "diary.txt").write_text("mine")
     refused(explain(picture, out=tmp_path / "in"), "in the way")
     assert [p.name for p in (tmp_path / "in" / "dog").iterdir()] == ["diary.txt"]
+
+
+def test_pictures_are_let_go_of_one_by_one(
+    small: Classifier, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of photographs, half a gigabyte each when explained, must fit into memory."""
+    held: list[weakref.ref[object]] = []
+
+    def watched(*arguments: object) -> object:
+        assert not any(row() for row in held)
+        explanation, row = explain_picture(*arguments)  # type: ignore[arg-type]
+        held.append(weakref.ref(row))
+        return explanation, row
+
+    monkeypatch.setattr("maskwise.explain.explain_picture", watched)
+    for number in range(3):
+        save(picture.parent / f"{number}.png", 30, 40, number)
+    done = explain(picture.parent, "--report", out=tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert len(held) == 4 and not any(row() for row in held)
 
 
 def test_a_full_disk_leaves_no_folder(

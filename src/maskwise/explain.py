@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of one picture; ``row`` holds the pictures, the rest is plain data.
+    """What is known of one picture: plain data, so that thousands may be kept. Its pictures are a ``Row``.
 
     Attributes:
         top: the five likeliest classes with their probabilities.
@@ -57,11 +57,10 @@ class Explanation:
     measured: dict[str, float]
     sess: dict[str, Any] | None
     infill: str
-    row: Row
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the pictures, with the protocol behind the numbers."""
-        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "row"}
+        """All of it, with the protocol behind the numbers."""
+        plain = asdict(self)
         plain["protocol"] = {
             "resize": "squashed to the classifier's input, map bilinear back" if self.sess is None else "own size",
             "binarise": "map >= its mean",
@@ -82,8 +81,11 @@ def explain_picture(
     method: str,
     target: str | None,
     infill: Infiller | None = None,
-) -> Explanation:
+) -> tuple[Explanation, Row]:
     """Explains one picture file at its own size; ``infill`` paints the inpainted picture, Telea's unless named.
+
+    Returns:
+        What is known of it, and its pictures: some 50 bytes a pixel, so let go of them before the next.
 
     Raises:
         InputError: the picture can't be read, the class is unknown, or the classifier or the map gives NaN.
@@ -104,7 +106,7 @@ def explain_picture(
     log.info("%s: %s, %s %.2f, %.2f s", path.name, method, *top[0], seconds)
     keep = binarise(maps)
     box = tight_boxes(largest_component(keep))[0].tolist()
-    return Explanation(
+    explanation = Explanation(
         picture=str(path),
         method=method,
         classifier=classifier.name,
@@ -116,8 +118,8 @@ def explain_picture(
         measured={name: float(value.flatten()[0]) for name, value in explainer.report.items()},
         sess=explainer.facts() if isinstance(explainer, SESS) else None,
         infill=repr(infill),
-        row=_row(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}"),
     )
+    return explanation, _row(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
 
 
 def _explained(
@@ -146,7 +148,7 @@ def _row(
     )
 
 
-def write(explanation: Explanation, folder: Path, panel: Explainer | None = None) -> None:
+def write(explanation: Explanation, row: Row, folder: Path, panel: Explainer | None = None) -> None:
     """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
 
     An earlier result of that name is replaced.
@@ -158,7 +160,6 @@ def write(explanation: Explanation, folder: Path, panel: Explainer | None = None
         InputError: the folder can't be written, or holds something else than a result.
     """
     check_replaceable(folder)
-    row = explanation.row
     pictures = {
         "masked_in": to_uint8(row.masked_in),
         "masked_out": to_uint8(row.masked_out),

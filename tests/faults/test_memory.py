@@ -86,7 +86,7 @@ def test_explain_with_sess(tmp_path: Path) -> None:
     for most in (1000, 2):
         classifier = judge(most)
         sess = SESS(explainer("gradient", classifier), classifier, scales=3, batch=8)
-        found.append(explain_picture(tmp_path / "a.png", sess, classifier, "gradient", None).row.map)
+        found.append(explain_picture(tmp_path / "a.png", sess, classifier, "gradient", None)[1].map)
     assert torch.allclose(*found, atol=1e-5)
 
 

@@ -129,7 +129,7 @@ def test_a_picture_of_any_name_is_explained(name: str, tmp_path: Path, capsys: p
     tiny = Classifier(tiny_net(), labels=[f"{name} {i}" for i in range(5)], input_size=32)
     path = tmp_path / f"{name}.png"
     Image.new("RGB", (40, 40), "red").save(path)
-    done = explain_picture(path, explainer("center", tiny), tiny, "center", None)
+    done, _ = explain_picture(path, explainer("center", tiny), tiny, "center", None)
     _table([done], tmp_path / "[/out]")
     said = capsys.readouterr().out
     assert all(line.isprintable() for line in said.split("\n")) and "\x1b" not in said

@@ -30,6 +30,7 @@ from maskwise.volume import shows_progress
 if TYPE_CHECKING:
     from maskwise.explain import Explanation
     from maskwise.methods import Explainer
+    from maskwise.report.figure import Row
 
 
 @speaks_plainly
@@ -128,24 +129,32 @@ def _explain(
     if target is not None:
         classifier.labels.resolve(target)
     done: list[Explanation] = []
+    rows: list[Row] = []
     cards: list[dict[str, Any]] = []
     taken: set[str] = set()
+
+    def explained(path: Path) -> Explanation:
+        """Lets go of the pictures when it returns: of a photograph they are half a gigabyte."""
+        folder = out / _free_name(path.stem, taken)
+        check_replaceable(folder)
+        explanation, row = explain_picture(path, explain_it, classifier, method, target, paint)
+        write(explanation, row, folder, explain_it if panel else None)
+        if page is not None:
+            from maskwise.report.page_explained import card_of
+
+            cards.append(card_of(explanation, row, classifier, page == "curves"))
+        if together:
+            rows.append(row)
+        return explanation
+
     for path in _progress(paths, method, explain_it):
         try:
-            folder = out / _free_name(path.stem, taken)
-            check_replaceable(folder)
-            explanation = explain_picture(path, explain_it, classifier, method, target, paint)
-            write(explanation, folder, explain_it if panel else None)
-            if page is not None:
-                from maskwise.report.page_explained import card_of
-
-                cards.append(card_of(explanation, classifier, page == "curves"))
-            done.append(explanation)
+            done.append(explained(path))
         except InputError as error:
             complain(error)
             failed = True
-    if together and done:
-        fig2([e.row for e in done], out / "figure.png")
+    if rows:
+        fig2(rows, out / "figure.png")
     if cards:
         from maskwise.report import page as report_page
 

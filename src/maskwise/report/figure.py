@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Rectangle
+import torch.nn.functional as F
+from matplotlib import colormaps, get_data_path
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from maskwise.files import atomic_write
 from maskwise.images import resize, to_uint8
+from maskwise.plain import printable
 
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")
 SHAPES = (0.25, 2.0)  # height / width that a cell may have; beyond it the picture stands in a cell of that shape
+TITLE, CAPTION, GAP = 24, 22, 5  # pixels of the first line, of the line below a picture, and between pictures
+FONT = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 LONGEST = 640  # pixels of a drawn side: more can't be seen, and large photographs would be slow
 
 
@@ -43,42 +44,57 @@ def overlay(image: Tensor, saliency: Tensor, strength: float = 0.55) -> np.ndarr
     return mixed.round().astype(np.uint8)
 
 
-def fig2(rows: Sequence[Row], path: str | Path, cell: float = 2.1) -> None:
+def fig2(rows: Sequence[Row], path: str | Path, cell: int = 230) -> None:
     """The panel as a PNG: one row a picture, the columns of CASM's Fig. 2. Any size and aspect of picture.
+
+    Put together by hand, since a plotting library takes many times as long over it as a masker over its map.
 
     Args:
         rows: what to show.
         path: ends in .png; written atomically.
-        cell: inches of a picture's width.
+        cell: pixels of a picture's width.
     """
-    heights = [min(max(row.image.shape[-2] / row.image.shape[-1], SHAPES[0]), SHAPES[1]) for row in rows]
-    size = (cell * len(COLUMNS), cell * sum(heights) + 0.32 * len(rows))
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), len(COLUMNS), squeeze=False, gridspec_kw={"height_ratios": heights})
-    for r, row in enumerate(rows):
-        height, width = row.image.shape[-2:]
-        extent = (0, width, height, 0)  # so that the axes count the picture's own pixel edges, as boxes do
+    heights = [round(cell * min(max(row.image.shape[-2] / row.image.shape[-1], SHAPES[0]), SHAPES[1])) for row in rows]
+    size = (GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + CAPTION * len(rows))
+    page = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(page)
+    title, small = (ImageFont.truetype(str(FONT), pixels) for pixels in (15, 12))
+    lefts = [GAP + c * (cell + GAP) for c in range(len(COLUMNS))]
+    for left, name in zip(lefts, COLUMNS, strict=True):
+        draw.text((left + cell / 2, TITLE / 2), name, "black", title, anchor="mm")
+    top = TITLE
+    for row, height in zip(rows, heights, strict=True):
         pictures = (row.image, row.map, row.masked_in, row.masked_out, row.inpainted, row.image)
-        for axis, picture, title in zip(axes[r], pictures, COLUMNS, strict=True):
-            drawn = shrunk(picture)
-            if drawn.ndim == 2:
-                axis.imshow(drawn.cpu().numpy(), cmap="inferno", vmin=0, vmax=1, interpolation="nearest", extent=extent)
-            else:
-                axis.imshow(to_uint8(drawn), extent=extent)
-            axis.set_xticks([])
-            axis.set_yticks([])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-            if r == 0:
-                axis.set_title(title, fontsize=10)
-        x0, y0, x1, y1 = row.box
-        if x1 > x0:
-            frame = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="#00e5a0", linewidth=2)
-            axes[r, -1].add_patch(frame)
-        axes[r, 0].set_xlabel(row.caption, fontsize=8, labelpad=2, parse_math=False)
+        for left, picture in zip(lefts, pictures, strict=True):
+            drawn = _fitted(picture, cell, height)
+            corner = (left + (cell - drawn.width) // 2, top + (height - drawn.height) // 2)
+            page.paste(drawn, corner)
+        _frame(draw, row, corner, drawn.size)  # the last column's
+        draw.text((GAP, top + height + CAPTION / 2), printable(row.caption), "black", small, anchor="lm")
+        top += height + CAPTION
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        page.save(temporary, "png", compress_level=3)
+
+
+def _fitted(picture: Tensor, width: int, height: int) -> Image.Image:
+    """A picture (3,H,W), or a map (H,W) in colour, as large as it can be, with sharp pixels where they are large."""
+    scale = min(height / picture.shape[-2], width / picture.shape[-1])
+    tall, wide = (max(round(side * scale), 1) for side in picture.shape[-2:])
+    planes = picture.reshape(1, -1, *picture.shape[-2:])
+    sized = F.interpolate(planes, (tall, wide), mode="nearest-exact") if scale >= 3 else resize(planes, (tall, wide))
+    if picture.ndim == 3:
+        return Image.fromarray(to_uint8(sized[0]))
+    return Image.fromarray(colormaps["inferno"](sized[0, 0].cpu().numpy(), bytes=True)[..., :3])
+
+
+def _frame(draw: ImageDraw.ImageDraw, row: Row, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    """The row's box around its place in a picture that is drawn at ``corner`` with ``size``."""
+    x0, y0, x1, y1 = row.box
+    if x1 > x0:
+        across, down = size[0] / row.image.shape[-1], size[1] / row.image.shape[-2]
+        low = (corner[0] + round(x0 * across) - 1, corner[1] + round(y0 * down) - 1)
+        high = (corner[0] + round(x1 * across) + 1, corner[1] + round(y1 * down) + 1)
+        draw.rectangle((low, high), outline="#00e5a0", width=3)
 
 
 def shrunk(picture: Tensor) -> Tensor:

@@ -14,19 +14,19 @@ from maskwise.report.page_cards import Answer, card
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.explain import Explanation
+    from maskwise.report.figure import Row
 
 STEP = "3.571%"  # 8 rows of 224, as RISE takes it
 
 
-def card_of(explanation: Explanation, classifier: Classifier, with_curves: bool = False) -> dict[str, Any]:
+def card_of(explanation: Explanation, row: Row, classifier: Classifier, with_curves: bool = False) -> dict[str, Any]:
     """The card of one picture.
 
     Args:
-        explanation: as ``explain_picture`` gives it.
+        explanation, row: as ``explain_picture`` gives them.
         classifier: who gave the answer.
         with_curves: also insertion and deletion, at the classifier's input size; 56 forwards.
     """
-    row = explanation.row
     found: dict[str, list[float]] = {}
     if with_curves:
         image, side = classifier.prepare(row.image[None]), classifier.input_size
