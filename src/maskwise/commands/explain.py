@@ -105,6 +105,7 @@ def _explain(
     from maskwise.files import check_writable
 
     check_writable(out)
+    from maskwise.allocator import keep_freed_memory
     from maskwise.classifiers import load_classifier
     from maskwise.explain import check_replaceable, explain_picture, write
     from maskwise.images import find_pictures
@@ -123,6 +124,7 @@ def _explain(
     if not paths:
         raise typer.Exit(2)
     methods.get(method)  # a wrong name is said before anything is loaded
+    keep_freed_memory()
     paint = infiller(infill)
     classifier = load_classifier(classifier_name, weights)
     explain_it = make_explainer(method, classifier, options, enhance)
