@@ -17,7 +17,7 @@ LOCK, OWNER = ".lock", ".lock-owner"
 
 
 @contextmanager
-def locked(folder: str | Path, what: str = "run") -> Iterator[None]:
+def locked(folder: str | Path, what: str = "run", wait: bool = False) -> Iterator[None]:
     """Holds ``folder`` for this process; a folder made for it that stays empty is removed again.
 
     The owner's number lies in a file beside the lock: some systems let nobody read a locked file.
@@ -25,6 +25,7 @@ def locked(folder: str | Path, what: str = "run") -> Iterator[None]:
     Args:
         folder: is created where it is missing.
         what: of which there may be one at a time, for the message.
+        wait: until another process lets it go.
 
     Raises:
         InputError: another process holds it (its number is in the message), or the folder can't be written to.
@@ -44,7 +45,7 @@ def locked(folder: str | Path, what: str = "run") -> Iterator[None]:
             missing = [f for f in (folder, *folder.parents) if not f.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             undo.callback(_remove_empty, missing)
-            lock = FileLock(folder / LOCK, timeout=0)
+            lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
             lock.acquire()
             undo.callback(lock.release)
             undo.callback((folder / LOCK).unlink, missing_ok=True)  # before the release: it is still ours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,21 @@ def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:
     with locked(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "kept").touch()
     assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["kept"]
+
+
+def test_who_waits_gets_the_folder_when_its_owner_ends(tmp_path: Path) -> None:
+    got = threading.Event()
+
+    def wait() -> None:
+        with locked(tmp_path, wait=True):
+            got.set()
+
+    waiting = threading.Thread(target=wait)
+    with another(tmp_path):
+        waiting.start()
+        assert not got.wait(0.5), "while another process holds it"
+    assert got.wait(30)
+    waiting.join()
 
 
 def test_the_same_process_twice(tmp_path: Path) -> None:

@@ -108,6 +108,26 @@ def test_a_changed_setting_is_another_cell(tmp_path: Path) -> None:
     assert folder() == folder() and len({folder(), *others}) == len(others) + 1
 
 
+def test_what_cells_train_alike_is_trained_once(tmp_path: Path) -> None:
+    """Row n of Phang's Table 1 is row h of Table 4, under another name; also across studies, and after a kill."""
+    taps, trainings = Train("phang/table4_h"), tmp_path / "trainings"
+    study = two([Cell("n", Train("phang/n")), Cell("h", taps), Cell("g", Train("phang/table4_g"))])
+    run_study(study, room(), tmp_path, only=["n"])
+    (first,) = trainings.iterdir()
+    written = (first / "training" / "masker.safetensors").stat().st_mtime_ns
+    found = run_study(replace(study, name="other"), room(), tmp_path)
+    assert found.made == 3 and found.numbers["n", "area"].points == found.numbers["h", "area"].points
+    assert len(list(trainings.iterdir())) == 2
+    assert (first / "training" / "masker.safetensors").stat().st_mtime_ns == written
+    (first / "training" / "masker.safetensors").unlink()  # killed between the last checkpoint and the file
+    again = run_study(replace(study, name="third"), room(), tmp_path, only=["h"])
+    assert again.numbers["h", "area"].value == found.numbers["h", "area"].value
+    for other in (room(overrides=("clip=5",)), room(train=("shapes:n=25,size=40,labels=own",))):
+        before = len(list(trainings.iterdir()))
+        run_study(study, other, tmp_path, only=["n"])
+        assert len(list(trainings.iterdir())) == before + 1
+
+
 def test_seeds_multiply_trainings_only() -> None:
     study = studies.get("dabkowski-gal")
     cells, _ = grid(study, room(), seeds=3)

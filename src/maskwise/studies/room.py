@@ -31,6 +31,7 @@ class Room:
         limit: pictures of each test set; None is all of them.
         device: cpu, cuda or mps.
         precision: of trainings.
+        trainings: folder of what cells train, for all cells that train the same.
     """
 
     scale: Scale
@@ -42,6 +43,7 @@ class Room:
     device: str = "cpu"
     precision: Precision = "32-true"
     weights: dict[str, str] = field(default_factory=dict)
+    trainings: Path = Path("trainings")
 
     def classifier(self, role: str = "main") -> Classifier:
         name = self.scale.classifiers[role]

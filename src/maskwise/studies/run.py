@@ -132,7 +132,7 @@ def run_study(
     Args:
         study: see ``studies``.
         room: scale, data and device.
-        out: folder; cells lie below ``cells/``, and a killed run goes on from them.
+        out: folder; cells lie below ``cells/``, what they train below ``trainings/``; a killed run goes on from there.
         seeds: trainings of each cell; None is the scale's.
         only: rows of the cells to run; all others are left out.
         devices: so many processes at once, each with a GPU of its own where there are any.
@@ -142,6 +142,7 @@ def run_study(
         InputError: an unknown cell, a folder that can't be written or has a writer, or not one cell that could be run.
     """
     writable_folder(out)
+    room = replace(room, trainings=out / "trainings")
     cells, left_out = grid(study, room, seeds or room.scale.seeds, only)
     outcome = Outcome(study, room, not_run=left_out)
     places: list[Place] = []

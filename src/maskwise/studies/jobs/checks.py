@@ -70,7 +70,7 @@ class CheckJob(Job):
 
     def _mprt(self, room: Room, row: str, folder: Path) -> Numbers:
         """Similarity once all layers are random."""
-        explainer = self.masker.trained(room, folder)
+        explainer = self.masker.trained(room)
         size = room.classifier().input_size
         images = pictures(room.test, size, room.limit).float() / 255
         found = mprt(explainer, room.classifier(), images, modes=["cascading"], seed=self.seed)
@@ -96,7 +96,7 @@ class CheckJob(Job):
         small = SMALL[room.scale.name]
         train, test = self._pair(room, small, room.classifier().input_size)
         found = roar(
-            {row: self.masker.trained(room, folder)}, room.classifier(), train, test, network=small.network,
+            {row: self.masker.trained(room)}, room.classifier(), train, test, network=small.network,
             settings=self._training(small), fractions=small.removed, repeats=small.repeats, size=small.size,
             out=folder / "roar", device=room.device,
         )  # fmt: skip

@@ -72,26 +72,22 @@ class Train(Job):
         steps = 0 if self.ready(scale) else recipe.total_steps(batches)
         return Cost(steps, scale.limit or 50_000)
 
-    def trained(self, room: Room, folder: Path, more: tuple[str, ...] = ()) -> Explainer:
+    def weights(self, room: Room, more: tuple[str, ...] = ()) -> Path:
+        """The masker's file, trained where it is neither packaged nor there from another cell."""
+        from maskwise.studies.trainings import shared_training
+
+        ready = self.ready(room.scale)
+        return ready or shared_training(self.settings(room.scale, (*room.overrides, *more)), room)
+
+    def trained(self, room: Room, more: tuple[str, ...] = ()) -> Explainer:
         """The masker as an explainer."""
         from maskwise.methods import explainer
-        from maskwise.training import train
 
-        classifier = room.classifier("main")
-        path, kind = self.ready(room.scale), "mask"
-        if path is None:
-            recipe = self.settings(room.scale, (*room.overrides, *more))
-            kind = recipe.kind
-            path = train(
-                recipe, room.sets(room.train), classifier=classifier, out=folder / "training", resume=True,
-                device=room.device, precision=room.precision,
-            )  # fmt: skip
-        elif self.packaged == "dabkowski_gal":
-            kind = "class_mask"
-        return explainer("dabkowski_gal" if kind == "class_mask" else "casm", classifier, weights=path)
+        method = "dabkowski_gal" if self.settings(room.scale).kind == "class_mask" else "casm"
+        return explainer(method, room.classifier("main"), weights=self.weights(room, more))
 
     def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        return {row: measured_numbers(self.trained(room, folder), room, study, "main", folder)}
+        return {row: measured_numbers(self.trained(room), room, study, "main", folder)}
 
 
 @lru_cache(maxsize=256)

@@ -52,7 +52,7 @@ class PanelJob(Job):
     def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
         if not room.judges:
             raise InputError("a panel needs classifiers that judge: add --judges")
-        contenders = [Contender.of(name, masker.trained(room, folder / name)) for name, masker in self.maskers]
+        contenders = [Contender.of(name, masker.trained(room)) for name, masker in self.maskers]
         judges = {name: room.judge(name) for name in room.judges}
         settings = PanelSettings(resize="crop", truth="clean", limit=room.limit)
         panel = classifier_panel(contenders, room.classifier(), judges, room.sets(room.test), settings)

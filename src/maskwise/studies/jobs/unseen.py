@@ -37,9 +37,10 @@ class TrainOnSome(Train):
         if None in labels:
             raise InputError("training on some classes needs pictures whose class is known")
         count = max(round(self.share * len(labels)), 1)
-        explainer = self.trained(room, folder, (f"classes={count}",) if self.share < 1 else ())
+        some = (f"classes={count}",) if self.share < 1 else ()
+        explainer = self.trained(room, some)
         measured = measured_rows(explainer, room, study, "main", folder)
-        seen = labels if self.share == 1 else set(_classes(folder))
+        seen = labels if self.share == 1 else set(_classes(self.weights(room, some)))
         label = {r.id: r.label for data in room.sets(room.test) for r in data.records}
         keys = [key.rpartition("#")[0] for source in measured.pictures for key in measured.pictures[source]]
         known = torch.tensor([label[key] in seen for key in keys])
@@ -54,6 +55,7 @@ class TrainOnSome(Train):
         return {row: found}
 
 
-def _classes(folder: Path) -> list[int]:
-    path = folder / "training" / "recipe.yaml"
+def _classes(weights: Path) -> list[int]:
+    """Which ones a training drew."""
+    path = weights.with_name("recipe.yaml")
     return list(read_yaml(path.read_text(encoding="utf-8"), str(path))["classes"])
