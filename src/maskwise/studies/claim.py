@@ -63,12 +63,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that was looked at; ``missing`` names the cell without which it can't be."""
+    """A claim that was looked at.
+
+    Attributes:
+        parts: of a number that is missing the value is NaN, and so it decides nothing.
+        missing: rows and columns that the claim asks for and the table does not have.
+    """
 
     text: str
     verdict: Verdict
     parts: Sequence[Part]
-    missing: str | None = None
+    missing: Sequence[str] = ()
 
     def plain(self) -> dict[str, Any]:
         parts = [
@@ -77,18 +82,30 @@ class Finding:
              "must_be_below": None if math.isinf(p.high) else p.high}
             for p in self.parts
         ]  # fmt: skip
-        return {"claim": self.text, "verdict": self.verdict, "parts": parts, "missing": self.missing}
+        return {"claim": self.text, "verdict": self.verdict, "parts": parts, "missing": list(self.missing)}
+
+
+class _WithGaps:
+    """A table in which what is missing is NaN, and noted."""
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.missing = table, dict[str, None]()
+
+    def __getitem__(self, place: tuple[str, str]) -> Estimate:
+        try:
+            return self.table[place]
+        except KeyError as error:
+            self.missing[str(error.args[0])] = None
+            return Estimate.of([math.nan])
 
 
 def judge(claim: Claim, table: Table) -> Finding:
-    """One part that does not hold refutes the claim; all must hold for it to hold."""
-    try:
-        parts = list(claim.parts(table))
-    except KeyError as error:
-        return Finding(claim.text, "undecided", [], str(error.args[0]))
+    """One part that does not hold refutes the claim, whatever is missing; all must hold for it to hold."""
+    gaps = _WithGaps(table)
+    parts = list(claim.parts(gaps))
     verdicts = {part.verdict for part in parts}
     worst: Verdict = "holds" if verdicts == {"holds"} else "undecided"
-    return Finding(claim.text, "does not hold" if "does not hold" in verdicts else worst, parts)
+    return Finding(claim.text, "does not hold" if "does not hold" in verdicts else worst, parts, tuple(gaps.missing))
 
 
 def below(table: Table, column: str, row: str, than: str, by: float = 0.0) -> Part:

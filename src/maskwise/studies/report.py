@@ -162,9 +162,11 @@ def _row(cells: list[str]) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    if finding.missing is not None:
-        return f"- **{finding.verdict}**: {finding.text}. There is no {finding.missing}."
-    return f"- **{finding.verdict}**: {finding.text}. {'; '.join(map(_part, finding.parts))}."
+    there = [part for part in finding.parts if not math.isnan(part.number.value)]
+    silent = "" if finding.missing else " These pictures say nothing of it."  # for want of the truth that it asks for
+    numbers = f" {'; '.join(map(_part, there))}." if there else silent
+    gaps = f" There is no {', no '.join(finding.missing)}." if finding.missing else ""
+    return f"- **{finding.verdict}**: {finding.text}.{numbers}{gaps}"
 
 
 def _part(part: Part) -> str:
