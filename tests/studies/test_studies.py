@@ -128,6 +128,26 @@ def test_what_cells_train_alike_is_trained_once(tmp_path: Path) -> None:
         assert len(list(trainings.iterdir())) == before + 1
 
 
+def test_references_of_the_checks_are_trained_once(tmp_path: Path) -> None:
+    """ROAR's whole and randomly masked pictures, and DRT's classifiers, know nothing of the masker that is checked."""
+    study = studies.get("phang-sanity")
+    found = run_study(study, room(), tmp_path, only=["FIX ROAR", "CA ROAR", "FIX DRT", "CA DRT"])
+    assert found.failures == {}
+    (roar,) = (tmp_path / "trainings").glob("roar-*/rows.jsonl")
+    trained = [json.loads(line)["method"] for line in roar.read_text().splitlines()[1:]]
+    assert {name: trained.count(name) for name in trained} == {
+        "none": 2, "random removal": 2, "FIX ROAR": 2, "CA ROAR": 2,
+    }  # fmt: skip
+    (drt,) = (tmp_path / "trainings").glob("drt-*")
+    assert len((drt / "rows.jsonl").read_text().splitlines()) == 1 + 3 and len(list((drt / "maskers").iterdir())) == 6
+    alone = run_study(study, room(), tmp_path / "alone", only=["CA ROAR", "CA DRT"])
+    for place, number in alone.numbers.items():
+        assert number.value == found.numbers[place].value, place
+    slower = run_study(study, room(overrides=("masker_lr=2.0e-4",)), tmp_path, only=["FIX DRT"])
+    assert slower.failures == {}, "another recipe has folders of its own beside the same classifiers"
+    assert len(list((drt / "maskers").iterdir())) == 9
+
+
 def test_seeds_multiply_trainings_only() -> None:
     study = studies.get("dabkowski-gal")
     cells, _ = grid(study, room(), seeds=3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,11 +12,15 @@ from maskwise.checks import Labelled, SmallTraining, drt, labelled, mprt, roar, 
 from maskwise.checks.pictures import pictures
 from maskwise.checks.results import RANDOM_LABELS, RANDOM_REMOVAL, TRUE_AGAIN, DrtRow, MprtRow
 from maskwise.errors import InputError
+from maskwise.evaluation.store import key_of
+from maskwise.lock import locked
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Cost, Job, Numbers
 from maskwise.studies.jobs.masker import Train
 
 if TYPE_CHECKING:
+    from maskwise.classifiers import Classifier
+    from maskwise.sess.sweep import AnyExplainer
     from maskwise.studies.room import Room
     from maskwise.studies.scale import Scale
     from maskwise.studies.study import Study
@@ -66,9 +71,9 @@ class CheckJob(Job):
         return Cost(networks * small.epochs * pictures // 32 + maskers * own.steps, own.maps)
 
     def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        return {"mprt": self._mprt, "drt": self._drt, "roar": self._roar}[self.check](room, row, folder)
+        return {"mprt": self._mprt, "drt": self._drt, "roar": self._roar}[self.check](room, row)
 
-    def _mprt(self, room: Room, row: str, folder: Path) -> Numbers:
+    def _mprt(self, room: Room, row: str) -> Numbers:
         """Similarity once all layers are random."""
         explainer = self.masker.trained(room)
         size = room.classifier().input_size
@@ -77,29 +82,38 @@ class CheckJob(Job):
         last = [r for r in found.rows if r.layer == found.layers[-1]]
         return {row: _similarities(last)}
 
-    def _drt(self, room: Room, row: str, folder: Path) -> Numbers:
+    def _drt(self, room: Room, row: str) -> Numbers:
         """Similarity to the masker of random labels; and, again, to that of another training on the true ones."""
         small = SMALL[room.scale.name]
         train, test = self._pair(room, small)
         recipe = self.masker.settings(room.scale, room.overrides)
         overrides = [f"{key}={value}" for key, value in _plain(recipe).items()]
         make = trained_masker("casm", self.masker.recipe, overrides, room.device)
-        found = drt(
-            {row: make}, train, test, network=small.network, settings=self._training(small), out=folder / "drt",
-            device=room.device,
-        )  # fmt: skip
+        key = key_of(self.masker.facts(room))
+
+        def own(classifier: Classifier, data: Labelled, home: Path) -> AnyExplainer:
+            """In a folder of this recipe's: the classifiers beside it are of all."""
+            return make(classifier, data, home.with_name(f"{home.name}-{key}"))
+
+        with self._shared(room) as place:
+            found = drt(
+                {row: own}, train, test, network=small.network, settings=self._training(small), out=place,
+                device=room.device,
+            )  # fmt: skip
         sides = {row: RANDOM_LABELS, f"{row}, again": TRUE_AGAIN}
         return {name: _similarities([r for r in found.rows if r.against == side]) for name, side in sides.items()}
 
-    def _roar(self, room: Room, row: str, folder: Path) -> Numbers:
+    def _roar(self, room: Room, row: str) -> Numbers:
         """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
         small = SMALL[room.scale.name]
         train, test = self._pair(room, small, room.classifier().input_size)
-        found = roar(
-            {row: self.masker.trained(room)}, room.classifier(), train, test, network=small.network,
-            settings=self._training(small), fractions=small.removed, repeats=small.repeats, size=small.size,
-            out=folder / "roar", device=room.device,
-        )  # fmt: skip
+        masker = self.masker.trained(room)
+        with self._shared(room) as place:
+            found = roar(
+                {row: masker}, room.classifier(), train, test, network=small.network,
+                settings=self._training(small), fractions=small.removed, repeats=small.repeats, size=small.size,
+                out=place, device=room.device,
+            )  # fmt: skip
         of = {(r.method, r.removed): r.top1 for r in found.rows}
         gaps = [
             sum(of[RANDOM_REMOVAL, share][k] - of[row, share][k] for share in small.removed) / len(small.removed)
@@ -107,6 +121,17 @@ class CheckJob(Job):
         ]
         middle = sum(gaps) / len(gaps)
         return {row: {"below random": Number(middle, bounds=(min(gaps), max(gaps)))}}
+
+    @contextmanager
+    def _shared(self, room: Room) -> Iterator[Path]:
+        """A folder for all maskers: DRT's classifiers and ROAR's references do not depend on who is checked."""
+        facts = {
+            **asdict(SMALL[room.scale.name]), "train": room.identity(room.train), "test": room.identity(room.test),
+            "fingerprint": room.classifier().fingerprint(), "seed": self.seed,
+        }  # fmt: skip
+        place = room.trainings / f"{self.check}-{key_of(facts)}"
+        with locked(place, f"{self.check} of this study", wait=True):
+            yield place
 
     def _training(self, small: Small) -> SmallTraining:
         return SmallTraining(epochs=small.epochs, seed=self.seed)
