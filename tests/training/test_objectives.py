@@ -140,6 +140,30 @@ def test_steering_moves_lambda_towards_the_target_area() -> None:
     assert total.factor < larger
 
 
+def test_looking_ahead_damps_masks_that_momentum_carries_on() -> None:
+    """A mask of one logit with Adam's memory, which lambda alone pulls down and all else pushes up."""
+
+    def areas(lookahead: float) -> list[float]:
+        total = Total({"max_entropy": Term()}, target_area=0.4, area_lookahead=lookahead)
+        logit, speed, found = 1.5, 0.0, []
+        for _ in range(150):
+            area = 1 / (1 + math.exp(-logit))
+            total.steer(area)
+            speed = 0.9 * speed + 0.1 * (1 - total.factor)
+            logit += 2 * speed
+            found.append(area)
+        return found
+
+    swings = {steps: max(areas(steps)[50:]) - min(areas(steps)[50:]) for steps in (0.0, 5.0)}
+    assert swings[0.0] > 0.1, "without it they swing on"
+    assert swings[5.0] < 0.02 and areas(5.0)[-1] == pytest.approx(0.4, abs=0.02)
+    still, ahead = (Total({"max_entropy": Term()}, target_area=0.4, area_lookahead=steps) for steps in (0.0, 5.0))
+    for total in (still, ahead):
+        total.steer(0.5)
+        total.steer(0.5)
+    assert still.factor == ahead.factor, "masks that stay as they are need no looking ahead"
+
+
 def test_papers_recipes_never_steer() -> None:
     recipe = Recipe()
     total = Total(recipe.objectives, target_area=recipe.target_area)

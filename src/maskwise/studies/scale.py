@@ -80,8 +80,8 @@ SCALES: Mapping[str, Scale] = {
             # As the packaged maskers were trained: by the papers' schedules 240 steps would not leave the first masks.
             masks=(
                 "steps=240", "epochs=1", "fraction=1.0", "batch_size=32", "input_size=128", "crop_area=[0.3,1.0]",
-                "lr_decay=cosine", "head_std=0.02", "target_area=0.42", "classifier_lr=3.0e-4",
-                "classifier_update=two_steps", "batch_norm=frozen",
+                "lr_decay=cosine", "head_std=0.02", "target_area=0.42", "area_lookahead=5",
+                "classifier_lr=3.0e-4", "classifier_update=two_steps", "batch_norm=frozen",
             ),
             # About CASM's own for a fixed classifier, for all. From larger ones masks vanish before lambda_r has come
             # down, and stay so; from much smaller ones they fill the picture. A masked-in objective beside them keeps

@@ -61,8 +61,9 @@ class MaskTrainer(Trainer):
             self.masker.encoder.module.requires_grad_(True).train()
         self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
         self.objective = Total(
-            recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.target_area, recipe.area_gain
-        )
+            recipe.objectives, recipe.regularise_when, recipe.tv_form,
+            recipe.target_area, recipe.area_gain, recipe.area_lookahead,
+        )  # fmt: skip
         self.sides = self.objective.sides
         self.infill = infiller(recipe.infill)
         self.mask_weights = list(self.masker.decoder.parameters())

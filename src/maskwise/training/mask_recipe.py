@@ -66,6 +66,9 @@ class Recipe(Schedule):
         None, gt=0, lt=1, description="steer all lambda_r to this mean mask; off in the papers"
     )
     area_gain: float = Field(0.01, gt=0, description="how fast lambda_r follows the mask's area")
+    area_lookahead: float = Field(
+        0.0, ge=0, description="steps by which steering takes the mask's area to go on growing or shrinking"
+    )
 
     @field_validator("objectives")
     @classmethod

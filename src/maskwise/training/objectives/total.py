@@ -12,6 +12,7 @@ from maskwise.total_variation import Form, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
 
 PROPORTIONAL = 1.5  # of log lambda, per relative deviation from the target area
+FURTHEST = 3.0  # relative deviation that looking ahead may add
 
 
 class Term(BaseModel):
@@ -35,6 +36,7 @@ class Total:
         tv_form: the total variation's reading.
         target_area: steer all lambdas towards this mean mask; None leaves them as they are.
         area_gain: how fast the integral part follows.
+        area_lookahead: steps, by which the area is thought to go on as in the last one before it is compared.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Total:
         tv_form: Form = "paper",
         target_area: float | None = None,
         area_gain: float = 0.01,
+        area_lookahead: float = 0.0,
     ) -> None:
         self.parts = [(objectives.get(name)(when), term) for name, term in terms.items()]
         self.tv_form: Form = tv_form
-        self.target_area, self.area_gain = target_area, area_gain
+        self.target_area, self.area_gain, self.area_lookahead = target_area, area_gain, area_lookahead
         self.drift, self.factor = 0.0, 1.0
+        self.area: float | None = None  # of the step before
 
     @property
     def sides(self) -> dict[Side, float]:
@@ -75,16 +79,20 @@ class Total:
         """With a target area: lambdas grow while masks are larger than it and fall while they are smaller.
 
         A proportional and a slowly integrated part, both on log lambda. The integral alone swings for ever, since
-        masks follow lambda only after some steps.
+        masks follow lambda only after some steps. Looking ahead damps what is left of that: the optimiser's momentum
+        carries masks on from where lambda would have been right, down to nothing or up to the whole picture.
         """
         if self.target_area is None:
             return
         off = (area - self.target_area) / self.target_area
         self.drift = min(max(self.drift + self.area_gain * off, -3.0), 3.0)
-        self.factor = math.exp(self.drift + PROPORTIONAL * min(max(off, -1.0), 1.0))
+        ahead = self.area_lookahead * (area - (area if self.area is None else self.area)) / self.target_area
+        self.area = area
+        near, far = min(max(off, -1.0), 1.0), min(max(ahead, -FURTHEST), FURTHEST)
+        self.factor = math.exp(self.drift + PROPORTIONAL * (near + far))
 
-    def state_dict(self) -> dict[str, float]:
-        return {"drift": self.drift, "factor": self.factor}
+    def state_dict(self) -> dict[str, float | None]:
+        return {"drift": self.drift, "factor": self.factor, "area": self.area}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.drift, self.factor = state["drift"], state["factor"]
+    def load_state_dict(self, state: dict[str, float | None]) -> None:
+        self.drift, self.factor, self.area = state["drift"], state["factor"], state.get("area")
