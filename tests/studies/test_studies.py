@@ -18,7 +18,7 @@ from maskwise.studies.report import columns, markdown, write_all
 from maskwise.studies.room import Room, sources_of
 from maskwise.studies.run import grid
 from maskwise.studies.store import place_of
-from maskwise.studies.study import Cell, Column
+from maskwise.studies.study import SECONDS, Cell, Column
 
 SMOKE = SCALES["smoke"]
 
@@ -63,6 +63,14 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(tmp_path: Path) -> None
     assert "- broken: " in markdown(found)
     with pytest.raises(InputError, match="nowhere"):
         run_study(study, room(), tmp_path, only=["broken"])
+
+
+def test_pictures_that_are_timed_alone_have_times_of_their_own(tmp_path: Path) -> None:
+    """Those of one batch share its time, so that an interval over them would be of no width."""
+    study = replace(two([Cell("a", Explain("grad_cam"))]), columns=(Column("seconds", SECONDS),), batch=1)
+    low, high = run_study(study, room(), tmp_path).numbers["a", "seconds"].interval()
+    assert 0 < low < high
+    assert studies.get("sess-time").batch == 1
 
 
 def test_what_a_killed_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

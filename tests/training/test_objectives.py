@@ -150,13 +150,14 @@ def test_looking_ahead_damps_masks_that_momentum_carries_on() -> None:
             area = 1 / (1 + math.exp(-logit))
             total.steer(area)
             speed = 0.9 * speed + 0.1 * (1 - total.factor)
-            logit += 2 * speed
+            logit += speed
             found.append(area)
         return found
 
-    swings = {steps: max(areas(steps)[50:]) - min(areas(steps)[50:]) for steps in (0.0, 5.0)}
-    assert swings[0.0] > 0.1, "without it they swing on"
-    assert swings[5.0] < 0.02 and areas(5.0)[-1] == pytest.approx(0.4, abs=0.02)
+    alone, damped = areas(0.0), areas(5.0)
+    assert min(alone) < 0.1, "without it they are nearly lost before they come back"
+    assert min(damped) > 0.35 and max(damped[50:]) - min(damped[50:]) < 0.02
+    assert damped[-1] == pytest.approx(0.4, abs=0.02)
     still, ahead = (Total({"max_entropy": Term()}, target_area=0.4, area_lookahead=steps) for steps in (0.0, 5.0))
     for total in (still, ahead):
         total.steer(0.5)

@@ -96,7 +96,7 @@ def place_of(cell: Cell, room: Room, study: Study, out: Path) -> Place:
         "test": room.identity(room.test),
         "fingerprint": {role: room.classifier(role).fingerprint() for role in [getattr(cell.job, "network", "main")]},
         "columns": [[c.name, c.metric, c.options, c.times] for c in study.columns],
-        "resize": study.resize, "target": study.target, "resamples": room.scale.resamples,
+        "resize": study.resize, "target": study.target, "resamples": room.scale.resamples, "batch": study.batch,
     }  # fmt: skip
     name = "".join(c if c.isalnum() else "-" for c in cell.row).strip("-")
     return Place(cell, out / "cells" / study.name / f"{name}-{key_of(facts)}", facts)

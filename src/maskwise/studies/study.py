@@ -66,6 +66,7 @@ class Study:
         cells: the grid at a scale.
         claims: of the paper.
         resize, target: how pictures come to the classifier, and the class explained (see ``Settings``).
+        batch: pictures explained at once; None is as many as the network takes well.
         figure: draws the outcome into a PNG.
         summary: of several seeds' numbers; the papers' few-shot table has medians.
         notes: what to know when reading it.
@@ -79,6 +80,7 @@ class Study:
     claims: tuple[Claim, ...] = ()
     resize: Resize = "crop"
     target: Target = "predicted"
+    batch: int | None = None
     figure: Callable[[Outcome, Path], None] | None = None
     summary: Callable[[Estimate], Estimate] | None = None
     notes: Sequence[str] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -91,8 +92,8 @@ class Total:
         near, far = min(max(off, -1.0), 1.0), min(max(ahead, -FURTHEST), FURTHEST)
         self.factor = math.exp(self.drift + PROPORTIONAL * (near + far))
 
-    def state_dict(self) -> dict[str, float | None]:
+    def state_dict(self) -> dict[str, Any]:
         return {"drift": self.drift, "factor": self.factor, "area": self.area}
 
-    def load_state_dict(self, state: dict[str, float | None]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.drift, self.factor, self.area = state["drift"], state["factor"], state.get("area")
