@@ -39,6 +39,8 @@ def test_random_labels_are_memorised_and_edges_do_not_care() -> None:
     values = {(row.method, row.against, row.similarity): row.value.mean for row in result.rows}
     assert len(values) == len(result.rows) == 2 * 2 * 4
     assert all(value == 1 for (method, *_), value in values.items() if method == "edges")
+    for name in ("spearman", "hog", "ssim"):
+        assert values["gradient", RANDOM_LABELS, name] < values["gradient", TRUE_AGAIN, name] < 1
     assert result.maps["gradient"][TRUE_LABELS].shape == (3, 24, 24)
 
 

@@ -102,8 +102,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         classifier = fresh_classifier(make, data, name, normalisation).to(device)
-        # Convolutions and pooling are quicker on a CPU where the channels of a pixel lie side by side.
-        classifier.module.to(memory_format=torch.channels_last).requires_grad_(True).train()
+        classifier.module.requires_grad_(True).train()
         epochs = _fit(classifier, data.images.to(device), data.labels.to(device), settings, progress)
     classifier.module.requires_grad_(False).eval()
     return Trained(classifier, accuracies(classifier, data)[0], epochs)
@@ -143,7 +142,6 @@ def _fit(
             chosen = images[rows].float() / 255
             if settings.augment:
                 chosen = flipped_and_cropped(chosen)
-            chosen = chosen.contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(classifier.scores(chosen), labels[rows])
             if not loss.isfinite():
                 raise InputError(f"the loss became NaN in epoch {epoch}; lower the learning rate ({settings.lr})")
