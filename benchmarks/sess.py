@@ -17,11 +17,12 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
@@ -82,9 +83,13 @@ def literal(classifier: Classifier, image: Tensor, target: int, n: int, batch: i
         scores = torch.cat([classifier.scores(p).softmax(1)[:, target] for p in patches.split(batch)])
     seen: dict[str, Tensor] = {}
     layer = module.get_submodule("layer4")
+
+    def keep_gradient(_module: nn.Module, _inputs: object, outputs: tuple[Tensor, ...] | Tensor) -> None:
+        seen["gradient"] = outputs[0]
+
     handles = [
         layer.register_forward_hook(lambda m, i, o: seen.update(activation=o)),
-        layer.register_full_backward_hook(lambda m, i, o: seen.update(gradient=o[0])),
+        layer.register_full_backward_hook(keep_gradient),
     ]
     total, count = torch.zeros(size), torch.zeros(size)
     for tile, patch, score in zip(tiles, patches, scores, strict=True):
@@ -205,7 +210,7 @@ def table_2(given: argparse.Namespace) -> None:
         times = []
         for explain in cells:
             explain(image, 1)
-            times.append(1000 * statistics.median(timed(lambda e=explain: e(image, 1)) for _ in range(given.repeats)))
+            times.append(1000 * statistics.median(timed(partial(explain, image, 1)) for _ in range(given.repeats)))
         print(f"| {name} | " + " | ".join(f"{t:.0f}" for t in times) + " |", flush=True)
 
 
@@ -216,7 +221,7 @@ def peak_memory(given: argparse.Namespace) -> None:
     print("| scales | stride | patches | seconds | peak resident MB |\n|---|---|---|---|---|")
     for n, stride in ((1, 224), (4, 224), (12, 224), (12, 112)):
         explain = mw.SESS(mw.explainer("grad_cam", classifier), scales=n, stride=stride, smooth=True, batch=given.batch)
-        seconds = timed(lambda e=explain: e(image, 1))
+        seconds = timed(partial(explain, image, 1))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"| {n} | {stride} | {int(explain.report['windows'])} | {seconds:.1f} | {peak:.0f} |", flush=True)
 

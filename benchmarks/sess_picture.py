@@ -39,7 +39,7 @@ def scene() -> Tensor:
 def main(path: str) -> None:
     classifier = mw.load_classifier("efficientnet_lite0")
     rocket = load_image(next(p for p in packaged_pictures() if p.stem == "rocket"))[None]
-    rows = [(scene(), "Egyptian cat"), (rocket, 657)]
+    rows: list[tuple[Tensor, int | str]] = [(scene(), "Egyptian cat"), (rocket, 657)]
     figure = Figure(figsize=(15, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), 1 + 2 * len(METHODS))

@@ -27,7 +27,7 @@ def drawn(source: str, pairs: int, size: int, seed: int) -> list[tuple[Tensor, t
     data = read_data(source)
     order = [i for i, record in enumerate(data.records) if record.label is not None]
     random.Random(seed).shuffle(order)
-    found = []
+    found: list[tuple[Tensor, tuple[int, int]]] = []
     for both in pairwise(order):
         left, right = (data.records[i].label for i in both)
         if left != right and len(found) < pairs:

@@ -19,7 +19,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.message import Message
 from importlib import metadata
+from typing import cast
 
 ASKS = re.compile(r"\b(A?GPL|SSPL|CC[- ]BY[- ]NC|non-?commercial|proprietary)", re.IGNORECASE)
 GIVES = re.compile(r"\b(LGPL|Lesser|with exceptions?|or later or MIT)", re.IGNORECASE)
@@ -60,7 +62,7 @@ def requirements(root: str) -> set[str]:
 
 def installed(names: set[str]) -> Iterator[Installed]:
     for name in sorted(names):
-        about = metadata.metadata(name)
+        about = cast(Message, metadata.metadata(name))
         classified = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License")]
         said = about.get("License-Expression") or "; ".join(classified) or (about.get("License") or "").strip()
         yield Installed(name, metadata.version(name), said.splitlines()[0][:80] if said else "")

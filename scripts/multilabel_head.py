@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,12 +62,13 @@ def views(sample: Sample, size: int, classes: int, cut: bool) -> tuple[Tensor, T
 @torch.no_grad()
 def features(network: Classifier, data: DataSet, classes: int, cut: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Pooled features (V,C), labels (V,K), and the picture (V,) of each view."""
+    module: Any = network.module  # timm's networks, which come apart in features and head
     found, labels, owner = [], [], []
     for i in range(len(data)):
         images, shown = views(data[i], network.input_size, classes, cut)
         for some in images.split(network.batch):
-            maps = network.module.forward_features(network.normalise(some))
-            found.append(network.module.forward_head(maps, pre_logits=True))
+            maps = module.forward_features(network.normalise(some))
+            found.append(module.forward_head(maps, pre_logits=True))
         labels.append(shown)
         owner += [i] * len(images)
     return torch.cat(found), torch.cat(labels), torch.tensor(owner)
@@ -117,15 +119,14 @@ def main() -> None:
     ask.add_argument("--out", type=Path, required=True)
     options = ask.parse_args()
     network, train, test = load_classifier(options.classifier), read_data(options.data), read_data(options.test_data)
-    classes = 1 + max(
-        int(data[i].box_classes.max()) for data in (train, test) for i in range(len(data)) if len(data[i].boxes)
-    )
+    shown = [data[i].box_classes for data in (train, test) for i in range(len(data))]
+    classes = 1 + max(int(kinds.max()) for kinds in shown if kinds is not None and len(kinds))
     x, y, owner = features(network, train, classes, cut=True)
     scores = {pull: left_out(x, y, owner, pull) for pull in PULLS}
     pull = max(scores, key=lambda p: scores[p])
     w, b = fitted(x, y, pull)
-    there, shown, _ = features(network, test, classes, cut=False)
-    value, count = precision(there @ w.T + b, shown)
+    there, known, _ = features(network, test, classes, cut=False)
+    value, count = precision(there @ w.T + b, known)
     print(f"{len(train)} pictures, {len(x)} views, {classes} classes; pull {pull:g} of {scores}")
     print(f"mean average precision on {len(test)} other pictures: {100 * value:.1f} over {count} classes")
     state = network.module.state_dict() | {"classifier.weight": w, "classifier.bias": b}
