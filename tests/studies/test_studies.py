@@ -91,6 +91,26 @@ def test_only_some_cells(tmp_path: Path) -> None:
         run_study(study, room(), tmp_path, only=["c"])
 
 
+def test_what_is_on_disk_is_in_the_table_whatever_is_run(tmp_path: Path) -> None:
+    """Cells done one at a time make the page of all of them, in the study's order."""
+    study = two([Cell("a", Explain("uniform")), Cell("b", Explain("center")), Cell("c", Explain("random"))])
+    run_study(study, room(), tmp_path, only=["b"])
+    found = run_study(study, room(), tmp_path, only=["a"])
+    assert found.made == 1 and found.rows == ["a", "b"] and found.not_run == ["c"]
+    elsewhere = run_study(study, room(limit=2), tmp_path, only=["a"])
+    assert elsewhere.rows == ["a"] and elsewhere.not_run == ["b", "c"], "of other pictures nothing is there yet"
+    run_study(study, room(), tmp_path, only=["c"])
+    assert markdown(run_study(study, room(), tmp_path, only=["b"])) == markdown(run_study(study, room(), tmp_path))
+
+
+def test_seeds_on_disk_that_were_not_asked_for(tmp_path: Path) -> None:
+    study = studies.get("casm-statistics")
+    run_study(study, room(), tmp_path, only=["Baseline"])
+    found = run_study(study, room(), tmp_path, seeds=2, only=["CASM"])
+    assert found.numbers["CASM", "area"].seeds == 2 and found.numbers["Baseline", "area"].seeds == 1
+    assert found.failures == {} and found.not_run == []
+
+
 def test_processes_find_the_same(tmp_path: Path) -> None:
     study = studies.get("casm-statistics")
     here = run_study(study, room(), tmp_path / "a", only=["CASM"])
@@ -158,10 +178,10 @@ def test_references_of_the_checks_are_trained_once(tmp_path: Path) -> None:
 
 def test_seeds_multiply_trainings_only() -> None:
     study = studies.get("dabkowski-gal")
-    cells, _ = grid(study, room(), seeds=3)
+    cells = [cell for cell, _ in grid(study, room(), seeds=3)]
     assert [cell.row for cell in cells].count("Masking model") == 3
     assert [cell.row for cell in cells].count("Max box") == 1
-    panel, _ = grid(studies.get("casm-panel"), room(), seeds=2)
+    panel = [cell for cell, _ in grid(studies.get("casm-panel"), room(), seeds=2)]
     assert [[m.seed for _, m in cell.job.maskers] for cell in panel] == [[0, 0], [1, 1]]  # type: ignore[attr-defined]
 
 

@@ -32,7 +32,10 @@ def study(
         list[str] | None, typer.Option("--test-data", help="To measure on instead. May be given again.")
     ] = None,
     scale: Annotated[str, typer.Option(help="smoke (seconds), small (two CPU cores) or full (the papers').")] = "small",
-    only: Annotated[list[str] | None, typer.Option(help="Only this cell; may be given again.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Do this cell only; may be given again. The table also has those that are done."),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each cell; the scale's own otherwise.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Pictures of each test set; the scale's own otherwise.")

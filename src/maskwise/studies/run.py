@@ -80,8 +80,8 @@ class Outcome:
         }  # fmt: skip
 
 
-def grid(study: Study, room: Room, seeds: int, only: Sequence[str] = ()) -> tuple[list[Cell], list[str]]:
-    """The cells of a run, one a seed, and the rows that ``only`` leaves out.
+def grid(study: Study, room: Room, seeds: int, only: Sequence[str] = ()) -> list[tuple[Cell, bool]]:
+    """The cells of a study, one a seed, and whether they are to be done or ``only`` leaves them out.
 
     Raises:
         InputError: ``only`` names a row that there is not.
@@ -90,9 +90,11 @@ def grid(study: Study, room: Room, seeds: int, only: Sequence[str] = ()) -> tupl
     unknown = [name for name in only if name not in {cell.row for cell in cells}]
     if unknown:
         raise InputError(f"{study.name} has no cell {unknown[0]!r}; it has {', '.join(c.row for c in cells)}")
-    chosen = [cell for cell in cells if not only or cell.row in only]
-    repeated = [_seeded(cell, seed) for cell in chosen for seed in range(seeds if cell.job.trains else 1)]
-    return repeated, [cell.row for cell in cells if cell not in chosen]
+    return [
+        (_seeded(cell, seed), not only or cell.row in only)
+        for cell in cells
+        for seed in range(seeds if cell.job.trains else 1)
+    ]
 
 
 def _seeded(cell: Cell, seed: int) -> Cell:
@@ -134,7 +136,7 @@ def run_study(
         room: scale, data and device.
         out: folder; cells lie below ``cells/``, what they train below ``trainings/``; a killed run goes on from there.
         seeds: trainings of each cell; None is the scale's.
-        only: rows of the cells to run; all others are left out.
+        only: rows of the cells to run; of the others the table has what is on disk.
         devices: so many processes at once, each with a GPU of its own where there are any.
         progress: called with (done, total) cells.
 
@@ -143,14 +145,20 @@ def run_study(
     """
     writable_folder(out)
     room = replace(room, trainings=out / "trainings")
-    cells, left_out = grid(study, room, seeds or room.scale.seeds, only)
-    outcome = Outcome(study, room, not_run=left_out)
+    cells = grid(study, room, seeds or room.scale.seeds, only)
+    outcome = Outcome(study, room)
     places: list[Place] = []
-    for cell in cells:
+    for cell, wanted in cells:
         try:
-            places.append(place_of(cell, room, study, out))
+            place = place_of(cell, room, study, out)
         except InputError as error:
-            outcome.failures[cell.row] = str(error)
+            if wanted:
+                outcome.failures[cell.row] = str(error)
+            continue
+        if wanted or place.done:
+            places.append(place)
+    asked, there = {cell.row for cell, wanted in cells if wanted}, {place.cell.row for place in places}
+    outcome.not_run = list(dict.fromkeys(cell.row for cell, wanted in cells if not wanted and cell.row not in there))
     with locked(out / "cells" / study.name, "run of this study"):
         waiting = [place for place in places if not place.done]
         if devices > 1:
@@ -164,7 +172,7 @@ def run_study(
                     progress(i, len(waiting))
     outcome.made = sum(place.done for place in waiting)
     _collect(outcome, places)
-    if places and not outcome.numbers:
+    if not any(place.done and place.cell.row in asked for place in places):
         raise InputError(f"{study.name}: no cell could be run; {next(iter(outcome.failures.values()))}")
     outcome.findings = [judge(claim, outcome) for claim in study.claims]
     return outcome
