@@ -13,7 +13,9 @@ from test_cli import call, refused
 
 from maskwise.errors import InputError
 from maskwise.studies import SCALES, Study, run_study, studies
+from maskwise.studies.claim import Claim, Part
 from maskwise.studies.jobs import Explain, Train
+from maskwise.studies.overview import overview
 from maskwise.studies.report import columns, markdown, write_all
 from maskwise.studies.room import Room, sources_of
 from maskwise.studies.run import grid
@@ -174,6 +176,25 @@ def test_references_of_the_checks_are_trained_once(tmp_path: Path) -> None:
     slower = run_study(study, room(overrides=("masker_lr=2.0e-4",)), tmp_path, only=["FIX DRT"])
     assert slower.failures == {}, "another recipe has folders of its own beside the same classifiers"
     assert len(list((drt / "maskers").iterdir())) == 9
+
+
+def test_the_page_of_all_studies_in_a_folder(tmp_path: Path) -> None:
+    claim = Claim("Everything is bright", lambda table: [Part("area of a", table["a", "area"], low=0.5)])
+    study = replace(two([Cell("a", Explain("uniform")), Cell("b", Explain("center"))]), claims=(claim,))
+    write_all(run_study(replace(study, name="one", claims=()), room(), tmp_path), tmp_path)
+    (tmp_path / "other.json").write_text('{"protocol": {"study": "somebody else\'s"}}')
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "list.json").write_text("[]")
+    assert write_all(run_study(study, room(), tmp_path, only=["a"]), tmp_path)[-1] == tmp_path / "overview.md"
+    assert (tmp_path / "overview.md").read_text().splitlines()[4:] == [
+        "| [one](one.md) | smoke | all 2 |  |  |",
+        "| [two](two.md) | smoke | 1 of 2 | Everything is bright | holds |",
+    ]
+
+
+def test_the_overview_of_the_published_results() -> None:
+    results = Path(__file__).parents[2] / "docs" / "results"
+    assert (results / "overview.md").read_text() == overview(results)
 
 
 def test_seeds_multiply_trainings_only() -> None:

@@ -16,11 +16,12 @@ from maskwise.report.leaderboard import number as shown
 from maskwise.studies.claim import Finding, Part
 from maskwise.studies.estimate import Estimate
 from maskwise.studies.jobs import Job, PanelJob, Train
+from maskwise.studies.overview import write_overview
 from maskwise.studies.run import Outcome
 
 
 def write_all(outcome: Outcome, folder: Path) -> list[Path]:
-    """``NAME.json``, ``.csv``, ``.md`` and, where the study has a figure, ``.png``."""
+    """``NAME.json``, ``.csv``, ``.md``, ``.png`` where there is a figure, and ``overview.md`` of all studies there."""
     name = outcome.study.name
     texts = {
         ".json": json.dumps(plain(outcome), indent=1, default=str) + "\n",
@@ -32,7 +33,8 @@ def write_all(outcome: Outcome, folder: Path) -> list[Path]:
             temporary.write_text(text, encoding="utf-8")
     if outcome.study.figure is not None:
         outcome.study.figure(outcome, folder / f"{name}.png")
-    return [folder / f"{name}{suffix}" for suffix in (*texts, ".png") if (folder / f"{name}{suffix}").is_file()]
+    made = [folder / f"{name}{suffix}" for suffix in (*texts, ".png")]
+    return [*(path for path in made if path.is_file()), write_overview(folder)]
 
 
 def plain(outcome: Outcome) -> dict[str, Any]:

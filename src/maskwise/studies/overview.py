@@ -1,0 +1,44 @@
+"""All studies of a folder on one page: what was run, and the verdict on each claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from maskwise.files import atomic_write
+
+NAME = "overview.md"
+
+
+def write_overview(folder: Path) -> Path:
+    """``overview.md`` of the studies whose ``NAME.json`` lies in ``folder``."""
+    path = folder / NAME
+    with atomic_write(path) as temporary:
+        temporary.write_text(overview(folder), encoding="utf-8")
+    return path
+
+
+def overview(folder: Path) -> str:
+    lines = ["# Studies at a glance", "", "| study | scale | rows | claim | verdict |", "|---|---|---|---|---|"]
+    for study in _studies(folder):
+        name, scale = study["protocol"]["study"], study["protocol"]["scale"]
+        gone = len(study["not_run"]) + len(study["failures"])
+        rows = f"{len(study['rows'])} of {len(study['rows']) + gone}" if gone else f"all {len(study['rows'])}"
+        first = [f"[{name}]({name}.md)", scale, rows]
+        for claim in study["claims"] or [{"claim": "", "verdict": ""}]:
+            lines.append(f"| {' | '.join([*first, claim['claim'], claim['verdict']])} |")
+            first = ["", "", ""]
+    return "\n".join(lines) + "\n"
+
+
+def _studies(folder: Path) -> Iterator[dict[str, Any]]:
+    """What ``write_all`` wrote, by name; other JSON files are left alone."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(found, dict) and found.get("protocol", {}).get("study") == path.stem:
+            yield found
