@@ -137,7 +137,7 @@ def _check(masker: Masker | ClassMasker) -> None:
         raise InputError(f'export needs {error.name}: pip install "maskwise[onnx]"') from None
     if isinstance(masker, Masker) and masker.finish.superpixels is not None:
         raise InputError("a masker that averages over superpixels can't be one ONNX graph")
-    if isinstance(masker, ClassMasker) and not masker.shares_encoder:
+    if not masker.shares_encoder:
         raise InputError("this masker has an encoder of its own, which gives no logits to export")
 
 

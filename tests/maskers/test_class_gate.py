@@ -13,9 +13,12 @@ from torch import Tensor, nn
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
+from maskwise.export import export_onnx
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.class_gate import ClassGate
 from maskwise.maskers.finish import Finish
+from maskwise.methods.goals import parse_targets
+from maskwise.methods.masker import MaskerExplainer
 from maskwise.training import recipes
 
 
@@ -172,6 +175,29 @@ def test_as_an_explainer_and_from_a_file(colours: Classifier, halves: Tensor, tm
     torch.testing.assert_close(explain(halves, lambda logits: logits[:, 1] - 0.5 * logits[:, 0]), maps[:, 1])
     other = mw.explainer("gated_casm", colours, weights=path, class_gate=1.0)
     assert float(other(halves, "green").mean()) <= float(maps[:, 1].mean())
+
+
+def test_beside_an_encoder_trained_for_masks_alone_the_classifier_is_asked(
+    colours: Classifier, halves: Tensor, tmp_path: Path
+) -> None:
+    """Such an encoder's head says nothing any more: here it would call red what is blue."""
+    masker = gated(colours, None)
+    with torch.no_grad():
+        masker.encoder.module.head.weight.copy_(10 * torch.eye(3).flip(0))
+    path, pictures = tmp_path / "masker.safetensors", 0.2 + 0.6 * halves
+    save_masker(path, masker, colours, recipes.load("casm", ["shared=false"]).model_dump(mode="json"))
+    explain = mw.explainer("gated_casm", colours, weights=path, class_gate=0.5)
+    assert isinstance(explain, MaskerExplainer) and explain.judge is colours
+    everything = mw.explainer("casm", colours, weights=path)(pictures)
+    gate = ClassGate(colours, 0.5)
+    with torch.no_grad():
+        logits, taps = colours.features(pictures)
+        expected = everything[:, None] * gate(pictures, taps[-1], torch.tensor([[0, 1]]))
+        torch.testing.assert_close(explain(pictures, [["red", "green"]]), expected)
+        _, found = explain.native(pictures, parse_targets(None, 1, colours.labels, colours.device))
+    torch.testing.assert_close(found, logits)
+    with pytest.raises(InputError, match="encoder of its own"):
+        export_onnx(load_masker(path, colours), tmp_path / "masker.onnx")
 
 
 @pytest.mark.parametrize(

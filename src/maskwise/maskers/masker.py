@@ -23,6 +23,8 @@ class Masker(nn.Module):
         decoder: from taps to mask logits.
         reads: which of the encoder's taps the decoder reads, counted from the finest (0); None is all of them.
         finish: what is made of the decoder's logits.
+        shares_encoder: is the encoder a classifier, too? One that was trained for masks alone gives no logits that
+            mean anything.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class Masker(nn.Module):
         decoder: Decoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
+        shares_encoder: bool = True,
     ) -> None:
         super().__init__()
+        self.shares_encoder = shares_encoder
         self.encoder, self.decoder, self.finish = encoder, decoder, finish or Finish()
         self.reads = tuple(range(len(encoder.tap_names)) if reads is None else reads)
 
@@ -45,6 +49,7 @@ class Masker(nn.Module):
         reads: Sequence[int] | None = None,
         head_std: float | None = None,
         finish: Finish | None = None,
+        shares_encoder: bool = True,
     ) -> Masker:
         """A new masker on a copy of ``classifier``, decoder weights from the global generator.
 
@@ -66,7 +71,7 @@ class Masker(nn.Module):
             _, taps = classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
         raw_first: FirstTap = first_tap if reads[0] == 0 else "projected"
         decoder = Decoder([taps[i].shape[1] for i in reads], raw_first, width, head_std).to(classifier.device)
-        return cls(copy.deepcopy(classifier), decoder, reads, finish)
+        return cls(copy.deepcopy(classifier), decoder, reads, finish, shares_encoder)
 
     @property
     def needs_class(self) -> bool:
@@ -82,7 +87,8 @@ class Masker(nn.Module):
         """Logits (N,C) of the encoder and masks, from images (N,3,H,W) in [0,1], in one pass.
 
         Args:
-            classes: (N,K), for a masker with a class gate; None is the encoder's top class.
+            classes: (N,K), for a masker with a class gate; None is the encoder's top class. An encoder that is not
+                shared has none: name them.
 
         Returns:
             Masks (N,H,W); with classes (N,K,H,W), which without a gate are all the same.
@@ -92,11 +98,18 @@ class Masker(nn.Module):
         masks = self.masks_for(images, taps, asked)
         return logits, masks[:, 0] if classes is None else masks
 
-    def masks_for(self, images: Tensor, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
-        """Masks (N,K,H,W) of classes (N,K) from all taps of the images' own forward; without a gate all the same."""
+    def masks_for(
+        self, images: Tensor, taps: Sequence[Tensor], classes: Tensor, seen: tuple[Classifier, Tensor] | None = None
+    ) -> Tensor:
+        """Masks (N,K,H,W) of classes (N,K) from all taps of the images' own forward; without a gate all the same.
+
+        Args:
+            seen: whose class activation is the gate, and its last tap; None is the encoder's own.
+        """
         size = (images.shape[-2], images.shape[-1])
         masks = self.finish.averaged(self.mask_of(taps, size), images)[:, None]
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
-        gate = ClassGate(self.encoder, self.finish.class_gate, self.finish.gate_scales)
-        return masks * gate(images, taps[-1], classes)
+        classifier, last = (self.encoder, taps[-1]) if seen is None else seen
+        gate = ClassGate(classifier, self.finish.class_gate, self.finish.gate_scales)
+        return masks * gate(images, last, classes)

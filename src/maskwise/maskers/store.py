@@ -167,7 +167,9 @@ def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     first_tap = cast(FirstTap, recipe.get("first_tap", "projected"))
     width, taps = recipe.get("width", 64), recipe.get("taps")
     _modest(width)
-    return Masker.build(classifier, first_tap, width, taps, finish=Finish.of(recipe))
+    return Masker.build(
+        classifier, first_tap, width, taps, finish=Finish.of(recipe), shares_encoder=recipe.get("shared", True)
+    )
 
 
 def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:

@@ -70,20 +70,31 @@ class MaskerExplainer(Explainer):
         if gate_scales is not None:
             finish = replace(finish, gate_scales=_scales(gate_scales, finish.class_gate))
         if finish != self.masker.finish:
-            ClassGate.check(self.masker.encoder, finish.gate_scales)
+            ClassGate.check(self.judge, finish.gate_scales)
             self.masker.finish = finish
         self.needs_target = self.masker.needs_class
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @property
+    def judge(self) -> Classifier:
+        """Whose classes and logits these are: the masker's encoder, or the classifier if that one knows no classes."""
+        return self.masker.encoder if self.masker.shares_encoder else self.classifier
+
+    @property
     def map_is_free(self) -> bool:
         return True
 
     def saliency_and_logits(self, images: Tensor, goals: Goals) -> tuple[Tensor, Tensor]:
-        """The logits are those of the masker's encoder, which a trained CASM has adapted."""
+        """The logits are those of the masker's encoder, which a trained CASM has adapted.
+
+        Beside an encoder that was trained for masks alone the classifier itself takes a forward, and is the gate.
+        """
         logits, taps = self.masker.encoder.features(images)
-        return self.masker.masks_for(images, taps, goals.asked(logits)), logits
+        if self.masker.shares_encoder:
+            return self.masker.masks_for(images, taps, goals.asked(logits)), logits
+        logits, own = self.classifier.features(images)
+        return self.masker.masks_for(images, taps, goals.asked(logits), (self.classifier, own[-1])), logits
 
 
 @methods.register(

@@ -65,7 +65,7 @@ def measured_rows(
 
 def encoder_of(explainer: Explainer) -> Classifier:
     """Whose guess counts as the class: a masker's adapted classifier (CASM's OM), or the one explained."""
-    return explainer.masker.encoder if isinstance(explainer, MaskerExplainer) else explainer.classifier
+    return explainer.judge if isinstance(explainer, MaskerExplainer) else explainer.classifier
 
 
 def _metric(name: str, classifier: Classifier, options: dict[str, Any]) -> Metric:

@@ -47,8 +47,9 @@ class MaskTrainer(Trainer):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.masker = Masker.build(
-                classifier, recipe.first_tap, recipe.width, recipe.taps, recipe.head_std, Finish.of(dict(recipe))
-            )
+                classifier, recipe.first_tap, recipe.width, recipe.taps, recipe.head_std, Finish.of(dict(recipe)),
+                recipe.shared,
+            )  # fmt: skip
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.masker.decoder.train()
         # The shared encoder is the live classifier itself; a separate one starts as its copy.
