@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from maskwise.files import atomic_write
 
@@ -60,11 +61,17 @@ def _dots(axis: Axes, outcome: Outcome, column: str) -> None:
     axis.grid(alpha=0.25)
 
 
-def lines(column: str) -> Draw:
-    """A line for each group of rows over the number that ends their names; the first word is the axis."""
+def lines(column: str, across: str = "", groups: str = "") -> Draw:
+    """A line for each group of rows over the number that ends their names; the first word is the axis.
+
+    Args:
+        column: the number shown.
+        across: what the numbers at the ends count.
+        groups: what the lines are.
+    """
 
     def draw(outcome: Outcome, path: Path) -> None:
-        panels: dict[str, dict[str, list[tuple[float, str]]]] = {}
+        panels: dict[str, dict[str, list[tuple[float, str]]]] = {}  # by axis and line, x and row
         for row in outcome.rows:
             found = re.fullmatch(r"(\S+) (.*?)([\d.]+)", row)
             if found and not math.isnan(outcome.numbers[row, column].value):
@@ -72,15 +79,18 @@ def lines(column: str) -> Draw:
                 panels.setdefault(axis, {}).setdefault(line, []).append((float(x), row))
         figure = _figure(4.6 * max(len(panels), 1), 3.6)
         axes = figure.subplots(1, max(len(panels), 1), squeeze=False, sharey=True)[0]
-        for axis, (title, groups) in zip(axes, panels.items(), strict=False):
-            for line, places in groups.items():
+        for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+            for line, places in lines.items():
                 _line(axis, outcome, column, line, sorted(places))
             axis.set_title(title, fontsize=10)
-            widest = [x for places in groups.values() for x, _ in places]
+            widest = [x for places in lines.values() for x, _ in places]
             if min(widest) > 0 and max(widest) / min(widest) > 20:
                 axis.set_xscale("log")
-            if len(groups) > 1:
-                axis.legend(fontsize=8, frameon=False)
+                axis.set_xticks(sorted(set(widest)), [f"{x:g}" for x in sorted(set(widest))])
+                axis.xaxis.set_minor_locator(NullLocator())
+            if len(lines) > 1:
+                axis.legend(fontsize=8, frameon=False, title=groups or None, title_fontsize=8)
+            axis.set_xlabel(across, fontsize=9)
             _plain(axis)
             axis.grid(alpha=0.3)
         axes[0].set_ylabel(column)
@@ -94,7 +104,10 @@ def _line(axis: Axes, outcome: Outcome, column: str, name: str, places: list[tup
     ends = np.array([number.interval() for number in numbers])
     x = [at for at, _ in places]
     (drawn,) = axis.plot(x, [number.value for number in numbers], "o-", ms=4, label=name.strip("x "))
-    axis.fill_between(x, ends[:, 0], ends[:, 1], alpha=0.15, color=drawn.get_color(), linewidth=0)
+    if len(x) > 1:
+        axis.fill_between(x, ends[:, 0], ends[:, 1], alpha=0.15, color=drawn.get_color(), linewidth=0)
+    else:  # a band of no width is not seen
+        axis.vlines(x, ends[:, 0], ends[:, 1], color=drawn.get_color(), alpha=0.4)
 
 
 def landscape_figure(outcome: Outcome, path: Path) -> None:

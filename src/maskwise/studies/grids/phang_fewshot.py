@@ -59,7 +59,7 @@ register(
             Claim("More classes are better than more pictures of each (as many in all, or fewer)", same_number),
             Claim("Ten pictures of each of all classes are nearly enough (LE within 3 points)", nearly_enough),
         ),
-        figure=lines("LE"),
+        figure=lines("LE", "pictures of each class, in the paper", "classes, in the paper"),
         summary=median,
         notes=("Medians over subsets that the seed draws; every cell has as many steps.",),
     )
