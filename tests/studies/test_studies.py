@@ -185,6 +185,7 @@ def test_the_page_of_all_studies_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"protocol": {"study": "somebody else\'s"}}')
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "text.json").write_text('{"protocol": "https"}')
     assert write_all(run_study(study, room(), tmp_path, only=["a"]), tmp_path)[-1] == tmp_path / "overview.md"
     assert (tmp_path / "overview.md").read_text().splitlines()[4:] == [
         "| [one](one.md) | smoke | all 2 |  |  |",

@@ -79,16 +79,16 @@ def lines(column: str, across: str = "", groups: str = "") -> Draw:
                 panels.setdefault(axis, {}).setdefault(line, []).append((float(x), row))
         figure = _figure(4.6 * max(len(panels), 1), 3.6)
         axes = figure.subplots(1, max(len(panels), 1), squeeze=False, sharey=True)[0]
-        for axis, (title, lines) in zip(axes, panels.items(), strict=False):
-            for line, places in lines.items():
+        for axis, (title, curves) in zip(axes, panels.items(), strict=False):
+            for line, places in curves.items():
                 _line(axis, outcome, column, line, sorted(places))
             axis.set_title(title, fontsize=10)
-            widest = [x for places in lines.values() for x, _ in places]
+            widest = [x for places in curves.values() for x, _ in places]
             if min(widest) > 0 and max(widest) / min(widest) > 20:
                 axis.set_xscale("log")
                 axis.set_xticks(sorted(set(widest)), [f"{x:g}" for x in sorted(set(widest))])
                 axis.xaxis.set_minor_locator(NullLocator())
-            if len(lines) > 1:
+            if len(curves) > 1:
                 axis.legend(fontsize=8, frameon=False, title=groups or None, title_fontsize=8)
             axis.set_xlabel(across, fontsize=9)
             _plain(axis)

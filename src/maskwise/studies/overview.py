@@ -40,5 +40,6 @@ def _studies(folder: Path) -> Iterator[dict[str, Any]]:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             continue
-        if isinstance(found, dict) and found.get("protocol", {}).get("study") == path.stem:
+        protocol = found.get("protocol") if isinstance(found, dict) else None
+        if isinstance(protocol, dict) and protocol.get("study") == path.stem:
             yield found
