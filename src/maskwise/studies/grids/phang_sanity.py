@@ -54,7 +54,7 @@ register(
             unlike("DRT"),
             Claim("ROAR is passed: without masked pixels a network is worse than without random ones", below_random),
         ),
-        figure=dots("rank no abs", "SSIM"),
+        figure=dots("rank no abs", "SSIM", "below random"),
         notes=(
             "MPRT: similarity of mask logits once all layers are random. DRT: to the masker of a network of shuffled "
             "labels; again: to that of a second training on the true ones, which is as alike as can be hoped for.",
