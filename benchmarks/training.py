@@ -27,7 +27,7 @@ from torch import Tensor
 import maskwise as mw
 from maskwise.allocator import keep_freed_memory
 from maskwise.training import recipes
-from maskwise.training.loop import MaskTrainer
+from maskwise.training.mask import MaskTrainer
 
 CASES = {
     "phang/fix": ("fixed classifier, both sides", []),
@@ -53,7 +53,7 @@ def timed(call: Callable[[], object], device: torch.device) -> tuple[float, floa
 def floor(trainer: MaskTrainer, images: Tensor, labels: Tensor, older: bool) -> Callable[[], object]:
     """What a step has to ask of the classifier, and nothing else."""
     live = trainer.live
-    weights = trainer.class_weights
+    weights = trainer.classifier_parameters
     sides = len(trainer.sides)
     masked_labels = labels.repeat(sides)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 
@@ -61,3 +63,9 @@ def picture_folder(tmp_path: Path) -> Path:
     (root / "labels.csv").write_text("\n".join(labels) + "\n")
     (root / "boxes.csv").write_text("\n".join(boxes) + "\n")
     return root
+
+
+def epoch(loader: Any, number: int, first: int = 0, rank: int = 0, world: int = 1) -> list[tuple[Tensor, Tensor]]:
+    """The batches of one epoch from step ``first`` of it on; each of ``world`` ranks has its share."""
+    begin = number * loader.steps
+    return list(loader.batches(begin + first, begin + loader.steps, rank, world))

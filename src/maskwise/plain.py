@@ -13,6 +13,8 @@ from rich.markup import escape
 
 from maskwise.errors import InputError
 
+INTERRUPTED = 130  # a shell's exit code after Ctrl-C
+
 
 def printable(text: object) -> str:
     """One line that moves no cursor: control characters, which a file may be called, and odd spaces are written out.
@@ -47,7 +49,7 @@ def warn_plainly() -> None:
 
 
 def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Bad input leaves one line on stderr and exit code 2."""
+    """Bad input leaves one line on stderr and exit code 2; so does Ctrl-C, with 130."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -56,5 +58,8 @@ def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         except InputError as error:
             complain(error)
             raise typer.Exit(2) from None
+        except KeyboardInterrupt as error:
+            complain(str(error) or "interrupted")
+            raise typer.Exit(INTERRUPTED) from None
 
     return run

@@ -31,7 +31,7 @@ from maskwise.data.shard_cache import ShardCache
 from maskwise.data.shard_files import expanded
 from maskwise.errors import InputError
 from maskwise.training import recipes
-from maskwise.training.feed import Feed
+from maskwise.training.loader import Loader
 
 
 @pytest.fixture(autouse=True)
@@ -485,27 +485,27 @@ def test_few_shards_are_in_use_at_a_time() -> None:
     assert neighbours < 20, "those of one shard do not stand together"
 
 
-def feed(source: str) -> Feed:
+def feed(source: str) -> Loader:
     settings = recipes.load("casm", ["batch_size=4", "fraction=1", "input_size=32", "epochs=2"])
-    return Feed([read_data(source)], settings, 32)
+    return Loader([read_data(source)], settings, 32)
 
 
 @pytest.mark.parametrize("place", ["near", "far"])
 def test_an_epoch_from_its_middle(place: str, shards: Path, far: str) -> None:
     """Batches from step 2 on are those that an epoch from the start gives, and other epochs have other orders."""
     source = str(shards) if place == "near" else far
-    whole = [labels.tolist() for _, labels in feed(source).epoch(1)]
+    whole = [labels.tolist() for _, labels in epoch(feed(source), 1)]
     assert len(whole) == 3 and sorted(chain.from_iterable(whole)) == sorted(r.label for r in read_data(shards).records)
-    pictures = [images for images, _ in feed(source).epoch(1)]
-    for images, expected in zip(feed(source).epoch(1, first=2), pictures[2:], strict=True):
+    pictures = [images for images, _ in epoch(feed(source), 1)]
+    for images, expected in zip(epoch(feed(source), 1, first=2), pictures[2:], strict=True):
         assert images[0].equal(expected)
-    assert whole != [labels.tolist() for _, labels in feed(source).epoch(0)]
-    shares = [[labels.tolist() for _, labels in feed(source).epoch(1, rank=rank, world=2)] for rank in (0, 1)]
+    assert whole != [labels.tolist() for _, labels in epoch(feed(source), 0)]
+    shares = [[labels.tolist() for _, labels in epoch(feed(source), 1, rank=rank, world=2)] for rank in (0, 1)]
     assert [[a[i // 2] if i % 2 == 0 else b[i // 2] for i in range(4)] for a, b in zip(*shares, strict=True)] == whole
 
 
 def test_near_shards_are_fed_as_a_folder_is(shards: Path) -> None:
-    for a, b in zip(feed(str(shards)).epoch(0), feed("shapes:n=12,size=32,labels=own").epoch(0), strict=True):
+    for a, b in zip(epoch(feed(str(shards)), 0), epoch(feed("shapes:n=12,size=32,labels=own"), 0), strict=True):
         assert a[0].equal(b[0]) and a[1].equal(b[1])
 
 

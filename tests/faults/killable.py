@@ -31,7 +31,7 @@ from maskwise.seal import check_seal
 from maskwise.studies import SCALES, run_study, studies
 from maskwise.studies.room import Room, sources_of
 from maskwise.training import Recipe, train
-from maskwise.training.checkpoint import read_checkpoint
+from maskwise.training.checkpoint import read_sealed
 
 PICTURES = "shapes:n=12,size=40,seed=3,labels=own"
 RECIPE = Recipe(
@@ -122,7 +122,7 @@ def check_files(out: Path) -> int:
     visible = [p for p in out.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts)]
     for path in visible:
         if path.suffix == ".pt":
-            read_checkpoint(path)
+            read_sealed(path)
         elif path.suffix == ".safetensors":
             check_seal(path)
             load_file(path)

@@ -18,7 +18,7 @@ from maskwise.infill.partial_conv import PACKAGED, PartialConvInfiller
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.methods.masker import packaged_masker
 from maskwise.seal import ASSETS, check_seal, sealed
-from maskwise.training.checkpoint import read_checkpoint, save_checkpoint
+from maskwise.training.checkpoint import read_sealed, write_sealed
 from maskwise.weights import read_weights
 
 flips = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
@@ -41,7 +41,7 @@ def masker(tiny: Classifier, tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     state = {"steps": 3, "weights": torch.arange(50.0), "pool": [{"w": torch.ones(2)}]}
-    save_checkpoint(tmp_path / "checkpoint.pt", {"recipe": "r"}, state)
+    write_sealed(tmp_path / "checkpoint.pt", {"identity": "r", "trainer": state})
     return tmp_path / "checkpoint.pt"
 
 
@@ -81,7 +81,7 @@ def test_any_flipped_bit_of_a_checkpoint(checkpoint: Path, place: tuple[float, i
     bad = checkpoint.with_name("bad.pt")
     bad.write_bytes(flipped(checkpoint.read_bytes(), place))
     with pytest.raises(InputError, match="delete it to begin anew"):
-        read_checkpoint(bad)
+        read_sealed(bad)
 
 
 @given(st.floats(0, 1, exclude_max=True))
@@ -91,13 +91,13 @@ def test_truncated(tiny: Classifier, masker: Path, checkpoint: Path, part: float
         data, bad = path.read_bytes(), path.with_name(f"cut{path.suffix}")
         bad.write_bytes(data[: int(part * len(data))])
         with pytest.raises(InputError):
-            load_masker(bad, tiny) if path is masker else read_checkpoint(bad)
+            load_masker(bad, tiny) if path is masker else read_sealed(bad)
 
 
 def test_whole_files_are_read(tiny: Classifier, masker: Path, checkpoint: Path) -> None:
     assert load_masker(masker, tiny)(torch.rand(1, 3, 32, 32))[1].shape == (1, 32, 32)
-    identity, state = read_checkpoint(checkpoint)
-    assert identity == {"recipe": "r"} and torch.equal(state["weights"], torch.arange(50.0))
+    stored, _ = read_sealed(checkpoint)
+    assert stored["identity"] == "r" and torch.equal(stored["trainer"]["weights"], torch.arange(50.0))
     assert torch.load(checkpoint, weights_only=True)["trainer"]["steps"] == 3, "torch reads it, too"
 
 

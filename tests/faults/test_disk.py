@@ -20,8 +20,8 @@ from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.store import Rows
 from maskwise.files import writable_folder
 from maskwise.maskers import Masker, load_masker, save_masker
-from maskwise.training import Recipe, train
-from maskwise.training.checkpoint import read_checkpoint, save_checkpoint
+from maskwise.training import Callback, Recipe, TrainingState, train
+from maskwise.training.checkpoint import read_sealed, write_sealed
 from maskwise.training.log import Log
 
 FULL = "No space left|disk is full|File too large"
@@ -56,8 +56,8 @@ def writers(disk: Path) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]
     log = Log(disk / "log.jsonl").__enter__()
     return {
         "checkpoint": (
-            lambda: save_checkpoint(disk / "checkpoint.pt", {}, state),
-            lambda: read_checkpoint(disk / "checkpoint.pt"),
+            lambda: write_sealed(disk / "checkpoint.pt", state),
+            lambda: read_sealed(disk / "checkpoint.pt"),
         ),
         "masker": (
             lambda: save_masker(disk / "m.safetensors", masker, classifier, {"width": 4}),
@@ -123,23 +123,23 @@ def test_training_on_a_full_disk_keeps_the_last_good_checkpoint(small_disk: Path
     """It fills up after the second checkpoint; the run says so, and goes on from there once there is room."""
     recipe = Recipe(epochs=8, fraction=1.0, batch_size=4, input_size=32, thinning="F", seed=3)
 
-    def run(stop: Callable[[Any], bool] | None = None, **more: Any) -> Path:
+    def run(*callbacks: Callback, **more: Any) -> Path:
         classifier = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
         out = more.pop("out", small_disk / "run")
         return train(
             recipe, "shapes:n=12,size=40,labels=own", classifier=classifier, out=out, checkpoint_every=2,
-            device="cpu", stop=stop, **more,
+            device="cpu", callbacks=callbacks, **more,
         )  # fmt: skip
 
-    def full_at_five(trainer: Any) -> bool:
-        if trainer.steps == 5:
-            fill(small_disk)
-        return False
+    class FullAtFive(Callback):
+        def on_step(self, state: TrainingState) -> None:
+            if state.step == 5:
+                fill(small_disk)
 
     with pytest.raises(InputError, match=FULL):
-        run(full_at_five)
-    _, state = read_checkpoint(small_disk / "run" / "checkpoint.pt")
-    assert state["steps"] == 4
+        run(FullAtFive())
+    stored, _ = read_sealed(small_disk / "run" / "checkpoint.pt")
+    assert stored["trainer"]["steps"] == 4
     (small_disk / "ballast").unlink()
     resumed = run(resume=True)
     assert resumed.read_bytes() == run(out=small_disk.parent / "straight").read_bytes()
@@ -155,7 +155,7 @@ def test_a_read_only_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for attempt in (
         lambda: writable_folder(tmp_path), lambda: Rows(tmp_path),
         lambda: MapFolder(tmp_path).write("run", "a", torch.rand(2, 2)),
-        lambda: save_checkpoint(tmp_path / "c.pt", {}, {}),
+        lambda: write_sealed(tmp_path / "c.pt", {}),
     ):  # fmt: skip
         with pytest.raises(InputError, match="Read-only file system; name another place"):
             attempt()

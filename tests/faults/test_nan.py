@@ -17,10 +17,10 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
-from maskwise.training import Recipe, train
-from maskwise.training.feed import generator
-from maskwise.training.loop import MaskTrainer
-from maskwise.training.trainer import Trainer
+from maskwise.training import Callback, Recipe, TrainingState, train
+from maskwise.training.loader import generator
+from maskwise.training.mask import MaskTrainer
+from maskwise.training.meter import Meter
 
 RECIPE = Recipe(
     epochs=4, fraction=1.0, batch_size=4, input_size=32, thinning="L100", seed=3, p_history=0.5, pool_size=2
@@ -36,24 +36,25 @@ def run(out: Path, **options: Any) -> Path:
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int], how: Callable[[MaskTrainer], None]) -> list[Tensor]:
     """Breaks these steps (counted from 1) after they were done; collects their pictures."""
-    healthy, seen = MaskTrainer.step, list[Tensor]()
+    healthy, seen = MaskTrainer.train_step, list[Tensor]()
 
-    def step(self: MaskTrainer, images: Tensor, labels: Tensor) -> dict[str, float]:
-        logged = healthy(self, images, labels)
+    def train_step(self: MaskTrainer, images: Tensor, labels: Tensor) -> Meter:
+        meter = healthy(self, images, labels)
         if self.steps in steps:
             seen.append(images.clone())
             how(self)
-            return logged | {"loss": float("nan")} if how is spoil_loss else logged
-        return logged
+            if how is spoil_loss:
+                meter.sums["loss"] = torch.tensor([float("nan"), 4.0])
+        return meter
 
-    monkeypatch.setattr(MaskTrainer, "step", step)
+    monkeypatch.setattr(MaskTrainer, "train_step", train_step)
     return seen
 
 
 def spoil_loss(trainer: MaskTrainer) -> None:
     """The loss is NaN, and weights and statistics have moved already."""
     with torch.no_grad():
-        for weight in trainer.mask_weights:
+        for weight in trainer.masker_parameters:
             weight.mul_(3)
         trainer.live.module[1].running_mean.fill_(float("nan"))  # type: ignore[index, union-attr, operator]
 
@@ -61,7 +62,7 @@ def spoil_loss(trainer: MaskTrainer) -> None:
 def spoil_weight(trainer: MaskTrainer) -> None:
     """The loss is a number, and one weight is not."""
     with torch.no_grad():
-        trainer.mask_weights[0].view(-1)[0] = float("inf")
+        trainer.masker_parameters[0].view(-1)[0] = float("inf")
 
 
 @pytest.mark.parametrize("how", [spoil_loss, spoil_weight])
@@ -97,16 +98,18 @@ def test_skip_leaves_everything_as_before_the_step(
         with pytest.warns(UserWarning, match="2 steps gave NaN and were skipped"):
             found = run(tmp_path / "a", on_nan="skip")
     assert [line["step"] for line in log_of(tmp_path / "a") if "skipped" in line] == [5, 6]
-    healthy = MaskTrainer.step
+    healthy = MaskTrainer.train_step
 
-    def idle(self: MaskTrainer, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def idle(self: MaskTrainer, images: Tensor, labels: Tensor) -> Meter:
         if self.steps in (4, 5):
             self.steps += 1
-            return {"loss": 0.0}
+            meter = Meter(self.fabric)
+            meter.add({"loss": torch.zeros(())}, len(images))
+            return meter
         return healthy(self, images, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MaskTrainer, "step", idle)
+        patch.setattr(MaskTrainer, "train_step", idle)
         expected = run(tmp_path / "b")
     assert found.read_bytes() == expected.read_bytes()
     assert [x for x in log_of(tmp_path / "a") if x["step"] > 6] == [x for x in log_of(tmp_path / "b") if x["step"] > 6]
@@ -122,13 +125,13 @@ def test_resumed_between_skips_equals_never_stopped(tmp_path: Path, monkeypatch:
     with pytest.warns(UserWarning):
         straight = run(tmp_path / "a", on_nan="skip", nan_limit=3)
 
-    def crash(trainer: Trainer) -> bool:
-        if trainer.steps == 5:
-            raise KeyboardInterrupt
-        return False
+    class Crash(Callback):
+        def on_step(self, state: TrainingState) -> None:
+            if state.step == 5:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", on_nan="skip", nan_limit=3, stop=crash)
+        run(tmp_path / "b", on_nan="skip", nan_limit=3, callbacks=[Crash()])
     with pytest.warns(UserWarning, match="4 steps"):
         resumed = run(tmp_path / "b", on_nan="skip", nan_limit=3, resume=True)
     assert resumed.read_bytes() == straight.read_bytes() and log_of(tmp_path / "a") == log_of(tmp_path / "b")

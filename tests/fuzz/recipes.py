@@ -10,7 +10,7 @@ import yaml
 from fuzz.harness import Target
 from fuzz.mutate import WORDS, as_bytes, damaged, reworded
 
-from maskwise.training import recipe as recipes
+from maskwise.training import recipes
 
 ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)) + "infill: *a39\n"
 MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 40))

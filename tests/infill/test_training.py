@@ -15,8 +15,8 @@ from maskwise.infill import infiller
 from maskwise.infill.holes import blobs, random_holes
 from maskwise.infill.pyramid import smooth_fill
 from maskwise.training import recipes, train
-from maskwise.training.feed import generator
 from maskwise.training.infiller import InfillerRecipe, InfillerTrainer, variation
+from maskwise.training.loader import generator
 
 SMALL = InfillerRecipe(steps=6, batch_size=4, input_size=32, seed=1)
 

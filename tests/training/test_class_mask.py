@@ -160,11 +160,11 @@ def test_fake_classes_are_all_the_others() -> None:
 def test_each_phase_trains_its_own_part() -> None:
     t = trainer()
     before, embedding = t.classifier.fingerprint(), t.masker.decoder.filter.embedding.clone()
-    rest = [p.clone() for p in t.mask_weights]
+    rest = [p.clone() for p in t.masker_parameters]
     for k in range(3):
-        assert set(t.step(*batch(k))) == {"loss", "right"}
+        assert set(t.step(*batch(k))) == {"loss", "right", "lr_selector", "lr_masker"}
     assert not torch.equal(embedding, t.masker.decoder.filter.embedding)
-    assert all(torch.equal(a, b) for a, b in zip(rest, t.mask_weights, strict=True)), "phase 1 is the selector's"
+    assert all(torch.equal(a, b) for a, b in zip(rest, t.masker_parameters, strict=True)), "phase 1 is the selector's"
     embedding = t.masker.decoder.filter.embedding.clone()
     logged = [t.step(*batch(k)) for k in range(5)]
     assert "off" in logged[1] and {"smooth", "small", "preserve", "destroy"} <= set(logged[2])
@@ -172,7 +172,7 @@ def test_each_phase_trains_its_own_part() -> None:
         sum(logged[2][k] for k in ("smooth", "small", "preserve", "destroy")), rel=1e-5
     )
     assert torch.equal(embedding, t.masker.decoder.filter.embedding), "phase 2 is the mask's"
-    assert any(not torch.equal(a, b) for a, b in zip(rest, t.mask_weights, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(rest, t.masker_parameters, strict=True))
     assert t.classifier.fingerprint() == before and t.masker.encoder is t.classifier
 
 

@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
-from conftest import tiny_net
+from conftest import epoch, tiny_net
 from lightning.fabric import Fabric
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
 from maskwise.errors import InputError
-from maskwise.training import Recipe, train
+from maskwise.training import Callback, Recipe, TrainingState, train
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
-from maskwise.training.feed import Feed
+from maskwise.training.distributed.processes import fabric_of, all_gather
 from maskwise.training.infiller import InfillerRecipe, InfillerTrainer
-from maskwise.training.loop import MaskTrainer
+from maskwise.training.loader import Loader
+from maskwise.training.mask import MaskTrainer
 from maskwise.training.objectives import Term
-from maskwise.training.processes import fabric_of, gathered
-from maskwise.training.recipe import Schedule
 from maskwise.training.trainer import Trainer
 
 BOTH = {"max_class": Term(weight=0.5, lambda_r=1, tv=0.001), "max_entropy": Term(weight=0.5, lambda_r=5)}
@@ -43,7 +43,7 @@ CLASS_MASKS = ClassMaskRecipe(
     batch_size=6, masker_batch_size=4, steps=5, selector_steps=2, warm_up_steps=1, widths=(8, 4), bottlenecks=1,
     input_size=32, blur_size=9, blur_sigma=2.0, skip_gain=0.1,
 )  # fmt: skip
-RECIPES: dict[str, Schedule] = {
+RECIPES: dict[str, BaseRecipe] = {
     "casm": Recipe(**MASKS),
     "two steps, infilled": Recipe(**MASKS, classifier_update="two_steps", objectives=BOTH, infill="colour_noise"),
     "gumbel, an encoder of its own": Recipe(**MASKS, gumbel="soft", temperature=0.5, shared=False),
@@ -51,19 +51,19 @@ RECIPES: dict[str, Schedule] = {
     "class mask": CLASS_MASKS,
     "infiller": InfillerRecipe(batch_size=5, input_size=64, perceptual_weight=0.05),
 }
-KINDS: dict[type[Schedule], type[Trainer]] = {
+KINDS: dict[type[BaseRecipe], type[Trainer]] = {
     Recipe: MaskTrainer, ClassMaskRecipe: ClassMaskTrainer, InfillerRecipe: InfillerTrainer,
 }  # fmt: skip
 STEPS = 5
 
 
-def trainer_of(recipe: Schedule, fabric: Fabric, kind: torch.dtype = torch.float64) -> Trainer:
+def trainer_of(recipe: BaseRecipe, fabric: Fabric, kind: torch.dtype = torch.float64) -> Trainer:
     """In float64, so that only what differs in kind shows, and not the order of sums."""
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     trainer = KINDS[type(recipe)](classifier, recipe, 5, fabric)
-    for part in vars(trainer).values():
-        if isinstance(part, nn.Module):
-            part.to(kind)
+    judge = trainer.live if isinstance(trainer, MaskTrainer) else trainer.classifier
+    for part in {*trainer.modules().values(), judge, trainer.classifier}:
+        part.to(kind)
     return trainer
 
 
@@ -73,7 +73,7 @@ def batch(step: int, size: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 def trained(
-    recipe: Schedule,
+    recipe: BaseRecipe,
     fabric: Fabric,
     change: Callable[[Trainer], None] = lambda t: None,
     kind: torch.dtype = torch.float64,
@@ -86,7 +86,7 @@ def trained(
         images, labels = batch(step, recipe.batch_size, recipe.input_size or 32)
         share = slice(fabric.global_rank, None, fabric.world_size)
         logs.append(trainer.step(images[share].to(kind), labels[share]))
-    state = {k: v for k, v in trainer.whole_state().items() if k not in ("pool", "mask_adam", "selector_adam", "adam")}
+    state = trainer.state_dict()["modules"]
     return {"state": state, "logs": logs}
 
 
@@ -155,140 +155,13 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         assert_same(trained(recipe, alone), first[name], 1e-8, 1e-5)
 
 
-# ---- weights in pieces ----------------------------------------------------------------------------------------
-
-CLIPPED = Recipe(**MASKS | {"clip": 1e-3, "shared": False, "classifier_update": "averaged"})
-DRAWN = "shapes:n=12,size=40,labels=own"
-
-
-def in_pieces(trainer: Trainer) -> None:
-    trainer.shard(least=2)  # all but single numbers; some lengths are odd
-
-
-def held(state: Any) -> int:
-    """Bytes of all tensors, each storage once."""
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in flat(state).values()}
-    return sum(storages.values())
-
-
-def all_in_pieces(rank: int, folder: Path) -> None:
-    runs_in_pieces(folder)
-    fabric = fabric_of("cpu", devices=2, strategy="fsdp")
-    fabric.launch()
-    found = {n: trained(recipe, fabric, in_pieces) for n, recipe in (RECIPES | {"clipped": CLIPPED}).items()}
-    half = fabric_of("cpu", devices=2, strategy="fsdp", precision="bf16-mixed")
-    half.launch()
-    for name in ("casm", "fixed, steps of 1"):
-        for how, change in (("pieces", in_pieces), ("whole", lambda t: None)):
-            found[f"{name}, bf16, {how}"] = trained(RECIPES[name], half, change, torch.float32)
-    torch.save(found | {"held": what_is_held(rank, fabric)}, folder / f"{rank}.pt")
-    os._exit(0)  # in the end the other process may be inside a gather that this one left
-
-
-def runs_in_pieces(folder: Path) -> None:
-    def half(trainer: Trainer) -> bool:
-        return trainer.steps == 3
-
-    for name, strategies in {"b": ("fsdp",), "c": ("ddp", "fsdp")}.items():
-        for i, strategy in enumerate(strategies):
-            tiny, stop = Classifier(tiny_net(classes=10), input_size=32, name="tiny"), None if i else half
-            out = folder / name
-            train(
-                RUN,
-                DRAWN,
-                classifier=tiny,
-                out=out,
-                device="cpu",
-                devices=2,
-                strategy=strategy,
-                stop=stop,
-                resume=i > 0,
-            )
-
-
-def what_is_held(rank: int, fabric: Fabric) -> dict[str, Any]:
-    trainer = trainer_of(RECIPES["casm"], fabric)
-    assert isinstance(trainer, MaskTrainer)
-    whole = held(trainer.live.state_dict())
-    in_pieces(trainer)
-    for step in range(3):
-        images, labels = batch(step, 5, 32)
-        trainer.step(images[rank::2], labels[rank::2])
-    momenta, first = trainer.class_sgd.state_dict(), trainer.pool.entries[0]
-    states = {"live": trainer.live.state_dict(), "momenta": momenta, "pool": first}
-    with trainer.alone_with(trainer.parts(images[rank::2], labels[rank::2])[0]) as part:
-        logits = trainer.live.scores(part.images)
-        assert trainer.sharding is not None
-        alive = [whole() is not None for whole, *_ in trainer.sharding._wholes.values()]
-    with torch.no_grad():
-        trainer.class_weights[0].add_(1)
-    said = ""
-    try:
-        torch.autograd.grad(logits.sum(), trainer.class_weights)
-    except RuntimeError as error:
-        said = str(error)
-    shares = {name: held(state) / whole for name, state in states.items()}
-    kinds = [type(m).__name__ for m in trainer.live.module.modules()]
-    return {"shares": shares, "alive": alive, "said": said, "kinds": kinds}
-
-
-@pytest.fixture(scope="module")
-def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes with pieces left behind: they start once, which takes the longest."""
-    folder = tmp_path_factory.mktemp("pieces")
-    mp.spawn(run, args=(port(), all_in_pieces, folder), nprocs=2)
-    return folder
-
-
-def test_pieces_train_what_whole_weights_train(pieces: Path) -> None:
-    """As above, with every weight of classifiers cut in two; joined again, all is what one process has."""
-    first, second = (torch.load(pieces / f"{rank}.pt", weights_only=False) for rank in (0, 1))
-    alone = Fabric(accelerator="cpu", devices=1)
-    for name, recipe in (RECIPES | {"clipped": CLIPPED}).items():
-        assert_same(first[name], second[name], 0)
-        assert_same(trained(recipe, alone), first[name], 1e-8, 1e-5)
-    # A frozen classifier is read in the same bfloat16; where one learns, gradients of its two uses are added in float32
-    # rather than in bfloat16, as autocast does with one cast of a whole weight.
-    for name, tolerance in (("fixed, steps of 1", 1e-6), ("casm", 2e-2)):
-        assert_same(first[f"{name}, bf16, pieces"], second[f"{name}, bf16, pieces"], 0)
-        assert_same(first[f"{name}, bf16, whole"], first[f"{name}, bf16, pieces"], tolerance)
-
-
-def test_pieces_are_half(pieces: Path) -> None:
-    """Weights, momenta and snapshots of two processes; between forward and backward a graph keeps pieces, too."""
-    plain = [type(m).__name__ for m in tiny_net().modules()]
-    for rank in (0, 1):
-        found = torch.load(pieces / f"{rank}.pt", weights_only=False)["held"]
-        for name, share in found["shares"].items():
-            assert 0.45 < share < 0.6, name
-        assert len(found["alive"]) > 0 and not any(found["alive"])
-        assert "changed between the forward and the backward" in found["said"]
-        assert found["kinds"] == plain, "classes keep their names"
-
-
-def test_a_run_goes_on_in_pieces_or_whole(pieces: Path, tmp_path: Path) -> None:
-    """Two processes with pieces, then one; two with whole weights, then two with pieces; all one run."""
-    tiny = Classifier(tiny_net(classes=10), input_size=32, name="tiny")
-    (pieces / "b" / "masker.safetensors").unlink()
-    train(RUN, DRAWN, classifier=tiny, out=pieces / "b", device="cpu", resume=True)
-    train(RUN, DRAWN, classifier=tiny, out=tmp_path / "a", device="cpu")
-    same_run(tmp_path / "a", pieces / "b")
-    same_run(tmp_path / "a", pieces / "c")
-
-
-@pytest.mark.parametrize("more", [{"compiler": "inductor"}, {"precision": "16-mixed"}])
-def test_what_pieces_do_not_go_with(more: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="goes with neither"):
-        train(RUN, "shapes", strategy="fsdp", out=tmp_path / "a", **more)
-
-
 def test_pool_thinning_and_subset_agree() -> None:
     """They come from generators of the seed alone; each rank's pictures are its share of one order."""
     data = read_data("shapes:n=12,size=40,labels=own")
-    feeds = [Feed([data], Recipe(**MASKS), 32, workers=w) for w in (1, 3)]
-    whole = list(feeds[0].epoch(1))
+    loaders = [Loader([data], Recipe(**MASKS), 32, workers=w) for w in (1, 3)]
+    whole = epoch(loaders[0], 1)
     for world in (2, 3):
-        shares = [list(feeds[1].epoch(1, rank=r, world=world)) for r in range(world)]
+        shares = [epoch(loaders[1], 1, rank=r, world=world) for r in range(world)]
         for step, (images, labels) in enumerate(whole):
             for r in range(world):
                 assert torch.equal(shares[r][step][0], images[r::world])
@@ -303,13 +176,15 @@ RUN = Recipe(**MASKS | {"batch_size": 4, "per_class": 3, "pool_size": 2, "epochs
 def whole_run(rank: int, folder: Path) -> None:
     """Half of a run by two processes, into b; all of one into c, whose data has no labels."""
 
-    def half(trainer: Trainer) -> bool:
-        return trainer.steps == 3
+    class Half(Callback):
+        def on_step(self, state: TrainingState) -> None:
+            if state.step == 3:
+                state.end("half is done")
 
     tiny = Classifier(tiny_net(), input_size=32, name="tiny")
-    train(RUN, folder / "data", classifier=tiny, out=folder / "b", device="cpu", devices=2, stop=half)
+    train(RUN, folder / "data", classifier=tiny, out=folder / "b", device="cpu", devices=2, callbacks=[Half()])
     train(RUN, folder / "bare", classifier=tiny, out=folder / "c", device="cpu", devices=2, checkpoint_every=2)
-    everybody = gathered(rank)
+    everybody = all_gather(rank)
     assert everybody == [0, 1]
     torch.save(None, folder / f"done-{rank}")
 
@@ -372,8 +247,8 @@ def test_torchrun_and_devices_on_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"strategy": "dpp"}, "use ddp or fsdp"),
-        ({"precision": "16-mixed"}, "16-mixed needs a GPU"),
+        ({"precision": "16-mixed"}, "use fp32, bf16, fp16, auto"),
+        ({"precision": "fp16"}, "fp16 needs a GPU"),
     ],
 )
 def test_what_a_cpu_can_not_do(settings: dict[str, str], said: str) -> None:
@@ -426,22 +301,22 @@ def test_float16_scales_its_losses_and_leaves_an_overflow_out() -> None:
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu"))
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     trainer = MaskTrainer(classifier, Recipe(**MASKS | {"thinning": "F", "tv_form": "paper"}), 5, fabric)
-    scaler = trainer.mask_descent.scaler
+    scaler = trainer.masker_step.scaler
     assert scaler.is_enabled() and scaler.get_scale() == 2**16
     images, labels = batch(0, 5, 32)
     trainer.step(images.float(), labels)  # 2^16 may be too much for the first of all
     scaler.update(16.0)
-    before = [w.clone() for w in trainer.mask_weights]
+    before = [w.clone() for w in trainer.masker_parameters]
     trainer.step(images.float(), labels)
-    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.mask_weights, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.masker_parameters, strict=True))
     scaler.update(2.0**120)
-    before = [w.clone() for w in trainer.mask_weights]
+    before = [w.clone() for w in trainer.masker_parameters]
     trainer.step(images.float(), labels)
-    assert all(torch.equal(a, b) for a, b in zip(before, trainer.mask_weights, strict=True)), "infinite gradients"
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.masker_parameters, strict=True)), "infinite gradients"
     assert scaler.get_scale() == 2.0**119
     other = MaskTrainer(classifier, Recipe(**MASKS | {"thinning": "F"}), 5, fabric)
     other.load_state_dict(trainer.state_dict())
-    assert other.mask_descent.scaler.get_scale() == 2.0**119
+    assert other.masker_step.scaler.get_scale() == 2.0**119
 
 
 def test_compiled_networks_train_the_same() -> None:

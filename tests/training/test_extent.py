@@ -4,12 +4,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import tiny_net
 
 from maskwise.classifiers import Classifier
 from maskwise.training import Recipe, train
 from maskwise.training.extent import PATIENCE, Extent
-from maskwise.training.loop import MaskTrainer
+from maskwise.training.mask import MaskTrainer
+from maskwise.training.meter import Meter
 
 
 def told(areas: list[float], target: float | None = 0.4, first: int = 1) -> list[str]:
@@ -53,11 +55,13 @@ def test_what_is_empty_follows_the_area_that_is_steered_to() -> None:
 def test_a_training_says_so(picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else the step does; skipped steps and other kinds of training log no area."""
 
-    def step(self: MaskTrainer, images: object, labels: object) -> dict[str, float]:
+    def train_step(self: MaskTrainer, images: object, labels: object) -> Meter:
         self.steps += 1
-        return {"loss": 0.0} if self.steps == 1 else {"loss": 0.0, "area": 0.0}
+        meter = Meter(self.fabric)
+        meter.add({name: torch.zeros(()) for name in (("loss",) if self.steps == 1 else ("loss", "area"))}, 4)
+        return meter
 
-    monkeypatch.setattr(MaskTrainer, "step", step)
+    monkeypatch.setattr(MaskTrainer, "train_step", train_step)
     monkeypatch.setattr("maskwise.training.extent.PATIENCE", 4)
     recipe = Recipe(steps=9, epochs=1, fraction=1.0, batch_size=4, input_size=32)
     classifier = Classifier(tiny_net(), input_size=32)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_net
+from lightning.fabric import Fabric
 from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
@@ -13,25 +14,27 @@ from maskwise.cli import app
 from maskwise.data import read_data
 from maskwise.errors import InputError
 from maskwise.maskers import Masker, load_masker
+from maskwise.training import Recipe, TrainingState
 from maskwise.training.fit import Plateau, fit
+from maskwise.training.mask import MaskTrainer
 from maskwise.training.validation import Validation
 
 
-class Steps:
-    """What a plateau needs to know of a trainer."""
-
-    steps, rate = 0, 1.0
+def fitted() -> MaskTrainer:
+    classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+    return MaskTrainer(classifier, Recipe(thinning="F", input_size=32), 5, Fabric(accelerator="cpu", devices=1))
 
 
 def watched(values: list[float], patience: int) -> tuple[int, int]:
     """At which look the rates are cut, and at which the training ends."""
     left = iter(values)
-    plateau, trainer, cut = Plateau(lambda: next(left), every=1, patience=patience), Steps(), 0
+    plateau, trainer, cut = Plateau(lambda masker: next(left), every=1, patience=patience), fitted(), 0
+    state = TrainingState(trainer, Path(), len(values))
     for look in range(1, len(values) + 1):
         trainer.steps = look
-        ended = plateau(trainer)  # type: ignore[arg-type]
+        plateau.on_step(state)
         cut = cut or (look if trainer.rate < 1 else 0)
-        if ended:
+        if state.ended:
             return cut, look
     return cut, 0
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from maskwise.training import recipes
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.objectives import Judged, Term, Total, objectives, total_variation
 
@@ -38,14 +39,15 @@ def variation(mask: list[list[float]], form: str) -> float:
     return total / 2 if form == "released" else total
 
 
-def by_hand(j: Judged, name: str, when: str, term: Term, form: str) -> float:
+def by_hand(j: Judged, name: str, when: str, term: Term, form: str, within: bool = False) -> float:
     total = 0.0
     for clean, inside, outside, label, mask in zip(
         j.clean.tolist(), j.masked["in"].tolist(), j.masked["out"].tolist(), j.labels.tolist(), j.masks.tolist(),
         strict=True,
     ):  # fmt: skip
         right = best(clean) == label
-        out_gone = best(clean) != best(outside) if when == "disagree" else right and best(outside) != label
+        wrong = best(outside) != label
+        out_gone = {"changed": best(clean) != best(outside), "wrong": wrong, "fooled": right and wrong}[when]
         if name == "max_class":
             loss, shrinks = -math.log(probabilities(inside)[label]), best(inside) == label
         elif name == "min_class":
@@ -54,20 +56,21 @@ def by_hand(j: Judged, name: str, when: str, term: Term, form: str) -> float:
             loss = sum(p * math.log(p) for p in probabilities(outside)) if right else 0.0
             shrinks = out_gone
         area = sum(sum(row) for row in mask) / 30
-        loss += term.lambda_r * (area - 1) if shrinks else 0.0
-        total += term.weight * (loss + term.tv * variation(mask, form))
+        regulariser = (term.lambda_r * (area - 1) if shrinks else 0.0) + term.tv * variation(mask, form)
+        total += term.weight * loss + (term.weight if within else 1) * regulariser
     return total / len(j.labels)
 
 
 @pytest.mark.parametrize("name", objectives.names())
-@pytest.mark.parametrize("when", ["disagree", "fooled"])
+@pytest.mark.parametrize("when", ["fooled", "wrong", "changed"])
 @pytest.mark.parametrize("form", ["paper", "released"])
+@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_loss_equals_the_loop(name: str, when: str, form: str, seed: int) -> None:
+def test_loss_equals_the_loop(name: str, when: str, form: str, inside: bool, seed: int) -> None:
     term = Term(weight=0.7, lambda_r=3.5, tv=0.02)
     j = judged(seed)
-    total = Total({name: term}, when, form)  # type: ignore[arg-type]
-    assert total(j).item() == pytest.approx(by_hand(j, name, when, term, form), abs=1e-12)
+    total = Total({name: term}, when, form, inside)  # type: ignore[arg-type]
+    assert total(j).item() == pytest.approx(by_hand(j, name, when, term, form, inside), abs=1e-12)
 
 
 def test_objectives_add_up() -> None:
@@ -76,8 +79,9 @@ def test_objectives_add_up() -> None:
         "max_entropy": Term(weight=0.5, lambda_r=15, tv=0.001),
     }
     j = judged(7)
-    expected = sum(by_hand(j, name, "disagree", term, "paper") for name, term in terms.items())
-    assert Total(terms)(j).item() == pytest.approx(expected, abs=1e-12)
+    for inside in (False, True):
+        expected = sum(by_hand(j, name, "fooled", term, "paper", inside) for name, term in terms.items())
+        assert Total(terms, inside_weights=inside)(j).item() == pytest.approx(expected, abs=1e-12)
     assert Total(terms).sides == {"in": 0.5, "out": 0.5}
     assert Total({**terms, "min_class": Term(weight=2)}).sides == {"in": 0.5, "out": 2.5}
 
@@ -88,12 +92,53 @@ def test_only_the_pictures_that_are_needed_are_looked_at() -> None:
     assert Total({"max_entropy": Term()})(alone) == Total({"max_entropy": Term()})(j)
 
 
-def test_the_two_readings_of_the_condition_differ_where_they_should() -> None:
-    """Clean wrong, masked yet another class: the paper regularises, the released code does not."""
-    masked: dict = {"out": torch.tensor([[0.0, 0.0, 1.0]])}
-    j = Judged(torch.tensor([[0.0, 1.0, 0.0]]), masked, torch.tensor([0]), torch.ones(1, 2, 2))
-    assert objectives.get("max_entropy")("disagree").shrinks(j).item()
-    assert not objectives.get("max_entropy")("fooled").shrinks(j).item()
+WRONG, RIGHT, OTHER = [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]  # the label is class 0
+
+
+@pytest.mark.parametrize(
+    ("clean", "masked", "fooled", "wrong", "changed"),
+    [
+        (RIGHT, RIGHT, False, False, False),
+        (RIGHT, WRONG, True, True, True),
+        (WRONG, WRONG, False, True, False),
+        (WRONG, OTHER, False, True, True),
+        (WRONG, RIGHT, False, False, True),  # better without what the mask covers
+    ],
+)
+def test_whose_mask_shrinks_by_each_rule(
+    clean: list[float], masked: list[float], fooled: bool, wrong: bool, changed: bool
+) -> None:
+    """CASM section 4, Phang et al. A.1, and nobody's, case by case."""
+    j = Judged(torch.tensor([clean]), {"out": torch.tensor([masked])}, torch.tensor([0]), torch.ones(1, 2, 2))
+    for name in ("max_entropy", "min_class"):
+        found = {when: objectives.get(name)(when).shrinks(j).item() for when in ("fooled", "wrong", "changed")}
+        assert found == {"fooled": fooled, "wrong": wrong, "changed": changed}
+
+
+def test_each_paper_s_recipes_have_its_rule() -> None:
+    rules = {name: getattr(recipes.load(name), "regularise_when", None) for name in recipes.names()}
+    ours = {name: rule for name, rule in rules.items() if rule is not None}
+    assert ours.pop("phang/ca_released") == "fooled", "the released code takes CASM's"
+    assert {rule for name, rule in ours.items() if name.startswith("phang/")} == {"wrong"}
+    assert {rule for name, rule in ours.items() if name.startswith("casm")} == {"fooled"}
+    assert not recipes.load("phang/ca").lambda_inside_weights and recipes.load("phang/ca_released").lambda_inside_weights
+
+
+def test_masks_of_pictures_that_are_always_wrong_are_left_alone_by_casm() -> None:
+    """With the rule that existed they feel nothing but L1, and vanish."""
+    shrunk = {}
+    for when in ("fooled", "changed"):
+        logits = torch.ones(4, requires_grad=True)
+        total, adam = Total({"max_entropy": Term()}, when), torch.optim.Adam([logits], 0.1)  # type: ignore[arg-type]
+        for _ in range(50):
+            masks = logits.sigmoid()[:, None, None].expand(4, 3, 3)
+            answers = torch.tensor([OTHER]).repeat(4, 1) + 0 * logits[:, None]
+            loss = total(Judged(torch.tensor([WRONG]).repeat(4, 1), {"out": answers}, torch.zeros(4).long(), masks))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        shrunk[when] = float(logits.sigmoid().mean())
+    assert shrunk["fooled"] == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-6) and shrunk["changed"] < 0.05
 
 
 def two_pixels(logits: Tensor, side: str) -> Judged:
@@ -131,13 +176,28 @@ def test_total_variation_of_what_has_a_closed_form() -> None:
 
 def test_steering_moves_lambda_towards_the_target_area() -> None:
     total = Total({"max_entropy": Term()}, target_area=0.4)
-    total.steer(0.4)
-    assert total.factor == pytest.approx(1)
-    total.steer(0.6)
-    larger = total.factor
+    total.steer(torch.tensor(0.4))
+    assert float(total.factor) == pytest.approx(1)
+    total.steer(torch.tensor(0.6))
+    larger = float(total.factor)
     assert larger > 1, "masks too large: lambda grows"
-    total.steer(0.1)
-    assert total.factor < larger
+    total.steer(torch.tensor(0.1))
+    assert float(total.factor) < larger
+
+
+def test_steering_is_this_formula() -> None:
+    """Step by step against plain numbers, with areas that drive each part to its bound."""
+    total = Total({"max_entropy": Term()}, target_area=0.4, area_gain=0.9, area_lookahead=4.0)
+    drift, before = 0.0, None
+    for area in [0.5, 0.45, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.01]:
+        total.steer(torch.tensor(area, dtype=torch.float64))
+        off = (area - 0.4) / 0.4
+        drift = min(max(drift + 0.9 * off, -3), 3)
+        ahead = 0.0 if before is None else min(max(4 * (area - before) / 0.4, -3), 3)
+        before = area
+        assert float(total.factor) == pytest.approx(math.exp(drift + 1.5 * (min(max(off, -1), 1) + ahead)), rel=1e-12)
+        assert float(total.drift) == pytest.approx(drift, abs=1e-12)
+    assert drift == -3, "the bound was reached"
 
 
 def test_looking_ahead_damps_masks_that_momentum_carries_on() -> None:
@@ -148,8 +208,8 @@ def test_looking_ahead_damps_masks_that_momentum_carries_on() -> None:
         logit, speed, found = 1.5, 0.0, []
         for _ in range(150):
             area = 1 / (1 + math.exp(-logit))
-            total.steer(area)
-            speed = 0.9 * speed + 0.1 * (1 - total.factor)
+            total.steer(torch.tensor(area, dtype=torch.float64))
+            speed = 0.9 * speed + 0.1 * (1 - float(total.factor))
             logit += speed
             found.append(area)
         return found
@@ -160,13 +220,13 @@ def test_looking_ahead_damps_masks_that_momentum_carries_on() -> None:
     assert damped[-1] == pytest.approx(0.4, abs=0.02)
     still, ahead = (Total({"max_entropy": Term()}, target_area=0.4, area_lookahead=steps) for steps in (0.0, 5.0))
     for total in (still, ahead):
-        total.steer(0.5)
-        total.steer(0.5)
-    assert still.factor == ahead.factor, "masks that stay as they are need no looking ahead"
+        total.steer(torch.tensor(0.5))
+        total.steer(torch.tensor(0.5))
+    assert torch.equal(still.factor, ahead.factor), "masks that stay as they are need no looking ahead"
 
 
 def test_papers_recipes_never_steer() -> None:
     recipe = Recipe()
     total = Total(recipe.objectives, target_area=recipe.target_area)
-    total.steer(0.9)
+    total.steer(torch.tensor(0.9))
     assert total.factor == 1

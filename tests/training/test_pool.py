@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from maskwise.training.feed import generator
+from maskwise.training.loader import generator
 from maskwise.training.pool import Pool
 
 

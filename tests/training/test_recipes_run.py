@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_net
+from conftest import epoch, tiny_net
 from lightning.fabric import Fabric
 from torch import nn
 
@@ -14,8 +14,8 @@ from maskwise.data import read_data
 from maskwise.infill import infillers
 from maskwise.training import recipes
 from maskwise.training.class_mask import ClassMaskTrainer
-from maskwise.training.feed import Feed
-from maskwise.training.loop import MaskTrainer
+from maskwise.training.loader import Loader
+from maskwise.training.mask import MaskTrainer
 from maskwise.training.run import train
 
 MASKS = [name for name in recipes.names() if recipes.load(name).kind == "mask"]
@@ -45,13 +45,13 @@ def test_a_few_steps_of_every_recipe(name: str) -> None:
         recipe = recipes.load(name, [*settings, "infill=partial_conv"])
     classifier = five_taps()
     trainer = MaskTrainer(classifier, recipe, 3, Fabric(accelerator="cpu", devices=1))
-    before, live = [w.clone() for w in trainer.mask_weights], trainer.live.fingerprint()
-    feed = Feed([read_data("shapes:n=12,size=40")], recipe, 32)
-    feed.label_the_rest(classifier)
-    for images, labels in feed.epoch(0):
+    before, live = [w.clone() for w in trainer.masker_parameters], trainer.live.fingerprint()
+    loader = Loader([read_data("shapes:n=12,size=40")], recipe, 32)
+    loader.label_the_rest(classifier)
+    for images, labels in epoch(loader, 0):
         logged = trainer.step(images, labels)
     assert logged["spread"] > 0 and all(map(torch.isfinite, map(torch.tensor, logged.values())))
-    moved = [not torch.equal(a, b) for a, b in zip(before, trainer.mask_weights, strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(before, trainer.masker_parameters, strict=True)]
     assert all(moved[: len(list(trainer.masker.decoder.parameters()))])
     assert (trainer.live.fingerprint() == live) == (recipe.thinning == "F")
     assert classifier.fingerprint() == five_taps().fingerprint()
@@ -68,10 +68,10 @@ def test_a_few_steps_of_every_recipe_of_a_class_mask(name: str) -> None:
     classifier = five_taps()
     trainer = ClassMaskTrainer(classifier, recipe, 5, Fabric(accelerator="cpu", devices=1))
     before = {key: value.clone() for key, value in trainer.masker.decoder.named_parameters()}
-    feed = Feed([read_data("shapes:n=20,size=40")], recipe, 32)
-    feed.label_the_rest(classifier)
+    loader = Loader([read_data("shapes:n=20,size=40")], recipe, 32)
+    loader.label_the_rest(classifier)
     moved: list[set[str]] = []
-    for images, labels in feed.epoch(0):
+    for images, labels in epoch(loader, 0):
         assert all(map(math.isfinite, trainer.step(images, labels).values()))
         after = dict(trainer.masker.decoder.named_parameters())
         moved.append({key for key in before if not torch.equal(before[key], after[key])})

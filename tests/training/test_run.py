@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_net
+from conftest import epoch, tiny_net
 from lightning.fabric import Fabric
 from safetensors.torch import load_file
 
@@ -20,8 +20,8 @@ from maskwise.data import read_data
 from maskwise.errors import InputError
 from maskwise.maskers import load_masker
 from maskwise.training import Recipe, train
-from maskwise.training.feed import Feed
-from maskwise.training.loop import MaskTrainer
+from maskwise.training.loader import Loader
+from maskwise.training.mask import MaskTrainer
 from maskwise.training.objectives import Term
 
 SMALL = Recipe(epochs=4, fraction=1.0, batch_size=4, input_size=32, thinning="L100", seed=3, crop_area=(0.5, 1.0))
@@ -47,7 +47,7 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 KILLED = """
 import sys, torch
 sys.path.insert(0, {tests!r})
-from conftest import tiny_net
+from conftest import epoch, tiny_net
 from maskwise.classifiers import Classifier
 from maskwise.training import Recipe, train
 recipe = Recipe(**{settings!r})
@@ -121,20 +121,20 @@ def test_pictures_without_labels_get_the_classifier_s_own(picture_folder: Path) 
     (picture_folder / "labels.csv").unlink()
     classifier = Classifier(tiny_net(), input_size=32)
     data = read_data(picture_folder)
-    feed = Feed([data], SMALL, 32)
-    assert feed.label_the_rest(classifier) == 20
+    loader = Loader([data], SMALL, 32)
+    assert loader.label_the_rest(classifier) == 20
     images = torch.cat([classifier.prepare(data.image(r)[None]) for r in data.records])
-    assert feed.labels == classifier.scores(images).argmax(1).tolist()
+    assert loader.labels == classifier.scores(images).argmax(1).tolist()
 
 
 def test_batches_depend_on_seed_epoch_and_picture_alone(picture_folder: Path) -> None:
-    feed = Feed([read_data(picture_folder)], SMALL, 32)
-    whole, late = list(feed.epoch(1)), list(feed.epoch(1, first=3))
+    loader = Loader([read_data(picture_folder)], SMALL, 32)
+    whole, late = epoch(loader, 1), epoch(loader, 1, first=3)
     assert len(whole) == 5 and len(late) == 2
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(whole[3:], late, strict=True))
-    halves = [list(feed.epoch(1, rank=r, world=2)) for r in (0, 1)]
+    halves = [epoch(loader, 1, rank=r, world=2) for r in (0, 1)]
     assert torch.equal(halves[0][0][0], whole[0][0][0::2]) and torch.equal(halves[1][0][0], whole[0][0][1::2])
-    assert not torch.equal(whole[0][0], next(iter(feed.epoch(2)))[0])
+    assert not torch.equal(whole[0][0], epoch(loader, 2)[0][0])
 
 
 # ---- Algorithm 1, step by step ------------------------------------------------------------------------------
@@ -206,8 +206,8 @@ def test_two_steps_moves_the_classifier_twice_only_when_it_judges() -> None:
         )
         t = trainer(recipe)
         steps = []
-        step = t.class_sgd.step
-        t.class_sgd.step = lambda *a, step=step, steps=steps: steps.append(1) or step()  # type: ignore[method-assign]
+        step = t.classifier_step.optimizer.step
+        t.classifier_step.optimizer.step = lambda *a, step=step, steps=steps: steps.append(1) or step()  # type: ignore[method-assign]
         t.step(*batch())
         moved[p_history] = len(steps)
     assert moved == {0.0: 2, 1.0: 1}
@@ -262,8 +262,8 @@ def test_the_released_pool_never_judges_and_only_skips_the_masked_update(use: st
         with_objectives(thinning="FL", p_history=1.0, pool_use=use, objectives=certain, classifier_update="two_steps")
     )
     updates: list[int] = []
-    step = t.class_sgd.step
-    t.class_sgd.step = lambda *a: updates.append(1) or step()  # type: ignore[method-assign]
+    step = t.classifier_step.optimizer.step
+    t.classifier_step.optimizer.step = lambda *a: updates.append(1) or step()  # type: ignore[method-assign]
     logged = t.step(batch(1)[0], torch.zeros(4, dtype=torch.long))
     assert logged["older"] == 1
     assert (abs(logged["loss"]) < 1e-6) == (use == "judge")
@@ -306,7 +306,7 @@ def test_autocast_trains_the_same_masks() -> None:
         t = MaskTrainer(classifier, with_objectives(thinning="L100"), 5, Fabric(accelerator="cpu", precision=precision))
         for k in range(5):
             logged[precision] = t.step(*batch(k))
-        assert all(p.dtype == torch.float32 for p in t.mask_weights)
+        assert all(p.dtype == torch.float32 for p in t.masker_parameters)
     for key in ("area", "loss"):
         assert logged["bf16-mixed"][key] == pytest.approx(logged["32-true"][key], abs=0.05)
     assert logged["bf16-mixed"] != logged["32-true"]

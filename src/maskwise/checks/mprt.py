@@ -16,8 +16,9 @@ from maskwise.checks.results import MODES, Mode, MprtResult, MprtRow
 from maskwise.checks.similarity import Comparison, Measures, chosen
 from maskwise.checks.subject import Progress, Subject, top_classes
 from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
-from maskwise.methods.base import check_images, untouched
+from maskwise.methods.base import check_images
 from maskwise.sess.sweep import AnyExplainer
 
 
@@ -77,7 +78,7 @@ def mprt(
     network, size = subject.network, subject.network.input_size
     rows: list[MprtRow] = []
     kept: dict[str, Tensor] = {}
-    with untouched(network):
+    with eval_mode(network):
         example = torch.zeros(1, 3, size, size, device=network.device)
         layers = layers_from_the_top(network.module, example, depth)
         goals = top_classes(classifier, images, batch) if targets is None else targets

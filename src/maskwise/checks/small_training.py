@@ -17,6 +17,7 @@ from maskwise.checks.networks import Maker
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.subject import Progress
 from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
 
 
@@ -166,9 +167,8 @@ def rise_and_fall(step: int, total: int) -> float:
 
 
 def _right(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
-    classifier.module.eval()
-    guesses = torch.cat([scores.argmax(1) for scores in _scores(classifier, images)])
-    classifier.module.train()
+    with eval_mode(classifier.module):
+        guesses = torch.cat([scores.argmax(1) for scores in _scores(classifier, images)])
     return (guesses == labels).float().mean().item()
 
 

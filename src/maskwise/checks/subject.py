@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
 from maskwise.maskers import Masker
-from maskwise.methods.base import untouched
 from maskwise.methods.masker import MaskerExplainer
 from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
@@ -87,7 +87,7 @@ class _MaskLogits:
     @torch.no_grad()
     def __call__(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
         prepared = self.masker.encoder.prepare(images).contiguous(memory_format=torch.channels_last)
-        with untouched(self.masker.encoder):
+        with eval_mode(self.masker.encoder):
             _, taps = self.masker.encoder.features(prepared)
         size = (prepared.shape[-2], prepared.shape[-1])
         logits = self.masker.decoder([taps[i] for i in self.masker.reads], size)
@@ -96,6 +96,6 @@ class _MaskLogits:
 
 def top_classes(classifier: Classifier, images: Tensor, batch: int = 32) -> Tensor:
     """Top class (N,) of each picture (N,3,H,W), float in [0,1] or uint8; on the CPU."""
-    with untouched(classifier), torch.no_grad():
+    with eval_mode(classifier), torch.no_grad():
         parts = (part if part.is_floating_point() else part.float() / 255 for part in images.split(batch))
         return torch.cat([classifier.scores(classifier.prepare(part)).argmax(1).cpu() for part in parts])

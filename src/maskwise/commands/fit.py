@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @speaks_plainly
 def fit(
-    pictures: Annotated[list[str], typer.Argument(help="Folders, zips or zip@split; labels are not needed.")],
+    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, zips or zip@split; labels are not needed.")],
     classifier: ClassifierName = "efficientnet_lite0",
     weights: Weights = None,
     out: Out = Path("runs/fit"),
@@ -30,8 +30,9 @@ def fit(
     max_steps: Annotated[int, typer.Option(min=1, help="Stop at the latest after so many steps of 32 pictures.")] = 600,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, overrides the recipe.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit in --out.")] = False,
     device: TrainOn = "auto",
-    precision: Precision = "32-true",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """A masker for your classifier in a coffee break; stops by itself and says how good it is."""
@@ -53,6 +54,7 @@ def fit(
         max_steps=max_steps,
         seed=seed,
         overrides=settings or [],
+        resume=resume,
         device=device,
         precision=precision,  # type: ignore[arg-type]
         progress=shows_progress(),

@@ -52,7 +52,7 @@ def study(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes, each with a cell and a GPU of its own.")] = 1,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="Of trainings: 32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    precision: Annotated[str, typer.Option(help="Of trainings: fp32, bf16, fp16 or auto.")] = "fp32",
     out: Annotated[Path, typer.Option("--out", help="Folder; a killed run goes on from the cells there.")] = Path(
         "studies"
     ),
@@ -74,8 +74,8 @@ def study(
 
     keep_freed_memory()
     check_writable(out)
-    if precision not in ("32-true", "bf16-mixed", "16-mixed"):
-        raise InputError(f"--precision is 32-true, bf16-mixed or 16-mixed, not {precision!r}")
+    if precision not in ("fp32", "bf16", "fp16", "auto"):
+        raise InputError(f"--precision is fp32, bf16, fp16 or auto, not {precision!r}")
     named = [_named(text) for text in classifier or []]
     size = replace(
         size, classifiers={**size.classifiers, **dict(zip(("main", "second"), [n for n, _ in named], strict=False))}

@@ -16,7 +16,9 @@ from maskwise.errors import InputError
 from maskwise.plain import speaks_plainly
 
 TrainOn = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed (autocast).")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="fp32, bf16, fp16 (autocast), or auto: bf16 on a GPU that has it.")
+]
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,6 @@ class Spread:
     nodes: Annotated[
         int, typer.Option(min=1, help="Machines; each starts this command with NODE_RANK, MASTER_ADDR, MASTER_PORT.")
     ] = 1
-    strategy: Annotated[
-        str,
-        typer.Option(help="ddp: a whole classifier in each process; fsdp: a piece of its weights, where it is large."),
-    ] = "ddp"
     accumulate: Annotated[
         int, typer.Option(min=1, help="Parts of a batch, one after another, where it does not fit the memory.")
     ] = 1
@@ -39,6 +37,9 @@ class Spread:
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that read, each process (1 on a CPU, up to 8 by a GPU).")
     ] = None
+    cache_gib: Annotated[
+        float, typer.Option("--cache-gib", min=0, help="Of decoded pictures that are kept in memory.")
+    ] = 4.0
 
 
 @speaks_plainly
@@ -61,8 +62,11 @@ def train(
     out: Out = Path("runs/masker"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     device: TrainOn = "auto",
-    precision: Precision = "32-true",
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    precision: Precision = "auto",
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints, beside those by time.")
+    ] = None,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints.")] = 5.0,
     on_nan: Annotated[
         str, typer.Option("--on-nan", help="stop, with the step's pictures saved; or skip the step and count it.")
     ] = "stop",
@@ -95,16 +99,17 @@ def train(
             resume=resume,
             device=device,
             checkpoint_every=checkpoint_every,
+            checkpoint_minutes=checkpoint_minutes,
             half_encoder=half_encoder,
             precision=precision,  # type: ignore[arg-type]
             on_nan=on_nan,  # type: ignore[arg-type]
             nan_limit=nan_limit,
             devices=spread.devices,
             nodes=spread.nodes,
-            strategy=spread.strategy,
             accumulate=spread.accumulate,
             compiler=spread.compiler if spread.compile else None,
             workers=spread.workers,
+            cache_gib=spread.cache_gib,
             progress=sys.stderr.isatty(),
         )
     except InputError:

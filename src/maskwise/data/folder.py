@@ -20,12 +20,14 @@ from maskwise.labels import imagenet_labels
     title="your own pictures",
     boxes="boxes.csv: file,x0,y0,x1,y1",
     masks="masks/ and ignore/, the pictures' names as .png",
-    layout="images/ flat or one folder a class, labels.csv: file,label",
+    layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label",
     licence="yours",
 )
 @dataclass(frozen=True, eq=False)
 class PictureFolder(PictureFiles):
     """Pictures below ``images/``; the folders there, if any, are the data set's own classes.
+
+    Without ``images/`` it is the pictures that lie in the folder itself.
 
     Labels come from ``labels.csv``, or from class folders that are named by WordNet ids of ImageNet-1k.
     """
@@ -35,9 +37,10 @@ class PictureFolder(PictureFiles):
         place = Place.parse(rest)
         place.splits([])
         store = place.store(place.path)
-        if not (place.path / "images").is_dir():
-            raise InputError(f"{place.path}: has no folder images/")
-        files = store.walk("images")
+        below = "images/" if (place.path / "images").is_dir() else ""
+        files = store.walk("images") if below else [name for name in store.walk() if "/" not in name]
+        if not below and not files:
+            raise InputError(f"{place.path}: has no folder images/, and no pictures of its own")
         labels = _labels(store)
         boxes = {}
         if store.exists("boxes.csv"):
@@ -46,7 +49,9 @@ class PictureFolder(PictureFiles):
         for table, named in (("boxes.csv", boxes), ("labels.csv", labels)):
             if named and files and named.keys().isdisjoint(files):
                 wrong = next(iter(named))
-                raise InputError(f"{store.title(table)}: names {wrong!r} but no picture of images/; paths begin there")
+                raise InputError(
+                    f"{store.title(table)}: names {wrong!r} but no picture of {below or 'the folder'}; paths begin there"
+                )
         classes, by_wnid = _classes(files)
         masks, ignores = (set(store.walk(folder, (".png",))) for folder in ("masks", "ignore"))
         records = []
@@ -63,7 +68,7 @@ class PictureFolder(PictureFiles):
                     ignore=f"ignore/{mask}" if mask in ignores else None,
                 )
             )
-        return place.finish(cls(rest, records, classes or None, store=store, below="images/"))
+        return place.finish(cls(rest, records, classes or None, store=store, below=below))
 
 
 def _labels(store: Folder) -> dict[str, int]:

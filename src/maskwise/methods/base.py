@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
 from maskwise.methods.goals import Goals, Targets, many, parse_targets
 from maskwise.registry import Registry
@@ -108,7 +109,7 @@ class Explainer:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         self.report = {}
         precise = torch.autocast(self.classifier.device.type, dtype, enabled=dtype is not None)
-        with torch.inference_mode(False), torch.no_grad(), untouched(self.classifier), precise:
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(self.classifier), precise:
             yield
 
     def explain(self, images: Tensor, goals: Goals) -> Tensor:
@@ -152,18 +153,6 @@ def check_images(images: Tensor) -> None:
     low, high = images.aminmax()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise InputError(f"images must lie in [0,1], not [{low:.3g}, {high:.3g}]; do not normalise them yourself")
-
-
-@contextmanager
-def untouched(classifier: Classifier) -> Iterator[None]:
-    """The classifier's training flags are what they were afterwards; in between it is in eval mode."""
-    flags = [(m, m.training) for m in classifier.modules()]
-    classifier.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.taps import as_grid, tapped
-from maskwise.methods.base import Explainer, gradients, untouched
+from maskwise.core.modes import eval_mode
+from maskwise.methods.base import Explainer, gradients
 from maskwise.methods.goals import Goals
 
 
@@ -56,7 +57,7 @@ def _last_that_answers(classifier: Classifier) -> str:
     if len(classifier.tap_names) == 1:
         return last
     side = classifier.input_size
-    with torch.no_grad(), untouched(classifier), tapped(classifier.module, [last], leaf=True) as seen:
+    with torch.no_grad(), eval_mode(classifier), tapped(classifier.module, [last], leaf=True) as seen:
         classifier.scores(torch.zeros(1, 3, side, side, device=classifier.device))
     output = seen[last]
     beside = output.ndim == 3 and output.shape[1] > grid(output)[0, 0].numel()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
 from maskwise.metrics.base import Metric
 from maskwise.metrics.inputs import classes_of
@@ -41,14 +42,8 @@ class ClassifierMetric(Metric):
 @contextmanager
 def asking(classifier: Classifier) -> Iterator[None]:
     """Eval mode and no gradients in between; the training flags are what they were afterwards."""
-    flags = [(module, module.training) for module in classifier.modules()]
-    classifier.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
+    with eval_mode(classifier), torch.no_grad():
+        yield
 
 
 def log_probabilities(

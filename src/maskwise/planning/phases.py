@@ -10,9 +10,9 @@ from lightning.fabric import Fabric
 
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import Count, counted
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
 from maskwise.training.mask_recipe import Recipe
-from maskwise.training.recipe import Schedule
 from maskwise.training.trainer import Trainer, trainers
 
 SAMPLE = 2  # pictures of the step that is counted
@@ -34,12 +34,12 @@ class Phase:
     name: str
     steps: float
     batch: int
-    settings: Schedule
+    settings: BaseRecipe
     at: int = 0
     count: Count | None = None
 
 
-def phases_of(settings: Schedule, steps: int) -> list[Phase]:
+def phases_of(settings: BaseRecipe, steps: int) -> list[Phase]:
     """All steps of a training, those that cost the same together; nothing is counted yet."""
     if isinstance(settings, Recipe) and settings.thinning not in ("F", "L") and settings.p_history > 0:
         older = settings.p_history
@@ -55,11 +55,11 @@ def phases_of(settings: Schedule, steps: int) -> list[Phase]:
     return [Phase("all", steps, settings.batch_size, settings)]
 
 
-def _with(settings: Schedule, **changes: Any) -> Schedule:
+def _with(settings: BaseRecipe, **changes: Any) -> BaseRecipe:
     return settings.model_copy(update=changes)
 
 
-def trainer_of(settings: Schedule, network: Classifier, fabric: Fabric) -> Trainer:
+def trainer_of(settings: BaseRecipe, network: Classifier, fabric: Fabric) -> Trainer:
     """The recipe's own, for a training of one step."""
     return trainers.get(settings.kind)(network, settings, 1, fabric)
 

@@ -34,10 +34,13 @@ def timed(trainer: Trainer, steps: int, size: int) -> dict[str, float]:
 def reading(size: int) -> float:
     """Packaged pictures a second that one thread decodes and crops here."""
     from maskwise.images import load_image, packaged_pictures
-    from maskwise.training.feed import generator, random_crop
+    from maskwise.training.crops import random_crop, resized
+    from maskwise.training.draws import generator
+    from maskwise.training.loader import to_bytes
 
     paths = packaged_pictures()
     began = time.perf_counter()
     for k, path in enumerate(paths * 4):
-        random_crop(load_image(path), size, (0.08, 1.0), generator(k))
+        picture = to_bytes(load_image(path))
+        resized(picture, random_crop(picture.shape[-2], picture.shape[-1], (0.08, 1.0), generator(k)), size)
     return 4 * len(paths) / (time.perf_counter() - began)

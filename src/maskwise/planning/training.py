@@ -17,9 +17,9 @@ from maskwise.planning.phases import counted_phase, phases_of, trainer_of
 from maskwise.planning.reckoning import Reckoned, reckon
 from maskwise.planning.skeleton import skeleton
 from maskwise.planning.timing import timed
-from maskwise.training import recipe as recipes
+from maskwise.training import recipes
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.mask_recipe import Recipe
-from maskwise.training.recipe import Schedule
 from maskwise.training.trainer import Trainer
 
 PICTURE_BYTES = 110_000  # a stored ImageNet picture, mean
@@ -93,7 +93,7 @@ def plan_training(
         InputError: unknown recipe or classifier, or fewer pictures in a batch than devices.
     """
     given = [*overrides, *([] if epochs is None else [f"epochs={epochs}"])]
-    settings: Schedule = recipes.load(recipe, given)
+    settings: BaseRecipe = recipes.load(recipe, given)
     if images < 1 or min(devices) < 1 or accumulate < 1 or settings.batch_size < max(devices) * accumulate:
         raise InputError(
             f"{images} pictures in batches of {settings.batch_size} can't be shared by {max(devices)} devices"
@@ -112,8 +112,9 @@ def plan_training(
     total_flops = sum(t * c.flops for t, c in zip(totals, counts, strict=True))
     forwards = sum(t * c.forwards for t, c in zip(totals, counts, strict=True)) / sum(totals)
     norms, gradients, snapshots = _norms(trainer, settings), _gradients(trainer), _snapshots(settings, steps)
-    weights = size_of(trainer.state_dict())
+    stored = size_of(trainer.state_dict())
     one = size_of(network.module.state_dict())
+    weights = stored + (0 if getattr(trainer, "classifier_parameters", []) else one)  # a frozen one is only read
     share = -(-settings.batch_size // (min(devices) * accumulate))
     seconds = timed(trainer, measure, size) if measure else None
     here = [Machine("here", forward * 1e-12, 1, 0, launch=0, readers=1)] if seconds else []
@@ -125,13 +126,13 @@ def plan_training(
     return TrainingPlan(
         recipe, network.name, images, size, settings.batch_size, steps, per_epoch, forward, forwards,
         total_flops / sum(totals) / forward - forwards, total_flops / steps, total_flops, snapshots * one,
-        2 * weights, int(max(c.saved for c in counts) * share), weights + snapshots * one,
+        2 * weights, int(max(c.saved for c in counts) * share), stored + snapshots * one,
         _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), tuple(found),
         seconds,
     )  # fmt: skip
 
 
-def _norms(trainer: Trainer, settings: Schedule) -> int:
+def _norms(trainer: Trainer, settings: BaseRecipe) -> int:
     """Batch norms of the classifier that take statistics in training."""
     live = getattr(trainer, "live", None)
     modules = live.module.modules() if live is not None else []
@@ -140,11 +141,10 @@ def _norms(trainer: Trainer, settings: Schedule) -> int:
 
 def _gradients(trainer: Trainer) -> int:
     """Bytes that one step reduces over processes."""
-    lists = [getattr(trainer, name, []) for name in ("mask_weights", "class_weights", "weights")]
-    return sum(size_of(list(weights)) for weights in lists)
+    return sum(size_of(list(step.parameters)) for step in trainer.optimizers().values())
 
 
-def _snapshots(settings: Schedule, steps: int) -> int:
+def _snapshots(settings: BaseRecipe, steps: int) -> int:
     if not isinstance(settings, Recipe):
         return 0
     every = {"FL": steps, "L100": 100, "L1000": 1000}.get(settings.thinning)
@@ -154,4 +154,4 @@ def _snapshots(settings: Schedule, steps: int) -> int:
 def _file(trainer: Trainer, classifier: int) -> int:
     masker = getattr(trainer, "masker", None) or getattr(trainer, "network", None)
     own = size_of(getattr(masker, "decoder", masker).state_dict()) if masker is not None else 0
-    return own + (classifier if getattr(trainer, "class_weights", []) else 0)
+    return own + (classifier if getattr(trainer, "classifier_parameters", []) else 0)

@@ -14,7 +14,7 @@ from maskwise.data import DataSet, read_data
 from maskwise.errors import InputError
 from maskwise.studies.scale import Scale
 from maskwise.studies.tiny import TEST, TINY, TRAIN, tiny_classifier
-from maskwise.training.run import Precision
+from maskwise.training.distributed.processes import Precision
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Room:
     overrides: tuple[str, ...] = ()
     limit: int | None = None
     device: str = "cpu"
-    precision: Precision = "32-true"
+    precision: Precision = "fp32"
     weights: dict[str, str] = field(default_factory=dict)
     trainings: Path = Path("trainings")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from maskwise.evaluation.store import key_of
 from maskwise.lock import locked
 from maskwise.training import train
-from maskwise.training.recipe import Schedule
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.trainer import trainers
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAMELESS = {"title": "", "paper": "", "row": None}  # of which table a recipe is a row decides nothing
 
 
-def shared_training(recipe: Schedule, room: Room) -> Path:
+def shared_training(recipe: BaseRecipe, room: Room) -> Path:
     """The file that ``recipe`` trains with the room's network and pictures; below ``room.trainings``.
 
     Who comes while another process trains the same waits for it. A killed training is gone on with.

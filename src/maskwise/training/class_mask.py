@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwise.class_objective import Seen
 from maskwise.classifiers import Classifier
 from maskwise.maskers import ClassMasker, save_masker
 from maskwise.maskers.upsampler import Upsampler
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
-from maskwise.training.descent import Descent
-from maskwise.training.recipe import Schedule
-from maskwise.training.tally import Tally
+from maskwise.training.meter import Meter
+from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
 
 
@@ -34,7 +34,7 @@ def fake_classes(labels: Tensor, count: int) -> Tensor:
 class ClassMaskTrainer(Trainer):
     """The classifier is judge and encoder, and never changes; its batch norm stays in eval mode."""
 
-    Recipe: ClassVar[type[Schedule]] = ClassMaskRecipe
+    Recipe: ClassVar[type[BaseRecipe]] = ClassMaskRecipe
     recipe: ClassMaskRecipe
 
     def __init__(self, classifier: Classifier, recipe: ClassMaskRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
@@ -51,41 +51,41 @@ class ClassMaskTrainer(Trainer):
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.selector = list(self.masker.decoder.filter.parameters())
         taken = {id(p) for p in self.selector}
-        self.mask_weights = [p for p in self.masker.decoder.parameters() if id(p) not in taken]
+        self.masker_parameters = [p for p in self.masker.decoder.parameters() if id(p) not in taken]
         if recipe.encoder == "scratch":
-            self.mask_weights += [*self.selector, *self.masker.encoder.module.parameters()]
+            self.masker_parameters += [*self.selector, *self.masker.encoder.module.parameters()]
             self.masker.encoder.module.train()
-        self.selector_adam = torch.optim.Adam(self.selector, recipe.selector_lr, weight_decay=recipe.weight_decay)
-        self.mask_adam = torch.optim.Adam(self.mask_weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
-        self.selector_descent = Descent(self.selector_adam, self.selector, fabric, recipe.clip)
+        selector_adam = torch.optim.Adam(self.selector, recipe.selector_lr, weight_decay=recipe.weight_decay)
+        masker_adam = torch.optim.Adam(self.masker_parameters, recipe.masker_lr, weight_decay=recipe.weight_decay)
+        self.selector_step = OptimizerStep(selector_adam, self.selector, fabric, recipe.clip)
         # What comes after the last tap of an encoder of its own has no part in the mask.
         some = recipe.encoder == "scratch"
-        self.mask_descent = Descent(self.mask_adam, self.mask_weights, fabric, recipe.clip, some)
+        self.masker_step = OptimizerStep(masker_adam, self.masker_parameters, fabric, recipe.clip, some)
         self.objective, self.alternative = recipe.objective(), recipe.alternative()
-        self.features, self.scores = self.masker.encoder.features, self.classifier.scores
+        self.features, self.logits = self.masker.encoder.features, self.classifier.scores
 
-    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         recipe = self.recipe
-        phase, descent, rate, whole = self._select, self.selector_descent, recipe.selector_lr, recipe.batch_size
+        phase, update, rate, whole = self._select, self.selector_step, recipe.selector_lr, recipe.batch_size
         if self.steps < recipe.selector_steps:
             rate *= 0.1 ** (self.steps // recipe.selector_lr_steps)
         else:
-            phase, descent, rate = self._warm_up, self.mask_descent, recipe.masker_lr
+            phase, update, rate = self._warm_up, self.masker_step, recipe.masker_lr
         if self.steps >= recipe.first_masks:  # which the released code reads in smaller batches
             done = (self.steps - recipe.first_masks) / (recipe.steps - recipe.first_masks)
             phase, rate = self._mask, rate * self._factor(done)
             whole = min(recipe.masker_batch_size or whole, whole)
             share = len(range(self.fabric.global_rank, recipe.masker_batch_size or whole, self.fabric.world_size))
             images, labels = (x[:share] if recipe.masker_batch_size else x for x in (images, labels))
-        tally = Tally(self.fabric)
+        meter = Meter(self.fabric)
         for mine in self.parts(images, labels, whole):
             with self.alone_with(mine) as part:
                 loss, facts = phase(part.images, part.labels)
-                descent.add(loss, part)
-                tally.add({"loss": loss, **facts}, len(part.labels))
-        descent.update(rate)
+                update.add(loss, part)
+                meter.add({"loss": loss, **facts}, len(part.labels))
+        update.update(rate)
         self.steps += 1
-        return tally.means()
+        return meter.reduce()
 
     def _select(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Phase 1: is the class that is asked for in the picture? Cross entropy of (-e/2, e/2)."""
@@ -125,7 +125,7 @@ class ClassMaskTrainer(Trainer):
         classes, real = self._asked(labels, self.recipe.masker_fakes)
         _, masks = self._masks(images, classes)
         pictures = torch.cat([self.alternative(images, masks), self.alternative(images, 1 - masks)])
-        kept, gone = self.scores(pictures.contiguous(memory_format=torch.channels_last)).chunk(2)
+        kept, gone = self.logits(pictures.contiguous(memory_format=torch.channels_last)).chunk(2)
         terms = self.objective(Seen(masks, kept, gone, labels, real))
         loss = torch.stack(list(terms.values())).sum()
         return loss, {**terms, **_facts(masks, kept, gone, labels, real)}
@@ -141,27 +141,13 @@ class ClassMaskTrainer(Trainer):
             return 0.5 * (1 + math.cos(math.pi * done))
         return self.learning_rate_factor()
 
-    def state_dict(self) -> dict[str, Any]:
-        state = {
-            "steps": self.steps,
-            "decoder": self.masker.decoder.state_dict(),
-            "selector_adam": self.selector_adam.state_dict(),
-            "mask_adam": self.mask_adam.state_dict(),
-            "scalers": [self.selector_descent.state_dict(), self.mask_descent.state_dict()],
-        }
-        if not self.masker.shares_encoder:
-            state["encoder"] = self.masker.encoder.state_dict()
-        return state
+    def modules(self) -> dict[str, nn.Module]:
+        """The decoder, and an encoder that is learnt with it."""
+        own = {} if self.masker.shares_encoder else {"encoder": self.masker.encoder.module}
+        return {"decoder": self.masker.decoder, **own}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
-        self.masker.decoder.load_state_dict(state["decoder"])
-        self.selector_adam.load_state_dict(state["selector_adam"])
-        self.mask_adam.load_state_dict(state["mask_adam"])
-        for descent, scaler in zip((self.selector_descent, self.mask_descent), state.get("scalers", []), strict=False):
-            descent.load_state_dict(scaler)
-        if not self.masker.shares_encoder:
-            self.masker.encoder.load_state_dict(state["encoder"])
+    def optimizers(self) -> dict[str, OptimizerStep]:
+        return {"selector": self.selector_step, "masker": self.masker_step}
 
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """As every trainer; ``half_encoder`` halves the decoder as well, which here is all there is to store."""

@@ -10,10 +10,10 @@ from maskwise.class_objective import Alternative, Paper, Reading, Released
 from maskwise.maskers.class_masker import EncoderSource
 from maskwise.maskers.feature_filter import Embedding
 from maskwise.maskers.upsampler import Kernel, Upsampling
-from maskwise.training.recipe import Schedule
+from maskwise.training.base_recipe import BaseRecipe
 
 
-class ClassMaskRecipe(Schedule):
+class ClassMaskRecipe(BaseRecipe):
     """All settings of one training in two phases. Where paper and released code differ, the paper is the default.
 
     [C] is the released code, from which all numbers of the schedule come: the paper gives none.
@@ -22,8 +22,8 @@ class ClassMaskRecipe(Schedule):
     kind: Literal["class_mask"] = "class_mask"
     title: str = "Dabkowski & Gal"
     paper: str = "Dabkowski & Gal 2017"
-    fraction: float = Field(1.0, gt=0, le=1, description="part of the pictures that one epoch sees")
     crop_area: tuple[float, float] = (0.3, 1.0)
+    batch_size: int = Field(128, ge=2)
     steps: int = Field(11500, ge=1, description="of both phases together")
 
     # the masker

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
+from maskwise.training.callbacks import Callback, TrainingState
+
 PATIENCE = 50  # steps in a row; masks that overshoot lambda_r's steering are back sooner
 
 
-class Extent:
+class Extent(Callback):
     """Watches the mean mask, and warns once.
 
     Where a sigmoid is near 0 or 1 its slope is next to nothing, so such masks seldom come back, though the loss looks
@@ -23,6 +25,10 @@ class Extent:
         self.empty = (target or 0.1) / 20
         self.full = 1 - (1 - (target or 0.9)) / 20
         self.side, self.since, self.told = 0, 0, False
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.logged:
+            self.see(int(state.logged["step"]), state.logged)
 
     def see(self, step: int, logged: Mapping[str, float]) -> None:
         """Takes what a step logged; trainings without ``area``, and steps that were skipped, are left alone."""

@@ -7,17 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.data import DataSet, read_data
+from maskwise.data import DataSet
+from maskwise.data.picture_list import read_sources
 from maskwise.errors import InputError
-from maskwise.training import recipe as recipes
-from maskwise.training.feed import Feed, generator
-from maskwise.training.loop import MaskTrainer
-from maskwise.training.run import Precision, train
-from maskwise.training.trainer import Trainer
+from maskwise.maskers import Masker
+from maskwise.training import recipes
+from maskwise.training.callbacks import Callback, TrainingState
+from maskwise.training.distributed.processes import Precision
+from maskwise.training.draws import generator
+from maskwise.training.guard import copied
+from maskwise.training.loader import Loader
+from maskwise.training.mask import MaskTrainer
+from maskwise.training.run import train
 from maskwise.training.validation import Quality, Validation
 
 HELD_OUT = 0.1  # of the pictures, and at most as many as are judged in a few seconds
@@ -54,30 +61,73 @@ class Fitted:
     pictures: tuple[int, int]
 
 
-class Plateau:
-    """Asked after every step: cuts the rates when the held-out objective flattens, then ends the training.
+class Plateau(Callback):
+    """Looks at held-out pictures: cuts the rates when their objective flattens, then ends; what was best is kept.
 
     Args:
         objective: of the masker as it is; lower is better.
+        every: steps between two looks.
+        patience: looks without progress until the rates are cut, and half as many until the end.
+
+    Attributes:
+        flattened: did the objective flatten before the last allowed step?
+        best: weights of the decoder at the best look.
+        best_step: which look that was.
     """
 
-    def __init__(self, objective: Callable[[], float], every: int = EVERY, patience: int = PATIENCE) -> None:
+    def __init__(self, objective: Callable[[Masker], float], every: int = EVERY, patience: int = PATIENCE) -> None:
         self.objective, self.every, self.patience = objective, every, patience
         self.seen: list[float] = []
         self.since, self.cut, self.flattened = 0, False, False
+        self.best: dict[str, Tensor] = {}
+        self.best_step = 0
 
-    def __call__(self, trainer: Trainer) -> bool:
-        if trainer.steps % self.every:
-            return False
+    def on_step(self, state: TrainingState) -> None:
+        if state.step % self.every == 0:
+            self.look(state)
+
+    def look(self, state: TrainingState) -> None:
+        trainer = _mask_trainer(state)
         best = min(self.seen, default=float("inf"))
-        self.seen.append(self.objective())
+        self.seen.append(self.objective(trainer.masker))
+        if self.seen[-1] < best:
+            self.best, self.best_step = copied(trainer.masker.decoder.state_dict()), state.step
         way = self.seen[0] - best if len(self.seen) > 1 else 0.0
         self.since = 0 if self.seen[-1] < best - PROGRESS * max(way, 0.0) else self.since + 1
         if not self.cut and self.since >= self.patience:
             self.cut, self.since, trainer.rate = True, 0, 0.1
         elif self.cut and self.since >= max(self.patience // 2, 1):
             self.flattened = True
-        return self.flattened
+            state.end("the objective has flattened")
+
+    def on_end(self, state: TrainingState) -> None:
+        """The best masker so far takes the last one's place."""
+        if state.step % self.every and not state.interrupted:
+            self.look(state)
+        if self.best:
+            _mask_trainer(state).masker.decoder.load_state_dict(self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("seen", "since", "cut", "flattened", "best", "best_step")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def _mask_trainer(state: TrainingState) -> MaskTrainer:
+    assert isinstance(state.trainer, MaskTrainer)
+    return state.trainer
+
+
+class _Keep(Callback):
+    """Holds on to the training, for who asks after its end."""
+
+    def __init__(self) -> None:
+        self.state: TrainingState | None = None
+
+    def on_look(self, state: TrainingState) -> None:
+        self.state = state
 
 
 def fit(
@@ -89,24 +139,32 @@ def fit(
     max_steps: int = 600,
     seed: int = 0,
     overrides: Sequence[str] = (),
+    resume: bool = False,
     device: str = "auto",
-    precision: Precision = "32-true",
+    precision: Precision = "auto",
     progress: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Fitted:
     """Trains a masker for one fixed classifier with masked-in and masked-out objectives on its last two taps.
 
     These are the settings that Phang et al. (2021) found to need the fewest pictures (recipe ``phang/fix``), with a
     decoder that starts grey and lambda_r steered to a mask of two fifths of the picture. The learning rate falls to a
-    tenth when the objective on held-out pictures has flattened, and the training ends when it has flattened again.
+    tenth when the objective on held-out pictures has flattened, and the training ends when it has flattened again;
+    the masker is that of the best look at them.
 
     Args:
-        pictures: one or more sources (see ``read_data``). Without labels the classifier's own predictions are used.
+        pictures: one or more sources (see ``read_data``), or picture files. Without labels the classifier's own
+            predictions are used.
         size: pixels of the training pictures; None is 160, or the classifier's own where it takes no other.
         max_steps: of 32 pictures.
         overrides: ``key=value`` settings of the recipe.
+        resume: go on with an interrupted fit in ``out``.
+        precision: fp32, bf16, fp16 or auto (see ``train``).
+        callbacks: more that watch it (see ``Callback``).
 
     Raises:
         InputError: bad data or classifier, too few pictures, or ``out`` is not empty.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the best masker so far, if there is one, and a checkpoint are there.
     """
     began = time.monotonic()
     if not isinstance(classifier, Classifier):
@@ -114,30 +172,31 @@ def fit(
     size = _size(classifier, size)
     own = [*SETTINGS, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
     settings = recipes.load("phang/fix", own)
-    sets = [read_data(p) for p in ([pictures] if isinstance(pictures, (str, Path)) else pictures)]
-    kept, held_out = _split(sets, seed)
-    feed = Feed(held_out, settings, size)
-    feed.label_the_rest(classifier)
-    validation = Validation(feed.items, [label or 0 for label in feed.labels], classifier, size)
-    made: list[MaskTrainer] = []
-
-    def objective() -> float:
-        return validation.quality(validation.masks(made[0].masker)).objective
-
-    plateau = Plateau(objective)
-
-    def stop(trainer: Trainer) -> bool:
-        assert isinstance(trainer, MaskTrainer)
-        made[:] = [trainer]
-        return plateau(trainer)
-
-    path = train(
-        settings, kept, classifier=classifier, out=out, device=device, precision=precision, progress=progress, stop=stop
-    )
-    masks = validation.masks(made[0].masker)
+    kept, held_out = _split(read_sources(pictures), seed)
+    loader = Loader(held_out, settings, size)
+    loader.label_the_rest(classifier)
+    validation = Validation(loader.items, [label or 0 for label in loader.labels], classifier, size)
+    plateau, keep = Plateau(lambda masker: validation.quality(validation.masks(masker)).objective), _Keep()
+    try:
+        path = train(
+            settings, kept, classifier=classifier, out=out, resume=resume, device=device, precision=precision,
+            progress=progress, callbacks=[plateau, keep, *callbacks],
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if not plateau.best or keep.state is None:
+            raise
+        path = Path(out) / MaskTrainer.output
+        keep.state.trainer.save(path)
+        raise KeyboardInterrupt(
+            f"interrupted after step {keep.state.step}: {path} is the best so far (step {plateau.best_step}); "
+            "go on with --resume"
+        ) from None
+    assert keep.state is not None
+    trainer = _mask_trainer(keep.state)
+    masks = validation.masks(trainer.masker)
     return Fitted(
         path,
-        made[0].steps,
+        trainer.steps,
         time.monotonic() - began,
         plateau.flattened,
         validation.quality(masks),

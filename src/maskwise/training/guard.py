@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,69 +17,108 @@ from torch import Tensor, nn
 from maskwise.errors import InputError
 from maskwise.files import atomic_write
 from maskwise.portions import out_of_memory
-from maskwise.training.feed import generator
+from maskwise.training.draws import generator
+from maskwise.training.meter import Meter, read
 from maskwise.training.trainer import Trainer
 
 OnNan = Literal["stop", "skip"]
 EVIDENCE = "nan_step.safetensors"
+READ_EVERY = 20  # steps beside an accelerator, which would have to wait for each of them
 OUT_OF_MEMORY = (
     "out of memory at step {} with {} pictures at once: add --accumulate 2 or more, which changes next to nothing, or "
     "set batch_size lower, which is another training"
 )
-NEVER_CHANGED = "entries"  # of a pool: its snapshots are replaced as a whole, so they need no copy
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A step whose numbers are still on the device."""
+
+    number: int
+    meter: Meter
+    generators: dict[str, Tensor]
 
 
 class Guard:
-    """A trainer's steps, watched.
+    """A trainer's steps, metered and watched.
+
+    On a CPU every step's numbers are read at once. Beside an accelerator they are read every ``READ_EVERY`` steps,
+    since reading waits for the device; a NaN is then found some steps late, and said of the step that it came in.
 
     Args:
-        trainer: whose ``step`` is called.
+        trainer: whose steps are taken.
         out: where ``nan_step.safetensors`` goes.
         on_nan: ``stop`` saves the step's pictures, labels, step, seed and generators, and raises; ``skip`` puts every
             weight, statistic and generator back as before the step. A skipped step counts as done, so that the
-            schedule and the pictures to come are the same.
+            schedule and the pictures to come are the same. To skip, every step is read at once.
         most: so many skipped steps in a row stop the training after all.
         log: lines that a resumed run goes on from; what was skipped is counted from them.
+        batch: gives pictures and labels of a step again, by its number from 0.
     """
 
     def __init__(
-        self, trainer: Trainer, out: Path, on_nan: OnNan = "stop", most: int = 10, log: Iterable[str] = ()
+        self,
+        trainer: Trainer,
+        out: Path,
+        batch: Callable[[int], tuple[Tensor, Tensor]],
+        on_nan: OnNan = "stop",
+        most: int = 10,
+        log: Iterable[str] = (),
     ) -> None:
-        self.trainer, self.out, self.on_nan, self.most = trainer, out, on_nan, most
+        self.trainer, self.out, self.batch, self.on_nan, self.most = trainer, out, batch, on_nan, most
+        self.every = 1 if on_nan == "skip" or trainer.fabric.device.type == "cpu" else READ_EVERY
+        self.pending: list[_Taken] = []
         self.skipped = self.in_a_row = 0
         for line in log:
             self._count("skipped" in json.loads(line))
 
-    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One step, and what the log holds of it; ``{"skipped": 1}`` where it was taken back.
+    def step(self, images: Tensor, labels: Tensor) -> list[Row]:
+        """One step; returns what has been read since the last, a row a step: ``{"skipped": 1}`` if taken back.
 
         Raises:
             InputError: the loss or a weight became NaN or infinite, and steps are not skipped, or too many were; or
                 memory was not enough, which is not mended here since another batch size is another training.
         """
         trainer = self.trainer
-        number, generators = trainer.steps, _generators(trainer)
+        number, generators = trainer.steps, _states(trainer)
         before = copied(trainer.state_dict()) if self.on_nan == "skip" else None
         try:
-            logged = trainer.step(images, labels)
+            meter = trainer.metered_step(images, labels)
         except (RuntimeError, MemoryError) as error:
             if out_of_memory(error):
                 raise InputError(OUT_OF_MEMORY.format(number + 1, len(images))) from None
             raise
-        broken = self._agreed(not math.isfinite(logged["loss"]) or not _finite_weights(trainer))
-        self._count(broken)
+        self.pending.append(_Taken(number, meter, generators))
+        return self.read(before) if len(self.pending) >= self.every else []
+
+    def read(self, before: dict[str, Any] | None = None) -> list[Row]:
+        """The rows of all steps that have not been read yet; all processes must ask at the same step.
+
+        Args:
+            before: the trainer's state before the only one of them, for where it is to be taken back.
+        """
+        taken, self.pending = self.pending, []
+        if not taken:
+            return []
+        rows = read([step.meter for step in taken])
+        bad = next((k for k, row in enumerate(rows) if not math.isfinite(row["loss"])), None)
+        broken = self._agreed(bad is not None or not _finite_weights(self.trainer))
+        for _ in taken:
+            self._count(broken)
         if not broken:
-            return logged
+            return rows
         if before is not None and self.in_a_row < self.most:
-            trainer.load_state_dict(before)
-            trainer.steps = number + 1
-            return {"skipped": 1.0}
-        path = self._save_evidence(number, images, labels, generators, logged)
+            self.trainer.load_state_dict(before)
+            self.trainer.steps = taken[0].number + 1
+            return [{"skipped": 1.0}]
+        step = taken[-1 if bad is None else bad]
+        path = self._save_evidence(step, rows[-1 if bad is None else bad])
         often = f", {self.in_a_row} times in a row," if before is not None else ""
         otherwise = "" if before is not None else ", or resume with --on-nan skip"
         raise InputError(
-            f"the loss or a weight became NaN{often} at step {number + 1}, whose pictures are in {path}; lower the "
-            f"learning rates{otherwise}"
+            f"the loss or a weight became NaN{often} at step {step.number + 1}, whose pictures are in {path}; "
+            f"lower the learning rates{otherwise}"
         )
 
     def say(self) -> None:
@@ -98,47 +138,41 @@ class Guard:
         everybody: Any = fabric.all_reduce(torch.tensor(float(broken), device=fabric.device), reduce_op="sum")
         return float(everybody) > 0
 
-    def _save_evidence(
-        self, step: int, images: Tensor, labels: Tensor, generators: dict[str, Tensor], logged: dict[str, float]
-    ) -> Path:
+    def _save_evidence(self, step: _Taken, row: Row) -> Path:
         trainer = self.trainer
         rank = f"-rank{trainer.fabric.global_rank}" if trainer.fabric.world_size > 1 else ""
         path = (self.out / EVIDENCE).with_stem(f"nan_step{rank}")
+        images, labels = self.batch(step.number)
         seed = trainer.recipe.seed
         facts = {
-            "step": str(step + 1),
+            "step": str(step.number + 1),
             "seed": str(seed),
-            "step_seed": str(generator(seed, 2, step).initial_seed()),  # see Trainer.own_randomness
-            "logged": json.dumps({name: repr(value) for name, value in logged.items()}),
+            "step_seed": str(generator(seed, 2, step.number).initial_seed()),  # see Trainer.own_randomness
+            "logged": json.dumps({name: repr(value) for name, value in row.items()}),
             "recipe": json.dumps(trainer.recipe.model_dump(mode="json")),
         }
-        tensors = {"images": images.cpu().contiguous(), "labels": labels.cpu().contiguous(), **generators}
+        tensors = {"images": images.cpu().contiguous(), "labels": labels.cpu().contiguous(), **step.generators}
         with atomic_write(path) as temporary:
             temporary.write_bytes(save(tensors, metadata=facts))
         return path
 
 
-def copied(state: Any, key: str = "") -> Any:
-    """Of nested dicts and lists, with every tensor cloned that a step may change."""
+def copied(state: Any) -> Any:
+    """Of nested dicts and lists, with every tensor cloned."""
     if isinstance(state, dict):
-        return {name: copied(value, str(name)) for name, value in state.items()}
+        return {name: copied(value) for name, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(value if key == NEVER_CHANGED else copied(value) for value in state)
+        return type(state)(map(copied, state))
     return state.clone() if isinstance(state, Tensor) else state
 
 
 def _finite_weights(trainer: Trainer) -> bool:
     """Of everything that learns; a loss can be a number while its gradient is none."""
-    parts = [part for part in vars(trainer).values() if isinstance(part, nn.Module)]
-    weights = {id(w): w.detach() for part in parts for w in part.parameters() if w.requires_grad}
+    weights = {id(w): w.detach() for step in trainer.optimizers().values() for w in step.parameters}
     return bool(nn.utils.get_total_norm(list(weights.values())).isfinite())
 
 
-def _generators(trainer: Trainer) -> dict[str, Tensor]:
-    """States of the global generator and of those that the trainer keeps."""
-    found = {"generator": torch.get_rng_state()}
-    for name, part in vars(trainer).items():
-        own = getattr(part, "generator", None)
-        if isinstance(own, torch.Generator):
-            found[f"generator.{name}"] = own.get_state().clone()
-    return found
+def _states(trainer: Trainer) -> dict[str, Tensor]:
+    """Of the global generator and of those that the trainer keeps."""
+    own = {f"generator.{name}": found.get_state().clone() for name, found in trainer.generators().items()}
+    return {"generator": torch.get_rng_state(), **own}

@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from lightning.fabric import Fabric
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.files import atomic_write
 from maskwise.infill.holes import random_holes
 from maskwise.infill.partial_conv import PartialConvNet
 from maskwise.seal import sealed
-from maskwise.training.descent import Descent
-from maskwise.training.feed import generator
-from maskwise.training.recipe import Schedule
-from maskwise.training.tally import Tally
+from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.draws import generator
+from maskwise.training.meter import Meter
+from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
 
 FORMAT = "maskwise-infiller-2"
 
 
-class InfillerRecipe(Schedule):
+class InfillerRecipe(BaseRecipe):
     """All settings of an infiller's training; the loss's weights are Liu et al.'s, without their style term."""
 
     kind: str = "infiller"
@@ -52,7 +52,7 @@ class InfillerRecipe(Schedule):
 class InfillerTrainer(Trainer):
     """The network and its optimiser; the classifier is asked for the perceptual term and the mean colour only."""
 
-    Recipe: ClassVar[type[Schedule]] = InfillerRecipe
+    Recipe: ClassVar[type[BaseRecipe]] = InfillerRecipe
     output: ClassVar[str] = "infiller.safetensors"
     needs_labels: ClassVar[bool] = False
     recipe: InfillerRecipe
@@ -65,12 +65,12 @@ class InfillerTrainer(Trainer):
         self.network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
         self.weights = list(self.network.parameters())
-        self.adam = torch.optim.Adam(self.weights, recipe.lr, weight_decay=recipe.weight_decay)
-        self.descent = Descent(self.adam, self.weights, fabric, recipe.clip)
+        adam = torch.optim.Adam(self.weights, recipe.lr, weight_decay=recipe.weight_decay)
+        self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
         self.paint: Callable[..., Tensor] = self.network
 
-    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        recipe, tally = self.recipe, Tally(self.fabric)
+    def train_step(self, images: Tensor, labels: Tensor) -> Meter:
+        recipe, meter = self.recipe, Meter(self.fabric)
         parts = self.parts(images, labels)
         draws = generator(recipe.seed, 3, self.steps)
         all_holes = random_holes(parts[0].whole, images.shape[-1], draws, recipe.hole_area, recipe.soft_holes)
@@ -80,13 +80,14 @@ class InfillerTrainer(Trainer):
                 painted = self.paint(part.images, 1 - holes, self.classifier.mean.reshape(1, 3, 1, 1))
                 terms = self.losses(painted, part.images, holes)
             loss = torch.stack([getattr(recipe, f"{name}_weight") * term for name, term in terms.items()]).sum()
-            self.descent.add(loss, part)
-            tally.add({"loss": loss, **terms, "missing": holes.mean()}, len(part.labels))
-        self.descent.update(recipe.lr * self.learning_rate_factor())
+            self.update.add(loss, part)
+            meter.add({"loss": loss, **terms, "missing": holes.mean()}, len(part.labels))
+        self.update.update(recipe.lr * self.learning_rate_factor())
         self.steps += 1
-        logged = tally.means()
+        meter.reduce()
         # per missing pixel, whatever the holes' area
-        return {"in_hole": logged["hole"] / max(logged.pop("missing"), 1e-6), **logged}
+        meter.note(in_hole=meter.mean("hole") / meter.mean("missing").clamp(min=1e-6))
+        return meter
 
     def losses(self, painted: Tensor, images: Tensor, holes: Tensor) -> dict[str, Tensor]:
         """The terms of Liu et al.'s Eq. 7 by name, before their weights; those of weight 0 are left out."""
@@ -107,20 +108,11 @@ class InfillerTrainer(Trainer):
         distances = [(tap - want.repeat(2, 1, 1, 1)).abs().mean() for tap, want in zip(taps, wanted, strict=True)]
         return torch.stack(distances).sum()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "network": self.network.state_dict(),
-            "adam": self.adam.state_dict(),
-            "scalers": [self.descent.state_dict()],
-        }
+    def modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
-        self.network.load_state_dict(state["network"])
-        self.adam.load_state_dict(state["adam"])
-        for scaler in state.get("scalers", []):
-            self.descent.load_state_dict(scaler)
+    def optimizers(self) -> dict[str, OptimizerStep]:
+        return {"infiller": self.update}
 
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """Writes the network in float16: half the size, and no difference that 8-bit pictures could show."""

@@ -7,17 +7,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from maskwise.maskers.gumbel import GumbelMode
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.objectives import Term, objectives
-from maskwise.training.recipe import Schedule
+from maskwise.training.objectives.base import When
 
 Thinning = Literal["F", "L", "FL", "L100", "L1000"]
 
 
-class Recipe(Schedule):
+class Recipe(BaseRecipe):
     """All settings of one training. Where paper and released code differ, the paper's reading is the default.
 
     Sources: CASM = Zolna, Geras, Cho 2020; [C] its released code; [P] Phang, Park, Geras 2021.
     """
+
+    title: str = "CASM"
+    paper: str = "Zolna, Geras, Cho 2020"
+    epochs: int = Field(70, ge=1, description="passes over `fraction` of the pictures; 70 in the paper, 60 in [C]")
+    fraction: float = Field(0.2, gt=0, le=1, description="part of the pictures that one epoch sees")
+    batch_size: int = Field(128, ge=2)
 
     # the masker
     taps: tuple[int, ...] | None = Field(
@@ -57,8 +64,14 @@ class Recipe(Schedule):
 
     # the objective
     objectives: dict[str, Term] = Field({"max_entropy": Term()}, description="by name, each with its own settings")
-    regularise_when: Literal["disagree", "fooled"] = Field(
-        "disagree", description="clean and masked-out prediction differ (paper), or right before and wrong after [C]"
+    regularise_when: When = Field(
+        "fooled",
+        description="a masked-out objective lets masks shrink where the picture is right clean and wrong masked-out "
+        "(fooled, CASM), wrong masked-out ([P]), or where predictions differ (changed, nobody's)",
+    )
+    lambda_inside_weights: bool = Field(
+        False,
+        description="are lambda_r and tv inside an objective's weight, as in [P]'s code, or beside it (its text)?",
     )
     tv_form: Literal["paper", "released"] = "paper"
     infill: str | dict[str, Any] = Field("mean", description="what fills the hole: a name, or a mapping with `name`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -59,9 +60,15 @@ class Pool:
             return None
         return self.entries[int(torch.randint(len(self.entries), (), generator=self.generator))]
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"entries": self.entries, "kept_at": self.kept_at, "generator": self.generator.get_state()}
+    def snapshots(self) -> dict[str, Snapshot]:
+        """The entries by the step they were kept at, which no other will ever have."""
+        return {f"step-{step:08}": entry for step, entry in zip(self.kept_at, self.entries, strict=True)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.entries, self.kept_at = list(state["entries"]), list(state["kept_at"])
+    def state_dict(self) -> dict[str, Any]:
+        """All but the snapshots."""
+        return {"kept_at": list(self.kept_at), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], snapshots: Mapping[str, Snapshot]) -> None:
+        self.kept_at = list(state["kept_at"])
+        self.entries = [snapshots[f"step-{step:08}"] for step in self.kept_at]
         self.generator.set_state(state["generator"].cpu())

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 
 @contextmanager
-def bar(total: int, done: int) -> Iterator[Callable[[str], None]]:
+def progress_bar(show: bool, total: int, done: int) -> Iterator[Callable[[str], None]]:
     """Shows steps on stderr; the function it gives advances it by one and says something beside it."""
+    if not show:
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from maskwise.errors import InputError
-from maskwise.training.feed import generator
+from maskwise.training.draws import generator
 
 
 def subset(

@@ -1,9 +1,9 @@
-"""What a training is to the run around it: steps that log, a state that can be saved, and a file at the end."""
+"""What a training is to the run around it: steps that are metered, a state that can be saved, and a file at the end."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.registry import Registry
-from maskwise.training.descent import Descent
-from maskwise.training.feed import generator
-from maskwise.training.recipe import Schedule
-from maskwise.training.sharding import LEAST, Sharding
-from maskwise.training.share import AsTheWhole, Part, portions
-
-Change = Callable[[Any, dict[str, Any]], dict[str, Any]]
+from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.distributed.share import AsTheWhole, Part, portions
+from maskwise.training.draws import generator
+from maskwise.training.meter import Meter, read
+from maskwise.training.optimizer_step import OptimizerStep
 
 
 class Trainer(ABC):
@@ -34,7 +32,7 @@ class Trainer(ABC):
         fabric: device, precision and processes.
     """
 
-    Recipe: ClassVar[type[Schedule]]
+    Recipe: ClassVar[type[BaseRecipe]]
     output: ClassVar[str] = "masker.safetensors"
     needs_labels: ClassVar[bool] = True
 
@@ -42,71 +40,82 @@ class Trainer(ABC):
         self.classifier, self.recipe, self.steps_per_epoch, self.fabric = classifier, recipe, steps_per_epoch, fabric
         self.steps = 0
         self.rate = 1.0  # on top of the recipe's schedule; whoever watches the training may lower it
-        self.sharding: Sharding | None = None
         self.accumulate = 1  # parts that a process's share of a batch goes through the networks in
 
-    @abstractmethod
-    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One minibatch: images (B,3,S,S) in [0,1], labels (B,); returns what the log holds, among it ``loss``.
+    # ---- what each kind says ------------------------------------------------------------------------------------
 
-        With several processes they are this one's share, and what is returned is of all.
+    @abstractmethod
+    def train_step(self, images: Tensor, labels: Tensor) -> Meter:
+        """One minibatch: images (B,3,S,S) in [0,1], labels (B,); meters ``loss`` among others, and counts ``steps``.
+
+        With several processes images and labels are this one's share, and what is metered is of all.
         """
 
     @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain data; loading it goes on as if nothing had happened."""
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The networks that change, by name: what a checkpoint holds."""
 
     @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def optimizers(self) -> Mapping[str, OptimizerStep]:
+        """What changes them, by the name that the log has for its learning rate."""
 
     @abstractmethod
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """Writes what was trained, atomically."""
 
-    def large(self) -> list[nn.Module]:
-        """The networks that are worth holding in pieces: classifiers, live, frozen or copied."""
-        return [self.classifier.module]
+    def generators(self) -> Mapping[str, torch.Generator]:
+        """Generators whose draws depend on those before, by name."""
+        return {}
 
-    def shard(self, least: int = LEAST) -> None:
-        """From now on each process holds a piece of every weight of ``large`` (see ``sharding``), and of all that is
-        made of it: gradients, momenta, snapshots.
+    def snapshots(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """States that never change once they are there, by a name that is never used again."""
+        return {}
 
-        Args:
-            least: numbers of the smallest weight that is cut.
-        """
-        self.sharding = Sharding(least)
-        for network in self.large():
-            self.sharding.cut(network)
-        if self.classifier.module not in self.large():  # whose copy is trained; it is asked for its name alone
-            self.classifier.to("cpu")
-        for part in vars(self).values():
-            if isinstance(part, Descent):
-                part.pieces = self.sharding.layouts
+    def extra_state(self) -> dict[str, Any]:
+        """What else a checkpoint must hold, as tensors and plain data, without the snapshots."""
+        return {}
 
-    def whole_state(self) -> dict[str, Any]:
-        """``state_dict`` as of a process that has all weights; where they are in pieces, all processes must ask."""
-        sharding, state = self.sharding, self.state_dict()
-        return self.changed(state, sharding.joined_state, sharding.joined_optimiser) if sharding else state
-
-    def load_whole_state(self, state: dict[str, Any]) -> None:
-        """Goes on from ``whole_state``, whoever saved it."""
-        sharding = self.sharding
-        self.load_state_dict(self.changed(state, sharding.cut_state, sharding.cut_optimiser) if sharding else state)
-
-    def changed(self, state: dict[str, Any], network: Change, optimiser: Change) -> dict[str, Any]:
-        """A state whose networks' and optimisers' parts went through a function of (network, its state)."""
-        found = dict(state)
-        for key, value in state.items():
-            part = getattr(self, key, None)
-            if isinstance(part, nn.Module):
-                found[key] = network(part, value)
-            elif isinstance(part, torch.optim.Optimizer):
-                found[key] = optimiser(part, value)
-        return found
+    def load_extra_state(self, state: dict[str, Any], snapshots: Mapping[str, dict[str, Tensor]]) -> None:  # noqa: B027
+        """Goes on from ``extra_state`` and ``snapshots``."""
 
     def compile(self, backend: str) -> None:
         """From now on the networks' forwards and backwards run through ``torch.compile``."""
         raise InputError(f"{self.recipe.kind}: this kind of training can't be compiled; leave --compile out")
+
+    # ---- what all kinds share -----------------------------------------------------------------------------------
+
+    def metered_step(self, images: Tensor, labels: Tensor) -> Meter:
+        """``train_step``, with the learning rate of each optimizer noted; 0 where it took no step."""
+        optimizers = self.optimizers()
+        for optimizer in optimizers.values():
+            optimizer.rate = 0.0
+        meter = self.train_step(images, labels)
+        meter.note(**{f"lr_{name}": optimizer.rate for name, optimizer in optimizers.items()})
+        return meter
+
+    def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """``metered_step`` as numbers, which waits for the device."""
+        return read([self.metered_step(images, labels)])[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data, all but ``snapshots``; loading both goes on as if nothing had happened."""
+        return {
+            "steps": self.steps,
+            "rate": self.rate,
+            "modules": {name: module.state_dict() for name, module in self.modules().items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
+            "extra": self.extra_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], snapshots: Mapping[str, dict[str, Tensor]] | None = None) -> None:
+        """Goes on from ``state_dict``; without ``snapshots`` those that are there stay."""
+        self.steps, self.rate = state["steps"], state["rate"]
+        for name, module in self.modules().items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in self.optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        there = {name: dict(snapshot) for name, snapshot in self.snapshots().items()}
+        self.load_extra_state(state["extra"], there if snapshots is None else snapshots)
 
     def learning_rate_factor(self) -> float:
         factor: float = self.recipe.learning_rate_factor(self.steps, self.steps_per_epoch)
@@ -131,13 +140,11 @@ class Trainer(ABC):
     def alone_with(self, part: Part, *more: int) -> Iterator[Part]:
         """The part on the device, under autocast, with draws of (seed, step, more) as inside its whole batch."""
         device, world = self.fabric.device, self.fabric.world_size
-        images = part.images.to(device, memory_format=torch.channels_last)
+        images = part.images.to(device, memory_format=torch.channels_last, non_blocking=True)
         with self.own_randomness(*more), self.fabric.autocast(), ExitStack() as inside:
             if part.whole > len(part.places):
                 inside.enter_context(AsTheWhole(part, world))
-            if self.sharding is not None:
-                inside.enter_context(self.sharding.forgetting())
-            yield Part(images, part.labels.to(device), part.places, part.whole)
+            yield Part(images, part.labels.to(device, non_blocking=True), part.places, part.whole)
 
     @contextmanager
     def own_randomness(self, *more: int) -> Iterator[None]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from maskwise.blending import masked_in, masked_out
 from maskwise.boxes import boxes, iou
 from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
 from maskwise.data import DataSet, Record
 from maskwise.images import resize
 from maskwise.maskers import Masker
@@ -58,12 +59,9 @@ class Validation:
 
     @torch.inference_mode()
     def masks(self, masker: Masker) -> Tensor:
-        """(N,H,W); the masker is put into eval mode for it and back again."""
-        was = masker.training, masker.decoder.training
-        masker.eval()
-        masks = [masker(self._there(chunk))[1].float().cpu() for chunk in self.images.split(self.classifier.batch)]
-        masker.train(was[0])
-        masker.decoder.train(was[1])
+        """(N,H,W) on the CPU; the masker is in eval mode for it, and each part of it as it was after."""
+        with eval_mode(masker):
+            masks = [masker(self._there(chunk))[1].float().cpu() for chunk in self.images.split(self.classifier.batch)]
         return torch.cat(masks)
 
     def centre(self, masks: Tensor) -> Tensor:

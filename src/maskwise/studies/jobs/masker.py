@@ -11,7 +11,7 @@ from maskwise.methods.masker import packaged_masker
 from maskwise.studies.jobs.base import Cost, Job, Numbers
 from maskwise.studies.measure import measured_numbers
 from maskwise.training import recipes
-from maskwise.training.recipe import Schedule
+from maskwise.training.base_recipe import BaseRecipe
 
 if TYPE_CHECKING:
     from maskwise.methods import Explainer
@@ -42,7 +42,7 @@ class Train(Job):
 
     trains = True
 
-    def settings(self, scale: Scale, more: tuple[str, ...] = ()) -> Schedule:
+    def settings(self, scale: Scale, more: tuple[str, ...] = ()) -> BaseRecipe:
         """The recipe as this scale runs it."""
         ready = scale.name == "small" and self.small is not None
         name = str(self.small) if ready else self.recipe
@@ -91,13 +91,13 @@ class Train(Job):
 
 
 @lru_cache(maxsize=256)
-def loaded(name: str, overrides: tuple[str, ...] = ()) -> Schedule:
+def loaded(name: str, overrides: tuple[str, ...] = ()) -> BaseRecipe:
     """The recipe; a listing of all studies asks for each of them several times."""
-    found: Schedule = recipes.load(name, overrides)
+    found: BaseRecipe = recipes.load(name, overrides)
     return found
 
 
-def adapted(recipe: Schedule, scale: Scale) -> tuple[str, ...]:
+def adapted(recipe: BaseRecipe, scale: Scale) -> tuple[str, ...]:
     """The scale's overrides of a recipe of this kind."""
     if recipe.kind == "class_mask":
         return scale.class_masks
@@ -107,7 +107,7 @@ def adapted(recipe: Schedule, scale: Scale) -> tuple[str, ...]:
     return (*scale.masks, *(f"objectives.{name}.lambda_r={scale.lambda_r[kind]}" for name, kind in kinds.items()))
 
 
-def needs_weights(recipe: Schedule) -> bool:
+def needs_weights(recipe: BaseRecipe) -> bool:
     """Does its infiller want a file of published weights that nobody has named?"""
     from maskwise.infill import infillers
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from maskwise.registry import Registry
 
 Side = Literal["in", "out"]
-When = Literal["disagree", "fooled"]
+When = Literal["fooled", "wrong", "changed"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Objective(ABC):
 
     side: ClassVar[Side]
 
-    def __init__(self, when: When = "disagree") -> None:
+    def __init__(self, when: When = "fooled") -> None:
         self.when = when
 
     @abstractmethod
@@ -71,10 +71,13 @@ def entropy(logits: Tensor) -> Tensor:
 def shrinks_out(judged: Judged, when: When) -> Tensor:
     """(B,) bool: what is left outside of the mask no longer shows the class.
 
-    ``disagree``: clean and masked-out predictions differ (CASM Eq. 7). ``fooled``: the clean one is right and the
-    masked-out one wrong (released code).
+    ``fooled``: the clean picture is classified correctly and the masked-out one is not (CASM section 4 and its code).
+    ``wrong``: the masked-out one is not, whatever the clean one is (Phang et al. A.1). ``changed``: both predictions
+    differ, which no paper has: pictures that are wrong when clean then feel the regulariser alone, and their masks
+    vanish.
     """
     guess = judged.masked["out"].argmax(1)
-    if when == "disagree":
+    if when == "changed":
         return judged.clean.argmax(1) != guess
-    return judged.right & (guess != judged.labels)
+    wrong = guess != judged.labels
+    return judged.right & wrong if when == "fooled" else wrong

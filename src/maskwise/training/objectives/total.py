@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -12,8 +11,11 @@ from torch import Tensor
 from maskwise.total_variation import Form, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
 
+if TYPE_CHECKING:
+    from maskwise.training.mask_recipe import Recipe
+
 PROPORTIONAL = 1.5  # of log lambda, per relative deviation from the target area
-FURTHEST = 3.0  # relative deviation that looking ahead may add
+FURTHEST = 3.0  # that the integral part, or the relative deviation looking ahead adds, may come to
 
 
 class Term(BaseModel):
@@ -27,33 +29,51 @@ class Term(BaseModel):
 
 
 class Total:
-    """sum_k weight_k (loss_k + lambda_k mean_n r_kn (|m_n| - 1) + tv_k TV(m)), with |m| the mean of the mask.
+    """The objectives' weighted sum and the mask's regularisers.
 
-    The constant -1 keeps the released loss's scale; it has no gradient. (CASM Eq. 7; Phang et al. 2021, Eq. 4-6.)
+    The text of Phang et al. (Eq. 4-6): sum_k weight_k loss_k + R, R = sum_k (lambda_k mean_n r_kn (|m_n| - 1) +
+    tv_k TV(m)), with |m| the mean of the mask and r_kn whether objective k lets mask n shrink. Their released code has
+    each objective's part of R inside its weight. The constant -1 keeps the released loss's scale; it has no gradient.
 
     Args:
         terms: by the objective's registered name.
         when: the masked-out condition's reading.
         tv_form: the total variation's reading.
+        inside_weights: is R inside the weights, as released?
         target_area: steer all lambdas towards this mean mask; None leaves them as they are.
         area_gain: how fast the integral part follows.
         area_lookahead: steps, by which the area is thought to go on as in the last one before it is compared.
+
+    Attributes:
+        factor: what lambdas are multiplied by; a tensor on the device of the areas once it has been steered, so that
+            no step waits for it.
     """
 
     def __init__(
         self,
         terms: Mapping[str, Term],
-        when: When = "disagree",
+        when: When = "fooled",
         tv_form: Form = "paper",
+        inside_weights: bool = False,
         target_area: float | None = None,
         area_gain: float = 0.01,
         area_lookahead: float = 0.0,
     ) -> None:
         self.parts = [(objectives.get(name)(when), term) for name, term in terms.items()]
         self.tv_form: Form = tv_form
+        self.inside_weights = inside_weights
         self.target_area, self.area_gain, self.area_lookahead = target_area, area_gain, area_lookahead
-        self.drift, self.factor = 0.0, 1.0
-        self.area: float | None = None  # of the step before
+        self.drift: float | Tensor = 0.0
+        self.factor: float | Tensor = 1.0
+        self.area: Tensor | None = None  # of the step before
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Total:
+        """As the recipe says."""
+        return cls(
+            recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
+            recipe.target_area, recipe.area_gain, recipe.area_lookahead,
+        )  # fmt: skip
 
     @property
     def sides(self) -> dict[Side, float]:
@@ -73,27 +93,31 @@ class Total:
         total = area.new_zeros(())
         for objective, term in self.parts:
             shrink = (objective.shrinks(judged) * (area - 1)).mean()
-            total = total + term.weight * (objective.loss(judged) + self.factor * term.lambda_r * shrink + term.tv * tv)
+            regulariser = self.factor * term.lambda_r * shrink + term.tv * tv
+            total = total + term.weight * objective.loss(judged)
+            total = total + (term.weight * regulariser if self.inside_weights else regulariser)
         return total
 
-    def steer(self, area: float) -> None:
+    def steer(self, area: Tensor) -> None:
         """With a target area: lambdas grow while masks are larger than it and fall while they are smaller.
 
         A proportional and a slowly integrated part, both on log lambda. The integral alone swings for ever, since
-        masks follow lambda only after some steps. Looking ahead damps what is left of that: the optimiser's momentum
+        masks follow lambda only after some steps. Looking ahead damps what is left of that: the optimizer's momentum
         carries masks on from where lambda would have been right, down to nothing or up to the whole picture.
+
+        Args:
+            area: mean mask of the step, a scalar.
         """
         if self.target_area is None:
             return
         off = (area - self.target_area) / self.target_area
-        self.drift = min(max(self.drift + self.area_gain * off, -3.0), 3.0)
+        self.drift = (self.drift + self.area_gain * off).clamp(-FURTHEST, FURTHEST)
         ahead = self.area_lookahead * (area - (area if self.area is None else self.area)) / self.target_area
         self.area = area
-        near, far = min(max(off, -1.0), 1.0), min(max(ahead, -FURTHEST), FURTHEST)
-        self.factor = math.exp(self.drift + PROPORTIONAL * (near + far))
+        self.factor = (self.drift + PROPORTIONAL * (off.clamp(-1, 1) + ahead.clamp(-FURTHEST, FURTHEST))).exp()
 
     def state_dict(self) -> dict[str, Any]:
         return {"drift": self.drift, "factor": self.factor, "area": self.area}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.drift, self.factor, self.area = state["drift"], state["factor"], state.get("area")
+        self.drift, self.factor, self.area = state["drift"], state["factor"], state["area"]

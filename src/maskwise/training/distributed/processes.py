@@ -18,13 +18,11 @@ from maskwise.errors import InputError
 from maskwise.training.log import Log
 
 PATIENCE = timedelta(minutes=10)  # until a process that does not answer counts as gone
-Strategy = Literal["ddp", "fsdp"]
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
 T = TypeVar("T")
 
 
-def fabric_of(
-    device: str, devices: int = 1, nodes: int = 1, strategy: str = "ddp", precision: str = "32-true"
-) -> Fabric:
+def fabric_of(device: str, devices: int = 1, nodes: int = 1, precision: str = "fp32") -> Fabric:
     """Fabric for ``devices`` processes on each of ``nodes`` machines; under ``torchrun`` for those that it started.
 
     Its ``launch()`` starts the same command again for every other process of this machine; what ``torchrun``, Slurm
@@ -32,27 +30,43 @@ def fabric_of(
 
     Args:
         device: cpu, cuda, mps or auto.
-        strategy: ``ddp`` or ``fsdp``. To Fabric both are the first: pieces are cut by the trainer (see ``sharding``).
+        precision: fp32, bf16, fp16, or auto: bf16 on a GPU that has it, else fp32.
 
     Raises:
-        InputError: more devices than there are, numbers that contradict ``torchrun``, or a strategy or precision that
-            this device does not know.
+        InputError: more devices than there are, numbers that contradict ``torchrun``, or a precision that this device
+            does not know.
     """
-    if strategy not in get_args(Strategy):
-        raise InputError(f"strategy {strategy!r} is unknown: use {' or '.join(get_args(Strategy))}")
     kind = _kind(device)
     devices, nodes = _torchrun(devices, nodes)
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise InputError(f"--devices {devices}: here are {torch.cuda.device_count()} GPUs; each process needs its own")
     if kind == "mps" and devices * nodes > 1:
         raise InputError("on mps there is one process: leave --devices and --nodes out")
-    if precision == "16-mixed" and kind == "cpu":
-        raise InputError("16-mixed needs a GPU: use --precision bf16-mixed on a CPU")
     for library in ("fabric", "pytorch"):  # which say who joined
         logging.getLogger(f"lightning.{library}.utilities.rank_zero").setLevel(logging.WARNING)
         logging.getLogger(f"lightning.{library}").setLevel(logging.WARNING)
+    if kind == "cuda":  # sizes repeat, so the quickest kernels are looked for once
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     plan: Any = DDPStrategy(timeout=PATIENCE) if devices * nodes > 1 else "auto"
-    return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=plan, precision=precision)  # type: ignore[arg-type]
+    mixed: Any = fabric_precision(precision, kind)
+    return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=plan, precision=mixed)
+
+
+def fabric_precision(precision: str, kind: str) -> str:
+    """What Fabric calls it; weights are float32 in any case, and autocast does the rest.
+
+    Raises:
+        InputError: unknown, or not to be had on this kind of device.
+    """
+    if precision not in get_args(Precision):
+        raise InputError(f"precision {precision!r} is unknown: use {', '.join(get_args(Precision))}")
+    if precision == "auto":
+        precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if precision == "fp16" and kind == "cpu":
+        raise InputError("precision fp16 needs a GPU: use bf16 on a CPU")
+    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
 
 
 def _kind(device: str) -> str:
@@ -88,7 +102,7 @@ def check_shares(pictures: int, world: int, accumulate: int, name: str = "batch_
         )
 
 
-def first(fabric: Fabric) -> bool:
+def is_main_process(fabric: Fabric) -> bool:
     """Is this the process that writes?"""
     return fabric.global_rank == 0
 
@@ -97,16 +111,21 @@ def readers(fabric: Fabric) -> int:
     """Threads that read pictures for one process: a GPU is quicker than one of them, a CPU is not."""
     if fabric.device.type == "cpu":
         return 1
-    here = max(int(os.environ.get("LOCAL_WORLD_SIZE", 0)), torch.cuda.device_count(), 1)
+    here = max(processes_here(fabric), torch.cuda.device_count())
     return min(max((os.cpu_count() or 1) // here, 1), 8)
 
 
-def told(fabric: Fabric, value: T) -> T:
-    """What the first process says, on all of them."""
+def processes_here(fabric: Fabric) -> int:
+    """Processes of this training on this machine, as far as this one knows."""
+    return max(int(os.environ.get("LOCAL_WORLD_SIZE", 0)), min(fabric.world_size, os.cpu_count() or 1), 1)
+
+
+def broadcast(fabric: Fabric, value: T) -> T:
+    """What the main process says, on all of them."""
     return value if fabric.world_size == 1 else fabric.broadcast(value)
 
 
-def gathered(mine: T) -> list[T]:
+def all_gather(mine: T) -> list[T]:
     """What each process has, in the order of ranks."""
     if not dist.is_available() or not dist.is_initialized():
         return [mine]
@@ -121,7 +140,7 @@ def check_alike(identity: dict[str, Any]) -> None:
     Raises:
         InputError: another machine's differ.
     """
-    theirs = gathered(identity)
+    theirs = all_gather(identity)
     differs = [key for key in identity if any(other[key] != theirs[0][key] for other in theirs)]
     if differs:
         raise InputError(f"the processes do not agree ({', '.join(differs)} differ): give all machines the same files")
@@ -144,7 +163,7 @@ class Silence(Log):
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def one_line_if_one_is_gone() -> Iterator[None]:
     """While open, a process that is gone is said in one line by the others.
 
     Raises:

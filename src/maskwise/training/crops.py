@@ -1,0 +1,131 @@
+"""Random resized crops: drawn on the CPU from a key, computed for a whole batch on any device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision draws it
+MOST = 9  # times the pixels of the result that a region may have to travel as it is
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a picture, in its pixels.
+
+    Attributes:
+        x, y: of the upper left corner.
+        width, height: at least 1.
+        flip: is it mirrored left to right?
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    flip: bool
+
+    def region(self, picture: Tensor) -> Tensor:
+        """The part itself, (...,height,width) of (...,H,W), not flipped; a view."""
+        return picture[..., self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def random_crop(height: int, width: int, area: tuple[float, float], draws: torch.Generator) -> Crop:
+    """A crop of ``area`` (from, to) of a picture's area with an aspect ratio of 3/4 to 4/3, flipped half the time.
+
+    After ten draws that do not fit in, it is the largest part in the middle whose ratio is within these bounds, as
+    torchvision's ``RandomResizedCrop`` has it.
+    """
+    for _ in range(10):
+        part, aspect, across, down, flip = torch.rand(5, generator=draws).tolist()
+        pixels = (area[0] + part * (area[1] - area[0])) * height * width
+        ratio = math.exp(math.log(ASPECTS[0]) + aspect * math.log(ASPECTS[1] / ASPECTS[0]))
+        w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            x, y = int(across * (width - w + 1)), int(down * (height - h + 1))
+            return Crop(x, y, w, h, flip < 0.5)
+    w, h = width, height
+    if width / height < ASPECTS[0]:
+        h = round(w / ASPECTS[0])
+    elif width / height > ASPECTS[1]:
+        w = round(h * ASPECTS[1])
+    return Crop((width - w) // 2, (height - h) // 2, w, h, flip < 0.5)
+
+
+def resize_weights(length: int, size: int) -> Tensor:
+    """Weights (size,length) of bilinear resizing with antialiasing, rows of sum 1.
+
+    Those of ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``: a triangle as wide as two pixels of
+    the coarser of both grids.
+    """
+    scale = length / size
+    reach = max(scale, 1.0)
+    centre = (torch.arange(size, dtype=torch.float64) + 0.5) * scale
+    place = torch.arange(length, dtype=torch.float64) + 0.5
+    weights = (1 - (place[None] - centre[:, None]).abs() / reach).clamp(min=0)
+    return (weights / weights.sum(1, keepdim=True)).float()
+
+
+def resized(picture: Tensor, crop: Crop, size: int) -> Tensor:
+    """The crop of a uint8 picture (3,H,W) as (3,size,size) in [0,1], computed where the picture is."""
+    region = crop.region(picture)[None].float() / 255
+    found = F.interpolate(region, (size, size), mode="bilinear", align_corners=False, antialias=True)[0].clamp(0, 1)
+    return found.flip(-1) if crop.flip else found
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Crops of pictures of any size, ready to be resized together on an accelerator: bytes and two matrices each.
+
+    On a GPU that is one copy and two products of matrices a batch, instead of a kernel or three a picture. On a CPU
+    ``resized`` is several times quicker.
+
+    Attributes:
+        pixels: (B,3,h,w) uint8, each region in the upper left corner.
+        down: (B,S,h), what each row of the result is made of.
+        across: (B,S,w), the same for columns; mirrored where the crop is.
+    """
+
+    pixels: Tensor
+    down: Tensor
+    across: Tensor
+
+    @classmethod
+    def of(cls, pictures: Sequence[Tensor], crops: Sequence[Crop], size: int, pinned: bool = False) -> Packed:
+        """Packs uint8 pictures, all on one device; ``pinned`` memory of the CPU can travel while a GPU computes.
+
+        A region of more than ``MOST`` times the pixels of the result is resized, and rounded to bytes, before.
+        """
+        pairs = [_bounded(picture, crop, size) for picture, crop in zip(pictures, crops, strict=True)]
+        regions = [crop.region(picture) for picture, crop in pairs]
+        tall, wide = (max(region.shape[axis] for region in regions) for axis in (-2, -1))
+        device = regions[0].device
+        pinned = pinned and device.type == "cpu"
+        pixels = torch.zeros(len(regions), 3, tall, wide, dtype=torch.uint8, device=device, pin_memory=pinned)
+        down = torch.zeros(len(regions), size, tall, pin_memory=pinned)
+        across = torch.zeros(len(regions), size, wide, pin_memory=pinned)
+        for k, (region, (_, crop)) in enumerate(zip(regions, pairs, strict=True)):
+            pixels[k, :, : crop.height, : crop.width] = region
+            down[k, :, : crop.height] = resize_weights(crop.height, size)
+            weights = resize_weights(crop.width, size)
+            across[k, :, : crop.width] = weights.flip(0) if crop.flip else weights
+        return cls(pixels, down, across)
+
+    def on(self, device: torch.device) -> Tensor:
+        """The batch (B,3,S,S) in [0,1], computed on ``device``."""
+        pixels, down, across = (x.to(device, non_blocking=True) for x in (self.pixels, self.down, self.across))
+        with torch.autocast(device.type, enabled=False):
+            narrow = torch.matmul(pixels.float() / 255, across[:, None].mT)
+            return torch.matmul(down[:, None], narrow).clamp(0, 1)
+
+
+def _bounded(picture: Tensor, crop: Crop, size: int) -> tuple[Tensor, Crop]:
+    if crop.width * crop.height <= MOST * size * size:
+        return picture, crop
+    small = (resized(picture, crop, size) * 255).round().to(torch.uint8)
+    return small, Crop(0, 0, size, size, False)

@@ -1,0 +1,1 @@
+"""A training on several processes: who starts them, who writes, and how a share of a batch acts as the whole."""

@@ -1,0 +1,155 @@
+"""Which pictures a step sees, and how they are cropped: drawn from (seed, epoch, picture), never from history."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.data import DataSet, Record
+from maskwise.data.order import epoch_order
+from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.crops import Packed, random_crop, resized
+from maskwise.training.distributed.processes import all_gather
+from maskwise.training.draws import generator
+from maskwise.training.picture_cache import PictureCache
+
+Job = list[tuple[int, int]]  # pictures, and the how-manieth time each is taken in its epoch
+
+
+@dataclass
+class Loader:
+    """Labelled random crops of one or more data sets.
+
+    Pictures are decoded by threads, and kept as bytes as long as they fit the cache. Beside an accelerator they travel
+    as bytes, too, and it does the cropping and scaling; on a CPU the threads do.
+
+    Attributes:
+        size: pixels of a crop.
+        workers: threads, each a batch at a time.
+        device: where batches are wanted.
+        cache_bytes: of decoded pictures that are kept; 0 keeps none.
+    """
+
+    sets: Sequence[DataSet]
+    recipe: BaseRecipe
+    size: int
+    workers: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    cache_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.items = [(data, record) for data in self.sets for record in data.records]
+        self.labels = [record.label for _, record in self.items]
+        self.cache = PictureCache(self.cache_bytes, self.device)
+        self._order = lru_cache(maxsize=2)(self._order_of)
+
+    def label_the_rest(self, classifier: Classifier, rank: int = 0, world: int = 1) -> int:
+        """Pictures without a label get the classifier's own prediction; returns how many there were.
+
+        Each of ``world`` ranks does its share of the work, and knows all labels afterwards.
+        """
+        rest = [i for i, label in enumerate(self.labels) if label is None]
+        chunks = [rest[k : k + 64] for k in range(0, len(rest), 64)]
+        found: dict[int, int] = {}
+        for chunk in chunks[rank::world]:
+            images = torch.cat([classifier.prepare(self._image(*self.items[i])[None]) for i in chunk])
+            with torch.inference_mode():
+                guesses = classifier.scores(images.contiguous(memory_format=torch.channels_last)).argmax(1)
+            found |= dict(zip(chunk, guesses.tolist(), strict=True))
+        for theirs in all_gather(found) if world > 1 else [found]:
+            for i, guess in theirs.items():
+                self.labels[i] = guess
+        return len(rest)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """From now on only these pictures are loaded."""
+        self.items = [self.items[i] for i in indices]
+        self.labels = [self.labels[i] for i in indices]
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch; the last, smaller one is left out."""
+        return max(int(len(self.items) * self.recipe.fraction) // self.recipe.batch_size, 1)
+
+    def batches(
+        self, first: int, end: int, rank: int = 0, world: int = 1
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Batches (B,3,S,S) in [0,1] on the device and labels (B,) of steps ``first`` to ``end``, over all epochs.
+
+        Each of ``world`` ranks gets its share. Fewer pictures than a batch are taken several times, each time with
+        another crop.
+        """
+        # The next batches are read while this one is computed, over the end of an epoch, too; who reads a picture
+        # does not change its crop.
+        readers = ThreadPoolExecutor(self.workers)
+        pending: deque[Future[tuple[Tensor | Packed, Tensor]]] = deque()
+        try:
+            for step in range(first, end):
+                pending.append(readers.submit(self._read, step, rank, world))
+                if len(pending) > self.workers:
+                    yield self._there(*pending.popleft().result())
+            while pending:
+                yield self._there(*pending.popleft().result())
+        finally:
+            readers.shutdown(wait=True, cancel_futures=True)
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """The batch of one step, as ``batches`` gives it."""
+        return self._there(*self._read(step, rank, world))
+
+    def _order_of(self, epoch: int) -> list[tuple[int, int]]:
+        draws = generator(self.recipe.seed, epoch)
+        rounds = max(math.ceil(self.recipe.batch_size / len(self.items)), 1)
+        return [(i, again) for again in range(rounds) for i in epoch_order(self._groups(), draws)]
+
+    def _groups(self) -> list[int | None]:
+        """Which shard each picture is in, numbered over all data sets; None where the order costs nothing."""
+        numbers: dict[tuple[int, int], int] = {}
+        groups = [(id(data), data.group(record)) for data, record in self.items]
+        return [None if group is None else numbers.setdefault((key, group), len(numbers)) for key, group in groups]
+
+    def _read(self, step: int, rank: int, world: int) -> tuple[Tensor | Packed, Tensor]:
+        """A step's crops: whole on a CPU; for an accelerator what it makes them of."""
+        epoch, k = divmod(step, self.steps)
+        size = self.recipe.batch_size
+        job = self._order(epoch)[k * size : (k + 1) * size][rank::world]
+        pictures = [self._picture(i) for i, _ in job]
+        crops = [
+            random_crop(
+                picture.shape[-2],
+                picture.shape[-1],
+                self.recipe.crop_area,
+                generator(self.recipe.seed, epoch, i, again),
+            )
+            for picture, (i, again) in zip(pictures, job, strict=True)
+        ]
+        labels = torch.tensor([self.labels[i] for i, _ in job])
+        if self.device.type == "cpu":
+            return torch.stack([resized(p, crop, self.size) for p, crop in zip(pictures, crops, strict=True)]), labels
+        return Packed.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), labels
+
+    def _there(self, images: Tensor | Packed, labels: Tensor) -> tuple[Tensor, Tensor]:
+        images = images.on(self.device) if isinstance(images, Packed) else images
+        return images, labels.to(self.device, non_blocking=True)
+
+    def _picture(self, index: int) -> Tensor:
+        """(3,H,W) uint8."""
+        data, record = self.items[index]
+        return self.cache.get((id(data), record.id), lambda: to_bytes(self._image(data, record)))
+
+    @staticmethod
+    def _image(data: DataSet, record: Record) -> Tensor:
+        return data.image(record)
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """[0,1] as uint8; exact for pictures of 8 bits."""
+    return (image * 255).round().to(torch.uint8)

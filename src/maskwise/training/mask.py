@@ -1,0 +1,281 @@
+"""Algorithm 1 of CASM: a masker and a classifier trained against each other, on one page."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from maskwise.blending import masked_in, masked_out
+from maskwise.classifiers import Classifier
+from maskwise.core.modes import eval_mode
+from maskwise.infill import infiller
+from maskwise.maskers import save_masker
+from maskwise.maskers.finish import Finish
+from maskwise.maskers.masker import Masker
+from maskwise.training import mask_recipe
+from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.compiling import Tapping, compiled
+from maskwise.training.distributed.share import Part
+from maskwise.training.draws import generator
+from maskwise.training.meter import Meter
+from maskwise.training.objectives import Judged, Total
+from maskwise.training.objectives.base import Side
+from maskwise.training.optimizer_step import OptimizerStep
+from maskwise.training.pool import Pool, Snapshot
+from maskwise.training.trainer import Trainer, trainers
+
+Views = dict[Side, Tensor]  # masked pictures (B,3,S,S), or what a classifier says of them (B,K)
+
+
+@trainers.register("mask")
+class MaskTrainer(Trainer):
+    """A masker and, unless it is fixed, a classifier; a step is one line of Algorithm 1 after another."""
+
+    Recipe: ClassVar[type[BaseRecipe]] = mask_recipe.Recipe
+    recipe: mask_recipe.Recipe
+
+    def __init__(
+        self, classifier: Classifier, recipe: mask_recipe.Recipe, steps_per_epoch: int, fabric: Fabric
+    ) -> None:
+        super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.masker = Masker.build(
+                classifier, recipe.first_tap, recipe.width, recipe.taps, recipe.head_std, Finish.of(dict(recipe)),
+                recipe.shared,
+            )  # fmt: skip
+        self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.masker.decoder.train()
+        # The shared encoder is the live classifier itself; a separate one starts as its copy.
+        self.live = self.masker.encoder if recipe.shared else copy.deepcopy(self.masker.encoder)
+        self.adapts = recipe.thinning != "F"
+        self.live.module.requires_grad_(self.adapts)
+        # Batch statistics of masked-in pictures are not those of masked-out ones: in train mode each has a forward.
+        self.own_statistics = self.adapts and recipe.batch_norm == "train"
+        if self.own_statistics:
+            self.live.module.train()
+        if not recipe.shared:
+            self.masker.encoder.module.requires_grad_(True).train()
+        self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
+        self.objective = Total.of(recipe)
+        self.sides = self.objective.sides
+        self.infill = infiller(recipe.infill)
+        self.masker_parameters = list(self.masker.decoder.parameters())
+        if not recipe.shared:
+            self.masker_parameters += list(self.masker.encoder.module.parameters())
+        adam = torch.optim.Adam(self.masker_parameters, recipe.masker_lr, weight_decay=recipe.weight_decay)
+        # What comes after the last tap of a separate encoder has no part in the mask.
+        some = not recipe.shared
+        self.masker_step = OptimizerStep(adam, self.masker_parameters, fabric, recipe.clip, some)
+        self.classifier_parameters = list(self.live.module.parameters()) if self.adapts else []
+        if self.adapts:
+            sgd = torch.optim.SGD(
+                self.classifier_parameters, recipe.classifier_lr, recipe.momentum, weight_decay=recipe.weight_decay
+            )
+            self.classifier_step = OptimizerStep(sgd, self.classifier_parameters, fabric)
+        self.features: Callable[[Tensor], tuple[Tensor, list[Tensor]]] = self.live.features
+        self.logits: Callable[[Tensor], Tensor] = self.live.scores
+
+    # ---- one step -------------------------------------------------------------------------------------------
+
+    def train_step(self, images: Tensor, labels: Tensor) -> Meter:
+        factor, meter = self.learning_rate_factor(), Meter(self.fabric)
+        update = self._averaged if self.recipe.classifier_update == "averaged" else self._two_steps
+        older = update(self.parts(images, labels), meter, factor)
+        self.steps += 1
+        self.objective.steer(meter.reduce().mean("area"))
+        meter.note(lambda_factor=self.objective.factor, older=float(older))
+        return meter
+
+    def _averaged(self, parts: list[Part], meter: Meter, factor: float) -> bool:
+        """The paper's Eq. 8: the classifier's loss is the mean of clean and masked; one update of each network.
+
+        All gradients are taken before any weight moves, so every network is judged as it was in the forward.
+        """
+        if self.adapts:
+            self.pool.offer(self.steps, self.live.module)
+        older, judge = self._draw()
+        learns = self.adapts and not (older and self.recipe.pool_use == "skip")
+        for whose in parts:
+            with self.alone_with(whose) as part:
+                clean, taps = self._read(part.images)
+                masks = self._mask(part.images, taps)
+                masked = self._masked(part.images, masks)
+                # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
+                seen_live = None
+                if learns or judge is None:
+                    cut_off = {side: view.detach() for side, view in masked.items()}
+                    seen_live = self._seen_live(masked if judge is None else cut_off)
+                seen = seen_live if judge is None else self._seen_by(judge, masked)
+                assert seen is not None
+                judged = Judged(clean.detach(), seen, part.labels, masks)
+                loss = self.objective(judged)
+                self.masker_step.add(loss, part, keep_graph=judge is None and learns)
+                if self.adapts:
+                    terms = []
+                    if self.recipe.classifier_sees == "clean_and_masked":
+                        terms.append(F.cross_entropy(clean, part.labels))
+                    if seen_live is not None and learns:
+                        terms.append(self._masked_loss(seen_live, part.labels))
+                    if terms:
+                        self.classifier_step.add(torch.stack(terms).mean(), part)
+                meter.add(facts(judged, loss), len(masks))
+        if self.adapts:
+            self.classifier_step.update(self.recipe.classifier_lr * factor)
+        self.masker_step.update(self.recipe.masker_lr * factor)
+        return older
+
+    def _two_steps(self, parts: list[Part], meter: Meter, factor: float) -> bool:
+        """The released code: a full step on the clean pictures, then one on the masked if the live net judged.
+
+        Masks are made from what the classifier saw before the first of them.
+        """
+        read: list[tuple[Tensor, list[Tensor]]] = []
+        for whose in parts:
+            with self.alone_with(whose) as part:
+                clean, taps = self._read(part.images)
+                if self.adapts and self.recipe.classifier_sees == "clean_and_masked":
+                    self.classifier_step.add(F.cross_entropy(clean, part.labels), part)
+                read.append((clean.detach(), taps))
+        if self.adapts:
+            self.classifier_step.update(self.recipe.classifier_lr * factor)
+            self.pool.offer(self.steps, self.live.module)
+        older, judge = self._draw()
+        learns = self.adapts and not older
+        for whose, (clean, taps) in zip(parts, read, strict=True):
+            with self.alone_with(whose, 1) as part:
+                masks = self._mask(part.images, taps)
+                masked = self._masked(part.images, masks)
+                seen = self._seen_live(masked) if judge is None else self._seen_by(judge, masked)
+                judged = Judged(clean, seen, part.labels, masks)
+                loss = self.objective(judged)
+                self.masker_step.add(loss, part, keep_graph=learns)
+                if learns:
+                    self.classifier_step.add(self._masked_loss(seen, part.labels), part)
+                meter.add(facts(judged, loss), len(masks))
+        if learns:
+            self.classifier_step.update(self.recipe.classifier_lr * factor)
+        self.masker_step.update(self.recipe.masker_lr * factor)
+        return older
+
+    # ---- its parts ------------------------------------------------------------------------------------------
+
+    def _read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Clean logits of the live classifier, and its taps, cut off: the mask never trains the encoder it shares."""
+        learns_clean = self.adapts and self.recipe.classifier_sees == "clean_and_masked"
+        with torch.set_grad_enabled(learns_clean):
+            clean, taps = self.features(images)
+        return clean, [tap.detach() for tap in taps] if self.recipe.shared else []
+
+    def _mask(self, images: Tensor, taps: list[Tensor]) -> Tensor:
+        """Masks (B,H,W), from the live classifier's taps or those of an encoder of its own."""
+        if not self.recipe.shared:
+            _, taps = self.masker.encoder.features(images)
+        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]))
+        return self.masker.finish.averaged(masks, images)
+
+    def _masked(self, images: Tensor, masks: Tensor) -> Views:
+        """The masked pictures (B,3,H,W) of all sides that are needed."""
+        views: Views = {}
+        for side in self.sides:
+            holes = masks.detach() if side == "out" else 1 - masks.detach()
+            with torch.no_grad():
+                fill = self.infill(images, holes, self.live.mean)
+            views[side] = (masked_out if side == "out" else masked_in)(images, masks, fill)
+        return views
+
+    def _seen_live(self, views: Views) -> Views:
+        """Logits (B,K) of the live classifier, by side."""
+        if self.own_statistics:
+            return {side: self.logits(_channels_last(view)) for side, view in views.items()}
+        return self._in_one_batch(self.logits, views)
+
+    def _seen_by(self, judge: Snapshot, views: Views) -> Views:
+        """Logits (B,K) of a past classifier: its weights in the live network's code, in eval mode."""
+
+        def logits(images: Tensor) -> Tensor:
+            return functional_call(self.live.module, judge, (self.live.normalise(images),))
+
+        with eval_mode(self.live.module):
+            return self._in_one_batch(logits, views)
+
+    @staticmethod
+    def _in_one_batch(logits: Callable[[Tensor], Tensor], views: Views) -> Views:
+        """In eval mode no picture's answer depends on the others', and one large forward is quicker than two."""
+        together = _channels_last(torch.cat(list(views.values())))
+        return dict(zip(views, logits(together).chunk(len(views)), strict=True))
+
+    def _masked_loss(self, seen: Views, labels: Tensor) -> Tensor:
+        """The classifier's own cross entropy on masked pictures, sides weighted as in the mask's objective."""
+        terms = [weight * F.cross_entropy(seen[side], labels) for side, weight in self.sides.items()]
+        return torch.stack(terms).sum()
+
+    def _draw(self) -> tuple[bool, Snapshot | None]:
+        """Is it an older classifier's turn, and which one judges (None: the live one)."""
+        judge = self.pool.draw() if self.adapts else None
+        return judge is not None, None if self.recipe.pool_use == "skip" else judge
+
+    def compile(self, backend: str) -> None:
+        """The live classifier's two forwards and the decoder's; a pool's snapshots run as they are."""
+        self.features = compiled(Tapping(self.live), backend)
+        self.logits = compiled(self.live.scores, backend)
+        # Kept out of the module's attributes, so that its weights keep their names.
+        decoder = self.masker.decoder
+        object.__setattr__(decoder, "forward", compiled(decoder.forward, backend))
+
+    # ---- all of it, for a checkpoint and for good -----------------------------------------------------------
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The decoder, the live classifier where it adapts, and an encoder that is not shared."""
+        found: dict[str, nn.Module] = {"decoder": self.masker.decoder}
+        if self.adapts:
+            found["classifier"] = self.live.module
+        if not self.recipe.shared:
+            found["encoder"] = self.masker.encoder.module
+        return found
+
+    def optimizers(self) -> dict[str, OptimizerStep]:
+        found = {"masker": self.masker_step}
+        return found | ({"classifier": self.classifier_step} if self.adapts else {})
+
+    def generators(self) -> dict[str, torch.Generator]:
+        return {"pool": self.pool.generator}
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        return self.pool.snapshots()
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"pool": self.pool.state_dict(), "objective": self.objective.state_dict()}
+
+    def load_extra_state(self, state: dict[str, Any], snapshots: Mapping[str, Snapshot]) -> None:
+        self.pool.load_state_dict(state["pool"], snapshots)
+        self.objective.load_state_dict(state["objective"])
+
+    def save(self, path: Path, *, half_encoder: bool = False) -> None:
+        recipe = self.recipe.model_dump(mode="json")
+        save_masker(path, self.masker, self.classifier, recipe, half_encoder=half_encoder)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def facts(judged: Judged, loss: Tensor) -> dict[str, Tensor]:
+    """What the log holds of some pictures, means or one number a picture."""
+    masks = judged.masks.detach()
+    right = {f"masked_{side}_right": logits.argmax(1) == judged.labels for side, logits in judged.masked.items()}
+    return {
+        "loss": loss,
+        "area": masks.mean(),
+        "right": judged.right,
+        **right,
+        "spread": masks.std((1, 2)).mean(),
+    }
