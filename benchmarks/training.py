@@ -1,11 +1,14 @@
-"""A training step against the bare forwards and backwards that it can't do without, timed in turn.
+"""A training step against the bare forwards and backwards that it can't do without, timed in turn; and the loader.
 
-    python benchmarks/training.py --repeats 5
+    python benchmarks/training.py --repeats 5 --data imagenet1000_samples.zip
 
 The floor of a step is made of calls of the same classifier on the same pictures: one forward of the clean pictures
 and one of the masked ones, a backward to the pictures for the mask, and backwards to the weights where the classifier
 learns. Cropping, decoding, the decoder, the losses and both optimisers are what comes on top. Processor time (user
 and system, all threads) is less moved by what else a machine does; wall time stands beside it.
+
+With --data the loader is timed alone, over two epochs of 640 pictures: the first decodes, the second finds them in the
+cache. How many times what a step eats it delivers stands beside each case.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor
 
 import maskwise as mw
 from maskwise.allocator import keep_freed_memory
+from maskwise.data import read_data
 from maskwise.training import recipes
+from maskwise.training.distributed.processes import fabric_of
+from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
 
 CASES = {
@@ -81,6 +86,24 @@ def floor(trainer: MaskTrainer, images: Tensor, labels: Tensor, older: bool) -> 
     return call
 
 
+def loader_seconds(source: str, size: int, batch: int, device: torch.device) -> tuple[float, float]:
+    """Of one batch, decoded and from the cache."""
+    pictures = 640 // batch * batch
+    data = read_data(source)
+    recipe = recipes.load("casm", [f"batch_size={batch}", "fraction=1", "epochs=2"])
+    found = Loader([data.subset(range(min(len(data), pictures)))], recipe, size, device=device, cache_bytes=1 << 32)
+    found.labels = [0] * len(found.items)
+    batches, taken = found.batches(0, 2 * found.steps), []
+    for _ in range(2):
+        began = time.perf_counter()
+        for _ in range(found.steps):
+            next(batches)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append((time.perf_counter() - began) / found.steps)
+    return taken[0], taken[1]
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--classifier", default="efficientnet_lite0")
@@ -88,14 +111,19 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=32)
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--device", default="cpu")
-    options.add_argument("--precision", default="32-true")
+    options.add_argument("--precision", default="fp32")
+    options.add_argument("--data", help="pictures for the loader")
     options.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     given = options.parse_args()
     keep_freed_memory()
     rows = []
+    device = fabric_of(given.device).device
+    loading = loader_seconds(given.data, given.size, given.batch, device) if given.data else None
+    if loading:
+        print(f"the loader alone: {loading[0]:.3f} s a batch decoded, {loading[1]:.3f} s from the cache", flush=True)
     for case in given.cases:
         title, settings = CASES[case]
-        fabric = Fabric(accelerator=given.device, devices=1, precision=given.precision)
+        fabric = fabric_of(given.device, precision=given.precision)
         classifier = mw.load_classifier(given.classifier).to(fabric.device)
         recipe = recipes.load(case.split()[0], [f"input_size={given.size}", *settings])
         trainer = MaskTrainer(classifier, recipe, 100, fabric)
@@ -110,10 +138,13 @@ def main() -> None:
         wall = statistics.median(ours[0] / least[0] for ours, least in pairs)
         used = statistics.median(ours[1] / least[1] for ours, least in pairs)
         seconds = statistics.median(ours[0] for ours, _ in pairs)
-        rows.append(
-            {"case": title, "recipe": case, "seconds_per_step": seconds, "of_floor": wall, "of_floor_processor": used}
-        )
-        print(f"{title:55} {seconds:6.2f} s  {wall:5.2f} of its floor, {used:5.2f} in processor time", flush=True)
+        row = {"case": title, "recipe": case, "seconds_per_step": seconds, "of_floor": wall, "of_floor_processor": used}
+        line = f"{title:55} {seconds:6.2f} s  {wall:5.2f} of its floor, {used:5.2f} in processor time"
+        if loading:
+            row |= {"loader_decoding": seconds / loading[0], "loader_cached": seconds / loading[1]}
+            line += f"; the loader does {seconds / loading[0]:.1f} and {seconds / loading[1]:.1f} batches meanwhile"
+        rows.append(row)
+        print(line, flush=True)
     machine = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(json.dumps({**vars(given), **machine, "rows": rows}))
 

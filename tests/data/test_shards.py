@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_net
+from conftest import epoch, tiny_net
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

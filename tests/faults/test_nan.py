@@ -164,6 +164,8 @@ def test_pictures_that_can_t_be_read_end_a_run_and_a_resumed_one_goes_on(tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(data), "image", image)
         with pytest.raises(InputError, match="damaged"):
-            train(RECIPE, data, classifier=classifier, out=tmp_path / "a", checkpoint_every=2, device="cpu")
+            train(
+                RECIPE, data, classifier=classifier, out=tmp_path / "a", checkpoint_every=2, device="cpu", cache_gib=0
+            )  # fmt: skip
     resumed = train(RECIPE, data, classifier=classifier, out=tmp_path / "a", device="cpu", resume=True)
     assert resumed.read_bytes() == run(tmp_path / "b").read_bytes()

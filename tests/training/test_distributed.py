@@ -27,7 +27,7 @@ from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
-from maskwise.training.distributed.processes import fabric_of, all_gather
+from maskwise.training.distributed.processes import all_gather, fabric_of
 from maskwise.training.infiller import InfillerRecipe, InfillerTrainer
 from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer

@@ -1,21 +1,25 @@
 """A masker in a coffee break: the stop, the split, the report."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_net
 from lightning.fabric import Fabric
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.data import read_data
+from maskwise.data.picture_list import read_sources
 from maskwise.errors import InputError
 from maskwise.maskers import Masker, load_masker
-from maskwise.training import Recipe, TrainingState
-from maskwise.training.fit import Plateau, fit
+from maskwise.training import Callback, Recipe, TrainingState
+from maskwise.training.fit import Fitted, Plateau, fit
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.validation import Validation
 
@@ -130,3 +134,69 @@ def test_the_command(picture_folder: Path, tmp_path: Path, monkeypatch: pytest.M
     assert row["steps"] == 2 and Path(row["path"]).is_file() and 0 <= row["masker"]["masked_in"] <= 100
     result = CliRunner().invoke(app, [*call[:3], str(tmp_path / "h"), *call[4:], "--set", "epochs=-3"])
     assert result.exit_code == 2 and "epochs" in result.stderr and not (tmp_path / "h").exists()
+
+
+def test_picture_files_and_a_flat_folder(picture_folder: Path, tmp_path: Path) -> None:
+    """As the help says: the same pictures, named one by one or by the folder that they lie in."""
+    flat = picture_folder / "images"
+    for pictures in (flat, sorted(flat.iterdir())):
+        fitted = fit(
+            pictures, Classifier(tiny_net(), input_size=32), out=tmp_path / f"{len(str(pictures))}", max_steps=1,
+            device="cpu", overrides=["batch_size=4"],
+        )  # fmt: skip
+        assert fitted.pictures == (18, 2)
+    sets = read_sources([*sorted(flat.iterdir())[:3], picture_folder])
+    assert [len(data) for data in sets] == [20, 3] and sets[1].records[2].id == "02.png"
+    assert torch.equal(sets[1].image(sets[1].records[2]), sets[0].image(sets[0].records[2]))
+    with pytest.raises(InputError, match="neither a folder nor a zip"):
+        read_sources([flat / "none.png"])
+
+
+class Stop(Callback):
+    """Ctrl-C at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.at = step
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupted_the_best_so_far_is_there_and_resume_goes_on(picture_folder: Path, tmp_path: Path) -> None:
+    def run(out: str, *callbacks: Callback, resume: bool = False) -> Fitted:
+        return fit(
+            picture_folder, Classifier(tiny_net(), input_size=32, name="tiny"), out=tmp_path / out, max_steps=60,
+            device="cpu", overrides=["batch_size=4"], callbacks=callbacks, resume=resume,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt, match=r"after step 10, which is saved"):
+        run("b", Stop(10))
+    assert not (tmp_path / "b" / "masker.safetensors").exists(), "nothing was looked at yet"
+    with pytest.raises(KeyboardInterrupt, match=r"after step 40: .* is the best so far \(step 25\)"):
+        run("b", Stop(40), resume=True)
+    load_masker(tmp_path / "b" / "masker.safetensors", Classifier(tiny_net(), input_size=32, name="tiny"))
+    whole, resumed = run("a"), run("b", resume=True)
+    assert whole.path.read_bytes() == resumed.path.read_bytes()
+    assert whole.masker == resumed.masker and whole.steps == resumed.steps == 60
+
+
+def test_the_best_look_is_what_is_written(
+    picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objectives of three looks are given by hand: the decoder of the second one is in the file."""
+    given, kept = iter([1.0, 0.0, 2.0]), dict[int, torch.Tensor]()
+    look = Plateau.look
+
+    def planned(self: Plateau, state: TrainingState) -> None:
+        self.objective = lambda masker: next(given)
+        look(self, state)
+        assert isinstance(state.trainer, MaskTrainer)
+        kept[state.step] = state.trainer.masker.decoder.head.weight.detach().clone()
+
+    monkeypatch.setattr(Plateau, "look", planned)
+    classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+    fitted = fit(picture_folder, classifier, out=tmp_path / "a", max_steps=75, device="cpu", overrides=["batch_size=4"])
+    stored = load_file(fitted.path)["decoder.head.weight"]
+    assert sorted(kept) == [25, 50, 75]
+    assert torch.equal(stored, kept[50]) and not torch.equal(stored, kept[75])

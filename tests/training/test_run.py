@@ -89,7 +89,7 @@ def test_a_run_writes_what_it_promises(picture_folder: Path, tmp_path: Path) -> 
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     path = train(SMALL, picture_folder, classifier=classifier, out=tmp_path / "run", device="cpu")
     assert {p.name for p in path.parent.iterdir()} == {
-        "masker.safetensors", "recipe.yaml", "log.jsonl", "checkpoint.pt",
+        "masker.safetensors", "recipe.yaml", "log.jsonl", "checkpoint.pt", "snapshots",
     }  # fmt: skip
     assert classifier.fingerprint() == Classifier(tiny_net(), input_size=32).fingerprint(), "the original is untouched"
     assert load_masker(path, classifier)(torch.rand(1, 3, 32, 32))[1].shape == (1, 32, 32)
@@ -274,7 +274,8 @@ def test_what_fills_the_hole_is_seen_by_the_classifier_and_keeps_kept_pixels() -
     t = trainer(with_objectives(thinning="F", infill="blur"))
     images, _ = batch()
     masks = (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(5)) > 0.5).float()
-    inside, outside = t._masked(images, masks).chunk(2)
+    views = t._masked(images, masks)
+    inside, outside = views["in"], views["out"]
     keep = masks[:, None].bool().expand(-1, 3, -1, -1)
     assert torch.equal(inside[keep], images[keep]) and torch.equal(outside[~keep], images[~keep])
     hole = t.live.mean.reshape(1, 3, 1, 1)

@@ -49,9 +49,8 @@ class PictureFolder(PictureFiles):
         for table, named in (("boxes.csv", boxes), ("labels.csv", labels)):
             if named and files and named.keys().isdisjoint(files):
                 wrong = next(iter(named))
-                raise InputError(
-                    f"{store.title(table)}: names {wrong!r} but no picture of {below or 'the folder'}; paths begin there"
-                )
+                where = below or "the folder"
+                raise InputError(f"{store.title(table)}: names {wrong!r} but no picture of {where}; paths begin there")
         classes, by_wnid = _classes(files)
         masks, ignores = (set(store.walk(folder, (".png",))) for folder in ("masks", "ignore"))
         records = []

@@ -12,7 +12,7 @@ from maskwise.studies.study import Cell, Study, register
 
 CLASSES, PICTURES = (10, 100, 1000), (1, 10, 125, 1250)
 RECIPES = {"FIX": "phang/n", "CA": "phang/r"}
-BATCH, ONE_PASS = 72, 1_281_167 // 72  # steps: as many as one pass over all pictures has
+ONE_PASS = 1_281_167 // 72  # steps, whatever the pictures: as many as one pass over all has, at a constant rate
 
 
 def cells(scale: Scale) -> list[Cell]:
@@ -22,7 +22,7 @@ def cells(scale: Scale) -> list[Cell]:
             for pictures in PICTURES:
                 few = scale.few_classes[classes], scale.few_pictures[pictures]
                 own = (f"classes={few[0]}", f"per_class={few[1]}")
-                steps = (f"steps={ONE_PASS}",) if scale.full else ()
+                steps = (f"steps={ONE_PASS}", "lr_decay=none") if scale.full else ()
                 note = "" if scale.full else f"{few[0]} classes, {few[1]} of each"
                 found.append(Cell(f"{kind} {classes}x{pictures}", Train(recipe, (*own, *steps)), note))
     return found
