@@ -96,7 +96,7 @@ SCALES: Mapping[str, Scale] = {
         Scale(
             "full",
             "the papers' settings: ResNet-50 and VGG-16 on ImageNet",
-            {"main": "torchvision/resnet50", "second": "torchvision/vgg16"},
+            {"main": "torchvision/resnet50@IMAGENET1K_V1", "second": "torchvision/vgg16@IMAGENET1K_V1"},
             seeds=5,
             pictures=1_281_167,
         ),
