@@ -107,6 +107,17 @@ def test_phases_of_a_class_conditional_training() -> None:
     assert plan.forwards == pytest.approx((a * 1 + b * 3) / (a + b))
 
 
+def test_a_classifier_s_training() -> None:
+    """One forward of each picture, and back to weights and inputs: 3 in all, but for the picture's own gradient."""
+    plan = plan_training("classifier_subset", 25_600, [1])
+    assert (plan.steps_per_epoch, plan.steps, plan.forwards, plan.pool) == (100, 9_000, 1, 0)
+    first_layer = 2 * 32 * 32 * 8 * 27
+    assert plan.backward_share == pytest.approx(2 - first_layer / FORWARD)
+    one = sum(v.numel() * v.element_size() for v in tiny_net().state_dict().values())
+    assert plan.masker == one and plan.gradients == sum(4 * p.numel() for p in tiny_net().parameters())
+    assert plan.batch_norms == 3
+
+
 def test_the_model_of_a_machine() -> None:
     machine = Machine("m", teraflops=100, used=0.5, gigabytes=1, launch=1e-5, near=1e9, far=1e8, wait=1e-3)
     assert machine.compute(50e12, 10) == pytest.approx(1) and machine.compute(0, 10) == pytest.approx(1e-4)
