@@ -416,7 +416,7 @@ def test_training_on_what_is_no_data_set(tmp_path: Path) -> None:
 def test_train_writes_a_masker_that_explain_takes(
     small: Classifier, picture_folder: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maskwise.training.run.load_classifier", lambda name: small)
+    monkeypatch.setattr("maskwise.training.run.load_classifier", lambda name, weights: small)
     settings = ["--set", "epochs=1", "--set", "batch_size=4", "--set", "width=4", "--device", "cpu"]
     result = call("train", "casm", "--data", picture_folder, *settings, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output

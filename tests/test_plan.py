@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.planning import counting, plan_evaluation, plan_training
 from maskwise.planning.machines import Machine
+from maskwise.planning.phases import phases_of
+from maskwise.planning.timing import timed
+from maskwise.training import recipes
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +40,42 @@ def test_a_count_is_the_textbook_s() -> None:
     assert once.flops == 3 * 400 and once.forwards == 3
     both = counting.counted(lambda: torch.autograd.grad(layer(x * 1).sum(), [x, layer.weight]), layer)
     assert both.flops == 3 * 3 * 400
+
+
+@pytest.mark.parametrize("given", ["input", "weight", "both"])
+@pytest.mark.parametrize(
+    ("layer", "side"),
+    [
+        (nn.Conv2d(8, 12, 3, padding=1), 10),
+        (nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), 10),
+        (nn.Conv2d(8, 8, 5, padding=2, groups=8), 10),
+        (nn.Conv2d(8, 16, 3, padding=2, dilation=2, groups=8), 10),
+        (nn.ConvTranspose2d(8, 12, 2, stride=2, groups=4), 5),
+        (nn.Conv1d(8, 8, 3, padding=1, groups=8), 10),
+    ],
+    ids=["plain", "grouped", "depthwise", "multiplied", "transposed", "1d"],
+)
+def test_a_convolution_and_both_its_gradients_cost_the_same(layer: nn.Module, side: int, given: str) -> None:
+    """2 B (pixels, of the output; of the input where transposed) C_in C_out / groups k^2 each, by hand."""
+    flat = isinstance(layer, nn.Conv1d)
+    x = torch.rand(3, 8, *([side] if flat else [side, side]), requires_grad=True)
+    y = layer(x)
+    pixels = x[0, 0].numel() if isinstance(layer, nn.ConvTranspose2d) else y[0, 0].numel()
+    kernel = layer.kernel_size[0] ** (1 if flat else 2)  # type: ignore[operator, index]
+    once = 2 * 3 * pixels * 8 * y.shape[1] // layer.groups * kernel  # type: ignore[operator]
+    weight = cast(torch.Tensor, layer.weight)
+    wanted = {"input": [x], "weight": [weight], "both": [x, weight]}[given]
+    assert counting.counted(lambda: layer(x), layer).flops == once
+    found = counting.counted(lambda: torch.autograd.grad(y.sum(), wanted, retain_graph=True), layer)
+    assert found.flops == once * len(wanted)
+
+
+def test_the_products_of_a_depthwise_gradient_counted_one_by_one() -> None:
+    """Of 3 outputs of a kernel of 3 with no padding over 5 pixels, each channel alone: 9 products for each gradient."""
+    layer, x = nn.Conv1d(4, 4, 3, groups=4, bias=False), torch.rand(1, 4, 5, requires_grad=True)
+    products = sum(1 for _ in range(4) for _ in range(3) for _ in range(3))
+    found = counting.counted(lambda: torch.autograd.grad(layer(x * 1).sum(), [x, layer.weight]), layer)  # type: ignore[arg-type]
+    assert found.flops == 3 * 2 * products
 
 
 def test_steps_and_sizes() -> None:
@@ -67,6 +107,17 @@ def test_phases_of_a_class_conditional_training() -> None:
     assert plan.forwards == pytest.approx((a * 1 + b * 3) / (a + b))
 
 
+def test_a_classifier_s_training() -> None:
+    """One forward of each picture, and back to weights and inputs: 3 in all, but for the picture's own gradient."""
+    plan = plan_training("classifier_subset", 25_600, [1])
+    assert (plan.steps_per_epoch, plan.steps, plan.forwards, plan.pool) == (100, 9_000, 1, 0)
+    first_layer = 2 * 32 * 32 * 8 * 27
+    assert plan.backward_share == pytest.approx(2 - first_layer / FORWARD)
+    one = sum(v.numel() * v.element_size() for v in tiny_net().state_dict().values())
+    assert plan.masker == one and plan.gradients == sum(4 * p.numel() for p in tiny_net().parameters())
+    assert plan.batch_norms == 3
+
+
 def test_the_model_of_a_machine() -> None:
     machine = Machine("m", teraflops=100, used=0.5, gigabytes=1, launch=1e-5, near=1e9, far=1e8, wait=1e-3)
     assert machine.compute(50e12, 10) == pytest.approx(1) and machine.compute(0, 10) == pytest.approx(1e-4)
@@ -92,6 +143,38 @@ def test_an_evaluation_by_hand() -> None:
     assert more.picture_flops - plan.picture_flops == 10 * FORWARD
 
 
+def test_a_plan_for_this_machine_is_made_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute from the step's FLOPs a second or its launches, reading from the threads here; nothing is assumed."""
+    found = {"step": 8.0, "pictures": 4, "picture": 2.0, "flop": 1e-9, "read": 50.0, "readers": 2, "launch": 1e-7}
+    monkeypatch.setattr("maskwise.planning.training.timed", lambda *_: found)
+    plan = plan_training("casm_baseline", 1000, [1], measure=1)
+    here, theirs = plan.machines[:2]
+    assert plan.measured == found and here.compute == pytest.approx(1e-9 * plan.step_flops)
+    assert here.step == pytest.approx(max(here.compute, 128 / (50 * 2)))
+    assert theirs.compute + theirs.read == pytest.approx(128 / (50 * 8)), "what a thread reads here holds for all"
+    launches = {**found, "flop": 1e-30, "launch": 0.5}
+    monkeypatch.setattr("maskwise.planning.training.timed", lambda *_: launches)
+    assert plan_training("casm_baseline", 1000, [1], measure=1).machines[0].compute % 0.5 == pytest.approx(0)
+
+
+def test_what_is_timed_is_of_the_phase_that_costs_most() -> None:
+    settings = ["selector_steps=5", "steps=6", "batch_size=4", "masker_batch_size=null", "widths=[4]", "bottlenecks=1"]
+    phases = phases_of(recipes.load("dabkowski_gal", settings), 6)
+    found = timed(phases[-1], Classifier(tiny_net(), input_size=32), 1, 32, 4)
+    assert found["step"] == pytest.approx(found["picture"] * found["pictures"]) and found["pictures"] == 4
+    assert found["step"] / found["flop"] > 4 * 3 * FORWARD, "three forwards a picture and what goes back through two"
+    assert found["readers"] == 1 and 0 < found["launch"] < 1e-2 and found["read"] > 0
+
+
+def test_an_evaluation_here_reads_and_explains_in_turn() -> None:
+    plan = plan_evaluation("grad_cam", 3_600, [1], measure=True)
+    assert plan.seconds is not None and plan.reads != 100
+    here = plan.machines[0]
+    assert here.machine == "here" and here.hours == pytest.approx(plan.seconds + 1 / plan.reads)
+    assert here.slowest == ("computing" if plan.seconds >= 1 / plan.reads else "reading pictures")
+    assert plan_evaluation("grad_cam", 3_600, [1]).reads == 100
+
+
 def test_the_command(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["plan", "casm", "--images", "1000", "--gpus", "2", "--measure", "--json"])
     assert found.exit_code == 0, found.output
@@ -99,8 +182,11 @@ def test_the_command(tmp_path: Path) -> None:
     here = plan["machines"][0]
     assert here["machine"] == "here" and here["hours"] > 0 and plan["measured"]["read"] > 0
     assert [m["machine"] for m in plan["machines"]] == ["here", "a100", "h100", "h200"]
+    told = CliRunner().invoke(app, ["plan", "casm_baseline", "--images", "1000", "--measure"])
+    assert told.exit_code == 0 and "measured here" in told.stdout
     table = CliRunner().invoke(app, ["plan", "--evaluate", "grad_cam", "--images", "1000000"])
     assert table.exit_code == 0 and "rows.db" in table.stdout and "h100" in table.stdout
+    assert "measured here" not in table.stdout
 
 
 @pytest.mark.parametrize(

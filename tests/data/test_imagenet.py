@@ -1,6 +1,7 @@
 """ImageNet's layouts and tables, with values worked by hand."""
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from data.making import picture, text, xml
 from scipy.io import savemat
 
 from maskwise.data import read_data
+from maskwise.data.dataset import Record
+from maskwise.data.imagenet_splits import train_part
 from maskwise.errors import InputError
 
 TENCH, SPANIEL = "n01440764", "n02102040"  # 0 and 217
@@ -38,7 +41,7 @@ def test_the_official_layout(official: Path) -> None:
     assert val.classes is not None and len(val.classes) == 1000
     assert val.classes[217] == "English springer, English springer spaniel"
     assert len(read_data(f"imagenet:{official}")) == 4
-    with pytest.raises(InputError, match="split 'test'; its splits are train, val"):
+    with pytest.raises(InputError, match="split 'test'; its splits are train, train_train, train_val, val"):
         read_data(f"imagenet:{official}@test")
 
 
@@ -139,3 +142,58 @@ def test_bad_annotations(official: Path, content: str, match: str) -> None:
     data = read_data(f"imagenet:{official}@train")
     with pytest.raises(InputError, match=match):
         data[1]
+
+
+class TestTrainValidation:
+    """50 a class of the training pictures with boxes, by a digest of seed and name; all others are train_train."""
+
+    RECORDS = tuple(
+        Record(f"train/{w}/{w}_{i}.JPEG", label, label, boxes=((0, 0, 1, 1),) if i % 4 else ())
+        for label, w in ((0, TENCH), (217, SPANIEL))
+        for i in range(100)
+    )
+
+    def test_the_smallest_digests_of_each_class(self) -> None:
+        held = train_part(self.RECORDS, "train_val", "x")
+        for w, label in ((TENCH, 0), (SPANIEL, 217)):
+            boxed = [f"{w}_{i}.JPEG" for i in range(100) if i % 4]
+            first = sorted(boxed, key=lambda name: hashlib.sha256(b"1234/" + name.encode()).digest())[:50]
+            assert {r.id for r in held if r.label == label} == {f"train/{w}/{name}" for name in first}
+
+    def test_both_parts_are_the_whole(self) -> None:
+        held, rest = (train_part(self.RECORDS, part, "x") for part in ("train_val", "train_train"))
+        assert len(held) == 100 and all(r.boxes for r in held)
+        assert [r for r in self.RECORDS if r in held] == held and [r for r in self.RECORDS if r not in held] == rest
+
+    def test_another_order_other_classes_and_other_pictures_change_nothing(self) -> None:
+        def ids(records: list[Record]) -> set[str]:
+            return {r.id for r in train_part(records, "train_val", "x")}
+
+        whole = ids(list(self.RECORDS))
+        assert ids(list(self.RECORDS)[::-1]) == whole
+        assert ids([r for r in self.RECORDS if r.label == 0]) == {i for i in whole if TENCH in i}
+        gone = sorted(whole)[0]
+        assert whole - ids([r for r in self.RECORDS if r.id != gone]) == {gone}
+
+    def test_every_picture_is_as_likely_as_any_other(self) -> None:
+        """Over 200 seeds each of 75 is drawn 2/3 of the time: 4 standard deviations are .13."""
+        one = [r for r in self.RECORDS if r.label == 0]
+        draws = [{r.id for r in train_part(one, "train_val", "x", seed=seed)} for seed in range(200)]
+        shares = [sum(r.id in drawn for drawn in draws) / 200 for r in one if r.boxes]
+        assert len(shares) == 75 and all(abs(share - 2 / 3) < 0.14 for share in shares)
+
+    def test_from_a_folder(self, official: Path) -> None:
+        """One of two training pictures has an annotation."""
+        held, rest = (read_data(f"imagenet:{official}@{part}") for part in ("train_val", "train_train"))
+        assert [r.label for r in held.records] == [217] and held[0].boxes.shape == (2, 4)
+        assert [r.label for r in rest.records] == [0]
+        assert len(read_data(f"imagenet:{official}")) == 4, "they are parts of train, which is read once"
+
+    def test_without_boxes_there_is_none(self, tmp_path: Path) -> None:
+        picture(tmp_path / "train" / TENCH / "a.JPEG")
+        for part in ("train_val", "train_train"):
+            with pytest.raises(InputError, match=f"{part} is drawn among training pictures with boxes.*LOC_train_sol"):
+                read_data(f"imagenet:{tmp_path}@{part}")
+        picture(tmp_path / "else" / "val" / "b.JPEG")
+        with pytest.raises(InputError, match="no pictures of split 'train_val'; its splits are val"):
+            read_data(f"imagenet:{tmp_path / 'else'}@train_val")

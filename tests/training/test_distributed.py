@@ -27,6 +27,8 @@ from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.classifier_recipe import ClassifierRecipe
+from maskwise.training.classifier_training import ClassifierTrainer
 from maskwise.training.distributed.processes import all_gather, fabric_of
 from maskwise.training.infiller import InfillerRecipe, InfillerTrainer
 from maskwise.training.loader import Loader
@@ -50,9 +52,11 @@ RECIPES: dict[str, BaseRecipe] = {
     "fixed, steps of 1": Recipe(**MASKS | {"thinning": "F"}, objectives=BOTH),
     "class mask": CLASS_MASKS,
     "infiller": InfillerRecipe(batch_size=5, input_size=64, perceptual_weight=0.05),
+    "classifier": ClassifierRecipe.model_validate({"batch_size": 5, "lr": 0.05, "lr_decay": "none"}),
 }
 KINDS: dict[type[BaseRecipe], type[Trainer]] = {
     Recipe: MaskTrainer, ClassMaskRecipe: ClassMaskTrainer, InfillerRecipe: InfillerTrainer,
+    ClassifierRecipe: ClassifierTrainer,
 }  # fmt: skip
 STEPS = 5
 

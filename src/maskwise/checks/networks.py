@@ -60,6 +60,8 @@ def network_maker(name: str | Maker, pretrained: Classifier | None = None) -> Ma
     if slash and source == "torchvision":
         from torchvision import models
 
+        if "@" in model:
+            raise InputError(f"{name}: this network is trained from scratch, so no weights can be named: leave @… out")
         if model not in models.list_models(module=models):
             raise InputError(f"torchvision has no classifier {model!r}; see torchvision.models.list_models()")
         return lambda classes: models.get_model(model, weights=None, num_classes=classes)

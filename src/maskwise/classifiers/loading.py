@@ -1,4 +1,4 @@
-"""Classifiers by name: ``efficientnet_lite0`` (offline), ``torchvision/NAME``, ``timm/NAME``."""
+"""Classifiers by name: ``efficientnet_lite0`` (offline), ``torchvision/NAME@TAG``, ``timm/NAME.TAG``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.torchvision_models import Released, released, whose_file
 from maskwise.errors import InputError
 from maskwise.labels import Labels, imagenet_labels
 from maskwise.registry import Registry
@@ -27,7 +28,9 @@ def load_classifier(
     """A pretrained classifier.
 
     Args:
-        name: a registered name, ``torchvision/NAME`` or ``timm/NAME``.
+        name: a registered name, ``torchvision/NAME`` or ``timm/NAME``; ``torchvision/resnet50@IMAGENET1K_V1`` and
+            ``timm/resnet50.tv_in1k`` say which of the trained weights. Without that they are the library's default, and
+            the classifier's ``name`` says which those were, so that it can be named again.
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
         labels: a text file with the name of each class, one a line.
@@ -128,22 +131,25 @@ for _index, _size in ((0, 224), (1, 240), (2, 260)):
 
 
 def _torchvision(name: str, weights: str | Path | None) -> Classifier:
-    from torchvision import models
-
-    if name not in models.list_models(module=models):
-        raise InputError(f"torchvision has no classifier {name!r}; see torchvision.models.list_models()")
-    default = models.get_model_weights(name).DEFAULT
-    size = default.transforms().crop_size[0]
+    asked = released(name)
     if weights is not None:
+        plain = f"torchvision/{asked.model}"
         state = read_weights(weights)
-        classes = _classes(lambda: models.get_model(name, weights=None), state, f"torchvision/{name}")
-        module = fill(models.get_model(name, num_classes=classes), state, f"the weights do not fit torchvision/{name}")
-        return Classifier(module, labels=_labels(classes), input_size=size, name=f"torchvision/{name}")
+        theirs = whose_file(Path(weights), asked)
+        asked = theirs or asked
+        classes = _classes(asked.architecture, state, plain)
+        module = fill(asked.architecture(classes=classes), state, f"the weights do not fit {plain}")
+        return _prepared(module, asked, asked.name if theirs else plain, _labels(classes))
     try:
-        module = models.get_model(name, weights=default)
+        module = asked.architecture(asked.weights)
     except OSError as error:
-        raise _unreachable(f"torchvision/{name}", error) from None
-    return Classifier(module, labels=imagenet_labels(), input_size=size, name=f"torchvision/{name}")
+        raise _unreachable(asked.name, error) from None
+    return _prepared(module, asked, asked.name, imagenet_labels())
+
+
+def _prepared(module: nn.Module, asked: Released, name: str, labels: Labels | None) -> Classifier:
+    mean, std = asked.normalisation
+    return Classifier(module, mean=mean, std=std, labels=labels, input_size=asked.input_size, name=name)
 
 
 def _timm(name: str, weights: str | Path | None) -> Classifier:
@@ -169,12 +175,17 @@ def _timm(name: str, weights: str | Path | None) -> Classifier:
         std=config.get("std", IMAGENET_STD),
         labels=_labels(cast(int, module.num_classes)),
         input_size=config.get("input_size", (3, 224, 224))[-1],
-        name=f"timm/{name}",
+        name=f"timm/{name if state is not None else _with_tag(name, config)}",
     )
+
+
+def _with_tag(name: str, config: dict[str, Any]) -> str:
+    """``NAME.TAG`` of the weights that were taken."""
+    return f"{config['architecture']}.{config['tag']}" if config.get("architecture") and config.get("tag") else name
 
 
 def _unreachable(name: str, error: Exception) -> InputError:
     return InputError(
         f"the pretrained weights of {name} can't be fetched ({type(error).__name__}); "
-        "give a local file with --weights FILE, or use efficientnet_lite0, which is offline"
+        "give a local file with --weights FILE, or use --classifier efficientnet_lite0, which is offline"
     )

@@ -39,12 +39,17 @@ def list_methods(as_json: Json = False) -> None:
 
 @speaks_plainly
 def list_classifiers(as_json: Json = False) -> None:
-    """The classifiers there are; torchvision/NAME and timm/NAME take any model of theirs."""
+    """The classifiers there are; torchvision/NAME[@WEIGHTS] and timm/NAME[.TAG] take any model of theirs."""
     from maskwise.classifiers import classifiers
 
     rows = [{"name": name, **facts} for name, facts in classifiers.items()]
-    for source in ("torchvision", "timm"):
-        rows.append({"name": f"{source}/NAME", "source": source, "input_size": "its own", "offline": False})
+    for name, source in (
+        ("torchvision/NAME", "torchvision's default weights of NAME"),
+        ("torchvision/NAME@WEIGHTS", "those of that name, as torchvision/resnet50@IMAGENET1K_V1"),
+        ("timm/NAME", "timm's default weights of NAME"),
+        ("timm/NAME.TAG", "those of that tag, as timm/resnet50.tv_in1k"),
+    ):
+        rows.append({"name": name, "source": source, "input_size": "its own", "offline": False})
     _list(rows, as_json)
 
 

@@ -46,7 +46,7 @@ def plan(
     """What a training (or, with --evaluate, an evaluation) would cost: work, time, memory, disk.
 
     Work is counted here on a few pictures of noise. Times are reckoned for other machines from printed peaks and stated
-    assumptions; only the line `here` is measured.
+    assumptions. With --measure this machine is timed: the line `here`, and what a thread reads, taken for all.
     """
     from maskwise.planning import plan_evaluation, plan_training
 
@@ -73,6 +73,11 @@ def plan(
 
 def training_rows(made: TrainingPlan) -> list[tuple[str, str]]:
     memory = made.state + made.pool + made.saved
+    found, timed = made.measured, list[tuple[str, str]]()
+    if found is not None:
+        step = f"{found['pictures']:.0f} pictures in {found['step']:.3f} s, {scaled(1 / found['flop'])}FLOP a second"
+        read = f"a thread reads {found['read']:.0f} pictures a second, of {found['readers']:.0f}"
+        timed = [("measured here", f"{step}; {read}; {1e6 * found['launch']:.1f} us a kernel")]
     return [
         ("training", f"{made.recipe}, {made.classifier} at {made.input_size} pixels"),
         ("steps", f"{made.steps:,} of {made.batch} pictures, {made.steps_per_epoch:,} an epoch"),
@@ -87,6 +92,7 @@ def training_rows(made: TrainingPlan) -> list[tuple[str, str]]:
         ("disk", f"checkpoint {scaled(made.checkpoint)}B (twice that while it is written), "
                  f"result {scaled(made.masker)}B"),
         ("pictures read", f"{scaled(made.read_epoch)}B an epoch, at 110 KB each"),
+        *timed,
     ]  # fmt: skip
 
 
@@ -98,7 +104,10 @@ def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
         ("memory for names", f"{scaled(made.names)}B: which pictures are done"),
         ("maps, if kept", f"{scaled(made.maps)}B before compression, one file a picture"),
         ("pictures read", f"{scaled(made.read)}B, at 110 KB each"),
-    ]
+        *([] if made.seconds is None else [
+            ("measured here", f"{made.seconds:.3f} s a picture; {made.reads:.0f} pictures a second read by a thread"),
+        ]),
+    ]  # fmt: skip
 
 
 def show(rows: list[tuple[str, str]], machines: Any) -> None:
@@ -116,7 +125,7 @@ def show(rows: list[tuple[str, str]], machines: Any) -> None:
     for machine in machines:
         table.add_row(*(cell(name, value) for name, value in asdict(machine).items()))
     console.print(table)
-    console.print("step, compute, reduce, read: seconds. Only `here` is measured; docs/scale.md has the model.")
+    console.print("step, compute, reduce, read: seconds. Only `here` is timed; docs/scale.md has the model.")
 
 
 def cell(name: str, value: object) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from maskwise.commands.groups import ungrouped
-from maskwise.commands.options import Out
+from maskwise.commands.options import Out, Weights
 from maskwise.errors import InputError
 from maskwise.plain import speaks_plainly
 
@@ -47,7 +47,11 @@ class Spread:
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (see `maskwise recipes`) or a .yaml file.")],
     data: Annotated[list[str], typer.Option("--data", help="Folder, zip or zip@split; may be given again.")],
-    classifier: Annotated[str | None, typer.Option("--classifier", help="Instead of the recipe's.")] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option("--classifier", help="Instead of the recipe's; published recipes name the papers' ResNet-50."),
+    ] = None,
+    weights: Weights = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, overrides the recipe; a.b=value reaches deeper.")
     ] = None,
@@ -94,6 +98,7 @@ def train(
             recipe,
             data,
             classifier=classifier,
+            weights=weights,
             out=out,
             overrides=[*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)],
             resume=resume,

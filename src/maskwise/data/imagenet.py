@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskwise.data.dataset import DataSet, Record
+from maskwise.data.imagenet_splits import PARTS, train_part
 from maskwise.data.imagenet_tables import known
 from maskwise.data.picture_files import PictureFiles, box_tensor
 from maskwise.data.place import Place
@@ -28,7 +29,8 @@ EDGES = {"as_released": AS_IS, "exact": FROM_ZERO}
     title="ImageNet-1k (ILSVRC2012)",
     boxes="XML, LOC_{split}_solution.csv or ilsvrc2012_val_boxes.csv",
     masks="none",
-    layout="ILSVRC/{Data,Annotations}/CLS-LOC/{train,val}, or train/WNID/ and val/[WNID/]; @train, @val",
+    layout="ILSVRC/{Data,Annotations}/CLS-LOC/{train,val}, or train/WNID/ and val/[WNID/]; @train, @val, @train_val, "
+    "@train_train",
     licence="non-commercial research",
 )
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,8 @@ class ImageNet(PictureFiles):
     """ImageNet's pictures; the label is the class's place among the sorted WordNet ids.
 
     Labels of val come from class folders, from a table beside them (see ``imagenet_tables``), or from the XML. XML is
-    read together with its picture.
+    read together with its picture. ``train_val`` and ``train_train`` are the two parts of train on which Phang et al.
+    (2021) measure and train (see ``train_part``).
 
     Option ``edges``: ``as_released`` takes a box's numbers as they are, which is what CASM's, Phang et al.'s and
     wsolevaluation's code does and what other sources of ImageNet boxes hold; ``exact`` counts the pixels xmax and
@@ -58,7 +61,12 @@ class ImageNet(PictureFiles):
         if not roots:
             raise InputError(f"{place.path}: has none of {', '.join(p.format('train|val') for p in PICTURES)}")
         edges = place.options["edges"]
-        records = [r for s in place.splits(list(roots)) for r in _records(store, s, roots[s], edges)]
+        parts = PARTS if "train" in roots and place.split is not None else ()  # of train, so no splits beside it
+        records = []
+        for split in place.splits([*roots, *parts]):
+            whole = "train" if split in PARTS else split
+            found = _records(store, whole, roots[whole], edges)
+            records += train_part(found, split, str(place.path)) if split in PARTS else found
         return place.finish(cls(rest, records, imagenet_labels().names, store=store, edges=edges))
 
     def truth(self, sample: Sample, record: Record) -> Sample:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,37 @@ class Count:
     def of_one(self, pictures: int) -> Count:
         """Of one of several pictures; kernels stay, since they serve all of them."""
         return Count(self.flops / pictures, self.kernels, self.forwards / pictures, self.saved / pictures)
+
+
+def convolution_backward_flops(
+    grad_shape: list[int],
+    x_shape: list[int],
+    w_shape: list[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    output_mask: list[bool],
+    out_shape: Any = None,
+) -> int:
+    """FLOPs of a convolution's backward: the input's gradient and the weight's each take what the forward took.
+
+    Each product of an input and a weight in the forward, 2 B H W C_out C_in/groups k^2 FLOPs with H and W of the
+    output, gives one product in either gradient. torch's own formula leaves ``groups`` out of the weight's.
+
+    Args:
+        grad_shape, x_shape, w_shape: of the output's gradient, the input (B,C_in,...) and the weight.
+        transposed: is it a transposed convolution?
+        output_mask: are the gradients of input, weight and bias asked for? The bias's is a sum, which is not counted.
+    """
+    forward: int = conv_flop_count(x_shape, w_shape, grad_shape, transposed=transposed)
+    return forward * sum(output_mask[:2])
+
+
+FORMULAS = {torch.ops.aten.convolution_backward: convolution_backward_flops}
 
 
 class _Kernels(TorchDispatchMode):
@@ -66,7 +97,7 @@ def counted(call: Callable[[], object], network: nn.Module) -> Count:
     handle = network.register_forward_pre_hook(seen)
     try:
         with (
-            FlopCounterMode(display=False) as flops,
+            FlopCounterMode(display=False, custom_mapping=FORMULAS) as flops,
             _Kernels() as kernels,
             torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         ):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +15,13 @@ from maskwise.errors import InputError
 from maskwise.planning.counting import counted
 from maskwise.planning.machines import MACHINES, Machine
 from maskwise.planning.skeleton import skeleton
+from maskwise.planning.timing import fabric_here, reading
+from maskwise.planning.timing import seconds as time_of
 from maskwise.planning.training import PICTURE_BYTES, READ
+
+if TYPE_CHECKING:
+    from maskwise.classifiers import Classifier
+    from maskwise.methods import Explainer
 
 SAMPLE = 2000  # rows that are written to see what one takes
 METRICS = 4  # of ``evaluate``'s default
@@ -44,7 +50,8 @@ class EvaluationPlan:
         names: bytes of memory in which one process remembers which pictures are done.
         maps: bytes that ``--save-maps`` would take, uncompressed.
         read: bytes of pictures.
-        seconds: that one picture takes here, if it was measured.
+        seconds: that explaining one picture takes here, if it was measured.
+        reads: pictures a second that one thread reads: assumed, or measured here.
     """
 
     method: str
@@ -59,6 +66,7 @@ class EvaluationPlan:
     read: float
     machines: tuple[Hours, ...]
     seconds: float | None = None
+    reads: float = READ
 
 
 def plan_evaluation(
@@ -98,29 +106,46 @@ def plan_evaluation(
     forward = counted(lambda: judge.scores(pictures), judge.module).of_one(2)
     flops = whole.flops + metric_forwards * forward.flops
     row = row_bytes()
-    machines = [_hours(m, flops, whole.kernels, images, n) for m in MACHINES.values() for n in devices]
-    seconds = None
+    reads, seconds = READ, None
     if measure:
-        began = time.perf_counter()
-        made(pictures)
-        seconds = (time.perf_counter() - began) / 2
-        machines.insert(0, Hours("here", 1, images * seconds / 3600, images * seconds / 3600, "computing"))
+        reads, seconds = reading(judge.input_size), _explaining(made, judge, fabric_here().device, method, options)
+    machines = [_hours(m, flops, whole.kernels, images, n, reads) for m in MACHINES.values() for n in devices]
+    if seconds is not None:  # pictures are read and explained in turn
+        hours = images * (seconds + 1 / reads) / 3600
+        slowest = "computing" if seconds >= 1 / reads else "reading pictures"
+        machines.insert(0, Hours("here", 1, hours, hours, slowest))
     return EvaluationPlan(
         method, judge.name, images, flops / forward.flops, flops, row, row * metrics * images,
         NAME * metrics * images, 4.0 * judge.input_size**2 * images, float(PICTURE_BYTES) * images, tuple(machines),
-        seconds,
+        seconds, reads,
     )  # fmt: skip
 
 
 NAME = 130  # bytes of a picture's name of 40 letters as an entry of a set
 
 
-def _hours(machine: Machine, flops: float, kernels: float, images: int, devices: int, batch: int = 64) -> Hours:
+def _explaining(
+    made: Explainer, judge: Classifier, device: torch.device, method: str, options: Mapping[str, Any] | None
+) -> float:
+    """Seconds a picture on this machine's device, in batches that fill it, after one that warms up."""
+    from maskwise.methods import explainer
+
+    if device.type == "cuda":
+        judge = copy.deepcopy(judge).to(device)
+        made = explainer(method, judge, **(options or {}))
+    pictures = torch.rand(judge.batch if device.type == "cuda" else 2, 3, judge.input_size, judge.input_size)
+    made(pictures.to(device))
+    return time_of(lambda: made(pictures.to(device)), device) / len(pictures)
+
+
+def _hours(
+    machine: Machine, flops: float, kernels: float, images: int, devices: int, reads: float, batch: int = 64
+) -> Hours:
     own = images / devices
     work = own / batch * machine.compute(flops * batch, kernels)
-    reading = own / (READ * machine.readers)
-    hours = max(work, reading) / 3600
-    return Hours(machine.name, devices, hours, hours * devices, "computing" if work >= reading else "reading pictures")
+    read = own / (reads * machine.readers)
+    hours = max(work, read) / 3600
+    return Hours(machine.name, devices, hours, hours * devices, "computing" if work >= read else "reading pictures")
 
 
 def row_bytes() -> float:

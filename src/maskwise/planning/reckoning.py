@@ -39,7 +39,6 @@ def reckon(
     gradients: int,
     norms: int,
     reads: float,
-    seconds: dict[str, float] | None,
 ) -> Reckoned:
     """Time of counted phases on ``devices`` of one machine.
 
@@ -47,16 +46,12 @@ def reckon(
         gradients: bytes that a step reduces over the devices.
         norms: synchronised batch norms of the classifier.
         reads: pictures a second that one core reads.
-        seconds: what was measured, for the machine ``here``.
     """
     steps = sum(p.steps for p in phases)
     compute = reduce = read = total = 0.0
     for phase in phases:
         count, share = cast(Count, phase.count), -(-phase.batch // devices)
-        if machine.name == "here" and seconds:
-            work = seconds["flop"] * count.flops * share
-        else:
-            work = machine.compute(count.flops * share, count.kernels)
+        work = machine.compute(count.flops * share, count.kernels)
         # Forward and backward of a synchronised batch norm take two collectives each.
         talk = machine.reduce(gradients, 3 + 4 * norms * TRAIN_FORWARDS, devices)
         reading = share / (reads * machine.readers)

@@ -5,23 +5,20 @@ from __future__ import annotations
 from typing import Any, cast
 
 from maskwise.classifiers import Classifier, load_classifier
+from maskwise.classifiers.torchvision_models import released
 from maskwise.errors import InputError
 
 
 def skeleton(name: str) -> Classifier:
-    """``torchvision/NAME`` and ``timm/NAME`` with random weights, so that nothing is downloaded; others as they are.
+    """``torchvision/NAME[@TAG]`` and ``timm/NAME`` with random weights, so that nothing is fetched; others as they are.
 
     Raises:
-        InputError: no such classifier.
+        InputError: no such classifier, or no such weights of it.
     """
     source, _, model = name.partition("/")
     if source == "torchvision" and model:
-        from torchvision import models
-
-        if model not in models.list_models(module=models):
-            raise InputError(f"torchvision has no classifier {model!r}; see torchvision.models.list_models()")
-        size = models.get_model_weights(model).DEFAULT.transforms().crop_size[0]
-        return Classifier(models.get_model(model, weights=None), input_size=size, name=name)
+        asked = released(model)
+        return Classifier(asked.architecture(), input_size=asked.input_size, name=asked.name)
     if source == "timm" and model:
         import timm
 

@@ -12,11 +12,11 @@ from torch import nn
 
 from maskwise.errors import InputError
 from maskwise.planning.counting import Count, counted, size_of
-from maskwise.planning.machines import MACHINES, Machine
+from maskwise.planning.machines import MACHINES
 from maskwise.planning.phases import counted_phase, phases_of, trainer_of
 from maskwise.planning.reckoning import Reckoned, reckon
 from maskwise.planning.skeleton import skeleton
-from maskwise.planning.timing import timed
+from maskwise.planning.timing import here, timed
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.mask_recipe import Recipe
@@ -39,7 +39,7 @@ class TrainingPlan:
         saved: activations for backwards of one process's share, float32, all graphs at once: an upper bound.
         checkpoint, masker: bytes of files.
         read_epoch: bytes read in one epoch.
-        measured: seconds a picture of a step here, if that was measured, and pictures a second that a core reads.
+        measured: what was timed here, if it was (see ``timed``); what is read in a second then holds for all machines.
     """
 
     recipe: str
@@ -116,11 +116,10 @@ def plan_training(
     one = size_of(network.module.state_dict())
     weights = stored + (0 if getattr(trainer, "classifier_parameters", []) else one)  # a frozen one is only read
     share = -(-settings.batch_size // (min(devices) * accumulate))
-    seconds = timed(trainer, measure, size) if measure else None
-    here = [Machine("here", forward * 1e-12, 1, 0, launch=0, readers=1)] if seconds else []
+    measured = timed(phases[-1], network, measure, size, share) if measure else None
     found = [
-        reckon(m, phases, n, gradients, norms, (seconds or {}).get("read", READ), seconds)
-        for m in [*here, *MACHINES.values()]
+        reckon(m, phases, n, gradients, norms, (measured or {}).get("read", READ))
+        for m in [*([here(measured)] if measured else []), *MACHINES.values()]
         for n in (devices if m.name != "here" else [1])
     ]
     return TrainingPlan(
@@ -128,7 +127,7 @@ def plan_training(
         total_flops / sum(totals) / forward - forwards, total_flops / steps, total_flops, snapshots * one,
         2 * weights, int(max(c.saved for c in counts) * share), stored + snapshots * one,
         _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), tuple(found),
-        seconds,
+        measured,
     )  # fmt: skip
 
 

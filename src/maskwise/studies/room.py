@@ -49,6 +49,10 @@ class Room:
         name = self.scale.classifiers[role]
         return _classifier(name, self.weights.get(name), self.device)
 
+    def retrained(self, weights: Path) -> Classifier:
+        """The scale's main network with weights that were trained here."""
+        return _classifier(self.scale.classifiers["main"], str(weights), self.device)
+
     def judge(self, name: str) -> Classifier:
         return _classifier(name, self.judges[name], self.device)
 
@@ -121,5 +125,5 @@ def _data(source: str) -> DataSet:
 
 @lru_cache(maxsize=8)
 def _classifier(name: str, weights: str | None, device: str) -> Classifier:
-    made = tiny_classifier() if name == TINY else load_classifier(name, weights)
+    made = tiny_classifier(weights) if name == TINY else load_classifier(name, weights)
     return made.to(device)

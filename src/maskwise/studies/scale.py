@@ -24,6 +24,8 @@ class Scale:
         lambda_r: where a steered lambda_r begins, instead of the recipe's: by masked-out objective, and whether total
             variation shrinks its masks, too. Recipes with another objective as well keep their own.
         class_masks: overrides of class-conditional maskers' recipes.
+        subset: the recipe by which a classifier is trained on some classes, before a masker is (CASM's Table 3).
+        subsets: overrides of it.
         packaged: are maskers that come with the package taken as trained?
         few_classes: what stands for the papers' 10, 100 and 1000 classes.
         few_pictures: what stands for the papers' 1, 10, 125 and 1250 pictures a class.
@@ -39,6 +41,8 @@ class Scale:
     masks: tuple[str, ...] = ()
     lambda_r: Mapping[tuple[str, bool], float] = field(default_factory=dict)
     class_masks: tuple[str, ...] = ()
+    subset: str = "classifier_subset"
+    subsets: tuple[str, ...] = ()
     packaged: bool = False
     few_classes: Mapping[int, int] = field(default_factory=lambda: {n: n for n in (10, 100, 1000)})
     few_pictures: Mapping[int, int] = field(default_factory=lambda: {n: n for n in (1, 10, 125, 1250)})
@@ -67,6 +71,7 @@ SCALES: Mapping[str, Scale] = {
                 "steps=3", "selector_steps=1", "warm_up_steps=0", "batch_size=4", "masker_batch_size=null",
                 "widths=[8,4]", "bottlenecks=1", "input_size=32", "blur_size=9", "blur_sigma=2",
             ),
+            subsets=("steps=2", "batch_size=4", "input_size=32", "crop_area=[0.5,1.0]", "lr=0.01"),
             few_classes={10: 2, 100: 3, 1000: 5},
             few_pictures={1: 1, 10: 2, 125: 3, 1250: 3},
             resamples=100,
@@ -89,6 +94,7 @@ SCALES: Mapping[str, Scale] = {
             lambda_r={
                 ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 5
             },
+            subset="classifier_subset_lite0",
             packaged=True,
             few_classes={10: 2, 100: 10, 1000: 50},
             few_pictures={1: 1, 10: 10, 125: 50, 1250: 250},
@@ -96,7 +102,7 @@ SCALES: Mapping[str, Scale] = {
         Scale(
             "full",
             "the papers' settings: ResNet-50 and VGG-16 on ImageNet",
-            {"main": "torchvision/resnet50", "second": "torchvision/vgg16"},
+            {"main": "torchvision/resnet50@IMAGENET1K_V1", "second": "torchvision/vgg16@IMAGENET1K_V1"},
             seeds=5,
             pictures=1_281_167,
         ),

@@ -12,15 +12,19 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.trainer import trainers
 
 if TYPE_CHECKING:
+    from maskwise.classifiers import Classifier
     from maskwise.studies.room import Room
 
 NAMELESS = {"title": "", "paper": "", "row": None}  # of which table a recipe is a row decides nothing
 
 
-def shared_training(recipe: BaseRecipe, room: Room) -> Path:
+def shared_training(recipe: BaseRecipe, room: Room, classifier: Classifier | None = None) -> Path:
     """The file that ``recipe`` trains with the room's network and pictures; below ``room.trainings``.
 
     Who comes while another process trains the same waits for it. A killed training is gone on with.
+
+    Args:
+        classifier: in place of the room's network, one that was trained from it.
 
     Returns:
         The trained file; ``recipe.yaml`` and the log lie beside it.
@@ -28,7 +32,7 @@ def shared_training(recipe: BaseRecipe, room: Room) -> Path:
     Raises:
         InputError: as of ``train``.
     """
-    recipe, classifier = recipe.model_copy(update=NAMELESS), room.classifier("main")
+    recipe, classifier = recipe.model_copy(update=NAMELESS), classifier or room.classifier("main")
     key = key_of(
         {
             "recipe": recipe.model_dump(mode="json"), "fingerprint": classifier.fingerprint(),

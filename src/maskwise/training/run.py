@@ -51,6 +51,7 @@ def train(
     data: str | Path | DataSet | Sequence[str | Path | DataSet],
     *,
     classifier: str | Classifier | None = None,
+    weights: str | Path | None = None,
     out: str | Path = "runs/masker",
     overrides: Sequence[str] = (),
     resume: bool = False,
@@ -78,6 +79,7 @@ def train(
         data: one or more sources (see ``read_data``) or data sets. Pictures without a label get the
             classifier's own prediction.
         classifier: overrides the recipe's.
+        weights: a file with the classifier's weights, in place of the pretrained ones.
         overrides: ``key=value`` settings.
         resume: go on from the last checkpoint in ``out``; the result equals that of a run never stopped.
         device: cpu, cuda, mps or auto.
@@ -121,10 +123,13 @@ def train(
         check_free(out, "training")
     if main and not resume and not holds_nothing(out):
         raise InputError(f"{out} is not empty: add --resume to go on with the run in it, or name another --out")
-    if not isinstance(classifier, Classifier):
-        classifier = load_classifier(classifier or settings.classifier)
     sources = [data] if isinstance(data, (str, Path, DataSet)) else data
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in sources]
+    if not isinstance(classifier, Classifier):
+        classifier = load_classifier(classifier or settings.classifier, weights)
+    elif weights is not None:
+        raise InputError("weights are for a classifier that is named; this one is loaded already")
+    settings = settings.model_copy(update={"classifier": classifier.name})  # what is written down is what was taken
     fabric.launch()
     main = is_main_process(fabric)
     rank, world = fabric.global_rank, fabric.world_size

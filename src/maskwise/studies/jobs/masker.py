@@ -49,7 +49,8 @@ class Train(Job):
         plain = loaded(name)
         own = () if ready else adapted(plain, scale)
         infill = (f"infill={STAND_IN}",) if not scale.full and needs_weights(plain) else ()
-        return loaded(name, (*own, *infill, *self.overrides, f"seed={self.seed}", *more))
+        made = loaded(name, (*own, *infill, *self.overrides, f"seed={self.seed}", *more))
+        return made.model_copy(update={"classifier": scale.classifiers["main"]})  # on which it is trained here
 
     def ready(self, scale: Scale) -> Path | None:
         """The packaged masker's file, where this scale takes it."""

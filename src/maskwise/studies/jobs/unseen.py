@@ -1,46 +1,87 @@
-"""A masker trained on some of the classes, measured on those and on the others (CASM, Table 3)."""
+"""A classifier and a masker trained on some of the classes, measured on those and on the others (CASM, Table 3)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from maskwise.errors import InputError
 from maskwise.plain_yaml import read_yaml
 from maskwise.studies.estimate import Number
-from maskwise.studies.jobs.base import Numbers
-from maskwise.studies.jobs.masker import Train
+from maskwise.studies.jobs.base import Cost, Numbers
+from maskwise.studies.jobs.masker import Train, loaded
 from maskwise.studies.measure import drawn, measured_rows, pictures_of, rows_of
+from maskwise.training.classifier_recipe import ClassifierRecipe
 
 if TYPE_CHECKING:
+    from maskwise.methods import Explainer
     from maskwise.studies.room import Room
+    from maskwise.studies.scale import Scale
     from maskwise.studies.study import Study
 
 
 @dataclass(frozen=True)
 class TrainOnSome(Train):
-    """Trains on ``share`` of the training data's classes; fills the columns all, seen and unseen.
+    """Trains f(0), then the masker from it, on ``share`` of the training data's classes; fills all, seen and unseen.
 
-    The classes are drawn by the seed; a larger share holds the smaller ones.
+    The classes are drawn by the seed; a larger share holds the smaller ones. Classifier and masker have the same ones.
     """
 
     share: float = 1.0
 
-    def facts(self, room: Room) -> dict[str, Any]:
-        return {**super().facts(room), "share": self.share}
+    def retrains(self, scale: Scale) -> bool:
+        """Is f(0) trained here? One of all classes that begins from nothing is the pretrained network itself."""
+        return self.share < 1 or self.first(scale).start != "scratch"
 
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
+    def first(self, scale: Scale, more: tuple[str, ...] = ()) -> ClassifierRecipe:
+        """The recipe of f(0); of ``more``, those settings that it has."""
+        own = [o for o in more if o.partition("=")[0].partition(".")[0].strip() in ClassifierRecipe.model_fields]
+        made = loaded(scale.subset, (*scale.subsets, f"seed={self.seed}", *own))
+        return cast(ClassifierRecipe, made.model_copy(update={"classifier": scale.classifiers["main"]}))
+
+    def facts(self, room: Room) -> dict[str, Any]:
+        first = self.first(room.scale, room.overrides).model_dump(mode="json") if self.retrains(room.scale) else None
+        return {**super().facts(room), "share": self.share, "first": first}
+
+    def cost(self, scale: Scale) -> Cost:
+        """Both trainings, whose epochs are as short as there are few classes."""
+
+        def steps(recipe: Any) -> int:
+            batches = max(int(scale.pictures * self.share * recipe.fraction) // recipe.batch_size, 1)
+            return int(recipe.total_steps(batches))
+
+        classifier = steps(self.first(scale)) if self.retrains(scale) else 0
+        return Cost(classifier + steps(self.settings(scale)), super().cost(scale).maps)
+
+    def both(self, room: Room) -> tuple[Explainer, set[int]]:
+        """The masker of the classifier that was trained first, and the classes that the two have seen.
+
+        Raises:
+            InputError: a training picture has no label.
+        """
+        from maskwise.methods import explainer
+        from maskwise.studies.trainings import shared_training
+
         labels = {r.label for data in room.sets(room.train) for r in data.records}
         if None in labels:
             raise InputError("training on some classes needs pictures whose class is known")
-        count = max(round(self.share * len(labels)), 1)
-        some = (f"classes={count}",) if self.share < 1 else ()
-        explainer = self.trained(room, some)
+        seen, classifier, some = cast("set[int]", labels), room.classifier("main"), tuple[str, ...]()
+        if self.retrains(room.scale):
+            few = (f"classes={max(round(self.share * len(labels)), 1)}",) if self.share < 1 else ()
+            weights = shared_training(self.first(room.scale, (*room.overrides, *few)), room)
+            classifier = room.retrained(weights)
+            if few:
+                seen = set(_classes(weights))
+                some = (f"classes={sorted(seen)}",)  # named, so that the masker can have no others
+        masker = shared_training(self.settings(room.scale, (*room.overrides, *some)), room, classifier)
+        return explainer("casm", classifier, weights=masker), seen
+
+    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
+        explainer, seen = self.both(room)
         measured = measured_rows(explainer, room, study, "main", folder)
-        seen = labels if self.share == 1 else set(_classes(self.weights(room, some)))
         label = {r.id: r.label for data in room.sets(room.test) for r in data.records}
         keys = [key.rpartition("#")[0] for source in measured.pictures for key in measured.pictures[source]]
         known = torch.tensor([label[key] in seen for key in keys])

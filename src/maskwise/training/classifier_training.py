@@ -1,0 +1,101 @@
+"""Training a classifier on labelled pictures, such as the f(0) of CASM's Table 3, which has seen some classes only."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.files import atomic_write
+from maskwise.seal import sealed
+from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.classifier_recipe import ClassifierRecipe
+from maskwise.training.compiling import compiled
+from maskwise.training.fresh import begin_anew, layers_after, own_weights, parameters_of, tensors_of
+from maskwise.training.meter import Meter
+from maskwise.training.optimizer_step import OptimizerStep
+from maskwise.training.trainer import Trainer, trainers
+
+FORMAT = "maskwise-classifier-1"
+
+
+@trainers.register("classifier")
+class ClassifierTrainer(Trainer):
+    """A classifier of the given one's architecture, with as many outputs: classes that it never sees have one too.
+
+    With ``start: reinitialised`` all before the tap stays as it is, its batch norm in eval mode.
+    """
+
+    Recipe: ClassVar[type[BaseRecipe]] = ClassifierRecipe
+    output: ClassVar[str] = "classifier.safetensors"
+    recipe: ClassifierRecipe
+
+    def __init__(self, classifier: Classifier, recipe: ClassifierRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
+        super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        self.live = copy.deepcopy(classifier)
+        self.network = self.live.module
+        every = [name for name, module in self.network.named_modules() if own_weights(module)]
+        learning = layers_after(classifier, recipe.fresh_after) if recipe.start == "reinitialised" else every
+        if recipe.start != "pretrained":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(recipe.seed)
+                self.network.cpu()
+                begin_anew(self.network, learning)
+        self.live.to(fabric.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._set_learning(learning)
+        self.weights = parameters_of(self.network, learning)
+        for weight in self.weights:
+            weight.requires_grad_(True)
+        sgd = torch.optim.SGD(self.weights, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+        self.update = OptimizerStep(sgd, self.weights, fabric, recipe.clip)
+        self.logits: Callable[[Tensor], Tensor] = self.live.scores
+
+    def _set_learning(self, learning: list[str]) -> None:
+        """Train mode where something learns, and in parts without weights, such as dropout, beside it."""
+        frozen = {name for name, module in self.network.named_modules() if own_weights(module)} - set(learning)
+        self.network.train()
+        for name in frozen:
+            self.network.get_submodule(name).eval()
+
+    def train_step(self, images: Tensor, labels: Tensor) -> Meter:
+        meter = Meter(self.fabric)
+        for mine in self.parts(images, labels):
+            with self.alone_with(mine) as part:
+                logits = self.logits(part.images)
+                loss = F.cross_entropy(logits, part.labels)
+                self.update.add(loss, part)
+                meter.add({"loss": loss, "right": logits.argmax(1) == part.labels}, len(part.labels))
+        self.update.update(self.recipe.lr * self.learning_rate_factor())
+        self.steps += 1
+        return meter.reduce()
+
+    def compile(self, backend: str) -> None:
+        self.logits = compiled(self.live.scores, backend)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
+
+    def optimizers(self) -> dict[str, OptimizerStep]:
+        return {"classifier": self.update}
+
+    def save(self, path: Path, *, half_encoder: bool = False) -> None:
+        """Writes the state dict, which ``load_classifier(name, weights=path)`` takes; the header has the recipe."""
+        header = {
+            "format": FORMAT,
+            "recipe": json.dumps(self.recipe.model_dump(mode="json")),
+            "classifier": self.classifier.name,
+        }
+        tensors = tensors_of(self.network)
+        if half_encoder:
+            tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(sealed(tensors, header))

@@ -1,0 +1,99 @@
+"""Weights that begin anew: of a whole network, or of what runs after one of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+
+
+def layers_after(classifier: Classifier, tap: int) -> list[str]:
+    """Names of the modules with weights of their own that first run once the tap's layer has given its output.
+
+    That is found out by one forward, since the order in which a network names its parts need not be theirs.
+
+    Args:
+        tap: index among the classifier's taps, 0 the finest, -1 the last.
+
+    Raises:
+        InputError: no such tap, or nothing with weights comes after it.
+    """
+    names = classifier.tap_names
+    if not -len(names) <= tap < len(names):
+        raise InputError(
+            f"{classifier.name} has {len(names)} taps: fresh_after is one of 0…{len(names) - 1}, not {tap}"
+        )
+    began: dict[str, bool] = {}  # had the tap given its output before the module was first called?
+    passed = False
+
+    def see(name: str) -> None:
+        began.setdefault(name, passed)
+
+    def end(*_: object) -> None:
+        nonlocal passed
+        passed = True
+
+    handles = [
+        module.register_forward_pre_hook(lambda *_, name=name: see(name))  # type: ignore[misc]
+        for name, module in classifier.module.named_modules()
+        if own_weights(module)
+    ]
+    handles.append(classifier.module.get_submodule(names[tap]).register_forward_hook(end))
+    try:
+        with torch.no_grad():
+            size = classifier.input_size
+            classifier.scores(torch.zeros(1, 3, size, size, device=classifier.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = [name for name, after in began.items() if after]
+    if not found:
+        raise InputError(f"{classifier.name} has no weights after its tap {names[tap]!r}: take an earlier fresh_after")
+    return found
+
+
+def own_weights(module: nn.Module) -> bool:
+    """Has it parameters or buffers itself, not only in its parts?"""
+    return bool(list(module.parameters(recurse=False)) or list(module.buffers(recurse=False)))
+
+
+def begin_anew(module: nn.Module, names: Iterable[str]) -> None:
+    """Draws the weights of the named parts from the global generator, as torchvision's ResNets begin.
+
+    Convolutions: normal, variance 2 / (outputs of a group x kernel), biases 0 (He et al. 2015, fan out). Batch norm:
+    weight 1, bias 0, mean 0, variance 1. What else there is draws by its own ``reset_parameters``.
+
+    Raises:
+        InputError: a part that can't draw its weights itself.
+    """
+    for name in names:
+        part = module.get_submodule(name)
+        if isinstance(part, nn.modules.conv._ConvNd):
+            outputs = part.out_channels * part.weight[0, 0].numel() / part.groups
+            with torch.no_grad():
+                part.weight.normal_(0, (2 / outputs) ** 0.5)
+                if part.bias is not None:
+                    part.bias.zero_()
+            continue
+        reset = getattr(part, "reset_parameters", None)
+        if not callable(reset):
+            kind = type(part).__name__
+            raise InputError(f"the weights of {name!r} ({kind}) can't begin anew: take another network, or pretrained")
+        reset()
+
+
+def parameters_of(module: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
+    """Those of the named parts themselves, each once."""
+    found: dict[int, nn.Parameter] = {}
+    for name in names:
+        found |= {id(p): p for p in module.get_submodule(name).parameters(recurse=False)}
+    return list(found.values())
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """The state as it is stored: on the CPU, contiguous, cut off from the graph."""
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
