@@ -77,7 +77,7 @@ class CheckJob(Job):
         """Similarity once all layers are random."""
         explainer = self.masker.trained(room)
         size = room.classifier().input_size
-        images = pictures(room.test, size, room.limit).float() / 255
+        images = pictures(room.test, size, room.limit)
         found = mprt(explainer, room.classifier(), images, modes=["cascading"], seed=self.seed)
         last = [r for r in found.rows if r.layer == found.layers[-1]]
         return {row: _similarities(last)}
