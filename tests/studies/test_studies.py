@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,17 @@ from pathlib import Path
 import pytest
 from test_cli import call, refused
 
+from maskwise.checks import SmallTraining
 from maskwise.errors import InputError
 from maskwise.studies import SCALES, Study, run_study, studies
 from maskwise.studies.claim import Claim, Part
-from maskwise.studies.jobs import Explain, Train
+from maskwise.studies.jobs import Cost, Explain, Train
+from maskwise.studies.jobs.checks import SMALL
 from maskwise.studies.overview import overview
 from maskwise.studies.report import columns, markdown, write_all
 from maskwise.studies.room import Room, sources_of
 from maskwise.studies.run import grid
+from maskwise.studies.scale import scale_of
 from maskwise.studies.store import place_of
 from maskwise.studies.study import SECONDS, Cell, Column
 
@@ -303,3 +307,29 @@ def test_steered_lambdas_of_all_rows_begin_alike_and_only_on_a_small_machine() -
     assert small["phang/i"] == full["phang/i"], "the masked-in side keeps masks from vanishing"
     packaged = Train("casm", small="casm_lite0").settings(SCALES["small"])
     assert packaged.objectives["max_entropy"].lambda_r == 5, "its recipe says how the packaged one was trained"
+
+
+def test_the_checks_at_full_scale_cost_what_their_networks_do() -> None:
+    """ResNet-50's usual schedule; references and classifiers that two maskers share are counted once in a total."""
+    full, network = scale_of("full"), 90 * math.ceil(1_281_167 / 256)
+    cells = {cell.row: cell.job for cell in studies.get("phang-sanity").cells(full)}
+    masker = cells["FIX MPRT"].cost(full).steps
+    assert masker == Train("phang/fix").cost(full).steps > 0
+    assert cells["FIX MPRT"].cost(full).maps == 20 * 128
+    assert cells["FIX DRT"].cost(full) == Cost(3 * (network + masker), 3 * 50_000)
+    assert cells["FIX ROAR"].cost(full) == Cost(11 * network + masker, 1_281_167 + 50_000)
+    rows = json.loads(call("study", "--list", "--json", "--scale", "full").stdout)
+    total = next(row for row in rows if row["study"] == "phang-sanity")["training steps"]
+    other = cells["CA MPRT"].cost(full).steps
+    assert total == 5 * ((3 + 16) * network + 4 * (masker + other))
+    settings = cells["FIX ROAR"]._training(SMALL["full"])  # type: ignore[attr-defined]
+    assert (settings.optimiser, settings.lr, settings.batch_size, settings.augment) == ("sgd", 0.1, 256, True)
+    assert not cells["FIX DRT"]._training(SMALL["full"]).augment  # type: ignore[attr-defined]
+    assert cells["FIX ROAR"]._training(SMALL["small"]) == SmallTraining(epochs=30)  # type: ignore[attr-defined]
+
+
+def test_the_landscape_at_full_scale_has_no_masker_of_another_network() -> None:
+    cells = {name: studies.get("landscape").cells(scale_of(name)) for name in ("small", "full")}
+    rows = {name: {cell.row for cell in found} for name, found in cells.items()}
+    assert rows["small"] - rows["full"] >= {"casm", "casm_baseline", "dabkowski_gal", "casm + SESS"}
+    assert all(cell.job.limit == 2000 for cell in cells["full"])  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from maskwise.checks.networks import PRETRAINED, Maker, name_of
 from maskwise.checks.pictures import Labelled, RandomLabels, random_labels, spread
 from maskwise.checks.protocol import comparison_protocol, versions
 from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS, DrtResult, DrtRow
-from maskwise.checks.similarity import Comparison, Measures, chosen
+from maskwise.checks.rows import Values, as_float, parts_of
+from maskwise.checks.similarity import Comparison, Measures, Similarity, chosen, chunks
 from maskwise.checks.small_training import SmallTraining, accuracies
 from maskwise.checks.stored_trainings import StoredTrainings
 from maskwise.checks.subject import Progress, Subject, top_classes
@@ -91,7 +92,7 @@ def drt(
         "pretrained": pretrained.fingerprint() if network == PRETRAINED and pretrained is not None else None,
         "training": settings.model_dump(),
     }
-    images, shown = test.floats(), spread(len(test), examples)
+    shown = spread(len(test), examples)
     rows: list[DrtRow] = []
     kept: dict[str, dict[str, Tensor]] = {}
     protocols: dict[str, Any] = {}
@@ -103,17 +104,16 @@ def drt(
             for i, (which, data) in enumerate(sets.items())
         }
         for method, make in methods.items():
-            maps: dict[str, Tensor] = {}
+            subjects: dict[str, Subject] = {}
             for which, known in trained.items():
                 home = folder / "maskers" / f"{method} {which}".replace(" ", "_")
-                subject = Subject.of(make(known.classifier, sets[which], home), known.classifier, before_sigmoid)
-                maps[which] = subject.maps(images, top_classes(known.classifier, images, batch), batch)
+                explainer = make(known.classifier, sets[which], home)
+                subject = subjects[which] = Subject.of(explainer, known.classifier, before_sigmoid)
             compared = chosen(measures, subject.logits)
-            comparison = Comparison(maps[TRUE_LABELS], compared)
-            for which in list(maps)[1:]:
-                for name, values in comparison(maps[which]).items():
-                    rows.append(DrtRow(method, which, name, mean_of(values, undefined, settings.seed)))
-            kept[method] = {which: found[shown] for which, found in maps.items()}
+            networks = {which: known.classifier for which, known in trained.items()}
+            found, kept[method] = _compared(subjects, networks, test.images, compared, batch, shown)
+            for (which, name), values in found.items():
+                rows.append(DrtRow(method, which, name, mean_of(values, undefined, settings.seed)))
             protocols[method] = {"explainer": subject.identity, **comparison_protocol(subject, compared, undefined)}
     reached = {
         which: {
@@ -133,7 +133,37 @@ def drt(
         "methods": protocols,
         "versions": versions(),
     }
-    return DrtResult(rows, reached, images[shown], kept, protocol)
+    return DrtResult(rows, reached, as_float(test.images[shown]), kept, protocol)
+
+
+def _compared(
+    subjects: Mapping[str, Subject],
+    networks: Mapping[str, Classifier],
+    images: Values,
+    measures: Mapping[str, Similarity],
+    batch: int,
+    shown: Sequence[int],
+) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor]]:
+    """Similarities (N,) to the maps by true labels, by other labels and measure; and the maps of the pictures shown."""
+    found: dict[tuple[str, str], list[Tensor]] = {}
+    kept: dict[str, list[Tensor]] = {which: [] for which in subjects}
+    parts = chunks(images, batch)
+    for index, part in zip(parts, parts_of(images, parts), strict=True):
+        here = [i - int(index[0]) for i in shown if index[0] <= i <= index[-1]]
+        maps = {
+            which: subject.maps(part, top_classes(networks[which], part, batch), batch)
+            for which, subject in subjects.items()
+        }
+        for which, own in maps.items():
+            kept[which].append(own[here])
+        comparison = Comparison(maps.pop(TRUE_LABELS), measures)
+        for which, own in maps.items():
+            for name, values in comparison(own).items():
+                found.setdefault((which, name), []).append(values)
+    return (
+        {key: torch.cat(pieces) for key, pieces in found.items()},
+        {which: torch.cat(pieces) for which, pieces in kept.items()},
+    )
 
 
 def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:

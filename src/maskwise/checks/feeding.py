@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwise.checks.rows import Values
+
 
 def batches(count: int, size: int) -> Iterator[Tensor]:
     """All rows in random order, ``size`` at once; a last one that is alone joins the batch before it.
@@ -34,7 +36,7 @@ def flipped_and_cropped(images: Tensor) -> Tensor:
     return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def colours(images: Tensor) -> tuple[Tensor, Tensor]:
+def colours(images: Values) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (3,) of the colours of pictures (N,3,H,W) uint8, in [0,1] units."""
     total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     for part in images.split(256):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,21 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.pictures import Labelled
-from maskwise.checks.removal import random_maps
+from maskwise.checks.removal import Noise, random_maps
 from maskwise.checks.results import RANDOM_REMOVAL
+from maskwise.checks.rows import Index, Rows, Values, as_float
+from maskwise.checks.streamed import CACHE_GIB
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.files import atomic_write
 from maskwise.images import resize
 
+NOISE_BYTES = 2**30  # of maps that are drawn at once: of more, each picture's has a generator of its own
+
 
 def stored_maps(
     subject: Subject,
-    images: Tensor,
+    images: Values,
     targets: Tensor,
     size: int,
     folder: Path | None = None,
@@ -40,19 +46,45 @@ def stored_maps(
         folder: None keeps nothing.
         batch: pictures at once, and in one file.
     """
-    done = []
+    return torch.cat([maps for maps, _ in _made(subject, images, targets, size, folder, batch)])
+
+
+class MapFiles(Rows):
+    """Maps (N,size,size) float32 that stay on disk; arguments as ``stored_maps``, which makes the same files."""
+
+    def __init__(
+        self, subject: Subject, images: Values, targets: Tensor, size: int, folder: Path, batch: int = 32
+    ) -> None:
+        self.batch, self.shape = batch, (len(images), size, size)
+        self.files = [path for _, path in _made(subject, images, targets, size, folder, batch)]
+
+    def __getitem__(self, rows: Index) -> Tensor:
+        found = torch.empty(len(rows), *self.shape[1:])
+        places: dict[int, list[tuple[int, int]]] = {}
+        for k, i in enumerate(rows):
+            places.setdefault(int(i) // self.batch, []).append((k, int(i) % self.batch))
+        for file, here in places.items():
+            # Mapped, so that of a file with many maps only those are read that are wanted.
+            maps = np.load(self.files[file], mmap_mode="r", allow_pickle=False)
+            for k, i in here:
+                found[k] = torch.from_numpy(np.array(maps[i]))
+        return found
+
+
+def _made(
+    subject: Subject, images: Values, targets: Tensor, size: int, folder: Path | None, batch: int
+) -> Iterator[tuple[Tensor, Path]]:
+    """Batch by batch, the maps and where they lie (nowhere without a folder)."""
     who = key_of(subject)
-    for first in range(0, len(images), batch):
-        part, goal = images[first : first + batch], targets[first : first + batch]
+    for part, goal in zip(images.split(batch), targets.split(batch), strict=True):
         path = None if folder is None else folder / f"{_key(who, part, goal, size)}.npy"
         maps = _read(path, (len(part), size, size))
         if maps is None:
-            maps = resize(subject.maps(part.float() / 255, goal, batch)[:, None], size)[:, 0]
+            maps = resize(subject.maps(as_float(part), goal, batch)[:, None], size)[:, 0]
             if path is not None:
                 with atomic_write(path) as temporary, temporary.open("wb") as file:
                     np.save(file, maps.numpy())
-        done.append(maps)
-    return torch.cat(done)
+        yield maps, path or Path()
 
 
 def key_of(subject: Subject) -> str:
@@ -81,7 +113,7 @@ def _read(path: Path | None, shape: tuple[int, int, int]) -> Tensor | None:
 
 
 class MethodMaps:
-    """Maps of training and test pictures by method, for the top class; one method is in memory at a time.
+    """Maps of training and test pictures by method, for the top class; one method's at a time, on disk if too many.
 
     Args:
         subjects: what makes them, by method.
@@ -91,6 +123,7 @@ class MethodMaps:
         seed: of the maps that are noise.
         folder: where maps are kept; None keeps none.
         batch: pictures at once.
+        cache_gib: so much memory, in GiB, the maps of one set may take.
     """
 
     def __init__(
@@ -102,30 +135,47 @@ class MethodMaps:
         seed: int,
         folder: Path | None,
         batch: int,
+        cache_gib: float = CACHE_GIB,
     ) -> None:
         self.subjects, self.classifier, self.sets = subjects, classifier, sets
-        self.size, self.seed, self.folder, self.batch = size, seed, folder, batch
+        self.size, self.seed, self.folder, self.batch, self.cache_gib = size, seed, folder, batch, cache_gib
         self._targets: list[Tensor] = []
-        self._held: tuple[str, tuple[Tensor, Tensor]] | None = None
+        self._held: tuple[str, tuple[Values, Values]] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._keys = {name: key_of(subject) for name, subject in subjects.items()}
 
     def key(self, method: str) -> str | None:
         """Tells methods of one name with other options apart; the references have none."""
         return self._keys.get(method)
 
-    def of(self, method: str, repeat: int) -> tuple[Tensor, Tensor]:
+    def of(self, method: str, repeat: int) -> tuple[Values, Values]:
         """(N,size,size) of training and of test pictures; noise that is another for each repeat, for the reference."""
         if method == RANDOM_REMOVAL:
-            train, test = (
-                random_maps(len(data), self.size, self.seed, repeat, which) for which, data in enumerate(self.sets)
-            )
+            train, test = (self._noise(len(data), repeat, which) for which, data in enumerate(self.sets))
             return train, test
         if self._held is None or self._held[0] != method:
+            self._held = None  # the other method's maps go before these come
             if not self._targets:
                 self._targets = [top_classes(self.classifier, data.images, self.batch) for data in self.sets]
             train, test = (
-                stored_maps(self.subjects[method], data.images, goals, self.size, self.folder, self.batch)
+                self._maps(self.subjects[method], data, goals)
                 for data, goals in zip(self.sets, self._targets, strict=True)
             )
             self._held = (method, (train, test))
         return self._held[1]
+
+    def _maps(self, subject: Subject, data: Labelled, goals: Tensor) -> Values:
+        if self._bytes(len(data)) <= self.cache_gib * 2**30:
+            return stored_maps(subject, data.images, goals, self.size, self.folder, self.batch)
+        if self.folder is None and self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory()
+        folder = self.folder or Path(self._scratch.name)  # type: ignore[union-attr]
+        return MapFiles(subject, data.images, goals, self.size, folder, self.batch)
+
+    def _noise(self, count: int, *key: int) -> Values:
+        """The rule looks at nothing but the number of pixels: how much memory there is changes no result."""
+        large = self._bytes(count) > NOISE_BYTES
+        return (Noise if large else random_maps)(count, self.size, self.seed, *key)
+
+    def _bytes(self, count: int) -> int:
+        return 4 * math.prod((count, self.size, self.size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from maskwise.checks.drt import MakeExplainer
 from maskwise.checks.pictures import Labelled
+from maskwise.checks.rows import Values, as_float
 from maskwise.classifiers import Classifier
+from maskwise.data import DataSet, Record
+from maskwise.data.sample import Sample
 from maskwise.files import atomic_folder
 from maskwise.methods import Explainer, explainer
 
@@ -31,8 +35,10 @@ def trained_masker(
     def make(classifier: Classifier, data: Labelled, folder: Path) -> Explainer:
         from maskwise.training import train  # training is heavy, and base methods need none
 
-        pictures = folder / "pictures"
-        write_folder(data, pictures)
+        pictures: Path | DataSet = LabelledSet.of(data)
+        if isinstance(data.images, Tensor):  # they take less room as files than they do in memory
+            pictures = folder / "pictures"
+            write_folder(data, pictures)
         weights = train(
             recipe or method,
             pictures,
@@ -48,12 +54,36 @@ def trained_masker(
     return make
 
 
+@dataclass(frozen=True, eq=False)
+class LabelledSet(DataSet):
+    """The pictures as a data set: they are read where they lie, and squashed.
+
+    Attributes:
+        images: see ``Labelled``.
+    """
+
+    _: KW_ONLY
+    images: Values
+
+    @classmethod
+    def of(cls, data: Labelled) -> LabelledSet:
+        records = [Record(f"{i:05}", label) for i, label in enumerate(data.labels.tolist())]
+        return cls("pictures of the check", records, data.classes, images=data.images)
+
+    def image(self, record: Record) -> Tensor:
+        return as_float(self.images[[int(record.id)]])[0]
+
+    def sample(self, record: Record) -> Sample:
+        return Sample(record.id, self.image(record), record.label)
+
+
 def write_folder(data: Labelled, folder: Path) -> None:
     """The pictures as a data folder: ``images/00000.png`` and ``labels.csv``."""
     with atomic_folder(folder) as temporary:
         (temporary / "images").mkdir()
         lines = ["file,label"]
-        for i, (image, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
+        images = (image for part in data.images.split(64) for image in part)
+        for i, (image, label) in enumerate(zip(images, data.labels.tolist(), strict=True)):
             _picture(image).save(temporary / "images" / f"{i:05}.png", compress_level=1)
             lines.append(f"{i:05}.png,{label}")
         (temporary / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

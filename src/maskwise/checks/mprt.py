@@ -13,7 +13,8 @@ from maskwise.checks.pictures import spread
 from maskwise.checks.protocol import check_seed, comparison_protocol, versions
 from maskwise.checks.randomise import initialisations, randomise, restored
 from maskwise.checks.results import MODES, Mode, MprtResult, MprtRow
-from maskwise.checks.similarity import Comparison, Measures, chosen
+from maskwise.checks.rows import Values, as_float, parts_of
+from maskwise.checks.similarity import Comparison, Measures, chosen, chunks
 from maskwise.checks.subject import Progress, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
@@ -25,7 +26,7 @@ from maskwise.sess.sweep import AnyExplainer
 def mprt(
     explainer: AnyExplainer,
     classifier: Classifier,
-    images: Tensor,
+    images: Values,
     *,
     modes: Sequence[Mode] = MODES,
     init: str = "own",
@@ -47,7 +48,7 @@ def mprt(
     Args:
         explainer: any (images, targets) -> maps that reads ``classifier`` when it is called.
         classifier: the trained one.
-        images: (N,3,H,W), RGB in [0,1].
+        images: (N,3,H,W), RGB in [0,1], or uint8 as ``pictures`` gives them; few at once are in memory.
         modes: ``cascading`` from the output back to the input, ``independent`` one layer at a time, or both.
         init: new weights by the module's ``own`` rule, or as the ``released`` code of Phang et al. draws them.
         depth: layers are blocks of modules that share so many parts of their name; None is every module.
@@ -58,7 +59,7 @@ def mprt(
         seed: of new weights and of the intervals.
         batch: pictures at once.
         examples: how many pictures, evenly spread, are kept with their maps, to be looked at.
-        progress: called with (done, total), in stages.
+        progress: called with (done, total), in stages of each part of the pictures.
 
     Raises:
         InputError: images, a mode, a rule or a similarity that there is not; or maps that hold NaN.
@@ -68,37 +69,44 @@ def mprt(
         >>> result.rows[0].value.mean                                                # doctest: +SKIP
         0.31
     """
-    check_images(images)
+    if isinstance(images, Tensor) and images.dtype != torch.uint8:
+        check_images(images)
     check_seed(seed)
     if not modes or any(mode not in MODES for mode in modes):
         raise InputError(f"modes are {' and '.join(MODES)}, not {', '.join(map(str, modes)) or 'none'}")
+    modes = list(dict.fromkeys(modes))
     initialisations.get(init)
     subject = Subject.of(explainer, classifier, before_sigmoid)
     compared = chosen(measures, subject.logits)
     network, size = subject.network, subject.network.input_size
-    rows: list[MprtRow] = []
-    kept: dict[str, Tensor] = {}
+    found: dict[tuple[Mode, str, str], list[Tensor]] = {}
+    kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
+    parts, shown = chunks(images, batch), spread(len(images), examples)
     with eval_mode(network):
         example = torch.zeros(1, 3, size, size, device=network.device)
         layers = layers_from_the_top(network.module, example, depth)
-        goals = top_classes(classifier, images, batch) if targets is None else targets
-        trained = subject.maps(images, goals, batch)
-        comparison = Comparison(trained, compared)
-        shown = spread(len(images), examples)
-        for m, mode in enumerate(modes):
-            stages = [trained[shown]]
-            with restored(network.module) as back:
-                for i, layer in enumerate(layers, 1):
-                    if mode == "independent":
-                        back()
-                    randomise(network.module, layer, init, seed)
-                    maps = subject.maps(images, goals, batch)
-                    for name, values in comparison(maps).items():
-                        rows.append(MprtRow(mode, layer.name, name, mean_of(values, undefined, seed)))
-                    stages.append(maps[shown])
-                    if progress is not None:
-                        progress(m * len(layers) + i, len(modes) * len(layers))
-            kept[mode] = torch.stack(stages)
+        total, done = len(modes) * len(layers) * len(parts), 0
+        for rows, part in zip(parts, parts_of(images, parts), strict=True):
+            goals = top_classes(classifier, part, batch) if targets is None else targets[rows]
+            trained = subject.maps(part, goals, batch)
+            comparison = Comparison(trained, compared)
+            here = [i - int(rows[0]) for i in shown if rows[0] <= i <= rows[-1]]
+            for mode in modes:
+                stages = [trained[here]]
+                with restored(network.module) as back:
+                    for layer in layers:
+                        if mode == "independent":
+                            back()
+                        randomise(network.module, layer, init, seed)
+                        maps = subject.maps(part, goals, batch)
+                        for name, values in comparison(maps).items():
+                            found.setdefault((mode, layer.name, name), []).append(values)
+                        stages.append(maps[here])
+                        done += 1
+                        if progress is not None:
+                            progress(done, total)
+                kept[mode].append(torch.stack(stages))
+    table = [MprtRow(*key, mean_of(torch.cat(values), undefined, seed)) for key, values in found.items()]
     protocol = {
         "check": "mprt",
         "explainer": subject.identity,
@@ -115,4 +123,5 @@ def mprt(
         "seed": seed,
         "versions": versions(),
     }
-    return MprtResult(rows, [layer.name for layer in layers], images[shown].cpu(), kept, protocol)
+    maps_shown = {mode: torch.cat(pieces, 1) for mode, pieces in kept.items()}
+    return MprtResult(table, [layer.name for layer in layers], as_float(images[shown]).cpu(), maps_shown, protocol)

@@ -1,4 +1,4 @@
-"""Pictures for the checks, at one size and in memory: the one place that reads data sets."""
+"""Pictures for the checks, at one size, with their labels: the one place that reads data sets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from maskwise.checks.rows import Values, picked
+from maskwise.checks.streamed import CACHE_GIB, Streamed, in_memory_if_it_fits, squashed
 from maskwise.data import DataSet, Record, read_data
 from maskwise.errors import InputError
-from maskwise.images import resize
 
 RandomLabels = Literal["shuffled", "uniform"]
 
@@ -22,12 +23,12 @@ class Labelled:
     """Pictures with their classes.
 
     Attributes:
-        images: (N,3,S,S) uint8, squashed.
+        images: (N,3,S,S) uint8, squashed; a tensor, or ``Rows`` that are read when they are needed.
         labels: (N,) int64 in 0…K-1.
         classes: K names.
     """
 
-    images: Tensor
+    images: Values
     labels: Tensor
     classes: tuple[str, ...]
 
@@ -35,45 +36,50 @@ class Labelled:
         return len(self.images)
 
     def floats(self) -> Tensor:
-        """The pictures as float32 in [0,1]."""
-        return self.images.float() / 255
+        """All pictures as float32 in [0,1], in memory."""
+        return torch.cat([part.float() / 255 for part in self.images.split(64)])
 
     def shrunk(self, size: int) -> Labelled:
         """The pictures squashed to another size."""
-        if self.images.shape[-1] == size:
-            return self
-        parts = [to_bytes(resize(part.float() / 255, size)) for part in self.images.split(64)]
-        return replace(self, images=torch.cat(parts))
+        images = squashed(self.images, size)
+        return self if images is self.images else replace(self, images=images)
 
     def checksum(self) -> str:
-        """First 16 hex digits of the SHA-256 of pictures, labels and names."""
+        """First 16 hex digits of the SHA-256 of pictures, labels and names; each picture is read once."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
-        for part in (self.images, self.labels):
+        for part in self.images.split(64):
             digest.update(part.contiguous().numpy().tobytes())
+        digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def subset(self, indices: Tensor) -> Labelled:
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return replace(self, images=picked(self.images, indices), labels=self.labels[indices])
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    return (images * 255).round().to(torch.uint8)
-
-
-def pictures(sources: Sequence[str], size: int, limit: int | None = None) -> Tensor:
+def pictures(sources: Sequence[str], size: int, limit: int | None = None, cache_gib: float = CACHE_GIB) -> Values:
     """Pictures (N,3,S,S) uint8 of data sets, squashed; ``limit`` of each, evenly spread.
+
+    Args:
+        sources: as ``read_data`` takes them.
+        size: side in pixels that they are squashed to.
+        limit: only so many of each.
+        cache_gib: so much memory, in GiB, may hold them decoded, as a tensor; more of them are read when needed.
 
     Raises:
         InputError: a source that can't be read.
     """
-    parts = []
-    for source in sources:
-        data = read_data(source)
-        parts.append(_read(data, [data.records[i] for i in spread(len(data), limit)], size))
-    return torch.cat(parts)
+    sets = [read_data(source) for source in sources]
+    items = [(data, data.records[i]) for data in sets for i in spread(len(data), limit)]
+    return in_memory_if_it_fits(Streamed(items, size), cache_gib)
 
 
-def labelled(source: str, size: int, limit: int | None = None, classes: Sequence[str] | None = None) -> Labelled:
+def labelled(
+    source: str,
+    size: int,
+    limit: int | None = None,
+    classes: Sequence[str] | None = None,
+    cache_gib: float = CACHE_GIB,
+) -> Labelled:
     """Pictures of one data set with their labels, those of the classifier or else the data set's own, as 0…K-1.
 
     Args:
@@ -81,6 +87,7 @@ def labelled(source: str, size: int, limit: int | None = None, classes: Sequence
         size: side in pixels that they are squashed to.
         limit: only so many, evenly spread.
         classes: of the training pictures, for pictures to test on: the same names get the same labels.
+        cache_gib: see ``pictures``.
 
     Raises:
         InputError: pictures without labels, fewer than two classes, or one that ``classes`` does not name.
@@ -91,11 +98,13 @@ def labelled(source: str, size: int, limit: int | None = None, classes: Sequence
     known = sorted(set(named), key=_numbers_as_numbers) if classes is None else list(classes)
     if len(known) < 2:
         raise InputError(f"{source}: all pictures are of one class: there is nothing to learn")
-    foreign = sorted({name for name in named if name not in known})
+    foreign = sorted(set(named) - set(known))
     if foreign:
         raise InputError(f"{source}: the class {foreign[0]!r} is not among those trained on")
-    labels = torch.tensor([known.index(name) for name in named])
-    return Labelled(_read(data, records, size), labels, tuple(known))
+    number = {name: k for k, name in enumerate(known)}
+    labels = torch.tensor([number[name] for name in named])
+    images = in_memory_if_it_fits(Streamed([(data, record) for record in records], size), cache_gib)
+    return Labelled(images, labels, tuple(known))
 
 
 def split(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled, Labelled]:
@@ -152,7 +161,3 @@ def _class_of(data: DataSet, record: Record) -> str:
 
 def _numbers_as_numbers(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdecimal() else (-1, name)
-
-
-def _read(data: DataSet, records: Sequence[Record], size: int) -> Tensor:
-    return torch.cat([to_bytes(resize(data.image(record)[None], size)) for record in records])

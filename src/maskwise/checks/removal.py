@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwise.checks.rows import Index, Rows, Values
 from maskwise.errors import InputError
 
 
@@ -49,6 +50,31 @@ def removed(images: Tensor, maps: Tensor, percent: float, colour: Tensor) -> Ten
 
 
 def random_maps(count: int, size: int, *key: int) -> Tensor:
-    """Maps (count,size,size) of independent noise, drawn from ``key``: removal at random."""
+    """Maps (count,size,size) of independent noise, all drawn from ``key``: removal at random."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     return torch.rand(count, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+class Noise(Rows):
+    """The same for more pictures than are drawn at once: each one's map has a generator of its own."""
+
+    def __init__(self, count: int, size: int, *key: int) -> None:
+        self.shape, self.key = (count, size, size), key
+
+    def __getitem__(self, rows: Index) -> Tensor:
+        return torch.cat([random_maps(1, self.shape[1], *self.key, int(i)) for i in rows])
+
+
+class Removed(Rows):
+    """Images (N,3,H,W) uint8 without their most salient pixels, painted over whenever they are read.
+
+    Args:
+        images, maps, percent, colour: see ``removed``.
+    """
+
+    def __init__(self, images: Values, maps: Values, percent: float, colour: Tensor) -> None:
+        self.shape = tuple(images.shape)
+        self.images, self.maps, self.percent, self.colour = images, maps, percent, colour
+
+    def __getitem__(self, rows: Index) -> Tensor:
+        return removed(self.images[rows], self.maps[rows], self.percent, self.colour)

@@ -16,9 +16,11 @@ from maskwise.checks.map_store import MethodMaps
 from maskwise.checks.networks import PRETRAINED, Maker, name_of, network_maker
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.protocol import versions
-from maskwise.checks.removal import removed
+from maskwise.checks.removal import Removed, removed
 from maskwise.checks.results import RANDOM_REMOVAL, WHOLE, RoarResult, RoarRow
+from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining, accuracies, train_classifier
+from maskwise.checks.streamed import CACHE_GIB
 from maskwise.checks.subject import Progress, Subject
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
@@ -41,6 +43,7 @@ def roar(
     out: str | Path | None = None,
     device: torch.device | str = "cpu",
     batch: int = 32,
+    cache_gib: float = CACHE_GIB,
     progress: Progress | None = None,
 ) -> RoarResult:
     """Trains fresh networks on pictures without their most salient pixels, against as many removed at random.
@@ -61,6 +64,7 @@ def roar(
         out: folder for maps and finished trainings, from which a killed run goes on.
         device: of the trainings.
         batch: pictures explained at once.
+        cache_gib: so much memory, in GiB, the maps of one set may take; more are read from ``out`` when needed.
         progress: called with (done, total), in trainings.
 
     Returns:
@@ -92,7 +96,9 @@ def roar(
         "training": settings.model_dump(),
     }
     cells = Cells(folder, run)
-    maps = MethodMaps(subjects, classifier, (train, test), size, settings.seed, folder and folder / "maps", batch)
+    maps = MethodMaps(
+        subjects, classifier, (train, test), size, settings.seed, folder and folder / "maps", batch, cache_gib
+    )
     training = _Training(network_maker(network, classifier), name_of(network), settings, device)
     if network == PRETRAINED:
         training = replace(training, normalisation=(classifier.mean.cpu(), classifier.std.cpu()))
@@ -143,13 +149,19 @@ def _named(name: str, explainer: AnyExplainer, classifier: Classifier) -> Subjec
 
 
 def _without(
-    sets: tuple[Labelled, Labelled], maps: tuple[Tensor, Tensor] | None, percent: float, paint: Tensor
+    sets: tuple[Labelled, Labelled], maps: tuple[Values, Values] | None, percent: float, paint: Tensor
 ) -> tuple[Labelled, Labelled]:
-    """Training and test pictures after the removal."""
+    """Training and test pictures after the removal, which is done once where both pictures and maps are in memory."""
     if maps is None:
         return sets
     train, test = (
-        replace(data, images=removed(data.images, m, percent, paint)) for data, m in zip(sets, maps, strict=True)
+        replace(
+            data,
+            images=removed(data.images, m, percent, paint)
+            if isinstance(data.images, Tensor) and isinstance(m, Tensor)
+            else Removed(data.images, m, percent, paint),
+        )
+        for data, m in zip(sets, maps, strict=True)
     )
     return train, test
 

@@ -12,9 +12,11 @@ from skimage.feature import hog
 from torch import Tensor
 
 from maskwise.checks.correlation import pearson, ranks, same
+from maskwise.checks.rows import Values
 from maskwise.errors import InputError
 from maskwise.registry import Registry
 
+AT_ONCE = 256  # pictures; at 224 pixels their maps and four descriptions take 0.7 GB
 similarities: Registry[type[Similarity]] = Registry("similarity")
 
 
@@ -165,6 +167,11 @@ def chosen(measures: Measures, logits: bool) -> dict[str, Similarity]:
     if not found:
         raise InputError(f"there is nothing to compare by: name some of {', '.join(similarities.names())}")
     return found
+
+
+def chunks(images: Values, batch: int) -> list[Tensor]:
+    """Indices of pictures (N,…) that are compared at once: whole batches, few enough for maps and descriptions."""
+    return list(torch.arange(len(images)).split(max(AT_ONCE // batch, 1) * batch))
 
 
 class Comparison:

@@ -1,4 +1,4 @@
-"""Training a small classifier on pictures in memory: what the data randomisation test and ROAR share."""
+"""Training a small classifier: what the data randomisation test and ROAR share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from maskwise.checks.feeding import batches, colours, flipped_and_cropped
 from maskwise.checks.networks import Maker
 from maskwise.checks.pictures import Labelled
+from maskwise.checks.rows import Values, as_float, on, parts_of
 from maskwise.checks.subject import Progress
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
@@ -104,7 +105,7 @@ def train_classifier(
         torch.manual_seed(settings.seed)
         classifier = fresh_classifier(make, data, name, normalisation).to(device)
         classifier.module.requires_grad_(True).train()
-        epochs = _fit(classifier, data.images.to(device), data.labels.to(device), settings, progress)
+        epochs = _fit(classifier, on(data.images, device), data.labels.to(device), settings, progress)
     classifier.module.requires_grad_(False).eval()
     return Trained(classifier, accuracies(classifier, data)[0], epochs)
 
@@ -125,7 +126,7 @@ def fresh_classifier(
 
 
 def _fit(
-    classifier: Classifier, images: Tensor, labels: Tensor, settings: SmallTraining, progress: Progress | None
+    classifier: Classifier, images: Values, labels: Tensor, settings: SmallTraining, progress: Progress | None
 ) -> int:
     """Trains in place; returns the epochs that it took."""
     weights = list(classifier.module.parameters())
@@ -139,8 +140,9 @@ def _fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rise_and_fall(step, total))
     done = 0
     for epoch in range(1, settings.epochs + 1):
-        for rows in batches(len(images), settings.batch_size):
-            chosen = images[rows].float() / 255
+        order = list(batches(len(images), settings.batch_size))  # drawn first: the crops come from the same generator
+        for rows, part in zip(order, parts_of(images, order), strict=True):
+            chosen = as_float(part.to(labels.device))
             if settings.augment:
                 chosen = flipped_and_cropped(chosen)
             loss = F.cross_entropy(classifier.scores(chosen), labels[rows])
@@ -166,7 +168,7 @@ def rise_and_fall(step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min((step + 1 - rise) / (total + 1 - rise), 1)))
 
 
-def _right(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
+def _right(classifier: Classifier, images: Values, labels: Tensor) -> float:
     with eval_mode(classifier.module):
         guesses = torch.cat([scores.argmax(1) for scores in _scores(classifier, images)])
     return (guesses == labels).float().mean().item()
@@ -174,13 +176,16 @@ def _right(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
 
 def accuracies(classifier: Classifier, data: Labelled, best: tuple[int, ...] = (1,)) -> list[float]:
     """Top-k accuracy in [0,1] for each k of ``best``; k beyond the number of classes is all of them."""
-    scores = torch.cat([part.cpu() for part in _scores(classifier, data.images.to(classifier.device))])
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    hits = order == data.labels[:, None]
-    return [hits[:, :k].any(1).double().mean().item() for k in best]
+    found, done = [], 0
+    for part in _scores(classifier, on(data.images, classifier.device)):
+        order = part.cpu().argsort(dim=1, descending=True, stable=True)
+        hits = order == data.labels[done : done + len(part), None]
+        found.append(torch.stack([hits[:, :k].any(1) for k in best]))
+        done += len(part)
+    return torch.cat(found, 1).double().mean(1).tolist()
 
 
 @torch.no_grad()
-def _scores(classifier: Classifier, images: Tensor) -> Iterator[Tensor]:
+def _scores(classifier: Classifier, images: Values) -> Iterator[Tensor]:
     for part in images.split(128):
-        yield classifier.scores(part.float() / 255)
+        yield classifier.scores(as_float(part.to(classifier.device)))

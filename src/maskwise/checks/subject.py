@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwise.checks.rows import Values, as_float
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
@@ -60,14 +61,14 @@ class Subject:
         return cls(explainer, network, False, identity)
 
     def maps(self, images: Tensor, targets: Tensor | None, batch: int = 32) -> Tensor:
-        """Maps (N,H,W) float32, on the CPU, of images (N,3,H,W), ``batch`` at once.
+        """Maps (N,H,W) float32, on the CPU, of images (N,3,H,W), float in [0,1] or uint8, ``batch`` at once.
 
         Raises:
             InputError: maps of another shape, or NaN in them.
         """
         made = []
         for first in range(0, len(images), batch):
-            part = images[first : first + batch].to(self.network.device)
+            part = as_float(images[first : first + batch]).to(self.network.device)
             goal = None if targets is None else targets[first : first + batch].to(self.network.device)
             maps = torch.as_tensor(self.explain(part, goal)).detach().float().cpu()
             if maps.shape != (len(part), *part.shape[-2:]):
@@ -94,8 +95,8 @@ class _MaskLogits:
         return F.interpolate(logits[:, None], (images.shape[-2], images.shape[-1]), mode="nearest")[:, 0]
 
 
-def top_classes(classifier: Classifier, images: Tensor, batch: int = 32) -> Tensor:
+def top_classes(classifier: Classifier, images: Values, batch: int = 32) -> Tensor:
     """Top class (N,) of each picture (N,3,H,W), float in [0,1] or uint8; on the CPU."""
     with eval_mode(classifier), torch.no_grad():
-        parts = (part if part.is_floating_point() else part.float() / 255 for part in images.split(batch))
+        parts = (as_float(part) for part in images.split(batch))
         return torch.cat([classifier.scores(classifier.prepare(part)).argmax(1).cpu() for part in parts])

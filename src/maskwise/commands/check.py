@@ -13,6 +13,7 @@ import typer
 from maskwise.allocator import keep_freed_memory
 from maskwise.commands.check_options import (
     Batch,
+    CacheGib,
     Limit,
     Masks,
     Method,
@@ -86,6 +87,7 @@ def mprt(
     masks: Masks = False,
     undefined: Undefined = "zero",
     batch: Batch = 32,
+    cache_gib: CacheGib = 4.0,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = Path("check-mprt"),
@@ -105,7 +107,7 @@ def mprt(
 
     model = classifier_on(classifier, weights, device)
     explain_it = make_explainer(method, model, method_options(options, masker), enhance)
-    images = pictures(data, model.input_size, limit).float() / 255
+    images = pictures(data, model.input_size, limit, cache_gib)
     with bar("random layers") as step:
         result = run(
             explain_it,
@@ -153,6 +155,7 @@ def drt(
     masks: Masks = False,
     undefined: Undefined = "zero",
     batch: Batch = 32,
+    cache_gib: CacheGib = 4.0,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = Path("check-drt"),
@@ -176,7 +179,7 @@ def drt(
         for name in dict.fromkeys(method)
     }
     pretrained = classifier_on(classifier, weights, device) if network == PRETRAINED else None
-    train, test = labelled_pair(data, test_data, size, limit, test_limit, seed)
+    train, test = labelled_pair(data, test_data, size, limit, test_limit, seed, cache_gib)
     with bar("training") as step:
         result = run(
             makers_with_sess(makers, sess, enhance),
@@ -220,6 +223,7 @@ def roar(
     repeats: Annotated[int, typer.Option(min=1, help="Trainings of each, with different seeds.")] = 3,
     train_set: TrainSet = None,
     batch: Batch = 32,
+    cache_gib: CacheGib = 4.0,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = Path("check-roar"),
@@ -244,7 +248,7 @@ def roar(
         for called, name, inside in each_with_sess(method, sess)
     }
     # Explained at the classifier's size, or at the larger one of the training, from which the classifier shrinks it.
-    train, test = labelled_pair(data, test_data, max(model.input_size, size), limit, test_limit, seed)
+    train, test = labelled_pair(data, test_data, max(model.input_size, size), limit, test_limit, seed, cache_gib)
     with bar("trainings") as step:
         result = run(
             explainers,
@@ -259,6 +263,7 @@ def roar(
             out=out,
             device=device_of(device),
             batch=batch,
+            cache_gib=cache_gib,
             progress=step,
         )
     result.protocol.update(data=data, test_data=test_data, limit=limit, test_limit=test_limit)

@@ -40,6 +40,10 @@ TrainSet = Annotated[
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Pictures explained at once.")]
+CacheGib = Annotated[
+    float,
+    typer.Option(min=0, help="Memory in GiB that may hold the pictures of one set decoded; more are read when needed."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 Undefined = Annotated[
     str, typer.Option(help="A flat map against another one counts zero, or is left_out (released code).")
@@ -119,16 +123,22 @@ def makers_with_sess(
 
 
 def labelled_pair(
-    data: str, test_data: str | None, size: int, limit: int | None, test_limit: int | None, seed: int
+    data: str,
+    test_data: str | None,
+    size: int,
+    limit: int | None,
+    test_limit: int | None,
+    seed: int,
+    cache_gib: float = 4.0,
 ) -> tuple[Labelled, Labelled]:
     from maskwise.checks.pictures import labelled, split
 
-    train = labelled(data, size, limit)
+    train = labelled(data, size, limit, None, cache_gib)
     if test_data is None:
         if test_limit is not None:
             raise InputError("--test-limit belongs to --test-data")
         return split(train, seed=seed)
-    return train, labelled(test_data, size, test_limit, train.classes)
+    return train, labelled(test_data, size, test_limit, train.classes, cache_gib)
 
 
 def numbers(text: str) -> list[float]:

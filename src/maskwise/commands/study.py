@@ -135,6 +135,8 @@ def _list(found: list[Study], scale: str, as_json: bool, cells: bool) -> None:
             ]
             continue
         total = sum((Cost(n * cost.steps, n * cost.maps) for _, cost, n in grid), Cost())
+        shares = [(key, n * steps) for cell, _, n in grid for key, steps in cell.job.shared(size).items()]
+        total += Cost(sum(dict(shares).values()) - sum(steps for _, steps in shares))
         table = "" if one.printed is None else printed(one.printed).source
         rows.append({"study": one.name, "asks": one.title, "table": table, "claims": len(one.claims),
                      "cells": sum(n for *_, n in grid), "training steps": total.steps, "maps": total.maps})  # fmt: skip

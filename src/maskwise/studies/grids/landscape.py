@@ -23,18 +23,19 @@ COSTLY: dict[str, dict[str, Any]] = {  # at the smoke scale
     "smooth_grad_cam_pp": {"samples": 2},
 }
 SESS_AROUND = ("grad_cam", "casm")
+FEW = 2000  # pictures, where a scale does not say: on 50,000 some methods would take weeks on a GPU
 
 
 def cells(scale: Scale) -> list[Cell]:
-    found = []
+    found, limit = [], FEW if scale.full else None
     for name, facts in methods.items():
-        if scale.smoke and facts["family"] == "maskers":  # the packaged ones are of another network
+        if not scale.packaged and facts["family"] == "maskers":  # the packaged ones are of another network
             continue
         options: dict[str, Any] = COSTLY.get(name, {}) if scale.smoke else {}
-        found.append(Cell(name, Explain(name, options)))
-    around = [name for name in SESS_AROUND if not scale.smoke or name == "grad_cam"]
+        found.append(Cell(name, Explain(name, options, limit=limit)))
+    around = [name for name in SESS_AROUND if scale.packaged or name == "grad_cam"]
     sess = {"scales": 2 if scale.smoke else 10, "prefilter": 0.9}
-    return [*found, *(Cell(f"{name} + SESS", Explain(name, sess=sess)) for name in around)]
+    return [*found, *(Cell(f"{name} + SESS", Explain(name, sess=sess, limit=limit)) for name in around)]
 
 
 register(

@@ -58,7 +58,8 @@ register(
         notes=(
             "MPRT: similarity of mask logits once all layers are random. DRT: to the masker of a network of shuffled "
             "labels; again: to that of a second training on the true ones, which is as alike as can be hoped for.",
-            "ROAR: points of top-1, mean over the shares of pixels removed; the interval is the range of the repeats.",
+            "ROAR: points of top-1, mean over the shares of pixels removed; the interval is the range of the repeats, "
+            "or Student's over seeds.",
         ),
     )
 )  # fmt: skip

@@ -42,6 +42,10 @@ class Job(ABC):
     def cost(self, scale: Scale) -> Cost:
         """Of one seed."""
 
+    def shared(self, scale: Scale) -> dict[str, int]:
+        """Of the steps in ``cost``: by a name, those that are done once for all cells of a study that name them."""
+        return {}
+
     @abstractmethod
     def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
         """Does it; ``folder`` keeps what a killed run goes on from."""

@@ -1,0 +1,399 @@
+"""Everything worth knowing from one short stay at a GPU, in one command that ends by itself.
+
+    python benchmarks/gpu.py --data ilsvrc1275.zip@train --minutes 9 --out gpu
+    python benchmarks/gpu.py --smoke --out smoke      # all kinds of rows, tiny, on the CPU
+
+Rows come by priority. One that would not end in time, by what it is reckoned to take and what rows of its kind took so
+far, is left out, and smaller ones after it are still done. ``results.json`` and ``table.md`` are rewritten after each.
+
+Of a training, ``loader`` is the share of its time in which no step runs: it waits for pictures, and writes its log.
+Each step is waited for, so that what the loader does meanwhile is its own. The first steps do not count. Memory is the
+most that was in use: of a GPU what was allocated, of a CPU the whole process's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import platform
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import maskwise as mw
+from maskwise.allocator import keep_freed_memory
+from maskwise.checks.pictures import pictures
+from maskwise.checks.rows import as_float
+from maskwise.classifiers import Classifier
+from maskwise.data import read_data
+from maskwise.errors import InputError
+from maskwise.files import atomic_write, writable_folder
+from maskwise.methods import methods
+from maskwise.planning.skeleton import skeleton
+from maskwise.sess import SESS
+from maskwise.studies.tiny import tiny_classifier
+from maskwise.training import train
+from maskwise.training.fit import SETTINGS as FIT
+
+Facts = dict[str, Any]
+now = time.perf_counter
+RECIPES = {"fit": ("phang/fix", FIT), "casm": ("casm", ()), "ca": ("phang/ca", ()), "fix": ("phang/fix", ())}
+MODES = {"fp32": ("32-true", None), "bf16": ("bf16-mixed", None), "compiled": ("bf16-mixed", "inductor")}
+SLOW = ("augmented_grad_cam", "score_cam", "xrai")  # beside those that search by many forwards
+RATIOS = (0.0, 0.5, 0.99)
+WARM = 3  # steps, and calls, that do not count
+
+
+class OutOfTimeError(Exception):
+    """The row was ended, since the time is up."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        kind: rows of one kind have the same columns.
+        facts: what is measured.
+        rank: lower ones come first.
+        seconds: that it is reckoned to take on a large GPU, all in all.
+        run: does it.
+    """
+
+    kind: str
+    facts: Facts
+    rank: int
+    seconds: float
+    run: Callable[[], Facts]
+
+
+@dataclass
+class Bench:
+    """What the rows share: where, on what and for how long each is measured."""
+
+    device: torch.device
+    data: list[str]
+    weights: str | None = None
+    smoke: bool = False
+    seconds: float = 6.0
+    batch: int = 32
+    rise: int = 8000
+    scales: int = 12
+    networks: dict[str, Classifier] = field(default_factory=dict)
+
+    def network(self, name: str) -> Classifier:
+        """A classifier by its short name; ResNet-50's weights are random where no file of them is named."""
+        if name not in self.networks:
+            if name == "tiny":
+                made = tiny_classifier()
+            elif name == "resnet50" and self.weights is None:
+                made = skeleton("torchvision/resnet50")
+            elif name == "resnet50":
+                made = mw.load_classifier("torchvision/resnet50", self.weights)
+            else:
+                made = mw.load_classifier(name)
+            self.networks[name] = made.to(self.device)
+        return self.networks[name]
+
+    def images(self, count: int, size: int) -> Tensor:
+        """Pictures (N,3,S,S) in [0,1] of the data, each as often as it takes."""
+        found = pictures(self.data[:1], size, count)
+        return as_float(found[[i % len(found) for i in range(count)]]).to(self.device)
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+class Watch:
+    """Asked after each step of a training, which it ends after some seconds; sees what the steps take themselves."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.inside, self.steps, self.pictures = bench, 0.0, 0, 0
+        self.began = self.ended = 0.0
+
+    def __call__(self, trainer: Any) -> bool:
+        self.steps += 1
+        self.ended = now()
+        if self.steps == 1:
+            self._watch(trainer)
+        if self.steps == WARM:
+            self.began, self.inside, self.pictures = self.ended, 0.0, 0
+            forget_peak(self.bench.device)
+        return self.steps > WARM and self.ended - self.began >= self.bench.seconds
+
+    def _watch(self, trainer: Any) -> None:
+        step = trainer.step
+
+        def timed(images: Tensor, labels: Tensor) -> Any:
+            began = now()
+            logged = step(images, labels)
+            self.bench.wait()
+            self.inside += now() - began
+            self.pictures += len(images)
+            return logged
+
+        trainer.step = timed
+
+    def facts(self) -> Facts:
+        seconds, steps = self.ended - self.began, self.steps - WARM
+        return {
+            "ms a step": 1000 * seconds / steps, "steps/s": steps / seconds, "pictures/s": self.pictures / seconds,
+            "loader": 1 - self.inside / seconds, "GiB": peak(self.bench.device),
+        }  # fmt: skip
+
+
+def training(bench: Bench, name: str, network: str, size: int, mode: str) -> Facts:
+    """A training of a recipe until it was watched for long enough; what it wrote is thrown away."""
+    recipe, own = RECIPES[name]
+    precision, compiler = MODES[mode]
+    settings = [*own, "steps=1000000", "fraction=1.0", f"input_size={size}"]
+    if bench.smoke:
+        settings += ["batch_size=4", "crop_area=[0.5,1.0]"]
+        compiler = compiler and "eager"
+    watch = Watch(bench)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            recipe, bench.data, classifier=bench.network(network), out=Path(folder) / "run", overrides=settings,
+            device=bench.device.type, precision=precision, compiler=compiler, stop=watch,  # type: ignore[arg-type]
+        )  # fmt: skip
+    return watch.facts()
+
+
+def maps(bench: Bench, make: Callable[[Classifier], Any], network: str, count: int, warm: int = 1) -> Facts:
+    """Maps of ``count`` pictures at once, over and over: the median of calls."""
+    classifier = bench.network(network)
+    explain, images = make(classifier), bench.images(count, classifier.input_size)
+    for _ in range(warm):
+        explain(images)
+    bench.wait()
+    forget_peak(bench.device)
+    times, began = list[float](), now()
+    while not times or (now() - began < bench.seconds / 3 and len(times) < 100):
+        start = now()
+        explain(images)
+        bench.wait()
+        times.append(now() - start)
+    seconds = statistics.median(times) / count
+    return {"ms a map": 1000 * seconds, "maps/s": 1 / seconds, "calls": len(times), "GiB": peak(bench.device)}
+
+
+def quick_methods() -> Iterator[str]:
+    """The methods without a search: those that SESS or RISE would be too slow to be put around are left out."""
+    for name in methods.names():
+        if methods.facts(name)["family"] not in ("perturbation", "maskers") and name not in SLOW:
+            yield name
+
+
+def maskers() -> list[str]:
+    return [name for name in methods.names() if methods.facts(name)["family"] == "maskers"]
+
+
+def rows_of(bench: Bench) -> list[Row]:
+    """All rows, those of highest priority first."""
+    nets, sizes = ("lite0", "resnet50"), (160, 224)
+    if bench.smoke:
+        cells = [(n, "tiny", 32, m) for n, m in zip(RECIPES, ("fp32", "fp32", "bf16", "compiled"), strict=True)]
+    else:
+        cells = [(n, net, size, mode) for mode in MODES for net in nets for size in sizes for n in RECIPES]
+    rows = []
+    for name, net, size, mode in cells:
+        network = "efficientnet_lite0" if net == "lite0" else net
+        # The classifier's usual size first; compilers take a minute.
+        usual = size == (224 if net == "resnet50" else 160)
+        rank = (0 if usual else 40) + (30 if mode == "compiled" else 10 if net == "resnet50" else 0)
+        facts = {"training": name, "classifier": net, "px": size, "mode": mode}
+        seconds = bench.seconds + (75 if mode == "compiled" else 10)
+        rows.append(
+            Row("training", facts, rank, seconds, functools.partial(training, bench, name, network, size, mode))
+        )
+    main, heavy = ("tiny", "tiny") if bench.smoke else ("efficientnet_lite0", "resnet50")
+    for network, rank in ((main, 5), (heavy, 50)) if main != heavy else ((main, 5),):
+        rows += [_maps(bench, name, network, rank, name) for name in quick_methods()]
+    rows += [_maps(bench, name, "efficientnet_lite0", 6, name) for name in maskers()]
+    rows.append(_maps(bench, f"RISE-{bench.rise}", heavy, 20, "rise", count=1, seconds=15, masks=bench.rise))
+    for ratio in RATIOS:
+        title = f"SESS-{bench.scales}, r = {ratio:g}"
+        rows.append(_sess(bench, title, heavy, 21, ratio))
+    return sorted(rows, key=lambda row: row.rank)
+
+
+def _maps(
+    bench: Bench, title: str, network: str, rank: int, name: str, count: int = 0, seconds: float = 4, **options: int
+) -> Row:
+    def make(classifier: Classifier) -> Any:
+        return mw.explainer(name, classifier, **options)
+
+    count = count or bench.batch
+    facts = {"method": title, "classifier": network, "pictures": count}
+    return Row("maps", facts, rank, seconds, functools.partial(maps, bench, make, network, count))
+
+
+def _sess(bench: Bench, title: str, network: str, rank: int, ratio: float) -> Row:
+    def make(classifier: Classifier) -> Any:
+        return SESS(mw.explainer("grad_cam", classifier), classifier, scales=bench.scales, prefilter=ratio)
+
+    facts = {"method": f"{title} (Grad-CAM)", "classifier": network, "pictures": 1}
+    return Row("maps", facts, rank, 6, functools.partial(maps, bench, make, network, 1))
+
+
+def run(rows: Sequence[Row], bench: Bench, minutes: float, out: Path, began: float) -> list[Facts]:
+    """Does the rows that end in time, by priority; writes what is known after each.
+
+    Args:
+        rows: in their order.
+        minutes: from ``began`` on, of which nothing is used any more afterwards.
+        out: folder of ``results.json`` and ``table.md``.
+    """
+    deadline, done, left = began + 60 * minutes, list[Facts](), list[Facts]()
+    took: dict[str, list[float]] = {}
+    write(out, bench, done, left, began)
+    for row in rows:
+        expected = row.seconds * statistics.median(took.get(row.kind, [1.0]))
+        facts = {"kind": row.kind, **row.facts}
+        if now() + expected > deadline:
+            left.append({**facts, "needs seconds": expected})
+            write(out, bench, done, left, began)
+            continue
+        start = now()
+        try:
+            with ending(deadline - start):
+                facts |= row.run()
+        except OutOfTimeError:
+            facts["error"] = "the time was up"
+        except Exception as error:  # whatever it is, the other rows are done
+            facts["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        facts["seconds"] = now() - start
+        took.setdefault(row.kind, []).append(facts["seconds"] / row.seconds)
+        done.append(facts)
+        write(out, bench, done, left, began)
+        print(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{v}" for k, v in facts.items()), flush=True)
+    return done
+
+
+@contextmanager
+def ending(seconds: float) -> Iterator[None]:
+    """Raises ``OutOfTimeError`` in what runs longer; only where there are alarms, and between two calls into C."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def forget_peak(device: torch.device) -> None:
+    """From now on ``peak`` is of what comes."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # not Linux, or not allowed: then it is the whole process's
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(device: torch.device) -> float | None:
+    """GiB that were in use at most; None where that can't be known."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
+    return None
+
+
+def write(out: Path, bench: Bench, done: Sequence[Facts], left: Sequence[Facts], began: float) -> None:
+    """``results.json`` and ``table.md``, each whole at any time."""
+    cuda = bench.device.type == "cuda"
+    machine = {
+        "device": torch.cuda.get_device_name(bench.device) if cuda else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(), "torch": torch.__version__, "maskwise": mw.__version__,
+        "data": [Path(source).name for source in bench.data], "seconds a row": bench.seconds,
+        "resnet50": "random weights" if bench.weights is None else Path(bench.weights).name,
+    }  # fmt: skip
+    found = {"machine": machine, "rows": list(done), "left_out": list(left), "seconds": now() - began}
+    with atomic_write(out / "results.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    with atomic_write(out / "table.md") as temporary:
+        temporary.write_text(table(found), encoding="utf-8")
+
+
+def table(found: Facts) -> str:
+    """Markdown: a table a kind, then what went wrong and what was left out."""
+    parts = ["; ".join(f"{key}: {value}" for key, value in found["machine"].items()) + "\n"]
+    good = [row for row in found["rows"] if "error" not in row]
+    for kind in dict.fromkeys(row["kind"] for row in good):
+        own = [row for row in good if row["kind"] == kind]
+        columns = [key for key in own[0] if key not in ("kind", "seconds")]
+        lines = [columns, ["---"] * len(columns), *([_cell(key, row[key]) for key in columns] for row in own)]
+        parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n")
+    failed = [f"- {_who(row)}: {row['error']}" for row in found["rows"] if "error" in row]
+    left = [f"- {_who(row)}: needs {row['needs seconds']:.0f} s" for row in found["left_out"]]
+    for title, items in (("Failed:", failed), ("Left out, since the time would not have been enough:", left)):
+        if items:
+            parts.append("\n".join([title, "", *items]) + "\n")
+    return "\n".join(parts)
+
+
+def _cell(key: str, value: object) -> str:
+    if key == "loader":
+        return f"{value:.0%}"
+    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _who(row: Facts) -> str:
+    numbers = ("seconds", "error", "needs seconds", "kind")
+    return ", ".join(str(value) for key, value in row.items() if key not in numbers)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    began = now()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", nargs="+", help="sources of pictures, as `maskwise train` takes them")
+    options.add_argument("--minutes", type=float, default=9.0, help="that all of it may take")
+    options.add_argument("--out", type=Path, default=Path("gpu"), help="folder of results.json and table.md")
+    options.add_argument("--device", default=None, help="cuda where there is one")
+    options.add_argument("--weights", default=None, help="of torchvision's resnet50; without it they are random")
+    options.add_argument("--seconds", type=float, default=6.0, help="that a training is watched")
+    options.add_argument("--only", default="", help="rows whose facts hold this text, such as compiled or grad_cam")
+    options.add_argument("--smoke", action="store_true", help="all kinds of rows, tiny, on drawn shapes")
+    given = options.parse_args(arguments)
+    if not given.data and not given.smoke:
+        options.error("name the pictures: --data SOURCE")
+    keep_freed_memory()
+    device = torch.device(given.device or ("cuda" if torch.cuda.is_available() and not given.smoke else "cpu"))
+    bench = Bench(device, given.data or ["shapes:n=24,size=40,labels=own"], given.weights, seconds=given.seconds)
+    if given.smoke:
+        bench.smoke, bench.seconds, bench.batch, bench.rise, bench.scales = True, 0.2, 2, 16, 2
+    try:
+        folder = writable_folder(given.out)
+        for source in bench.data:
+            read_data(source)  # what is wrong with it is said once, and not by every row
+        rows = [row for row in rows_of(bench) if given.only in " ".join(map(str, row.facts.values()))]
+        done = run(rows, bench, given.minutes, folder, began)
+    except InputError as error:
+        options.exit(2, f"gpu.py: {error}\n")
+    print(f"{len(done)} rows of {len(rows)} in {now() - began:.0f} s: {given.out / 'table.md'}")
+    if any("error" in row for row in done):
+        options.exit(1, f"gpu.py: some rows failed; see {given.out / 'table.md'}\n")
+
+
+if __name__ == "__main__":
+    main()

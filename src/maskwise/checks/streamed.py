@@ -1,0 +1,84 @@
+"""Pictures of data sets at one size: decoded once and kept where they fit in memory, else whenever they are needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from maskwise.checks.rows import Index, Rows, Values
+from maskwise.data import DataSet, Record
+from maskwise.errors import InputError
+from maskwise.images import resize
+
+CACHE_GIB = 4.0
+Item = tuple[DataSet, Record]
+
+
+class Streamed(Rows):
+    """Pictures (N,3,S,S) uint8 that are decoded whenever they are needed.
+
+    Args:
+        items: where each one is.
+        size: S, the side in pixels that it is squashed to.
+    """
+
+    def __init__(self, items: Sequence[Item], size: int) -> None:
+        self.items, self.size = items, size
+        self.shape = (len(items), 3, size, size)
+
+    def __getitem__(self, rows: Index) -> Tensor:
+        chosen = [self.items[int(i)] for i in rows]
+        return torch.cat([to_bytes(resize(data.image(record)[None], self.size)) for data, record in chosen])
+
+
+class Squashed(Rows):
+    """Pictures uint8 squashed to another size whenever they are needed.
+
+    Args:
+        images: these.
+        size: side in pixels.
+    """
+
+    def __init__(self, images: Rows, size: int) -> None:
+        self.images, self.size = images, size
+        self.shape = (len(images), 3, size, size)
+
+    def __getitem__(self, rows: Index) -> Tensor:
+        return squashed_bytes(self.images[rows], self.size)
+
+
+def squashed(images: Values, size: int) -> Values:
+    """Pictures (N,3,H,W) uint8 squashed to (N,3,size,size)."""
+    if images.shape[-1] == size:
+        return images
+    if isinstance(images, Tensor):
+        return torch.cat([squashed_bytes(part, size) for part in images.split(64)])
+    return Squashed(images, size)
+
+
+def squashed_bytes(images: Tensor, size: int) -> Tensor:
+    return to_bytes(resize(images.float() / 255, size))
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    return (images * 255).round().to(torch.uint8)
+
+
+def in_memory_if_it_fits(values: Rows, cache_gib: float = CACHE_GIB, part: int = 64) -> Values:
+    """Pictures uint8 as a tensor where that takes up to ``cache_gib`` GiB, else as they are.
+
+    Raises:
+        InputError: a negative size.
+    """
+    if not cache_gib >= 0:
+        raise InputError(f"the cache is 0 GiB or more, not {cache_gib}")
+    if math.prod(values.shape) > cache_gib * 2**30:
+        return values
+    kept, done = torch.empty(values.shape, dtype=torch.uint8), 0
+    for images in values.split(part):
+        kept[done : done + len(images)] = images
+        done += len(images)
+    return kept
