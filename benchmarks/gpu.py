@@ -6,8 +6,8 @@
 Rows come by priority. One that would not end in time, by what it is reckoned to take and what rows of its kind took so
 far, is left out, and smaller ones after it are still done. ``results.json`` and ``table.md`` are rewritten after each.
 
-Of a training, ``loader`` is the share of its time in which no step runs: it waits for pictures, and writes its log.
-Each step is waited for, so that what the loader does meanwhile is its own. The first steps do not count. Memory is the
+Of a training, ``loader`` is the share of its time in which it waits for pictures. Each step is waited for, so that what
+the loader does meanwhile is its own. The first steps do not count. Memory is the
 most that was in use: of a GPU what was allocated, of a CPU the whole process's.
 """
 
@@ -42,13 +42,13 @@ from maskwise.methods import methods
 from maskwise.planning.skeleton import skeleton
 from maskwise.sess import SESS
 from maskwise.studies.tiny import tiny_classifier
-from maskwise.training import train
+from maskwise.training import Callback, TrainingState, train
 from maskwise.training.fit import SETTINGS as FIT
 
 Facts = dict[str, Any]
 now = time.perf_counter
 RECIPES = {"fit": ("phang/fix", FIT), "casm": ("casm", ()), "ca": ("phang/ca", ()), "fix": ("phang/fix", ())}
-MODES = {"fp32": ("32-true", None), "bf16": ("bf16-mixed", None), "compiled": ("bf16-mixed", "inductor")}
+MODES = {"fp32": ("fp32", None), "bf16": ("bf16", None), "compiled": ("bf16", "inductor")}
 SLOW = ("augmented_grad_cam", "score_cam", "xrai")  # beside those that search by many forwards
 RATIOS = (0.0, 0.5, 0.99)
 WARM = 3  # steps, and calls, that do not count
@@ -115,41 +115,30 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
 
-class Watch:
-    """Asked after each step of a training, which it ends after some seconds; sees what the steps take themselves."""
+class Watch(Callback):
+    """Ends a training after some seconds; the first steps do not count."""
 
     def __init__(self, bench: Bench) -> None:
-        self.bench, self.inside, self.steps, self.pictures = bench, 0.0, 0, 0
-        self.began = self.ended = 0.0
+        self.bench, self.steps, self.pictures = bench, 0, 0
+        self.began = self.ended = self.waited_before = self.waited = 0.0
 
-    def __call__(self, trainer: Any) -> bool:
+    def on_step(self, state: TrainingState) -> None:
+        self.bench.wait()
         self.steps += 1
-        self.ended = now()
-        if self.steps == 1:
-            self._watch(trainer)
+        self.ended, self.waited = now(), state.seconds_waited
+        if self.steps > WARM:
+            self.pictures += state.trainer.recipe.batch_size
         if self.steps == WARM:
-            self.began, self.inside, self.pictures = self.ended, 0.0, 0
+            self.began, self.waited_before = self.ended, self.waited
             forget_peak(self.bench.device)
-        return self.steps > WARM and self.ended - self.began >= self.bench.seconds
-
-    def _watch(self, trainer: Any) -> None:
-        step = trainer.step
-
-        def timed(images: Tensor, labels: Tensor) -> Any:
-            began = now()
-            logged = step(images, labels)
-            self.bench.wait()
-            self.inside += now() - began
-            self.pictures += len(images)
-            return logged
-
-        trainer.step = timed
+        if self.steps > WARM and self.ended - self.began >= self.bench.seconds:
+            state.end("watched for long enough")
 
     def facts(self) -> Facts:
         seconds, steps = self.ended - self.began, self.steps - WARM
         return {
             "ms a step": 1000 * seconds / steps, "steps/s": steps / seconds, "pictures/s": self.pictures / seconds,
-            "loader": 1 - self.inside / seconds, "GiB": peak(self.bench.device),
+            "loader": (self.waited - self.waited_before) / seconds, "GiB": peak(self.bench.device),
         }  # fmt: skip
 
 
@@ -165,7 +154,7 @@ def training(bench: Bench, name: str, network: str, size: int, mode: str) -> Fac
     with tempfile.TemporaryDirectory() as folder:
         train(
             recipe, bench.data, classifier=bench.network(network), out=Path(folder) / "run", overrides=settings,
-            device=bench.device.type, precision=precision, compiler=compiler, stop=watch,  # type: ignore[arg-type]
+            device=bench.device.type, precision=precision, compiler=compiler, callbacks=[watch],  # type: ignore[arg-type]
         )  # fmt: skip
     return watch.facts()
 

@@ -7,11 +7,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+
+from maskwise.training import TrainingState
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
@@ -123,23 +125,21 @@ def test_what_fails_or_is_killed_loses_no_other_row(gpu: ModuleType, tmp_path: P
     assert "- broken: OutOfMemoryError" in (tmp_path / "table.md").read_text()
 
 
-def test_the_loaders_share_is_what_no_step_accounts_for(gpu: ModuleType) -> None:
-    class Trainer:
-        def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-            time.sleep(0.02)
-            return {"loss": 1.0}
-
-    bench = gpu.Bench(torch.device("cpu"), ["shapes"], seconds=0.6)
-    watch, trainer = gpu.Watch(bench), Trainer()
-    while True:
-        time.sleep(0.06)  # the pictures are read
-        trainer.step(torch.zeros(5, 3, 2, 2), torch.zeros(5))
-        if watch(trainer):
-            break
+def test_the_loaders_share_is_what_was_waited_for(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by hand: steps of 80 ms, of which 20 ms are waiting; the first ones, which wait longer, do not count."""
+    clock = [0.0]
+    monkeypatch.setattr(gpu, "now", lambda: clock[0])
+    bench = gpu.Bench(torch.device("cpu"), [], seconds=0.6)
+    watch, trainer = gpu.Watch(bench), SimpleNamespace(recipe=SimpleNamespace(batch_size=5))
+    state = TrainingState(trainer, Path(), 1000)  # type: ignore[arg-type]
+    while state.ended is None:
+        first = watch.steps < gpu.WARM
+        clock[0] += 1.0 if first else 0.08
+        state.seconds_waited += 0.9 if first else 0.02
+        watch.on_step(state)
     facts = watch.facts()
-    assert facts["loader"] == pytest.approx(0.75, abs=0.1)
-    assert facts["pictures/s"] == pytest.approx(5 * facts["steps/s"]) and facts["ms a step"] >= 80
-    assert watch.steps - gpu.WARM == pytest.approx(0.6 / 0.08, abs=2)
+    assert facts["loader"] == pytest.approx(0.25) and facts["ms a step"] == pytest.approx(80)
+    assert facts["pictures/s"] == pytest.approx(5 / 0.08) and watch.steps == gpu.WARM + 8
 
 
 def test_bad_options(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

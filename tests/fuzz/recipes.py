@@ -54,7 +54,17 @@ ODD = (
 
 @cache
 def seeds() -> tuple[str, ...]:
-    names = ("casm", "casm_l", "phang/ca", "phang/fix", "dabkowski_gal", "dabkowski_gal_lite0", "infiller", "fan")
+    names = (
+        "casm",
+        "casm_l",
+        "phang/ca",
+        "phang/fix",
+        "dabkowski_gal",
+        "dabkowski_gal_lite0",
+        "infiller",
+        "fan",
+        "distilled_lite0",
+    )
     whole = [recipes.dump(recipes.load(name)) for name in names]
     return (*whole, *(f"base: {name}\nepochs: 3\n" for name in names))
 

@@ -16,6 +16,7 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.methods import explainer
 from maskwise.methods.backward_rules import ReluRules
+from maskwise.methods.excitation import ExcitationBackprop, carries_all
 from maskwise.methods.goals import Goals
 from maskwise.methods.relevance import RelevanceRules
 from maskwise.methods.relevance.sums import Epsilon, Signed
@@ -404,6 +405,36 @@ def walk(p: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 class TestExcitation:
+    def test_what_comes_before_the_layer_goes_unrecorded_only_where_all_passes_through_it(self) -> None:
+        """And the maps are then those of a walk that was recorded from the picture on."""
+        classifier = bare(tiny_net())
+        cut = explainer("excitation_backprop", classifier)
+        assert isinstance(cut, ExcitationBackprop) and cut.cut
+        found, whole = cut.saliency(IMAGES, Goals()), explainer("excitation_backprop", classifier)
+        whole.cut = False  # type: ignore[attr-defined]
+        assert torch.equal(found, whole.saliency(IMAGES, Goals())) and found.max() > 0
+
+        class Around(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.stem, self.first, self.conv, self.act = (
+                    nn.Conv2d(3, 4, 1),
+                    nn.ReLU(),
+                    nn.Conv2d(4, 4, 1),
+                    nn.ReLU(),
+                )
+                self.head = nn.Linear(4, 3)
+
+            def forward(self, x: Tensor) -> Tensor:
+                x = self.first(self.stem(x))
+                return self.head((x + self.act(self.conv(x))).mean((2, 3)))
+
+        around = bare(seeded(Around), taps=["first"])
+        assert carries_all(around, "first") and not carries_all(around, "act"), "the sum has another way around it"
+        assert not carries_all(around, "stem"), "a batch norm after it would not be folded"
+        around.train()
+        assert carries_all(around, "first") and all(m.training for m in around.modules())
+
     def test_two_layers_by_hand(self) -> None:
         draws = torch.Generator().manual_seed(5)
         conv, head = nn.Conv2d(3, 4, 1).double(), nn.Linear(4 * 36, 3).double()

@@ -12,6 +12,7 @@ from torch import nn
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
 from maskwise.infill import infillers
+from maskwise.maskers import load_masker
 from maskwise.training import recipes
 from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.loader import Loader
@@ -19,6 +20,7 @@ from maskwise.training.mask import MaskTrainer
 from maskwise.training.run import train
 
 MASKS = [name for name in recipes.names() if recipes.load(name).kind == "mask"]
+DISTILLED = [name for name in recipes.names() if recipes.load(name).kind == "distil"]
 CLASS_MASKS = [name for name in recipes.names() if recipes.load(name).kind == "class_mask"]
 
 
@@ -54,6 +56,19 @@ def test_a_few_steps_of_every_recipe(name: str) -> None:
     moved = [not torch.equal(a, b) for a, b in zip(before, trainer.masker_parameters, strict=True)]
     assert all(moved[: len(list(trainer.masker.decoder.parameters()))])
     assert (trainer.live.fingerprint() == live) == (recipe.thinning == "F")
+    assert classifier.fingerprint() == five_taps().fingerprint()
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+def test_a_few_steps_of_every_recipe_of_a_distillation(name: str, tmp_path: Path) -> None:
+    views = recipes.load(name).teacher.views
+    small = {method: {"options": view.options, "scales": [32, 40]} for method, view in views.items()}
+    settings = ["steps=3", "batch_size=4", "input_size=32", f"teacher.views={small}"]
+    classifier = five_taps()
+    path = train(
+        recipes.load(name, settings), "shapes:n=12,size=40", classifier=classifier, out=tmp_path / "out", device="cpu"
+    )
+    assert load_masker(path, classifier).needs_class
     assert classifier.fingerprint() == five_taps().fingerprint()
 
 

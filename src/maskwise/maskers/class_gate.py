@@ -49,26 +49,13 @@ class ClassGate:
 
     @classmethod
     def check(cls, encoder: Classifier, scales: Sequence[float] = (1.0,)) -> None:
-        """One forward tells whether the encoder's last tap makes its logits as a class activation must.
+        """As ``check_class_activation``.
 
         Raises:
-            InputError: it does not, or takes no picture of another size.
+            InputError: the encoder has no class activation, or takes no picture of another size.
         """
-        side = encoder.input_size
-        classes = torch.zeros(1, 1, dtype=torch.int64, device=encoder.device)
-        with torch.no_grad():
-            picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-            logits, taps = encoder.features(picture.to(encoder.device))
-            try:
-                activation = ClassActivation(encoder)
-                if activation.explains(activation(taps[-1], classes), logits, classes):
-                    return cls._check_sizes(encoder, scales)
-            except NoClassActivationError:
-                pass
-        raise InputError(
-            "a class gate needs a network that ends in average pooling and one linear layer behind its last tap, and "
-            f"{encoder.name} does not: leave class_gate out"
-        )
+        check_class_activation(encoder, "class_gate")
+        cls._check_sizes(encoder, scales)
 
     @staticmethod
     def _check_sizes(encoder: Classifier, scales: Sequence[float]) -> None:
@@ -78,6 +65,32 @@ class ClassGate:
                 encoder.features(torch.zeros(1, 3, round(side * scale), round(side * scale), device=encoder.device))
             except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
                 raise InputError(f"{encoder.name} takes no pictures of {round(side * scale)} pixels") from error
+
+
+def check_class_activation(encoder: Classifier, setting: str) -> None:
+    """One forward tells whether the encoder's last tap makes its logits as a class activation must.
+
+    Args:
+        setting: what asks for it.
+
+    Raises:
+        InputError: it does not.
+    """
+    side = encoder.input_size
+    classes = torch.zeros(1, 1, dtype=torch.int64, device=encoder.device)
+    with torch.no_grad():
+        picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        logits, taps = encoder.features(picture.to(encoder.device))
+        try:
+            activation = ClassActivation(encoder)
+            if activation.explains(activation(taps[-1], classes), logits, classes):
+                return
+        except NoClassActivationError:
+            pass
+    raise InputError(
+        f"{setting} needs a network that ends in average pooling and one linear layer behind its last tap, and "
+        f"{encoder.name} does not: leave {setting} out"
+    )
 
 
 def stretched(maps: Tensor) -> Tensor:

@@ -65,9 +65,7 @@ class Decoder(nn.Module):
         places: Tensor | None = None
         first = 0
         for tap, project in zip(taps, self.projections, strict=True):
-            while tap.shape[-2] >= 2 * grid[0] and tap.shape[-1] >= 2 * grid[1]:
-                tap = F.max_pool2d(tap, 3, stride=2, padding=1)
-            projected = project(tap)
+            projected = project(pooled(tap, grid))
             channels = projected.shape[1]
             weight = self.head.weight[0, first : first + channels].flatten(1).T  # (9,C)
             weighed = F.conv2d(projected, weight[:, :, None, None])
@@ -77,6 +75,13 @@ class Decoder(nn.Module):
             first += channels
         assert places is not None
         return added_up(places) + cast(Tensor, self.head.bias)
+
+
+def pooled(tap: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A tap (N,C,h,w) that is finer than the grid, pooled as a ResNet's stem pools until it is not."""
+    while tap.shape[-2] >= 2 * grid[0] and tap.shape[-1] >= 2 * grid[1]:
+        tap = F.max_pool2d(tap, 3, stride=2, padding=1)
+    return tap
 
 
 def added_up(places: Tensor) -> Tensor:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.class_activation import ClassActivation
 from maskwise.errors import InputError
-from maskwise.maskers.class_gate import ClassGate
+from maskwise.maskers.class_gate import ClassGate, check_class_activation, stretched
 from maskwise.maskers.decoder import Decoder, FirstTap
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.mixing import Layout, MixingDecoder
 
 
 class Masker(nn.Module):
-    """Predicts a class-agnostic saliency mask; with a class gate, the part of it that speaks for a class.
+    """Predicts a class-agnostic saliency mask; with a class gate or a class tap, that of a class.
 
     Args:
         encoder: the classifier whose taps are read; a trained CASM brings its own adapted copy.
@@ -30,7 +33,7 @@ class Masker(nn.Module):
     def __init__(
         self,
         encoder: Classifier,
-        decoder: Decoder,
+        decoder: Decoder | MixingDecoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,
@@ -50,17 +53,25 @@ class Masker(nn.Module):
         head_std: float | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,
+        layout: Layout | None = None,
     ) -> Masker:
         """A new masker on a copy of ``classifier``, decoder weights from the global generator.
 
         Args:
             reads: taps, counted from the finest (0) or from the last (-1).
+            layout: of the decoder, instead of ``first_tap``, ``width`` and ``head_std``.
 
         Raises:
-            InputError: ``reads`` names a tap that the classifier does not have, or it can't have the gate asked for.
+            InputError: ``reads`` names a tap that the classifier does not have, or it can't have the gate or the class
+                tap asked for.
         """
+        layout = layout or Layout("added", width, first_tap, head_std=head_std)
         if finish is not None and finish.class_gate is not None:
             ClassGate.check(classifier, finish.gate_scales)
+        if layout.class_tap:
+            check_class_activation(classifier, "class_tap")
+            if not shares_encoder:
+                raise InputError("class_tap reads the classifier itself: shared=true, or class_tap=false")
         count = len(classifier.tap_names)
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
@@ -69,29 +80,55 @@ class Masker(nn.Module):
         with torch.no_grad():
             size = classifier.input_size
             _, taps = classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
-        raw_first: FirstTap = first_tap if reads[0] == 0 else "projected"
-        decoder = Decoder([taps[i].shape[1] for i in reads], raw_first, width, head_std).to(classifier.device)
+        layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
+        decoder = layout.build([taps[i].shape[1] for i in reads]).to(classifier.device)
         return cls(copy.deepcopy(classifier), decoder, reads, finish, shares_encoder)
+
+    @property
+    def class_tap(self) -> bool:
+        """Does the decoder itself read what speaks for a class?"""
+        return isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap
 
     @property
     def needs_class(self) -> bool:
         """Is a mask of one class, rather than of any?"""
-        return self.finish.class_gate is not None
+        return self.class_tap or self.finish.class_gate is not None
 
-    def mask_of(self, taps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed, before any gate."""
-        logits = self.decoder([taps[i] for i in self.reads], size)
-        return self.finish.mask(logits, size, self.decoder.training)
+    def logits_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor) -> Tensor:
+        """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) without a
+        class tap, where they are of no class. No gradient goes to the class activation."""
+        read = [taps[i] for i in self.reads]
+        if isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap:
+            activation = ClassActivation(self.encoder)(taps[-1].detach(), classes).detach().relu()
+            logits: Tensor = self.decoder(read, size, stretched(activation))
+            return logits
+        return self.decoder(read, size)[:, None]
+
+    def mask_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor | None = None) -> Tensor:
+        """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed, before any gate.
+
+        Args:
+            classes: (N,), for a masker with a class tap.
+        """
+        if classes is None:
+            assert not self.class_tap, "a masker with a class tap needs classes"
+            classes = torch.zeros(len(taps[0]), dtype=torch.int64, device=taps[0].device)
+        return self._finished(self.logits_of(taps, size, classes[:, None]), size)[:, 0]
+
+    def _finished(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Masks (N,K,H,W) of logits (N,K,h,w), before superpixels and gate."""
+        masks = self.finish.mask(logits.flatten(0, 1), size, self.decoder.training)
+        return masks.unflatten(0, (-1, logits.shape[1]))
 
     def forward(self, images: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (N,C) of the encoder and masks, from images (N,3,H,W) in [0,1], in one pass.
 
         Args:
-            classes: (N,K), for a masker with a class gate; None is the encoder's top class. An encoder that is not
+            classes: (N,K), for a masker that needs a class; None is the encoder's top class. An encoder that is not
                 shared has none: name them.
 
         Returns:
-            Masks (N,H,W); with classes (N,K,H,W), which without a gate are all the same.
+            Masks (N,H,W); with classes (N,K,H,W), which are all the same where a masker needs no class.
         """
         logits, taps = self.encoder.features(images)
         asked = logits.argmax(1, keepdim=True) if classes is None else classes
@@ -101,13 +138,16 @@ class Masker(nn.Module):
     def masks_for(
         self, images: Tensor, taps: Sequence[Tensor], classes: Tensor, seen: tuple[Classifier, Tensor] | None = None
     ) -> Tensor:
-        """Masks (N,K,H,W) of classes (N,K) from all taps of the images' own forward; without a gate all the same.
+        """Masks (N,K,H,W) of classes (N,K) from all taps of the images' own forward.
+
+        They are all the same where the masker needs no class; what the taps say is computed once for all classes.
 
         Args:
             seen: whose class activation is the gate, and its last tap; None is the encoder's own.
         """
         size = (images.shape[-2], images.shape[-1])
-        masks = self.finish.averaged(self.mask_of(taps, size), images)[:, None]
+        masks = self._finished(self.logits_of(taps, size, classes), size)
+        masks = torch.stack([self.finish.averaged(mask, images) for mask in masks.unbind(1)], 1)
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
         classifier, last = (self.encoder, taps[-1]) if seen is None else seen

@@ -16,9 +16,9 @@ from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.files import atomic_write
 from maskwise.maskers.class_masker import ClassMasker
-from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
+from maskwise.maskers.mixing import Layout
 from maskwise.seal import check_seal, sealed
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
@@ -104,6 +104,24 @@ def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
     return _of_kind(path, classifier, ClassMasker, "knows no classes: use it with --method casm")
 
 
+def start_at(masker: Masker, path: str | Path | None, classifier: Classifier) -> None:
+    """Gives the decoder the weights of the one in ``path``, where there is one; it goes on learning from there.
+
+    Raises:
+        InputError: as ``load_masker``; or its decoder has another layout.
+    """
+    if path is None:
+        return
+    theirs = load_masker(path, classifier)
+    try:
+        masker.decoder.load_state_dict(theirs.decoder.state_dict())
+    except RuntimeError:
+        raise InputError(
+            f"{path}: its decoder is not laid out as the recipe says: give decoder, taps, width, mix and class_tap as "
+            "its own recipe has them"
+        ) from None
+
+
 def load_any_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
     """The masker in ``path``, whatever its kind; arguments and errors as ``load_masker``."""
     header = read_header(path)
@@ -164,11 +182,11 @@ def _modest(*sizes: int) -> None:
 
 def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     recipe = json.loads(header["recipe"])
-    first_tap = cast(FirstTap, recipe.get("first_tap", "projected"))
-    width, taps = recipe.get("width", 64), recipe.get("taps")
-    _modest(width)
+    layout = Layout.of({**recipe, "head_std": None})
+    _modest(layout.width, layout.mix)
+    shared = recipe.get("shared", True)
     return Masker.build(
-        classifier, first_tap, width, taps, finish=Finish.of(recipe), shares_encoder=recipe.get("shared", True)
+        classifier, reads=recipe.get("taps"), finish=Finish.of(recipe), shares_encoder=shared, layout=layout
     )
 
 

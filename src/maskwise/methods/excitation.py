@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.taps import as_grid
+from maskwise.core.modes import eval_mode
 from maskwise.errors import InputError
 from maskwise.methods.base import methods, recording
 from maskwise.methods.goals import Goals
@@ -55,13 +56,15 @@ class ExcitationBackprop(LayerExplainer):
     def __init__(self, classifier: Classifier, layer: str | None = None, contrastive: bool = False) -> None:
         super().__init__(classifier, layer or classifier.tap_names[-2:][0])
         self.contrastive = contrastive
+        self.cut = carries_all(classifier, self.layer)  # then what comes before it need not be recorded
 
     def saliency(self, images: Tensor, goals: Goals) -> Tensor:
         with (
-            recording(images) as pixels,
+            torch.enable_grad() if self.cut else recording(images) as recorded,
             torch.autocast(images.device.type, enabled=False),
-            _output(self.classifier.module, self.layer) as seen,
+            _output(self.classifier.module, self.layer, self.cut) as seen,
         ):
+            pixels = images if recorded is None else recorded
             logits, final = run(
                 Signed(excitatory=True), self.classifier, self.classifier.normalise(pixels), "excitation_backprop"
             )
@@ -120,18 +123,55 @@ def _distribution(slope: Tensor, logits: Tensor) -> Tensor:
     return torch.where(usable, prior, 0) / torch.where(usable, logits, 1)
 
 
+def carries_all(classifier: Classifier, layer: str) -> bool:
+    """Does all that the network knows of a picture pass through this layer, once?
+
+    Of two pictures the second gets what the first gave there: if the answers then are equal, nothing went around it.
+    A convolution or linear layer is never said to, since a batch norm after it is told by the very tensor it gives.
+    """
+    if isinstance(classifier.module.get_submodule(layer), (nn.Conv2d, nn.Linear)):
+        return False
+    calls = []
+    mine = threading.get_ident()
+
+    def swap(_: nn.Module, __: Any, output: Any) -> Any:
+        if threading.get_ident() != mine:
+            return None
+        if not isinstance(output, Tensor):
+            return None
+        calls.append(layer)
+        return output[:1].expand_as(output).clone()
+
+    side = classifier.input_size
+    pictures = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(classifier.device)
+    handle = classifier.module.get_submodule(layer).register_forward_hook(swap)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(classifier):
+            logits = classifier.scores(pictures)
+    finally:
+        handle.remove()
+    return len(calls) == 1 and bool((logits[0] - logits[1]).abs().max() <= 1e-6 * logits.abs().max())
+
+
 @contextmanager
-def _output(module: nn.Module, name: str) -> Iterator[list[Tensor]]:
-    """While open, the layer's own output, in whatever layout, so that signals to it can be asked for."""
+def _output(module: nn.Module, name: str, cut: bool = False) -> Iterator[list[Tensor]]:
+    """While open, the layer's own output, in whatever layout, so that signals to it can be asked for.
+
+    With ``cut`` the network goes on from a leaf, and nothing before the layer is recorded.
+    """
     seen: list[Tensor] = []
     mine = threading.get_ident()  # another thread's forward is another picture's
 
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
+    def keep(_: nn.Module, __: Any, output: Any) -> Tensor | None:
         if threading.get_ident() != mine:
-            return
+            return None
         if not isinstance(output, Tensor):
             raise InputError(f"the output of layer {name!r} has no spatial grid; choose another layer")
-        seen[:] = [output]
+        if not cut:
+            seen[:] = [output]
+            return None
+        seen[:] = [output.detach().requires_grad_(True)]
+        return seen[0].clone()  # which the network may overwrite
 
     handle = module.get_submodule(name).register_forward_hook(keep)
     try:

@@ -23,6 +23,7 @@ class TrainingState:
             each step wait.
         ended: why the training was asked to end; None goes on.
         waited: share of the time that went by waiting for pictures.
+        seconds_waited: the same in seconds, since this run began or was gone on with.
         interrupted: is it ending since the user or the system asked for it? Then it may be resumed.
     """
 
@@ -32,6 +33,7 @@ class TrainingState:
     logged: Mapping[str, float] = field(default_factory=dict)
     ended: str | None = None
     waited: float = 0.0
+    seconds_waited: float = 0.0
     interrupted: bool = False
 
     @property

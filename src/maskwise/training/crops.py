@@ -78,6 +78,21 @@ def resized(picture: Tensor, crop: Crop, size: int) -> Tensor:
     return found.flip(-1) if crop.flip else found
 
 
+def resized_map(squashed: Tensor, crop: Crop, picture: tuple[int, int], size: int) -> Tensor:
+    """The crop of a map (G,G) that was made of the whole picture, squashed to any grid: (size,size), bilinear.
+
+    Args:
+        picture: height and width of the picture that the crop is of.
+    """
+    height, width = picture
+    wide, tall = crop.width / width, crop.height / height  # where the picture is [-1,1]
+    turned = -wide if crop.flip else wide
+    right, down = (2 * crop.x + crop.width) / width - 1, (2 * crop.y + crop.height) / height - 1
+    theta = torch.tensor([[[turned, 0.0, right], [0.0, tall, down]]])
+    grid = F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+    return F.grid_sample(squashed.float()[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
+
+
 @dataclass(frozen=True)
 class Packed:
     """Crops of pictures of any size, ready to be resized together on an accelerator: bytes and two matrices each.

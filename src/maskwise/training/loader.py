@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,11 +16,12 @@ from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, Record
 from maskwise.data.order import epoch_order
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.crops import Packed, random_crop, resized
+from maskwise.training.crops import Crop, Packed, random_crop, resized
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
 from maskwise.training.picture_cache import PictureCache
 
+Read = tuple[Tensor | Packed, Tensor | None, Tensor]  # crops or what they are made of; maps (B,m,S,S); labels
 Job = list[tuple[int, int]]  # pictures, and the how-manieth time each is taken in its epoch
 
 
@@ -36,6 +37,8 @@ class Loader:
         workers: threads, each a batch at a time.
         device: where batches are wanted.
         cache_bytes: of decoded pictures that are kept; 0 keeps none.
+        along: from a picture's place in ``items``, a crop, the picture's height and width, and ``size``, to maps
+            (m,S,S) that come as further channels of the crop; None leaves it at three.
     """
 
     sets: Sequence[DataSet]
@@ -44,6 +47,7 @@ class Loader:
     workers: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     cache_bytes: int = 0
+    along: Callable[[int, Crop, tuple[int, int], int], Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.items = [(data, record) for data in self.sets for record in data.records]
@@ -82,7 +86,7 @@ class Loader:
     def batches(
         self, first: int, end: int, rank: int = 0, world: int = 1
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Batches (B,3,S,S) in [0,1] on the device and labels (B,) of steps ``first`` to ``end``, over all epochs.
+        """Batches (B,3+m,S,S) in [0,1] on the device and labels (B,) of steps ``first`` to ``end``, over all epochs.
 
         Each of ``world`` ranks gets its share. Fewer pictures than a batch are taken several times, each time with
         another crop.
@@ -90,7 +94,7 @@ class Loader:
         # The next batches are read while this one is computed, over the end of an epoch, too; who reads a picture
         # does not change its crop.
         readers = ThreadPoolExecutor(self.workers)
-        pending: deque[Future[tuple[Tensor | Packed, Tensor]]] = deque()
+        pending: deque[Future[Read]] = deque()
         try:
             for step in range(first, end):
                 pending.append(readers.submit(self._read, step, rank, world))
@@ -116,12 +120,12 @@ class Loader:
         groups = [(id(data), data.group(record)) for data, record in self.items]
         return [None if group is None else numbers.setdefault((key, group), len(numbers)) for key, group in groups]
 
-    def _read(self, step: int, rank: int, world: int) -> tuple[Tensor | Packed, Tensor]:
+    def _read(self, step: int, rank: int, world: int) -> Read:
         """A step's crops: whole on a CPU; for an accelerator what it makes them of."""
         epoch, k = divmod(step, self.steps)
         size = self.recipe.batch_size
         job = self._order(epoch)[k * size : (k + 1) * size][rank::world]
-        pictures = [self._picture(i) for i, _ in job]
+        pictures = [self.picture(i) for i, _ in job]
         crops = [
             random_crop(
                 picture.shape[-2],
@@ -132,16 +136,24 @@ class Loader:
             for picture, (i, again) in zip(pictures, job, strict=True)
         ]
         labels = torch.tensor([self.labels[i] for i, _ in job])
+        maps = None
+        if self.along is not None:
+            sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
+            taken = zip(job, crops, sizes, strict=True)
+            maps = torch.stack([self.along(i, crop, own, self.size) for (i, _), crop, own in taken])
         if self.device.type == "cpu":
-            return torch.stack([resized(p, crop, self.size) for p, crop in zip(pictures, crops, strict=True)]), labels
-        return Packed.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), labels
+            cut = torch.stack([resized(p, crop, self.size) for p, crop in zip(pictures, crops, strict=True)])
+            return cut, maps, labels
+        return Packed.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), maps, labels
 
-    def _there(self, images: Tensor | Packed, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _there(self, images: Tensor | Packed, maps: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = images.on(self.device) if isinstance(images, Packed) else images
+        if maps is not None:
+            images = torch.cat([images, maps.to(self.device, non_blocking=True)], 1)
         return images, labels.to(self.device, non_blocking=True)
 
-    def _picture(self, index: int) -> Tensor:
-        """(3,H,W) uint8."""
+    def picture(self, index: int) -> Tensor:
+        """The whole picture (3,H,W), uint8, at a place in ``items``."""
         data, record = self.items[index]
         return self.cache.get((id(data), record.id), lambda: to_bytes(self._image(data, record)))
 

@@ -60,7 +60,7 @@ def run_steps(
     """
     trainer, fabric = guard.trainer, guard.trainer.fabric
     main = is_main_process(fabric)
-    first, began, waited = trainer.steps, time.monotonic(), 0.0
+    first, began = trainer.steps, time.monotonic()
     saving, looking = _Every(rhythm.checkpoint_minutes), _Every(rhythm.look_minutes)
     written = trainer.steps
     saved: int | None = None
@@ -90,9 +90,9 @@ def run_steps(
         while trainer.steps < state.total:
             asked = time.monotonic()
             images, labels = next(batches)
-            waited += time.monotonic() - asked
+            state.seconds_waited += time.monotonic() - asked
             rows = guard.step(images, labels)
-            state.waited = waited / max(time.monotonic() - began, 1e-9)
+            state.waited = state.seconds_waited / max(time.monotonic() - began, 1e-9)
             every = rhythm.checkpoint_steps
             if (every is not None and trainer.steps % every == 0) or trainer.steps == state.total:
                 rows += guard.read()

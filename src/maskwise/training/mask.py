@@ -20,6 +20,8 @@ from maskwise.infill import infiller
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
+from maskwise.maskers.mixing import Layout
+from maskwise.maskers.store import start_at
 from maskwise.training import mask_recipe
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
@@ -49,9 +51,10 @@ class MaskTrainer(Trainer):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.masker = Masker.build(
-                classifier, recipe.first_tap, recipe.width, recipe.taps, recipe.head_std, Finish.of(dict(recipe)),
-                recipe.shared,
+                classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), shares_encoder=recipe.shared,
+                layout=Layout.of(dict(recipe)),
             )  # fmt: skip
+        start_at(self.masker, recipe.start, classifier)
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.masker.decoder.train()
         # The shared encoder is the live classifier itself; a separate one starts as its copy.
@@ -107,7 +110,7 @@ class MaskTrainer(Trainer):
         for whose in parts:
             with self.alone_with(whose) as part:
                 clean, taps = self._read(part.images)
-                masks = self._mask(part.images, taps)
+                masks = self._mask(part.images, taps, part.labels)
                 masked = self._masked(part.images, masks)
                 # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
                 seen_live = None
@@ -152,7 +155,7 @@ class MaskTrainer(Trainer):
         learns = self.adapts and not older
         for whose, (clean, taps) in zip(parts, read, strict=True):
             with self.alone_with(whose, 1) as part:
-                masks = self._mask(part.images, taps)
+                masks = self._mask(part.images, taps, part.labels)
                 masked = self._masked(part.images, masks)
                 seen = self._seen_live(masked) if judge is None else self._seen_by(judge, masked)
                 judged = Judged(clean, seen, part.labels, masks)
@@ -175,11 +178,14 @@ class MaskTrainer(Trainer):
             clean, taps = self.features(images)
         return clean, [tap.detach() for tap in taps] if self.recipe.shared else []
 
-    def _mask(self, images: Tensor, taps: list[Tensor]) -> Tensor:
-        """Masks (B,H,W), from the live classifier's taps or those of an encoder of its own."""
+    def _mask(self, images: Tensor, taps: list[Tensor], labels: Tensor) -> Tensor:
+        """Masks (B,H,W), from the live classifier's taps or those of an encoder of its own.
+
+        They are of the labels' classes where the masker needs one.
+        """
         if not self.recipe.shared:
             _, taps = self.masker.encoder.features(images)
-        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]))
+        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]), labels)
         return self.masker.finish.averaged(masks, images)
 
     def _masked(self, images: Tensor, masks: Tensor) -> Views:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from maskwise.maskers.gumbel import GumbelMode
+from maskwise.maskers.mixing import DecoderKind, Layout
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.objectives import Term, objectives
 from maskwise.training.objectives.base import When
@@ -35,6 +36,10 @@ class Recipe(BaseRecipe):
     head_std: float | None = Field(
         None, ge=0, description="of the last convolution's first weights; None is the paper's 0.47, saturated noise"
     )
+    decoder: DecoderKind = Field("added", description="added: taps are only added up; mixed: mixed before they draw")
+    mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
+    class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
+    start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
     shared: bool = Field(
         True, description="encoder = the live classifier; otherwise a second one, trained with the mask"
     )
@@ -47,6 +52,7 @@ class Recipe(BaseRecipe):
     gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field(
         (1.0,), min_length=1, description="how much the picture is enlarged for the gate; all but 1 cost a forward"
     )
+    sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
     masker_lr: float = Field(1e-3, gt=0, description="Adam")
 
     # the classifier and its pool
@@ -93,6 +99,7 @@ class Recipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
+        Layout.of(dict(self))
         if self.classifier_sees == "masked" and self.shared and self.thinning != "F":
             raise ValueError(
                 "a classifier trained on masked pictures alone can't be the masker's encoder: shared=false"

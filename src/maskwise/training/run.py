@@ -168,6 +168,7 @@ def train(
         checkpoints = Checkpoints(out, identity, watching)
         if resume and checkpoints.path.is_file():
             checkpoints.restore(trainer)
+        trainer.prepare(loader, out, progress and main)
         check_alike({"steps behind them": trainer.steps})
         log = Log(out / "log.jsonl", trainer.steps) if main else Silence()
         guard = Guard(

@@ -18,6 +18,7 @@ from maskwise.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.distributed.share import AsTheWhole, Part, portions
 from maskwise.training.draws import generator
+from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter, read
 from maskwise.training.optimizer_step import OptimizerStep
 
@@ -77,6 +78,16 @@ class Trainer(ABC):
 
     def load_extra_state(self, state: dict[str, Any], snapshots: Mapping[str, dict[str, Tensor]]) -> None:  # noqa: B027
         """Goes on from ``extra_state`` and ``snapshots``."""
+
+    def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:  # noqa: B027, most do nothing
+        """What must be known of the pictures before the first step; most kinds need nothing.
+
+        Args:
+            loader: whose pictures they are; may be told of maps to cut ``along`` with them, which are further channels
+                of the images then.
+            out: the run's folder.
+            progress: show a progress bar.
+        """
 
     def compile(self, backend: str) -> None:
         """From now on the networks' forwards and backwards run through ``torch.compile``."""

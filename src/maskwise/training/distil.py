@@ -1,0 +1,171 @@
+"""Distilling a method into a masker: one forward then says what took the method many (Covert et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.maskers import save_masker
+from maskwise.maskers.finish import Finish
+from maskwise.maskers.masker import Masker
+from maskwise.maskers.mixing import Layout
+from maskwise.maskers.store import start_at
+from maskwise.methods import methods
+from maskwise.training.base_recipe import BaseRecipe, Decay
+from maskwise.training.compiling import Tapping, compiled
+from maskwise.training.crops import Crop, resized_map
+from maskwise.training.distributed.processes import all_gather
+from maskwise.training.label_file import LabelFile, labelled
+from maskwise.training.loader import Loader
+from maskwise.training.meter import Meter
+from maskwise.training.optimizer_step import OptimizerStep
+from maskwise.training.progress import progress_bar
+from maskwise.training.teacher import Lesson, Teacher
+from maskwise.training.trainer import Trainer, trainers
+
+LABELS = "labels.npz"
+
+
+class DistilRecipe(BaseRecipe):
+    """All settings of a distillation."""
+
+    kind: str = "distil"
+    title: str = "distilled"
+    paper: str = "Covert, Kim, Zou, Hashimoto 2024"
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    lr_decay: Decay = "cosine"
+
+    # the teacher
+    teacher: Lesson = Lesson.model_validate({"views": {"excitation_backprop": {}}})
+    target: Literal["above_mean", "raw"] = Field(
+        "above_mean", description="where the map is at least its mean, by cross entropy; or the map, by squared error"
+    )
+    labels: str | None = Field(None, description="file that keeps the teacher's maps; None is labels.npz in the folder")
+
+    # the masker
+    taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
+    decoder: Literal["added", "mixed"] = "mixed"
+    first_tap: Literal["projected", "raw"] = "projected"
+    width: int = Field(24, ge=1, description="channels of a projected tap")
+    mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
+    class_tap: bool = Field(True, description="a mixing decoder reads the class activation of the asked class")
+    head_std: float | None = Field(0.02, ge=0, description="of the last convolution's first weights")
+    class_gate: float | None = Field(None, gt=0, le=1, description="the trained mask is gated by class")
+    gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field((1.0,), min_length=1)
+    sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
+    start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
+    masker_lr: float = Field(2e-3, gt=0, description="Adam")
+
+    @model_validator(mode="after")
+    def _possible(self) -> DistilRecipe:
+        unknown = [name for name in self.teacher.views if name not in methods]
+        if unknown:
+            raise ValueError(f"teacher {unknown[0]!r} is no method: see `maskwise methods`")
+        Layout.of(dict(self))
+        return self
+
+
+@trainers.register("distil")
+class DistilTrainer(Trainer):
+    """A decoder on a frozen classifier, which sees every crop once and no masked picture."""
+
+    Recipe: ClassVar[type[BaseRecipe]] = DistilRecipe
+    recipe: DistilRecipe
+
+    def __init__(self, classifier: Classifier, recipe: DistilRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
+        super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.masker = Masker.build(
+                classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe))
+            )
+        start_at(self.masker, recipe.start, classifier)
+        self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.masker.decoder.train()
+        self.weights = list(self.masker.decoder.parameters())
+        adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
+        self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
+        self.features = self.masker.encoder.features
+
+    def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:
+        """Lets the teacher make its maps, once for each picture; each process makes its share."""
+        teacher = Teacher(self.classifier, self.recipe.teacher)
+        path = Path(self.recipe.labels) if self.recipe.labels else out / LABELS
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        file = LabelFile(path if rank == 0 else path.with_stem(f"{path.stem}-rank{rank}"))
+        places = range(rank, len(loader.items), world)
+
+        def picture(place: int) -> tuple[Tensor, int]:
+            return loader.picture(place), cast(int, loader.labels[place])
+
+        with progress_bar(progress, len(places), 0, "labels") as advance:
+            batch = self.classifier.batch
+            mine = labelled(file, teacher.key(), picture, teacher, places, batch, lambda: advance(""))
+        everybody = all_gather(mine) if world > 1 else [mine]
+        self.maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
+        self.means = {place: float(saliency.float().mean()) for place, saliency in self.maps.items()}
+        loader.along = partial(target, self.maps, self.means, self.recipe.target)
+
+    def train_step(self, images: Tensor, labels: Tensor) -> Meter:
+        meter = Meter(self.fabric)
+        for mine in self.parts(images, labels):
+            with self.alone_with(mine) as part:
+                pictures = part.images[:, :3].contiguous(memory_format=torch.channels_last)
+                size = (pictures.shape[-2], pictures.shape[-1])
+                with torch.no_grad():
+                    _, taps = self.features(pictures)
+                logits = self.masker.logits_of(taps, size, part.labels[:, None])[:, 0].float()
+                grid = (logits.shape[-2], logits.shape[-1])
+                wanted = F.adaptive_avg_pool2d(part.images[:, 3:], grid)[:, 0].float()
+                if self.recipe.target == "raw":
+                    loss = F.mse_loss(logits.sigmoid(), wanted)
+                else:
+                    loss = F.binary_cross_entropy_with_logits(logits, wanted)
+                self.update.add(loss, part)
+                masks = logits.detach().sigmoid()
+                facts = {"area": masks.mean(), "wanted": wanted.mean(), "off": (masks - wanted).abs().mean()}
+                meter.add({"loss": loss, **facts}, len(part.labels))
+        self.update.update(self.recipe.masker_lr * self.learning_rate_factor())
+        self.steps += 1
+        return meter.reduce()
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"decoder": self.masker.decoder}
+
+    def optimizers(self) -> Mapping[str, OptimizerStep]:
+        return {"masker": self.update}
+
+    def compile(self, backend: str) -> None:
+        """The classifier's forward, whose taps are read."""
+        self.features = compiled(Tapping(self.masker.encoder), backend)
+
+    def save(self, path: Path, *, half_encoder: bool = False) -> None:
+        save_masker(path, self.masker, self.classifier, self.recipe.model_dump(mode="json"))
+
+
+def target(
+    maps: Mapping[int, Tensor],
+    means: Mapping[int, float],
+    kind: Literal["above_mean", "raw"],
+    place: int,
+    crop: Crop,
+    picture: tuple[int, int],
+    size: int,
+) -> Tensor:
+    """What is wanted (1,S,S) of a crop: the teacher's map there, or where it is at least its mean over the picture.
+
+    A map without contrast wants nothing.
+    """
+    cut = resized_map(maps[place], crop, picture, size)
+    if kind == "raw":
+        return cut[None]
+    return ((cut >= means[place]) & (means[place] > 0)).float()[None]

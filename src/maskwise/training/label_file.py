@@ -1,0 +1,112 @@
+"""A teacher's maps, made once for each picture and kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwise.errors import InputError
+from maskwise.files import atomic_write
+
+EVERY = 512  # new maps between two writings of the file
+
+
+def picture_key(teacher: str, image: Tensor, label: int) -> str:
+    """What the map of a picture (3,H,W), uint8, is filed under: the teacher, every pixel and the class."""
+    found = hashlib.sha256(f"{teacher} {label} {tuple(image.shape)} ".encode())
+    found.update(image.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:32]
+
+
+class LabelFile:
+    """Maps (G,G) in float16 by key, in one ``.npz``.
+
+    Maps of other pictures and other teachers may lie in the same file, and stay.
+
+    Args:
+        path: of the file; it need not exist.
+
+    Raises:
+        InputError: it can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.maps: dict[str, np.ndarray] = {}
+        self.unwritten = 0
+        if not path.is_file():
+            return
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                keys, grids = stored["keys"], stored["maps"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: can't be read as a teacher's maps ({error}); delete it") from None
+        if grids.ndim != 3 or len(keys) != len(grids) or grids.dtype != np.float16:
+            raise InputError(f"{path}: holds no maps of a teacher; delete it, or name another file")
+        self.maps = dict(zip(keys.tolist(), grids, strict=True))
+
+    def add(self, key: str, saliency: Tensor) -> None:
+        self.maps[key] = saliency.to(torch.float16).numpy()
+        self.unwritten += 1
+        if self.unwritten >= EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what is new, atomically."""
+        if not self.unwritten:
+            return
+        sizes = {m.shape for m in self.maps.values()}
+        if len(sizes) > 1:
+            raise InputError(f"{self.path}: holds maps of another grid; name another file")
+        with atomic_write(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, keys=np.array(list(self.maps)), maps=np.stack(list(self.maps.values())))
+        self.unwritten = 0
+
+
+def labelled(
+    file: LabelFile,
+    teacher: str,
+    picture: Callable[[int], tuple[Tensor, int]],
+    teach: Callable[[Sequence[Tensor], Sequence[int]], Tensor],
+    places: Sequence[int],
+    batch: int = 8,
+    done: Callable[[], None] = lambda: None,
+) -> dict[int, Tensor]:
+    """Maps (G,G) of pictures, from the file or from the teacher; new ones are filed.
+
+    Args:
+        file: where they are kept.
+        teacher: its key.
+        picture: from a place to picture (3,H,W), uint8, and class.
+        teach: from pictures in [0,1] and classes to maps (N,G,G).
+        places: of the pictures.
+        batch: pictures that are taught at once.
+        done: called after each picture.
+    """
+    found: dict[int, str] = {}
+    waiting: list[tuple[str, Tensor, int]] = []
+
+    def teach_waiting() -> None:
+        if waiting:
+            maps = teach([image.float() / 255 for _, image, _ in waiting], [label for _, _, label in waiting])
+            for (key, _, _), saliency in zip(waiting, maps, strict=True):
+                file.add(key, saliency)
+            waiting.clear()
+
+    for place in places:
+        image, label = picture(place)
+        key = found[place] = picture_key(teacher, image, label)
+        if key not in file.maps and all(key != known for known, _, _ in waiting):
+            waiting.append((key, image, label))
+            if len(waiting) >= batch:
+                teach_waiting()
+        done()
+    teach_waiting()
+    file.write()
+    return {place: torch.from_numpy(file.maps[key]) for place, key in found.items()}

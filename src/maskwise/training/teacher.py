@@ -1,0 +1,105 @@
+"""A teacher: what methods say of whole pictures, at one or several scales, as targets for a masker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.errors import InputError
+from maskwise.images import resize
+from maskwise.methods.base import Explainer, explainer, min_max
+from maskwise.methods.blur_pyramid import blurred
+from maskwise.methods.goals import Goals
+
+
+class View(BaseModel):
+    """How one method looks at a picture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    options: dict[str, Any] = Field(default_factory=dict, description="of the method")
+    scales: tuple[Annotated[int, Field(ge=32)], ...] | None = Field(
+        None, min_length=1, description="pixels that the picture is squashed to; None is the classifier's own size"
+    )
+
+
+class Lesson(BaseModel):
+    """What is taught: the mean of what methods say at their scales.
+
+    ``stretch`` is off for random teachers whose error is to average out over pictures: stretching bends it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    views: dict[str, View] = Field(description="by the method's name", min_length=1)
+    smooth: float = Field(0.0, ge=0, description="sigma of a blur of the mean, in pixels of the classifier's own size")
+    mirrored: bool = Field(False, description="see the mirrored picture, too")
+    stretch: bool = Field(True, description="bring every map to [0,1] before they are averaged, and their mean")
+    grid: int = Field(56, ge=1, description="rows and columns of the map that is kept")
+
+
+class Teacher:
+    """Maps of whole pictures, squashed to squares.
+
+    Args:
+        classifier: that is explained, and never changed.
+        lesson: what is taught.
+
+    Raises:
+        InputError: no such method or option, or a scale that the classifier does not take.
+    """
+
+    def __init__(self, classifier: Classifier, lesson: Lesson) -> None:
+        self.classifier, self.lesson = classifier, lesson
+        self.explainers = {name: explainer(name, classifier, **view.options) for name, view in lesson.views.items()}
+        self.by_scale: dict[int, list[Explainer]] = {}
+        for name, view in lesson.views.items():
+            for scale in view.scales or (classifier.input_size,):
+                self.by_scale.setdefault(scale, []).append(self.explainers[name])
+        for scale in self.by_scale:
+            try:
+                with torch.no_grad():
+                    classifier.features(torch.zeros(1, 3, scale, scale, device=classifier.device))
+            except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+                raise InputError(f"{classifier.name} takes no pictures of {scale} pixels: name other scales") from error
+
+    def __call__(self, images: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
+        """Maps (N,G,G) in [0,1], on the CPU, of pictures [(3,H,W), …] of any size, for their classes."""
+        goals = Goals(torch.tensor(classes, device=self.classifier.device)[:, None])
+        seen = []
+        for scale, explainers in self.by_scale.items():
+            squashed = torch.cat([resize(image[None].to(self.classifier.device), scale) for image in images])
+            for method in explainers:
+                seen.append(self._seen(method, squashed, goals))
+                if self.lesson.mirrored:
+                    seen.append(self._seen(method, squashed.flip(-1), goals).flip(-1))
+        maps = torch.stack(seen).mean(0)
+        maps = blurred(maps, self.lesson.smooth * self.lesson.grid / self.classifier.input_size)
+        return (min_max(maps) if self.lesson.stretch else maps).clamp(0, 1).cpu()
+
+    def _seen(self, method: Explainer, images: Tensor, goals: Goals) -> Tensor:
+        """Maps (N,G,G) of squashed pictures (N,3,S,S)."""
+        with method.calling():
+            maps = method.saliency(images.contiguous(memory_format=torch.channels_last), goals)
+        maps = maps[:, :1].detach().float()
+        if not maps.isfinite().all():
+            raise InputError(f"the teacher {method.identity['method']} gives NaN or infinity")
+        maps = min_max(maps) if self.lesson.stretch else maps
+        side = (self.lesson.grid, self.lesson.grid)
+        if maps.shape[-1] > side[1]:
+            return F.interpolate(maps, side, mode="bilinear", align_corners=False, antialias=True)[:, 0]
+        return F.interpolate(maps, side, mode="bilinear", align_corners=False)[:, 0]
+
+    def key(self) -> str:
+        """Hex digits that tell this teacher, with its classifier and a masker's weights, from every other."""
+        who = {name: method.identity for name, method in self.explainers.items()}
+        facts = [self.lesson.model_dump(mode="json"), list(self.by_scale), self.classifier.fingerprint(), who]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]

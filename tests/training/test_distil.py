@@ -1,0 +1,289 @@
+"""Distilling a method: windows that cut a picture and its map alike, the teacher, its file, and the training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_net
+from lightning.fabric import Fabric
+from PIL import Image
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+import maskwise as mw
+from maskwise.classifiers import Classifier
+from maskwise.data import read_data
+from maskwise.errors import InputError
+from maskwise.maskers import load_masker
+from maskwise.training import Callback, TrainingState, recipes, train
+from maskwise.training.crops import Crop, random_crop, resized, resized_map
+from maskwise.training.distil import DistilRecipe, DistilTrainer, target
+from maskwise.training.draws import generator
+from maskwise.training.label_file import LabelFile, labelled, picture_key
+from maskwise.training.loader import Loader, to_bytes
+from maskwise.training.teacher import Lesson, Teacher, View
+
+SMALL = DistilRecipe(
+    teacher=Lesson(views={"cam": View()}), width=4, mix=6, input_size=32, batch_size=4, steps=8, crop_area=(0.4, 1.0)
+)
+
+
+def classifier() -> Classifier:
+    return Classifier(tiny_net(), input_size=32, name="tiny")
+
+
+# ---- a picture and its map are cut alike --------------------------------------------------------------------
+
+
+def test_a_map_is_cut_as_its_picture_is() -> None:
+    """A smooth map drawn into the picture itself, cut with it, and cut from a squashed copy on a grid of its own."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 120), torch.linspace(-1, 1, 200), indexing="ij")
+    picture = (0.5 + 0.3 * torch.sin(2 * x + 0.5) * torch.cos(1.5 * y) + 0.15 * x).expand(3, -1, -1)
+    squashed = F.interpolate(picture[None], (56, 56), mode="bilinear", antialias=True)[0, 0]
+    mirrored = 0
+    for k in range(12):
+        crop = random_crop(120, 200, (0.2, 1.0), generator(k))
+        mirrored += crop.flip
+        inside = slice(2, -2)  # where the grid's half a cell at the border plays no part
+        cut, expected = resized_map(squashed, crop, (120, 200), 40), resized(to_bytes(picture), crop, 40)[0]
+        assert (cut - expected)[inside, inside].abs().max() < 0.02
+    assert 0 < mirrored < 12
+
+
+def test_maps_come_along_with_the_crops(picture_folder: Path) -> None:
+    """Against a loader of the same draws without maps; and it says which picture it asks for."""
+    data = read_data(picture_folder)
+    plain, along = Loader([data], SMALL, 32), Loader([data], SMALL, 32)
+    sizes: list[tuple[int, int]] = []
+
+    def keep(place: int, crop: Crop, picture: tuple[int, int], size: int) -> Tensor:
+        sizes.append(picture)
+        return torch.full((2, size, size), float(place))
+
+    along.along = keep
+    for (images, labels), (more, same) in zip(plain.batches(0, 5), along.batches(0, 5), strict=True):
+        assert torch.equal(images, more[:, :3]) and torch.equal(labels, same) and more.shape[1] == 5
+        assert [data.records[int(place)].label for place in more[:, 3, 0, 0]] == labels.tolist()
+    assert set(sizes) == {(40, 48)}
+
+
+def test_targets() -> None:
+    saliency = torch.rand(56, 56, generator=torch.Generator().manual_seed(0))
+    whole, mean = Crop(0, 0, 112, 112, False), float(saliency.mean())
+    raw = target({3: saliency}, {3: mean}, "raw", 3, whole, (112, 112), 56)
+    torch.testing.assert_close(raw[0], saliency, atol=1e-5, rtol=0)
+    above = target({3: saliency}, {3: mean}, "above_mean", 3, whole, (112, 112), 56)
+    assert torch.equal(above[0], (raw[0] >= mean).float()) and 0.3 < above.mean() < 0.7
+    flat = target({0: torch.zeros(56, 56)}, {0: 0.0}, "above_mean", 0, whole, (112, 112), 8)
+    assert flat.sum() == 0, "a flat map wants nothing"
+
+
+# ---- the teacher --------------------------------------------------------------------------------------------
+
+
+def pictures() -> list[Tensor]:
+    draws = torch.Generator().manual_seed(4)
+    return [torch.rand(3, h, w, generator=draws) for h, w in ((40, 48), (33, 60), (64, 64))]
+
+
+def stretched(saliency: np.ndarray) -> np.ndarray:
+    return (saliency - saliency.min()) / (saliency.max() - saliency.min())
+
+
+def test_the_mean_of_scales_methods_and_mirrors_by_hand() -> None:
+    own, images, classes = classifier(), pictures(), [1, 4, 0]
+    views = {"cam": View(scales=(32, 48)), "grad_cam": View(options={"layer": "10"}, scales=(32,))}
+    taught = Teacher(own, Lesson(views=views, smooth=4, mirrored=True, grid=16))(images, classes)
+    for picture, label, found in zip(images, classes, taught, strict=True):
+        total = np.zeros((16, 16))
+        for name, options, scale in (("cam", {}, 32), ("cam", {}, 48), ("grad_cam", {"layer": "10"}, 32)):
+            squashed = F.interpolate(picture[None], (scale, scale), mode="bilinear", antialias=True).clamp(0, 1)
+            at_scale = Classifier(tiny_net(), input_size=scale)
+            for turned in (squashed, squashed.flip(-1)):
+                explain = mw.explainer(name, at_scale, **options)
+                with torch.no_grad():
+                    native, _ = explain.native(turned, mw.methods.goals.parse_targets(label, 1, own.labels, own.device))
+                enlarged = F.interpolate(native, (16, 16), mode="bilinear")[0, 0]
+                total += (enlarged.flip(-1) if turned is not squashed else enlarged).numpy()
+        smooth = gaussian_filter1d(gaussian_filter1d(total / 6, 2, 0, mode="nearest"), 2, 1, mode="nearest")
+        np.testing.assert_allclose(found.numpy(), stretched(smooth), atol=2e-3)
+
+
+def test_who_can_not_teach() -> None:
+    with pytest.raises(InputError, match="no option"):
+        Teacher(classifier(), Lesson(views={"cam": View(options={"x": 1})}))
+    with pytest.raises(InputError, match="is no method"):
+        recipes.load("distilled_lite0", ["teacher.views={nothing: {}}"])
+    with pytest.raises(InputError, match="class_tap"):
+        recipes.load("distilled_lite0", ["decoder=added"])
+
+
+# ---- its file -----------------------------------------------------------------------------------------------
+
+
+def test_maps_are_made_once_and_again_where_picture_class_or_teacher_changed(tmp_path: Path) -> None:
+    images = pictures()
+    taught: list[int] = []
+
+    def teach(some: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
+        taught.extend(classes)
+        return torch.stack(
+            [torch.full((4, 4), float(image.mean()) + c) for image, c in zip(some, classes, strict=True)]
+        )
+
+    def run(key: str = "a", labels: Sequence[int] = (0, 1, 2)) -> dict[int, Tensor]:
+        taught.clear()
+        own = LabelFile(tmp_path / "labels.npz")
+        return labelled(own, key, lambda i: (to_bytes(images[i]), labels[i]), teach, range(3), batch=2)
+
+    first = run()
+    assert taught == [0, 1, 2] and all((first[i] - float(images[i].mean()) - i).abs().max() < 4e-3 for i in range(3))
+    again = run()
+    assert taught == [] and all(torch.equal(first[i], again[i]) for i in range(3))
+    images[1] = images[1].clone()
+    images[1][2, 5, 7] += 3 / 255
+    run()
+    assert taught == [1], "a picture with one other pixel"
+    run(labels=(0, 1, 4))
+    assert taught == [4]
+    run("b")
+    assert taught == [0, 1, 2]
+    run()
+    assert taught == [], "maps of other teachers stay in the file"
+    (tmp_path / "labels.npz").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match="delete it"):
+        run()
+
+
+def test_a_teacher_s_key_tells_all_that_matters() -> None:
+    def key(seed: int = 0, **settings: object) -> str:
+        lesson = {"views": {"cam": View()}, **settings}
+        return Teacher(Classifier(tiny_net(seed), input_size=32), Lesson.model_validate(lesson)).key()
+
+    others = [
+        key(seed=1), key(smooth=1.0), key(mirrored=True), key(grid=28), key(views={"cam": View(scales=(32, 48))}),
+        key(views={"grad_cam": View()}), key(views={"grad_cam": View(options={"layer": "10"})}),
+    ]  # fmt: skip
+    assert key() == key() and len({key(), *others}) == 8
+    image = to_bytes(pictures()[0])
+    assert len({picture_key("a", image, 0), picture_key("a", image, 1), picture_key("b", image, 0)}) == 3
+
+
+# ---- the training -------------------------------------------------------------------------------------------
+
+
+def test_a_linear_map_of_the_taps_is_recovered_and_the_classifier_stays() -> None:
+    """On other pictures, too, the student says what the teacher says: the sigmoid of one linear map of a tap."""
+    recipe = SMALL.model_copy(
+        update={
+            "target": "raw", "taps": (1,), "decoder": "added", "class_tap": False, "width": 8, "weight_decay": 0.0,
+            "masker_lr": 0.03, "steps": 500, "batch_size": 32,
+        }
+    )  # fmt: skip
+    trainer = DistilTrainer(classifier(), recipe, 500, Fabric(accelerator="cpu", devices=1))
+    before = {key: value.clone() for key, value in trainer.classifier.module.state_dict().items()}
+    draws = torch.Generator().manual_seed(0)
+    images = F.interpolate(torch.rand(96, 3, 5, 5, generator=draws), (32, 32), mode="bicubic").clamp(0, 1)
+    with torch.no_grad():
+        tap = F.max_pool2d(trainer.classifier.features(images)[1][1], 3, 2, 1)
+    weight = torch.randn(tap.shape[1], generator=draws)
+    weight = weight / torch.einsum("c,nchw->nhw", weight, tap).std()
+    linear = torch.einsum("c,nchw->nhw", weight, tap)
+    wanted = (linear - linear.mean()).sigmoid().repeat_interleave(4, 1).repeat_interleave(4, 2)
+    for _ in range(500):
+        drawn = torch.randperm(80, generator=draws)[:32]
+        trainer.step(torch.cat([images[drawn], wanted[drawn, None]], 1), torch.zeros(32, dtype=torch.int64))
+    trainer.masker.eval()
+    with torch.no_grad():
+        found = trainer.masker(images[80:])[1]
+    assert (wanted - wanted.mean()).abs().mean() > 0.1
+    assert (found - wanted[80:]).abs().mean() < 0.02
+    state = trainer.masker.encoder.module.state_dict()
+    assert all(torch.equal(before[key], state[key]) for key in before)
+    assert not any(p.requires_grad for p in trainer.masker.encoder.module.parameters())
+
+
+class StopAt(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.step >= self.step:
+            state.end("far enough")
+
+
+def test_resumed_equals_never_stopped(picture_folder: Path, tmp_path: Path) -> None:
+    def run(out: str, stop_at: int | None = None, resume: bool = False) -> Path:
+        callbacks = [] if stop_at is None else [StopAt(stop_at)]
+        return train(
+            SMALL, picture_folder, classifier=classifier(), out=tmp_path / out, device="cpu", callbacks=callbacks,
+            resume=resume,
+        )  # fmt: skip
+
+    straight = run("straight")
+    run("halted", stop_at=3)
+    (tmp_path / "halted" / "masker.safetensors").unlink()
+    halted = run("halted", resume=True)
+    assert halted.read_bytes() == straight.read_bytes()
+    logs = [[json.loads(x) for x in (p.parent / "log.jsonl").read_text().splitlines()] for p in (straight, halted)]
+    assert [x["loss"] for x in logs[0]] == [x["loss"] for x in logs[1]] and len(logs[0]) == 8
+    masker = load_masker(halted, classifier())
+    assert masker.needs_class and masker.decoder.training is False
+
+
+def test_labels_follow_changed_pictures(picture_folder: Path, tmp_path: Path) -> None:
+    """One file for two runs: the second teaches only what the first did not know."""
+    recipe = SMALL.model_copy(update={"labels": str(tmp_path / "shared.npz"), "steps": 1})
+
+    def count(out: str) -> int:
+        train(recipe, picture_folder, classifier=classifier(), out=tmp_path / out, device="cpu")
+        return len(LabelFile(tmp_path / "shared.npz").maps)
+
+    assert count("a") == 20
+    assert count("b") == 20
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save(picture_folder / "images" / "03.png")
+    assert count("c") == 21
+
+
+def test_the_loss_by_hand() -> None:
+    trainer = DistilTrainer(classifier(), SMALL, 5, Fabric(accelerator="cpu", devices=1))
+    draws = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(4, 3, 32, 32, generator=draws), torch.tensor([0, 1, 2, 3])
+    wanted = (torch.rand(4, 1, 32, 32, generator=draws) > 0.6).float()
+    state = {key: value.clone() for key, value in trainer.masker.decoder.state_dict().items()}
+    with torch.no_grad():
+        mask = trainer.masker.mask_of(trainer.masker.encoder.features(images)[1], (32, 32), labels)
+    trainer.masker.decoder.load_state_dict(state)
+    small = mask[:, ::4, ::4]
+    cells = wanted[:, 0].reshape(4, 8, 4, 8, 4).mean((2, 4))
+    expected = -(cells * small.log() + (1 - cells) * (1 - small).log()).mean()
+    logged = trainer.step(torch.cat([images, wanted], 1), labels)
+    assert logged["loss"] == pytest.approx(float(expected), abs=1e-5)
+    assert logged["wanted"] == pytest.approx(float(wanted.mean()), abs=1e-6)
+
+
+def test_the_packaging_script(picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    sys.modules.pop("train_packaged", None)
+    import train_packaged
+
+    common = [
+        "distilled_lite0", "--data", str(picture_folder), "--val", "shapes:n=6,size=64", "--table",
+        str(tmp_path / "t.jsonl"), "--set", "input_size=64", "--set", "batch_size=4", "--set",
+        "teacher.views={cam: {scales: [64]}}", "--device", "cpu",
+    ]  # fmt: skip
+    row = train_packaged.main([*common, "--out", str(tmp_path / "a"), "--set", "steps=2", "--limit", "4"])
+    assert row["steps"] == 2 and row["pictures_seen"] == 8
+    for value, low, high in row["val"]["shapes:n=6,size=64"].values():
+        assert low <= value <= high
+    timed = train_packaged.main([*common, "--out", str(tmp_path / "b"), "--minutes", "0.02", "--resume"])
+    assert timed["steps"] >= 1 and timed["minutes"] < 1
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert [r["name"] for r in rows] == ["a", "b"]
