@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from maskwise.metrics import metric
     from maskwise.report.show import show
     from maskwise.sess import SESS
-    from maskwise.training import train
+    from maskwise.training import Callback, train
 
 _HOMES = {
     "SESS": "maskwise.sess",
+    "Callback": "maskwise.training",
     "Classifier": "maskwise.classifiers",
     "InputError": "maskwise.errors",
     "as_quantus": "maskwise.methods.foreign",
@@ -42,6 +43,7 @@ _HOMES = {
 }
 __all__ = [
     "SESS",
+    "Callback",
     "Classifier",
     "InputError",
     "as_quantus",
