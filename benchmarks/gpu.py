@@ -6,9 +6,10 @@
 Rows come by priority. One that would not end in time, by what it is reckoned to take and what rows of its kind took so
 far, is left out, and smaller ones after it are still done. ``results.json`` and ``table.md`` are rewritten after each.
 
-Of a training, ``loader`` is the share of its time in which it waits for pictures. Each step is waited for, so that what
-the loader does meanwhile is its own. The first steps do not count. Memory is the
-most that was in use: of a GPU what was allocated, of a CPU the whole process's.
+Of a training, ``loader`` is the share of its time in which it waits for pictures and the device has nothing to do: it
+is seen in a second part, in which every step is waited for; steps a second are those of a first part that runs as it
+likes. No decoded picture is kept, as where there are too many (``--cache-gib``). Memory is the most that was in use: of
+a GPU what was allocated, of a CPU the whole process's.
 """
 
 from __future__ import annotations
@@ -43,15 +44,19 @@ from maskwise.planning.skeleton import skeleton
 from maskwise.sess import SESS
 from maskwise.studies.tiny import tiny_classifier
 from maskwise.training import Callback, TrainingState, train
+from maskwise.training.distributed.processes import Precision
 from maskwise.training.fit import SETTINGS as FIT
 
 Facts = dict[str, Any]
 now = time.perf_counter
 RECIPES = {"fit": ("phang/fix", FIT), "casm": ("casm", ()), "ca": ("phang/ca", ()), "fix": ("phang/fix", ())}
-MODES = {"fp32": ("fp32", None), "bf16": ("bf16", None), "compiled": ("bf16", "inductor")}
+MODES: dict[str, tuple[Precision, str | None]] = {
+    "fp32": ("fp32", None), "bf16": ("bf16", None), "compiled": ("bf16", "inductor")
+}  # fmt: skip
 SLOW = ("augmented_grad_cam", "score_cam", "xrai")  # beside those that search by many forwards
 RATIOS = (0.0, 0.5, 0.99)
-WARM = 3  # steps, and calls, that do not count
+SHAPES = "shapes:n=24,size=40,labels=own"
+WARM = 3  # steps that do not count
 
 
 class OutOfTimeError(Exception):
@@ -89,6 +94,7 @@ class Bench:
     batch: int = 32
     rise: int = 8000
     scales: int = 12
+    cache_gib: float = 0.0
     networks: dict[str, Classifier] = field(default_factory=dict)
 
     def network(self, name: str) -> Classifier:
@@ -96,10 +102,9 @@ class Bench:
         if name not in self.networks:
             if name == "tiny":
                 made = tiny_classifier()
-            elif name == "resnet50" and self.weights is None:
-                made = skeleton("torchvision/resnet50")
             elif name == "resnet50":
-                made = mw.load_classifier("torchvision/resnet50", self.weights)
+                full = "torchvision/resnet50"
+                made = mw.load_classifier(full, self.weights) if self.weights else skeleton(full)
             else:
                 made = mw.load_classifier(name)
             self.networks[name] = made.to(self.device)
@@ -116,30 +121,38 @@ class Bench:
 
 
 class Watch(Callback):
-    """Ends a training after some seconds; the first steps do not count."""
+    """Ends a training after some seconds: first its steps run as they like, then each is waited for."""
 
     def __init__(self, bench: Bench) -> None:
-        self.bench, self.steps, self.pictures = bench, 0, 0
-        self.began = self.ended = self.waited_before = self.waited = 0.0
+        self.bench, self.began = bench, 0.0
+        self.marks = list[tuple[float, int, float]]()  # of both parts' ends: the clock, the step, seconds waited
+
+    def on_look(self, state: TrainingState) -> None:
+        self.began = self.began or now()  # the first one comes right before the first step
 
     def on_step(self, state: TrainingState) -> None:
-        self.bench.wait()
-        self.steps += 1
-        self.ended, self.waited = now(), state.seconds_waited
-        if self.steps > WARM:
-            self.pictures += state.trainer.recipe.batch_size
-        if self.steps == WARM:
-            self.began, self.waited_before = self.ended, self.waited
+        done, seconds = len(self.marks), self.bench.seconds
+        if done == 3:
+            return  # the training ends when it next reads its numbers
+        clock, step, _ = self.marks[-1] if done else (0.0, WARM - 1, 0.0)
+        due = state.step > step and now() - clock >= (0, seconds, seconds / 2)[done]
+        if due or done == 2:
+            self.bench.wait()
+        if due:
+            self.marks.append((now(), state.step, state.waited * (now() - self.began)))
+        if len(self.marks) == 1:
             forget_peak(self.bench.device)
-        if self.steps > WARM and self.ended - self.began >= self.bench.seconds:
-            state.end("watched for long enough")
+        if len(self.marks) == 3:
+            self.batch = state.trainer.recipe.batch_size
+            self.peak = peak(self.bench.device)
+            state.end("it was measured")
 
     def facts(self) -> Facts:
-        seconds, steps = self.ended - self.began, self.steps - WARM
-        return {
-            "ms a step": 1000 * seconds / steps, "steps/s": steps / seconds, "pictures/s": self.pictures / seconds,
-            "loader": (self.waited - self.waited_before) / seconds, "GiB": peak(self.bench.device),
-        }  # fmt: skip
+        (first, from_step, _), (second, to_step, waited), (third, _, waited_then) = self.marks
+        rate = (to_step - from_step) / (second - first)
+        loader = (waited_then - waited) / (third - second)
+        return {"ms a step": 1000 / rate, "steps/s": rate, "pictures/s": self.batch * rate, "loader": loader,
+                "GiB": self.peak}  # fmt: skip
 
 
 def training(bench: Bench, name: str, network: str, size: int, mode: str) -> Facts:
@@ -154,17 +167,17 @@ def training(bench: Bench, name: str, network: str, size: int, mode: str) -> Fac
     with tempfile.TemporaryDirectory() as folder:
         train(
             recipe, bench.data, classifier=bench.network(network), out=Path(folder) / "run", overrides=settings,
-            device=bench.device.type, precision=precision, compiler=compiler, callbacks=[watch],  # type: ignore[arg-type]
+            device=bench.device.type, precision=precision, compiler=compiler, cache_gib=bench.cache_gib,
+            callbacks=[watch],
         )  # fmt: skip
     return watch.facts()
 
 
-def maps(bench: Bench, make: Callable[[Classifier], Any], network: str, count: int, warm: int = 1) -> Facts:
+def maps(bench: Bench, make: Callable[[Classifier], Any], network: str, count: int) -> Facts:
     """Maps of ``count`` pictures at once, over and over: the median of calls."""
     classifier = bench.network(network)
     explain, images = make(classifier), bench.images(count, classifier.input_size)
-    for _ in range(warm):
-        explain(images)
+    explain(images)
     bench.wait()
     forget_peak(bench.device)
     times, began = list[float](), now()
@@ -177,15 +190,12 @@ def maps(bench: Bench, make: Callable[[Classifier], Any], network: str, count: i
     return {"ms a map": 1000 * seconds, "maps/s": 1 / seconds, "calls": len(times), "GiB": peak(bench.device)}
 
 
-def quick_methods() -> Iterator[str]:
-    """The methods without a search: those that SESS or RISE would be too slow to be put around are left out."""
-    for name in methods.names():
-        if methods.facts(name)["family"] not in ("perturbation", "maskers") and name not in SLOW:
-            yield name
-
-
-def maskers() -> list[str]:
-    return [name for name in methods.names() if methods.facts(name)["family"] == "maskers"]
+def named(maskers: bool) -> list[str]:
+    """The maskers, or else the methods that are not a search, and not as slow as one."""
+    if maskers:
+        return [name for name, facts in methods.items() if facts["family"] == "maskers"]
+    left = ("perturbation", "maskers")
+    return [name for name, facts in methods.items() if facts["family"] not in left and name not in SLOW]
 
 
 def rows_of(bench: Bench) -> list[Row]:
@@ -208,12 +218,10 @@ def rows_of(bench: Bench) -> list[Row]:
         )
     main, heavy = ("tiny", "tiny") if bench.smoke else ("efficientnet_lite0", "resnet50")
     for network, rank in ((main, 5), (heavy, 50)) if main != heavy else ((main, 5),):
-        rows += [_maps(bench, name, network, rank, name) for name in quick_methods()]
-    rows += [_maps(bench, name, "efficientnet_lite0", 6, name) for name in maskers()]
+        rows += [_maps(bench, name, network, rank, name) for name in named(False)]
+    rows += [_maps(bench, name, "efficientnet_lite0", 6, name) for name in named(True)]
     rows.append(_maps(bench, f"RISE-{bench.rise}", heavy, 20, "rise", count=1, seconds=15, masks=bench.rise))
-    for ratio in RATIOS:
-        title = f"SESS-{bench.scales}, r = {ratio:g}"
-        rows.append(_sess(bench, title, heavy, 21, ratio))
+    rows += [_sess(bench, f"SESS-{bench.scales}, r = {ratio:g}", heavy, 21, ratio) for ratio in RATIOS]
     return sorted(rows, key=lambda row: row.rank)
 
 
@@ -240,8 +248,7 @@ def run(rows: Sequence[Row], bench: Bench, minutes: float, out: Path, began: flo
     """Does the rows that end in time, by priority; writes what is known after each.
 
     Args:
-        rows: in their order.
-        minutes: from ``began`` on, of which nothing is used any more afterwards.
+        minutes: from ``began`` on.
         out: folder of ``results.json`` and ``table.md``.
     """
     deadline, done, left = began + 60 * minutes, list[Facts](), list[Facts]()
@@ -315,13 +322,12 @@ def write(out: Path, bench: Bench, done: Sequence[Facts], left: Sequence[Facts],
         "device": torch.cuda.get_device_name(bench.device) if cuda else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(), "torch": torch.__version__, "maskwise": mw.__version__,
         "data": [Path(source).name for source in bench.data], "seconds a row": bench.seconds,
-        "resnet50": "random weights" if bench.weights is None else Path(bench.weights).name,
+        "cache GiB": bench.cache_gib, "resnet50": Path(bench.weights).name if bench.weights else "random weights",
     }  # fmt: skip
     found = {"machine": machine, "rows": list(done), "left_out": list(left), "seconds": now() - began}
-    with atomic_write(out / "results.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    with atomic_write(out / "table.md") as temporary:
-        temporary.write_text(table(found), encoding="utf-8")
+    for name, text in (("results.json", json.dumps(found, indent=2) + "\n"), ("table.md", table(found))):
+        with atomic_write(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def table(found: Facts) -> str:
@@ -342,14 +348,12 @@ def table(found: Facts) -> str:
 
 
 def _cell(key: str, value: object) -> str:
-    if key == "loader":
-        return f"{value:.0%}"
-    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
+    number = f"{value:.0%}" if key == "loader" else f"{value:,.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else number
 
 
 def _who(row: Facts) -> str:
-    numbers = ("seconds", "error", "needs seconds", "kind")
-    return ", ".join(str(value) for key, value in row.items() if key not in numbers)
+    return ", ".join(str(v) for key, v in row.items() if key not in ("seconds", "error", "needs seconds", "kind"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -361,6 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--device", default=None, help="cuda where there is one")
     options.add_argument("--weights", default=None, help="of torchvision's resnet50; without it they are random")
     options.add_argument("--seconds", type=float, default=6.0, help="that a training is watched")
+    options.add_argument("--cache-gib", type=float, default=0.0, help="of decoded pictures that a training keeps")
     options.add_argument("--only", default="", help="rows whose facts hold this text, such as compiled or grad_cam")
     options.add_argument("--smoke", action="store_true", help="all kinds of rows, tiny, on drawn shapes")
     given = options.parse_args(arguments)
@@ -368,7 +373,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.error("name the pictures: --data SOURCE")
     keep_freed_memory()
     device = torch.device(given.device or ("cuda" if torch.cuda.is_available() and not given.smoke else "cpu"))
-    bench = Bench(device, given.data or ["shapes:n=24,size=40,labels=own"], given.weights, seconds=given.seconds)
+    bench = Bench(
+        device,
+        given.data or ["shapes:n=24,size=40,labels=own"],
+        given.weights,
+        seconds=given.seconds,
+        cache_gib=given.cache_gib,
+    )
     if given.smoke:
         bench.smoke, bench.seconds, bench.batch, bench.rise, bench.scales = True, 0.2, 2, 16, 2
     try:
@@ -381,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.exit(2, f"gpu.py: {error}\n")
     print(f"{len(done)} rows of {len(rows)} in {now() - began:.0f} s: {given.out / 'table.md'}")
     if any("error" in row for row in done):
-        options.exit(1, f"gpu.py: some rows failed; see {given.out / 'table.md'}\n")
+        options.exit(1, "gpu.py: some rows failed\n")
 
 
 if __name__ == "__main__":
