@@ -42,7 +42,7 @@ def test_a_count_is_the_textbook_s() -> None:
     assert both.flops == 3 * 3 * 400
 
 
-@pytest.mark.parametrize("given", ["input", "weight", "both"])
+@pytest.mark.parametrize(("given", "products"), [("input", 1), ("weight", 1), ("both", 2), ("all", 2)])
 @pytest.mark.parametrize(
     ("layer", "side"),
     [
@@ -55,19 +55,21 @@ def test_a_count_is_the_textbook_s() -> None:
     ],
     ids=["plain", "grouped", "depthwise", "multiplied", "transposed", "1d"],
 )
-def test_a_convolution_and_both_its_gradients_cost_the_same(layer: nn.Module, side: int, given: str) -> None:
-    """2 B (pixels, of the output; of the input where transposed) C_in C_out / groups k^2 each, by hand."""
+def test_a_convolution_and_both_its_gradients_cost_the_same(
+    layer: nn.Module, side: int, given: str, products: int
+) -> None:
+    """2 B (pixels, of the output; of the input where transposed) C_in C_out / groups k^2 each; the bias takes sums."""
     flat = isinstance(layer, nn.Conv1d)
     x = torch.rand(3, 8, *([side] if flat else [side, side]), requires_grad=True)
     y = layer(x)
     pixels = x[0, 0].numel() if isinstance(layer, nn.ConvTranspose2d) else y[0, 0].numel()
     kernel = layer.kernel_size[0] ** (1 if flat else 2)  # type: ignore[operator, index]
     once = 2 * 3 * pixels * 8 * y.shape[1] // layer.groups * kernel  # type: ignore[operator]
-    weight = cast(torch.Tensor, layer.weight)
-    wanted = {"input": [x], "weight": [weight], "both": [x, weight]}[given]
+    weight, bias = cast(torch.Tensor, layer.weight), cast(torch.Tensor, layer.bias)
+    wanted = {"input": [x], "weight": [weight], "both": [x, weight], "all": [x, weight, bias]}[given]
     assert counting.counted(lambda: layer(x), layer).flops == once
     found = counting.counted(lambda: torch.autograd.grad(y.sum(), wanted, retain_graph=True), layer)
-    assert found.flops == once * len(wanted)
+    assert found.flops == once * products
 
 
 def test_the_products_of_a_depthwise_gradient_counted_one_by_one() -> None:
