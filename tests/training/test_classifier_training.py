@@ -56,6 +56,18 @@ def test_what_runs_after_a_tap_is_found_by_running() -> None:
     assert layers_after(Classifier(Backwards(), input_size=16, taps=["first"]), 0) == ["second", "head"]
 
 
+def test_what_also_runs_before_the_tap_is_not_after_it() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.same, self.relu, self.head = nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.same(self.relu(self.same(x))).mean((2, 3)))  # type: ignore[no-any-return]
+
+    assert layers_after(Classifier(Twice(), input_size=16, taps=["relu"]), 0) == ["head"]
+
+
 def test_there_must_be_such_a_tap_and_something_after_it() -> None:
     with pytest.raises(InputError, match="3 taps: fresh_after is one of 0…2, not 3"):
         layers_after(tiny(), 3)
