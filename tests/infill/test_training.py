@@ -15,8 +15,8 @@ from maskwise.infill import infiller
 from maskwise.infill.holes import blobs, random_holes
 from maskwise.infill.pyramid import smooth_fill
 from maskwise.training import Callback, TrainingState, recipes, train
-from maskwise.training.infiller import InfillerRecipe, InfillerTrainer, variation
 from maskwise.training.draws import generator
+from maskwise.training.infiller import InfillerRecipe, InfillerTrainer, variation
 
 SMALL = InfillerRecipe(steps=6, batch_size=4, input_size=32, seed=1)
 
