@@ -68,3 +68,15 @@ def epoch(loader: Any, number: int, first: int = 0, rank: int = 0, world: int = 
     """The batches of one epoch from step ``first`` of it on; each of ``world`` ranks has its share."""
     begin = number * loader.steps
     return list(loader.batches(begin + first, begin + loader.steps, rank, world))
+
+
+def end_at(step: int) -> Any:
+    """A callback that ends a training after a step, as one that has seen enough would."""
+    from maskwise.training import Callback, TrainingState  # which take a while to load
+
+    class EndAt(Callback):
+        def on_step(self, state: TrainingState) -> None:
+            if state.step == step:
+                state.end("the test has seen enough")
+
+    return EndAt()

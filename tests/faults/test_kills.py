@@ -46,8 +46,8 @@ def test_measuring(work: Callable[[Path], dict[str, Any]], tmp_path: Path) -> No
 def test_a_half_written_file_would_be_seen(tmp_path: Path) -> None:
     """The check itself: it must fail for files cut in half."""
     training(tmp_path)
-    assert check_files(tmp_path) == 4
-    for name in ("checkpoint.pt", "masker.safetensors", "log.jsonl"):
+    assert check_files(tmp_path) == 5
+    for name in ("checkpoint.pt", "snapshots/step-00000000.pt", "masker.safetensors", "log.jsonl"):
         path = tmp_path / name
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] + (b"\n" * 3 if name == "log.jsonl" else b""))

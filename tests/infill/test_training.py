@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_net
+from conftest import end_at, tiny_net
 from lightning.fabric import Fabric
 from safetensors.torch import load_file
 
@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.infill import infiller
 from maskwise.infill.holes import blobs, random_holes
 from maskwise.infill.pyramid import smooth_fill
-from maskwise.training import Callback, TrainingState, recipes, train
+from maskwise.training import recipes, train
 from maskwise.training.draws import generator
 from maskwise.training.infiller import InfillerRecipe, InfillerTrainer, variation
 
@@ -94,13 +94,7 @@ def test_a_run_stopped_and_resumed_equals_one_that_was_not(picture_folder: Path,
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     whole = train(SMALL, picture_folder, classifier=classifier, out=tmp_path / "a", device="cpu")
     options = {"classifier": classifier, "out": tmp_path / "b", "device": "cpu", "checkpoint_every": 2}
-
-    class Four(Callback):
-        def on_step(self, state: TrainingState) -> None:
-            if state.step == 4:
-                state.end("half is done")
-
-    train(SMALL, picture_folder, callbacks=[Four()], **options)  # type: ignore[arg-type]
+    train(SMALL, picture_folder, callbacks=[end_at(4)], **options)  # type: ignore[arg-type]
     resumed = train(SMALL, picture_folder, resume=True, **options)  # type: ignore[arg-type]
     a, b = load_file(whole), load_file(resumed)
     assert whole.name == "infiller.safetensors" and a.keys() == b.keys()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import tiny_net
+from conftest import end_at, tiny_net
 from training.test_run import SMALL, lines, trainer
 
 from maskwise.classifiers import Classifier
@@ -148,13 +148,8 @@ class Counting(Callback):
 
 
 def test_callbacks_are_called_remember_and_end_a_training(tmp_path: Path) -> None:
-    class Until(Callback):
-        def on_step(self, state: TrainingState) -> None:
-            if state.step == 3:
-                state.end("that is enough")
-
     first = Counting()
-    path = run(tmp_path / "a", callbacks=[first, Until()], look_minutes=0)
+    path = run(tmp_path / "a", callbacks=[first, end_at(3)], look_minutes=0)
     assert (first.steps, first.looks, first.ends) == ([1, 2, 3], 4, [3]) and path.is_file()
     second = Counting()
     run(tmp_path / "a", callbacks=[second], resume=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_net
+from conftest import end_at, tiny_net
 from lightning.fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
@@ -21,6 +21,7 @@ from maskwise.training import recipes, train
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.classifier_training import ClassifierTrainer
 from maskwise.training.fresh import begin_anew, layers_after
+from maskwise.training.meter import Meter
 
 LEARNS = ["4", "5", "8", "9", "14"]  # of tiny_net, after its finest tap
 
@@ -107,7 +108,7 @@ def test_which_weights_begin_anew_and_which_learn(start: str) -> None:
     old, first = tiny_net().state_dict(), copy.deepcopy(made.network.state_dict())
     for _ in range(2):
         logged = made.step(*batch())
-    assert set(logged) == {"loss", "right"}
+    assert set(logged) == {"loss", "right", "lr_classifier"}
     after = made.network.state_dict()
     for name in old:
         own = name.partition(".")[0] in LEARNS
@@ -170,7 +171,7 @@ def test_a_run_writes_what_load_classifier_takes(
 def test_killed_and_resumed_is_the_same_run(picture_folder: Path, tmp_path: Path) -> None:
     whole = train(RUN, picture_folder, classifier=tiny(), out=tmp_path / "a", device="cpu")
     options = {"classifier": tiny(), "out": tmp_path / "b", "device": "cpu"}
-    train(RUN, picture_folder, stop=lambda made: made.steps == 3, **options)  # type: ignore[arg-type]
+    train(RUN, picture_folder, callbacks=[end_at(3)], **options)  # type: ignore[arg-type]
     resumed = train(RUN, picture_folder, resume=True, **options)  # type: ignore[arg-type]
     ours, theirs = load_file(whole), load_file(resumed)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -198,13 +199,13 @@ def test_classes_that_are_left_out_are_never_seen(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()
-    step = ClassifierTrainer.step
+    step = ClassifierTrainer.train_step
 
-    def watched(self: ClassifierTrainer, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def watched(self: ClassifierTrainer, images: torch.Tensor, labels: torch.Tensor) -> Meter:
         seen.update(labels.tolist())
         return step(self, images, labels)
 
-    monkeypatch.setattr(ClassifierTrainer, "step", watched)
+    monkeypatch.setattr(ClassifierTrainer, "train_step", watched)
     some = RUN.model_copy(update={"classes": 2})
     path = train(some, picture_folder, classifier=tiny(), out=tmp_path / "a", device="cpu")
     assert seen == set(recipes.load(path.with_name("recipe.yaml")).classes)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
-from conftest import epoch, tiny_net
+from conftest import end_at, epoch, tiny_net
 from lightning.fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
 from maskwise.errors import InputError
-from maskwise.training import Callback, Recipe, TrainingState, train
+from maskwise.training import Recipe, train
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
@@ -180,13 +180,8 @@ RUN = Recipe(**MASKS | {"batch_size": 4, "per_class": 3, "pool_size": 2, "epochs
 def whole_run(rank: int, folder: Path) -> None:
     """Half of a run by two processes, into b; all of one into c, whose data has no labels."""
 
-    class Half(Callback):
-        def on_step(self, state: TrainingState) -> None:
-            if state.step == 3:
-                state.end("half is done")
-
     tiny = Classifier(tiny_net(), input_size=32, name="tiny")
-    train(RUN, folder / "data", classifier=tiny, out=folder / "b", device="cpu", devices=2, callbacks=[Half()])
+    train(RUN, folder / "data", classifier=tiny, out=folder / "b", device="cpu", devices=2, callbacks=[end_at(3)])
     train(RUN, folder / "bare", classifier=tiny, out=folder / "c", device="cpu", devices=2, checkpoint_every=2)
     everybody = all_gather(rank)
     assert everybody == [0, 1]
