@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from conftest import epoch, tiny_net
+from conftest import end_at, epoch, tiny_net
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -532,7 +532,7 @@ def test_a_resumed_training_equals_one_never_stopped(place: str, shards: Path, f
         )
 
     whole = run(tmp_path / "whole")
-    run(tmp_path / "stopped", stop=lambda trainer: trainer.steps == 2)
+    run(tmp_path / "stopped", callbacks=[end_at(2)])
     resumed = run(tmp_path / "stopped", resume=True)
     a, b = load_file(whole), load_file(resumed)
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
