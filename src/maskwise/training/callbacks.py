@@ -21,6 +21,7 @@ class TrainingState:
         total: steps in all.
         logged: the last line of the log, by name. Beside a GPU it is up to 20 steps old, since reading it would make
             each step wait.
+        fresh: all lines that the log got since the last ``on_step``: one on a CPU, none or up to 20 beside a GPU.
         ended: why the training was asked to end; None goes on.
         waited: share of the time that went by waiting for pictures.
         seconds_waited: the same in seconds, since this run began or was gone on with.
@@ -31,6 +32,7 @@ class TrainingState:
     out: Path
     total: int
     logged: Mapping[str, float] = field(default_factory=dict)
+    fresh: Sequence[Mapping[str, float]] = ()
     ended: str | None = None
     waited: float = 0.0
     seconds_waited: float = 0.0
@@ -74,6 +76,9 @@ class Callback:
     def on_end(self, state: TrainingState) -> None:
         """Once, after the last step and before the trained file is written; also when it was interrupted."""
 
+    def on_error(self, state: TrainingState, error: BaseException) -> None:
+        """Once, instead of ``on_end``, where an error ends the training; it is raised again after."""
+
 
 class Callbacks:
     """Several callbacks as one, asked in order."""
@@ -82,12 +87,16 @@ class Callbacks:
         self.callbacks = list(callbacks)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        return [callback.state_dict() for callback in self.callbacks]
+        return [{"kind": _kind(callback), "state": callback.state_dict()} for callback in self.callbacks]
 
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        """Callbacks that were not there before begin anew."""
-        for callback, state in zip(self.callbacks, states, strict=False):
-            callback.load_state_dict(state)
+        """Each takes what the one of its kind had, first to first; those that were not there before begin anew."""
+        left = list(states)
+        for callback in self.callbacks:
+            mine = next((state for state in left if state["kind"] == _kind(callback)), None)
+            if mine is not None:
+                left.remove(mine)
+                callback.load_state_dict(mine["state"])
 
     def on_step(self, state: TrainingState) -> None:
         for callback in self.callbacks:
@@ -100,3 +109,11 @@ class Callbacks:
     def on_end(self, state: TrainingState) -> None:
         for callback in self.callbacks:
             callback.on_end(state)
+
+    def on_error(self, state: TrainingState, error: BaseException) -> None:
+        for callback in self.callbacks:
+            callback.on_error(state, error)
+
+
+def _kind(callback: Callback) -> str:
+    return type(callback).__qualname__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from maskwise.training.callbacks import Callbacks, TrainingState
@@ -67,13 +67,16 @@ def run_steps(
 
     def write(rows: list[Row]) -> None:
         nonlocal written
+        fresh: list[Mapping[str, float]] = []
         for row in rows:
             written += 1
             seconds = (time.monotonic() - began) / (trainer.steps - first)
             place = {"step": written, "epoch": (written - 1) // loader.steps}
             state.logged = {**place, **{k: _rounded(v) for k, v in row.items()}, "seconds_per_step": round(seconds, 3)}
             log.write(state.logged)
+            fresh.append(state.logged)
             advance(next((f"{k} {v:.2f}" for k, v in row.items() if k != "loss"), ""))
+        state.fresh = fresh
 
     def save() -> None:
         nonlocal saved
