@@ -34,6 +34,11 @@ def shows_progress() -> bool:
     return sys.stderr.isatty() and not _quiet
 
 
+def is_quiet() -> bool:
+    """Was ``--quiet`` given?"""
+    return _quiet
+
+
 def with_volume(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with ``--quiet`` and ``--verbose`` after its own options."""
 

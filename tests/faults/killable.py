@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import yaml
 from conftest import tiny_net
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -133,6 +134,11 @@ def check_files(out: Path) -> int:
             assert [json.loads(line)["step"] for line in whole] == list(range(1, len(whole) + 1))
         elif path.suffix == ".json":
             json.loads(path.read_text())
+        elif path.suffix == ".html":
+            assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+        elif path.suffix == ".jpg":
+            with Image.open(path) as picture:
+                picture.load()
         elif path.suffix == ".npz":
             with zipfile.ZipFile(path) as archive:
                 assert archive.testzip() is None

@@ -89,8 +89,9 @@ def test_a_run_writes_what_it_promises(picture_folder: Path, tmp_path: Path) -> 
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     path = train(SMALL, picture_folder, classifier=classifier, out=tmp_path / "run", device="cpu")
     assert {p.name for p in path.parent.iterdir()} == {
-        "masker.safetensors", "recipe.yaml", "log.jsonl", "checkpoint.pt", "snapshots",
+        "masker.safetensors", "recipe.yaml", "log.jsonl", "checkpoint.pt", "snapshots", "index.html", "looks",
     }  # fmt: skip
+    assert [p.name for p in sorted((path.parent / "looks").iterdir())] == ["000000.jpg", "000020.jpg"]
     assert classifier.fingerprint() == Classifier(tiny_net(), input_size=32).fingerprint(), "the original is untouched"
     assert load_masker(path, classifier)(torch.rand(1, 3, 32, 32))[1].shape == (1, 32, 32)
 

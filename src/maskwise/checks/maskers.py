@@ -48,6 +48,7 @@ def trained_masker(
             resume=True,
             device=device,
             progress=progress,
+            page=False,
         )
         return explainer(method, classifier, weights=weights)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import ClassifierName, Json, Out, Weights
-from maskwise.commands.train import Precision, TrainOn, check_device
+from maskwise.commands.train import Precision, TrainOn, Watched, check_device
 from maskwise.plain import speaks_plainly
 from maskwise.volume import shows_progress
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @speaks_plainly
+@ungrouped
 def fit(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, zips or zip@split; labels are not needed.")],
     classifier: ClassifierName = "efficientnet_lite0",
@@ -34,6 +36,8 @@ def fit(
     device: TrainOn = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
+    *,
+    watched: Watched,
 ) -> None:
     """A masker for your classifier in a coffee break; stops by itself and says how good it is."""
     from maskwise.allocator import keep_freed_memory
@@ -58,6 +62,10 @@ def fit(
         device=device,
         precision=precision,  # type: ignore[arg-type]
         progress=shows_progress(),
+        callbacks=watched.lines(),
+        look_minutes=watched.look_minutes,
+        page=watched.page,
+        log=watched.log or (),
     )
     if as_json:
         typer.echo(json.dumps(as_row(fitted), indent=2))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +13,10 @@ from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import Out, Weights
 from maskwise.errors import InputError
 from maskwise.plain import speaks_plainly
+from maskwise.volume import is_quiet, shows_progress
+
+if TYPE_CHECKING:
+    from maskwise.training.callbacks import Callback
 
 TrainOn = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
@@ -40,6 +43,25 @@ class Spread:
     cache_gib: Annotated[
         float, typer.Option("--cache-gib", min=0, help="Of decoded pictures that are kept in memory.")
     ] = 4.0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How a training is watched while it runs."""
+
+    log: Annotated[
+        list[str] | None, typer.Option("--log", help="csv, tensorboard, wandb or mlflow, too; may be given again.")
+    ] = None
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write index.html, curves and pictures for a browser.")
+    ] = True
+    look_minutes: Annotated[float, typer.Option(min=0, help="Between two contact sheets of the page.")] = 5.0
+
+    def lines(self) -> list[Callback]:
+        """What says on stderr where the page is and, where no bar is shown, how far the training is."""
+        from maskwise.training.watch.lines import Lines
+
+        return [] if is_quiet() else [Lines(None if shows_progress() else 60.0, self.page)]
 
 
 @speaks_plainly
@@ -76,8 +98,12 @@ def train(
     ] = "stop",
     nan_limit: Annotated[int, typer.Option(min=1, help="Skipped steps in a row that stop the training.")] = 10,
     half_encoder: Annotated[bool, typer.Option(help="Store the adapted classifier in float16.")] = False,
+    held_out: Annotated[
+        list[str] | None, typer.Option("--held-out", help="Source of the contact sheets' pictures; may be given again.")
+    ] = None,
     *,
     spread: Spread,
+    watched: Watched,
 ) -> None:
     """Trains a masker (or what else RECIPE describes); writes it, recipe.yaml and log.jsonl.
 
@@ -115,7 +141,12 @@ def train(
             compiler=spread.compiler if spread.compile else None,
             workers=spread.workers,
             cache_gib=spread.cache_gib,
-            progress=sys.stderr.isatty(),
+            progress=shows_progress(),
+            callbacks=watched.lines(),
+            look_minutes=watched.look_minutes,
+            page=watched.page,
+            log=watched.log or (),
+            held_out=held_out,
         )
     except InputError:
         if second:  # the first process of this machine says the same

@@ -46,5 +46,5 @@ def shared_training(recipe: BaseRecipe, room: Room, classifier: Classifier | Non
             return trained
         return train(
             recipe, room.sets(room.train), classifier=classifier, out=out, resume=True, device=room.device,
-            precision=room.precision,
+            precision=room.precision, page=False,
         )  # fmt: skip

@@ -144,6 +144,9 @@ def fit(
     precision: Precision = "auto",
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
+    look_minutes: float = 5.0,
+    page: bool = True,
+    log: Sequence[str] = (),
 ) -> Fitted:
     """Trains a masker for one fixed classifier with masked-in and masked-out objectives on its last two taps.
 
@@ -161,6 +164,7 @@ def fit(
         resume: go on with an interrupted fit in ``out``.
         precision: fp32, bf16, fp16 or auto (see ``train``).
         callbacks: more that watch it (see ``Callback``).
+        look_minutes, page, log: as ``train``; the contact sheets show pictures that are held out here.
 
     Raises:
         InputError: bad data or classifier, too few pictures, or ``out`` is not empty.
@@ -180,7 +184,8 @@ def fit(
     try:
         path = train(
             settings, kept, classifier=classifier, out=out, resume=resume, device=device, precision=precision,
-            progress=progress, callbacks=[plateau, keep, *callbacks],
+            progress=progress, callbacks=[plateau, keep, *callbacks], look_minutes=look_minutes, page=page, log=log,
+            held_out=held_out,
         )  # fmt: skip
     except KeyboardInterrupt:
         if not plateau.best or keep.state is None:

@@ -33,7 +33,6 @@ from maskwise.training.distributed.processes import (
     processes_here,
     readers,
 )
-from maskwise.training.extent import Extent
 from maskwise.training.guard import Guard, OnNan
 from maskwise.training.loader import Loader
 from maskwise.training.log import Log
@@ -41,6 +40,7 @@ from maskwise.training.loop import Rhythm, run_steps
 from maskwise.training.progress import progress_bar
 from maskwise.training.subset import subset
 from maskwise.training.trainer import trainers
+from maskwise.training.watch import loggers, watchers
 
 GIB = 1 << 30
 
@@ -71,6 +71,9 @@ def train(
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
     look_minutes: float = 5.0,
+    page: bool = True,
+    log: Sequence[str] = (),
+    held_out: str | Path | DataSet | Sequence[str | Path | DataSet] | None = None,
 ) -> Path:
     """Trains what the recipe says; writes it, ``recipe.yaml``, ``log.jsonl`` and checkpoints into ``out``.
 
@@ -100,18 +103,23 @@ def train(
         cache_gib: of decoded pictures that this machine keeps in memory, as bytes; 0 reads them anew in every epoch.
         progress: show a progress bar.
         callbacks: what watches the training, or ends it (see ``Callback``).
-        look_minutes: between two ``on_look`` of the callbacks.
+        look_minutes: between two ``on_look`` of the callbacks, and so between two contact sheets.
+        page: write ``index.html``, which shows the training in a browser, and contact sheets into ``looks/``.
+        log: other loggers that get what ``log.jsonl`` holds: csv, tensorboard, wandb, mlflow.
+        held_out: source of the pictures on the contact sheets; None is the package's own.
 
     Returns:
         The file that was trained, such as ``masker.safetensors``.
 
     Raises:
-        InputError: bad recipe, data or classifier; ``out`` holds another run or has a writer; NaN (see ``on_nan``).
+        InputError: bad recipe, data or classifier; ``out`` holds another run or has a writer; NaN (see ``on_nan``); a
+            logger is not installed.
         KeyboardInterrupt: SIGINT or SIGTERM came. The step at hand was finished and a checkpoint written, so that
             ``resume`` goes on from there.
     """
     if on_nan not in get_args(OnNan) or nan_limit < 1:
         raise InputError(f"on-nan is stop or skip, and the limit at least 1, not {on_nan!r} and {nan_limit}")
+    loggers.check(log)
     settings = recipe if isinstance(recipe, BaseRecipe) else recipes.load(recipe, overrides)
     out = Path(out)
     fabric = fabric_of(device, devices, nodes, precision)
@@ -123,8 +131,8 @@ def train(
         check_free(out, "training")
     if main and not resume and not holds_nothing(out):
         raise InputError(f"{out} is not empty: add --resume to go on with the run in it, or name another --out")
-    sources = [data] if isinstance(data, (str, Path, DataSet)) else data
-    sets = [source if isinstance(source, DataSet) else read_data(source) for source in sources]
+    sets = _data_sets(data)
+    looked_at = None if held_out is None else _data_sets(held_out)
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier or settings.classifier, weights)
     elif weights is not None:
@@ -148,11 +156,12 @@ def train(
         loader.keep(kept)
         if settings.classes is not None:  # the file says which ones they were, not only how many
             settings = loader.recipe = settings.model_copy(update={"classes": tuple(classes)})
+    precision_name = fabric.strategy.precision.precision
     identity = {
         "fingerprint": classifier.fingerprint(),
         "pictures": len(loader.items),
         "names and labels": _digest(loader),
-        "precision": fabric.strategy.precision.precision,
+        "precision": precision_name,
         "recipe": settings.model_dump(mode="json"),
     }
     check_alike(identity)
@@ -164,28 +173,44 @@ def train(
     with locked(out, "training") if main else nullcontext():
         if main and not resume and not holds_nothing(out):
             raise InputError(f"{out} is not empty: another run has begun there; name another --out")
-        watching = Callbacks([*callbacks, Extent(getattr(settings, "target_area", None))])
+        said = {
+            "classifier": classifier.name, "data": [data.name for data in sets], "pictures": len(loader.items),
+            "pixels": size, "device": fabric.device, "precision": precision_name, "processes": world,
+            "accumulate": accumulate, "compiler": compiler or "none", "cache": f"{cache_gib:g} GiB", "on NaN": on_nan,
+        }  # fmt: skip
+        own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at) if main else []
+        watching = Callbacks([*callbacks, *own])
         checkpoints = Checkpoints(out, identity, watching)
         if resume and checkpoints.path.is_file():
             checkpoints.restore(trainer)
         trainer.prepare(loader, out, progress and main)
         check_alike({"steps behind them": trainer.steps})
-        log = Log(out / "log.jsonl", trainer.steps) if main else Silence()
+        lines = Log(out / "log.jsonl", trainer.steps) if main else Silence()
         guard = Guard(
-            trainer, out, lambda step: loader.batch(step, rank, world), on_nan, nan_limit, broadcast(fabric, log.kept)
+            trainer, out, lambda step: loader.batch(step, rank, world), on_nan, nan_limit, broadcast(fabric, lines.kept)
         )
         if main:
             with atomic_write(out / "recipe.yaml") as temporary:
                 Path(temporary).write_text(recipes.dump(settings), encoding="utf-8")
         rhythm = Rhythm(checkpoint_every, checkpoint_minutes, look_minutes)
         with progress_bar(progress and main, state.total, trainer.steps) as advance:
-            run_steps(guard, loader, state, log, checkpoints, watching, rhythm, advance)
+            try:
+                run_steps(guard, loader, state, lines, checkpoints, watching, rhythm, advance)
+            except BaseException as error:
+                if main:
+                    watching.on_error(state, error)
+                raise
         if state.interrupted:
             raise KeyboardInterrupt(f"interrupted after step {trainer.steps}, which is saved: go on with --resume")
         if main:
             trainer.save(out / trainer.output, half_encoder=half_encoder)
         fabric.barrier()
     return out / trainer.output
+
+
+def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> list[DataSet]:
+    sources = [data] if isinstance(data, (str, Path, DataSet)) else data
+    return [source if isinstance(source, DataSet) else read_data(source) for source in sources]
 
 
 def _check_labels(loader: Loader, classifier: Classifier) -> None:

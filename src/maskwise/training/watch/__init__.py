@@ -1,0 +1,48 @@
+"""What watches a training: a page, contact sheets, early warnings, lines on stderr, and other people's loggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from maskwise.data import DataSet
+from maskwise.training.callbacks import Callback
+from maskwise.training.trainer import Trainer
+from maskwise.training.watch import loggers
+from maskwise.training.watch.contact_sheet import ContactSheets, has_masks
+from maskwise.training.watch.page import PAGE, Page
+from maskwise.training.watch.views import Views
+from maskwise.training.watch.warnings import early_warnings
+
+__all__ = ["PAGE", "watchers"]
+
+
+def watchers(
+    trainer: Trainer,
+    size: int,
+    settings: Mapping[str, object],
+    *,
+    page: bool = True,
+    log: Sequence[str] = (),
+    held_out: Sequence[DataSet] | None = None,
+) -> list[Callback]:
+    """The callbacks that a training has without being asked, and those that are named.
+
+    Early warnings always; contact sheets where a page or a logger shows them and a masker is trained.
+
+    Args:
+        trainer: before its first step.
+        size: of the contact sheets' pictures, in pixels: the training's.
+        settings: what the page says the training was called with.
+        page: write ``index.html``?
+        log: names of loggers.
+        held_out: whose pictures the contact sheets show; None is the packaged ones.
+
+    Raises:
+        InputError: a held-out picture can't be read.
+    """
+    warnings = early_warnings(trainer.recipe)
+    sheets = ContactSheets(trainer, Views.of(held_out, size)) if (page or log) and has_masks(trainer) else None
+    found: list[Callback] = [*warnings, *([sheets] if sheets else [])]
+    if page:
+        found.append(Page(settings, sheets, warnings))
+    return [*found, *loggers.made(log, sheets)]
