@@ -46,11 +46,15 @@ def test_measuring(work: Callable[[Path], dict[str, Any]], tmp_path: Path) -> No
 def test_a_half_written_file_would_be_seen(tmp_path: Path) -> None:
     """The check itself: it must fail for files cut in half."""
     training(tmp_path)
-    assert check_files(tmp_path) == 5
-    for name in ("checkpoint.pt", "snapshots/step-00000000.pt", "masker.safetensors", "log.jsonl"):
+    assert check_files(tmp_path) == 8
+    for name in (
+        "checkpoint.pt", "snapshots/step-00000000.pt", "masker.safetensors", "log.jsonl", "index.html",
+        "looks/000024.jpg",
+    ):  # fmt: skip
         path = tmp_path / name
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] + (b"\n" * 3 if name == "log.jsonl" else b""))
-        with pytest.raises((ValueError, IndexError)):
+        wrong = {"index.html": AssertionError, "looks/000024.jpg": OSError}.get(name, (ValueError, IndexError))
+        with pytest.raises(wrong):
             check_files(tmp_path)
         path.write_bytes(whole)

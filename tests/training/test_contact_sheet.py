@@ -144,6 +144,23 @@ def test_what_is_shown_is_the_mask_blended_by_hand(kind: str) -> None:
                 assert float(seen.chances[row, n]) == pytest.approx(float(chance), abs=1e-5)
 
 
+def test_holes_are_filled_as_in_training() -> None:
+    """Masked-in the hole is what the mask leaves out, masked-out the mask itself; what fills them shows there."""
+    t, asked = trainer("fixed"), []
+
+    def fill(pictures: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
+        asked.append(holes)
+        return torch.full_like(pictures, float(len(asked)))
+
+    t.infill = fill  # type: ignore[attr-defined]
+    pictures = images(3)
+    seen = look(t, pictures, torch.tensor([0, 1, 2]))
+    mask = seen.masks[:, None]
+    assert torch.equal(asked[0], 1 - seen.masks) and torch.equal(asked[1], seen.masks)
+    assert torch.allclose(seen.masked_in, pictures * mask + 1 - mask, atol=1e-6)
+    assert torch.allclose(seen.masked_out, pictures * (1 - mask) + 2 * mask, atol=1e-6)
+
+
 def test_the_sheet_has_a_row_of_each_kind(tmp_path: Path) -> None:
     """Red pictures, a full mask, white and blue ones: each is found in the middle of its cell."""
     from maskwise.training.watch.contact_sheet import CAPTION, GAP, LABEL, Look
@@ -158,8 +175,8 @@ def test_the_sheet_has_a_row_of_each_kind(tmp_path: Path) -> None:
             place = (LABEL + column * (cell + GAP) + cell // 2, row * (cell + CAPTION + GAP) + cell // 2)
             assert sheet.getpixel(place) == colour
     hot = sheet.getpixel((LABEL + cell // 2, cell + CAPTION + GAP + cell // 2))
-    inferno = (252, 255, 164)  # its hottest colour, over the grey of red
-    assert hot == tuple(round(0.45 * 255 / 3 + 0.55 * c) for c in inferno)
+    inferno = (0.988362, 0.998364, 0.644924)  # its hottest colour, over the grey of red
+    assert hot == tuple(round(255 * (0.45 / 3 + 0.55 * c)) for c in inferno)
 
 
 def test_a_sheet_of_noise_is_no_larger_than_it_may_be() -> None:

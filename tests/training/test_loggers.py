@@ -18,6 +18,7 @@ from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
+from maskwise.training.guard import Guard
 from maskwise.training.watch.loggers import loggers
 
 RECIPE = Recipe(steps=6, batch_size=4, fraction=1.0, input_size=32, thinning="L100", seed=3)
@@ -55,6 +56,21 @@ def test_csv(tmp_path: Path) -> None:
     assert len(rows) == len(logged) == 6
     for row, line in zip(rows, logged, strict=True):
         assert {name: float(value) for name, value in row.items()} == pytest.approx(line)
+
+
+def test_steps_that_are_read_together_are_all_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As beside a GPU: here four at once, and what is left at the end."""
+    begin = Guard.__init__
+
+    def every_four(self: Guard, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self.every = 4
+
+    monkeypatch.setattr(Guard, "__init__", every_four)
+    logged = run(tmp_path / "r", "csv")
+    with (tmp_path / "r" / "csv" / "metrics.csv").open(newline="") as file:
+        assert [float(row["loss"]) for row in csv.DictReader(file)] == [line["loss"] for line in logged]
+    assert len(logged) == 6
 
 
 def test_tensorboard(tmp_path: Path) -> None:

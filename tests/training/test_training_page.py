@@ -164,7 +164,7 @@ def test_it_runs_then_ends(tmp_path: Path) -> None:
     assert "step 3 of 4" in late and "<polyline" in late and late.count("data:image/jpeg") == 2
     ended = page(tmp_path / "r")
     assert "refresh" not in ended and "Ended</b> after its last step." in ended and "masker.safetensors" in ended
-    assert "Small &lt;one&gt;: r" in ended and "<one>" not in ended
+    assert "r: Small &lt;one&gt;" in ended and "<one>" not in ended
     assert all(f'<th scope="row">{name}</th>' in ended for name in ("classifier", "pictures", "precision"))
     assert "thinning: L100" in ended and "the package&#39;s own pictures" in ended
     assert ended.count('role="img"') == 7 and ended.count("alt=") == 2

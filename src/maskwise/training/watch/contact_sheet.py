@@ -221,5 +221,6 @@ def asked_for(classifier: Classifier, views: Views) -> tuple[Tensor, list[str]]:
     with eval_mode(classifier), _own_randomness(classifier.device):
         seen = classifier.scores(views.images.to(classifier.device)).argmax(1).tolist()
     known = range(len(classifier.labels))
-    classes = [own if label not in known else label for own, label in zip(seen, views.labels, strict=True)]
+    pairs = zip(seen, views.labels, strict=True)
+    classes: list[int] = [own if label is None or label not in known else label for own, label in pairs]
     return torch.tensor(classes), [classifier.labels.name(k) for k in classes]

@@ -29,10 +29,10 @@ class Lines(Callback):
 
     def on_step(self, state: TrainingState) -> None:
         now = time.monotonic()
-        if self.seconds is None or self.last is None or now - self.last < self.seconds or not state.logged:
-            return
-        self.last = now
-        print(progress_line(state), file=sys.stderr, flush=True)
+        wanted = self.seconds is not None and self.last is not None and now - self.last >= self.seconds
+        if wanted and state.logged and state.step < state.total:
+            self.last = now
+            print(progress_line(state), file=sys.stderr, flush=True)
 
 
 def progress_line(state: TrainingState) -> str:

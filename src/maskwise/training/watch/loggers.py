@@ -150,8 +150,7 @@ class TensorBoardLog(Logger):
         from lightning.fabric.loggers import TensorBoardLogger
 
         # Steps past the one that a resumed run goes on from are taken back.
-        again = {"purge_step": state.step + 1} if state.step else {}
-        self.logger = TensorBoardLogger(state.out, "tensorboard", "", **again)
+        self.logger = TensorBoardLogger(state.out, "tensorboard", "", purge_step=state.step + 1)
 
     def scalars(self, step: int, values: Line) -> None:
         self.logger.log_metrics(dict(values), step)

@@ -97,7 +97,7 @@ class Page(Watcher):
         drawn = charts(lines)
         each = -(-len(lines) // POINTS)
         return {
-            "title": f"{recipe.title or recipe.kind}: {state.out.name}",
+            "title": f"{state.out.name}: {recipe.title or recipe.kind}",
             "refresh": REFRESH if running else 0,
             "well": well,
             "state": now + ("" if detail else "."),
