@@ -168,7 +168,7 @@ def training(bench: Bench, name: str, network: str, size: int, mode: str) -> Fac
         train(
             recipe, bench.data, classifier=bench.network(network), out=Path(folder) / "run", overrides=settings,
             device=bench.device.type, precision=precision, compiler=compiler, cache_gib=bench.cache_gib,
-            callbacks=[watch],
+            callbacks=[watch], page=False,
         )  # fmt: skip
     return watch.facts()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import re
 from pathlib import Path
@@ -38,6 +39,11 @@ def test_bring_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     finally:
         forget(methods, "brightness")
         forget(metrics, "peak")
+
+
+def test_the_callback_of_the_training_page() -> None:
+    found = doctest.testfile(str(DOCS / "training.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert found.attempted == 5 and not found.failed
 
 
 def test_a_method_in_one_file(tiny: Classifier, tmp_path: Path) -> None:
