@@ -119,3 +119,20 @@ def test_masked_pictures_are_judged_by_their_own_statistics() -> None:
     for key, value in twin.module.state_dict().items():
         if "running" in key:
             torch.testing.assert_close(t.live.module.state_dict()[key], value, atol=1e-6, rtol=1e-5)
+
+
+def test_the_infiller_is_told_where_the_hole_is() -> None:
+    """Masked-out the hole is the mask, masked-in what the mask leaves; an infiller that paints white shows both."""
+    t = trainer(SMALL.model_copy(update={"objectives": BOTH, "thinning": "F"}))
+    told: list[Tensor] = []
+
+    def white(images: Tensor, holes: Tensor, mean: Tensor) -> Tensor:
+        told.append(holes)
+        return torch.where(holes[:, None] > 0.5, torch.ones(()), torch.zeros(()))
+
+    t.infill = white  # type: ignore[assignment]
+    masks = (torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(5)) > 0.5).float()
+    views = t._masked(torch.full((4, 3, 32, 32), 0.5), masks)
+    for holes, side in zip(told, views, strict=True):
+        assert torch.equal(holes, masks if side == "out" else 1 - masks)
+        assert torch.equal(views[side][:, 0], torch.where(holes == 1, 1.0, 0.5)), "kept pixels are kept"
