@@ -217,6 +217,7 @@ def test_it_says_what_error_stopped_it(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_warnings_are_on_it_and_stay_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "PATIENCE", 1)
+    monkeypatch.setattr(early, "WAITING", 2.0)
 
     class Half(Callback):
         def on_step(self, state: TrainingState) -> None:
