@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.errors import InputError
 from maskwise.maskers import ClassMasker, Masker, save_masker
+from maskwise.maskers.mixing import Layout
 from maskwise.methods import explainer, methods
 from maskwise.methods.base import Explainer
 
@@ -39,11 +40,14 @@ def build(tiny: Classifier, tmp_path):  # type: ignore[no-untyped-def]
         torch.manual_seed(1)
         save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
         save_masker(tmp_path / "class.safetensors", ClassMasker.build(tiny), tiny, {})
+        recipe = {"decoder": "mixed", "class_tap": True, "width": 8}
+        mixed = Masker.build(tiny, layout=Layout.of({**recipe, "head_std": 0.5}))
+        save_masker(tmp_path / "mixed.safetensors", mixed, tiny, recipe)
 
     def make(name: str, classifier: Classifier = tiny) -> Explainer:
         options = dict(FAST.get(name, {}))
         if methods.facts(name)["family"] == "maskers":
-            kind = "class" if name == "dabkowski_gal" else "any"
+            kind = {"dabkowski_gal": "class", "distilled": "mixed"}.get(name, "any")
             options["weights"] = tmp_path / f"{kind}.safetensors"
         return explainer(name, classifier, **options)
 
