@@ -26,6 +26,7 @@ from maskwise.training.run import train
 from maskwise.training.teacher import Lesson, Teacher, View
 from maskwise.training.validation import Quality, Validation
 
+NO_CLASS = ("class_tap=false", "class_gate=null")
 SMOOTH = 8 / 224  # of the classifier's own size
 TEACHERS: Mapping[str, tuple[str, ...]] = {
     "excitation_and_cam": ("excitation_backprop", "cam"),
@@ -99,7 +100,7 @@ def distilled(
         "distilled",
         [
             f"teacher.views={views}", f"teacher.smooth={SMOOTH * classifier.input_size:.4g}", f"steps={steps}",
-            f"seed={seed}", f"input_size={size}", f"class_tap={str(_has_class_activation(classifier)).lower()}",
+            f"seed={seed}", f"input_size={size}", *([] if _has_class_activation(classifier) else NO_CLASS),
             *overrides,
         ],
     )  # fmt: skip
