@@ -19,7 +19,6 @@ from maskwise.maskers import load_masker
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.training import recipes
 from maskwise.training.callbacks import Callback
-from maskwise.training.distil import DistilRecipe
 from maskwise.training.distributed.processes import Precision
 from maskwise.training.loader import Loader
 from maskwise.training.run import train
@@ -89,7 +88,7 @@ def distilled(
     """
     if teacher is not None and teacher not in TEACHERS:
         raise InputError(f"teacher {teacher!r} is unknown: choose among {', '.join(TEACHERS)}")
-    loader = Loader(held_out, DistilRecipe(), size)
+    loader = Loader(held_out, recipes.load("distilled"), size)
     loader.label_the_rest(classifier)
     labels = [cast(int, label) for label in loader.labels]
     validation = Validation(loader.items, labels, classifier, size)
