@@ -113,7 +113,7 @@ def distilled(
 
 def lesson(name: str, classifier: Classifier) -> Lesson:
     """What a teacher of ``TEACHERS`` says of this classifier's pictures."""
-    views = {method: View() for method in TEACHERS[name]}
+    views = {method: View.model_validate({}) for method in TEACHERS[name]}
     return Lesson(views=views, smooth=SMOOTH * classifier.input_size, mirrored=False, stretch=True, grid=56)
 
 
