@@ -59,7 +59,8 @@ def test_what_is_packed_for_an_accelerator_is_the_same_batch(picture_folder: Pat
     """As the meta device stands in for one: threads give bytes and matrices, which are computed here on the CPU."""
     plain = loader(picture_folder)
     packing = loader(picture_folder, device=torch.device("meta"))
-    images, labels = packing._read(6, 0, 1)
+    images, maps, labels = packing._read(6, 0, 1)
+    assert maps is None
     assert isinstance(images, Packed) and images.pixels.dtype == torch.uint8
     expected = plain.batch(6)
     torch.testing.assert_close(images.on(torch.device("cpu")), expected[0], atol=2e-5, rtol=0)

@@ -19,6 +19,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
 from maskwise.files import atomic_write, remove_leftovers
 from maskwise.images import resize, to_uint8
+from maskwise.infill.base import Infiller
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.plain import printable
 from maskwise.report.figure import FONT, overlay
@@ -65,15 +66,24 @@ def look(trainer: Trainer, images: Tensor, classes: Tensor) -> Look:
     """
     masker, judge = _masker(trainer), _judge(trainer)
     device, fill = trainer.fabric.device, getattr(trainer, "infill", None)
-    images, classes = images.to(device), classes.to(device)
+    # One by one: looking must not need more memory than a training of small batches has.
+    pairs = zip(images.to(device).split(1), classes.to(device).split(1), strict=True)
     with eval_mode(masker, judge), _own_randomness(device):
-        masks = masker(images, classes[:, None])[1][:, 0].float()
-        colour = judge.mean.reshape(1, 3, 1, 1)
-        kept = masked_in(images, masks, colour if fill is None else fill(images, 1 - masks, judge.mean))
-        gone = masked_out(images, masks, colour if fill is None else fill(images, masks, judge.mean))
-        seen = torch.stack([judge.scores(x).float().softmax(1) for x in (images, kept, gone)])
-    asked = classes[None, :, None].expand(3, -1, 1)
-    return Look(masks.cpu(), kept.cpu(), gone.cpu(), seen.gather(2, asked)[..., 0].cpu())
+        looks = [_look_at(masker, judge, fill, image, asked) for image, asked in pairs]
+    masks, kept, gone = (torch.cat([one[k] for one in looks]).cpu() for k in range(3))
+    return Look(masks, kept, gone, torch.cat([one[3] for one in looks], 1).cpu())
+
+
+def _look_at(
+    masker: Masker | ClassMasker, judge: Classifier, fill: Infiller | None, images: Tensor, classes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Masks (N,S,S), masked-in and masked-out pictures, and chances (3,N) of the classes before and after masking."""
+    masks = masker(images, classes[:, None])[1][:, 0].float()
+    colour = judge.mean.reshape(1, 3, 1, 1)
+    kept = masked_in(images, masks, colour if fill is None else fill(images, 1 - masks, judge.mean))
+    gone = masked_out(images, masks, colour if fill is None else fill(images, masks, judge.mean))
+    seen = torch.stack([judge.scores(x).float().softmax(1) for x in (images, kept, gone)])
+    return masks, kept, gone, seen.gather(2, classes[None, :, None].expand(3, -1, 1))[..., 0]
 
 
 def _masker(trainer: Trainer) -> Masker | ClassMasker:
@@ -219,7 +229,8 @@ def sheets_in(folder: Path) -> list[Path]:
 def asked_for(classifier: Classifier, views: Views) -> tuple[Tensor, list[str]]:
     """The class (N,) of each picture and its name: its label, or what the classifier sees where it has none."""
     with eval_mode(classifier), _own_randomness(classifier.device):
-        seen = classifier.scores(views.images.to(classifier.device)).argmax(1).tolist()
+        one_by_one = views.images.to(classifier.device).split(1)
+        seen = [int(classifier.scores(image).argmax()) for image in one_by_one]
     known = range(len(classifier.labels))
     pairs = zip(seen, views.labels, strict=True)
     classes: list[int] = [own if label is None or label not in known else label for own, label in pairs]
