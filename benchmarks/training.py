@@ -37,6 +37,7 @@ from maskwise.training.mask import MaskTrainer
 CASES = {
     "phang/fix": ("fixed classifier, both sides", []),
     "casm_baseline": ("fixed classifier, masked-out", []),
+    "casm live": ("adapting classifier, masked-out, newest judges", ["p_history=0"]),
     "phang/ca live": ("adapting classifier, both sides, newest judges", ["p_history=0"]),
     "phang/ca older": ("adapting classifier, both sides, an older one judges", ["p_history=1", "thinning=FL"]),
 }
