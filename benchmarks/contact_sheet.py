@@ -11,8 +11,8 @@ import time
 import torch
 
 import maskwise as mw
+from maskwise.explainers import methods
 from maskwise.images import load_image, packaged_pictures, resize
-from maskwise.methods import methods
 from maskwise.report.contact import Tile, contact_sheet
 
 ORDER = ("maskers", "gradients", "class activation", "excitation", "perturbation", "regions", "references")

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import maskwise as mw
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.images import packaged_pictures, resize, to_uint8
 from maskwise.report.figure import overlay
 
@@ -39,7 +39,7 @@ def main() -> None:
         images = torch.cat([resize(mw.load_images([files[name]]), 224) for name in pair], 3)
         asked = [*(CLASSES[name] for name in pair), ABSENT]
         with torch.no_grad():
-            chances = classifier.scores(classifier.prepare(images)).softmax(1)[0]
+            chances = classifier.logits(classifier.prepare(images)).softmax(1)[0]
         maps = explain(images, [asked])[0]
         panels = [(to_uint8(images[0]), "picture")]
         for name, found in zip(asked, maps, strict=True):

@@ -27,7 +27,7 @@ def timed(keep: bool) -> dict[str, float]:
     import torch
 
     import maskwise as mw
-    from maskwise.allocator import keep_freed_memory
+    from maskwise.core.allocator import keep_freed_memory
     from maskwise.images import packaged_pictures
 
     if keep:

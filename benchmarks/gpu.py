@@ -32,20 +32,20 @@ import torch
 from torch import Tensor
 
 import maskwise as mw
-from maskwise.allocator import keep_freed_memory
 from maskwise.checks.pictures import pictures
 from maskwise.checks.rows import as_float
 from maskwise.classifiers import Classifier
+from maskwise.core.allocator import keep_freed_memory
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write, writable_folder
 from maskwise.data import read_data
-from maskwise.errors import InputError
-from maskwise.files import atomic_write, writable_folder
-from maskwise.methods import methods
+from maskwise.explainers import methods
 from maskwise.planning.skeleton import skeleton
 from maskwise.sess import SESS
 from maskwise.studies.tiny import tiny_classifier
 from maskwise.training import Callback, TrainingState, train
 from maskwise.training.distributed.processes import Precision
-from maskwise.training.fit import SETTINGS as FIT
+from maskwise.training.fitting import SETTINGS as FIT
 
 Facts = dict[str, Any]
 now = time.perf_counter

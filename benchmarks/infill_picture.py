@@ -15,8 +15,8 @@ from torch import Tensor
 
 import maskwise as mw
 from maskwise.blending import masked_out
-from maskwise.boxes import binarise
-from maskwise.files import atomic_write
+from maskwise.box import binarise
+from maskwise.core.files import atomic_write
 from maskwise.images import load_image, packaged_pictures, resize, to_uint8
 from maskwise.infill import infiller, infillers
 from maskwise.infill.holes import strokes

@@ -31,7 +31,7 @@ from torch import Tensor
 from torchcam.methods import GradCAM as TorchGradCAM
 
 import maskwise as mw
-from maskwise.methods.base import min_max
+from maskwise.core.min_max import min_max
 
 
 @dataclass(frozen=True)

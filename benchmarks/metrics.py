@@ -22,8 +22,8 @@ from torch import Tensor
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.metrics import Metric, metric
-from maskwise.metrics.perturbation import Mode, area_under, curves, substrate
+from maskwise.measures import Metric, metric
+from maskwise.measures.perturbation import CurveKind, area_under, curves, substrate
 
 SIDE = 224
 
@@ -94,7 +94,7 @@ def beside_grad_cam(classifier: Classifier, count: int, repeats: int) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def loop(classifier: Classifier, images: Tensor, maps: Tensor, mode: Mode, step: int) -> Tensor:
+def loop(classifier: Classifier, images: Tensor, maps: Tensor, mode: CurveKind, step: int) -> Tensor:
     """Image by image, step by step, one picture in a forward: as the released evaluation goes."""
     found = []
     for image, saliency in zip(images, maps, strict=True):
@@ -119,7 +119,7 @@ def insertion_and_deletion(classifier: Classifier, count: int, repeats: int, ste
     draws = torch.Generator().manual_seed(0)
     images = torch.rand(count, 3, SIDE, SIDE, generator=draws).to(classifier.device)
     maps = smooth_maps(count, draws).to(classifier.device)
-    modes: tuple[Mode, ...] = ("insertion", "deletion")
+    modes: tuple[CurveKind, ...] = ("insertion", "deletion")
 
     def ours() -> list[Tensor]:
         return [curves(classifier, images, maps, mode=mode, step=step) for mode in modes]

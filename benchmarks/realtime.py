@@ -105,10 +105,10 @@ def main() -> None:
             with torch.inference_mode():
                 for repeat in range(-2, given.repeats):  # two to warm up
                     for kind, (_, call) in calls.items():
-                        pair = seconds(classifier.scores, images), seconds(call, images)
+                        pair = seconds(classifier.logits, images), seconds(call, images)
                         if repeat >= 0:
                             times[kind].append(pair)
-            floor = multiplications(classifier.scores, images)
+            floor = multiplications(classifier.logits, images)
             for kind, (aim, call) in calls.items():
                 bare, whole = (statistics.median(t) for t in zip(*times[kind], strict=True))
                 ratio = statistics.median(b / a for a, b in times[kind])

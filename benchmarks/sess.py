@@ -61,13 +61,13 @@ def all_patches(image: Tensor, n: int) -> Tensor:
 def forwards(classifier: Classifier, patches: Tensor, batch: int) -> None:
     with torch.inference_mode():
         for part in patches.split(batch):
-            classifier.scores(part.contiguous(memory_format=torch.channels_last))
+            classifier.logits(part.contiguous(memory_format=torch.channels_last))
 
 
 def backwards(classifier: Classifier, patches: Tensor, batch: int) -> None:
     for part in patches.split(batch):
         pixels = part.contiguous(memory_format=torch.channels_last).requires_grad_(True)
-        torch.autograd.grad(classifier.scores(pixels).amax(1).sum(), pixels)
+        torch.autograd.grad(classifier.logits(pixels).amax(1).sum(), pixels)
 
 
 def literal(classifier: Classifier, image: Tensor, target: int, n: int, batch: int) -> Tensor:
@@ -80,7 +80,7 @@ def literal(classifier: Classifier, image: Tensor, target: int, n: int, batch: i
     tiles = tiling(sizes, 224, 224)
     patches = all_patches(image, n)
     with torch.no_grad():
-        scores = torch.cat([classifier.scores(p).softmax(1)[:, target] for p in patches.split(batch)])
+        scores = torch.cat([classifier.logits(p).softmax(1)[:, target] for p in patches.split(batch)])
     seen: dict[str, Tensor] = {}
     layer = module.get_submodule("layer4")
 
@@ -94,7 +94,7 @@ def literal(classifier: Classifier, image: Tensor, target: int, n: int, batch: i
     total, count = torch.zeros(size), torch.zeros(size)
     for tile, patch, score in zip(tiles, patches, scores, strict=True):
         pixels = patch[None].clone().requires_grad_(True)
-        classifier.scores(pixels)[0, target].backward()
+        classifier.logits(pixels)[0, target].backward()
         weights = seen["gradient"].mean((2, 3), keepdim=True)
         cam = (weights * seen["activation"]).sum(1, keepdim=True).relu().detach()
         cam = F.interpolate(cam, (224, 224), mode="bilinear", align_corners=False)[0, 0]
@@ -118,7 +118,7 @@ def compare_times(given: argparse.Namespace) -> None:
     image = torch.rand(1, 3, 375, 375, generator=torch.Generator().manual_seed(0)).to(device)
     batch, n = given.batch, given.scales
     patches = all_patches(image, n)
-    target = int(classifier.scores(classifier.prepare(image)).argmax())
+    target = int(classifier.logits(classifier.prepare(image)).argmax())
 
     def ours(name: str, prefilter: float) -> Callable[[], Tensor]:
         explain = mw.SESS(

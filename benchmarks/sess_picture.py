@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import maskwise as mw
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.images import load_image, packaged_pictures, resize, to_uint8
 from maskwise.report.figure import overlay
 

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import maskwise as mw
-from maskwise.allocator import keep_freed_memory
+from maskwise.core.allocator import keep_freed_memory
 from maskwise.data import read_data
 from maskwise.training import recipes
 from maskwise.training.distributed.processes import fabric_of
@@ -67,19 +67,19 @@ def floor(trainer: MaskTrainer, images: Tensor, labels: Tensor, older: bool) -> 
         with trainer.fabric.autocast():
             masked = images.repeat(sides, 1, 1, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
             with torch.set_grad_enabled(trainer.adapts):
-                clean = live.scores(images)
+                clean = live.logits(images)
             if not trainer.adapts:
-                torch.autograd.grad(F.cross_entropy(live.scores(masked), masked_labels), masked)
+                torch.autograd.grad(F.cross_entropy(live.logits(masked), masked_labels), masked)
                 return
             if older:  # the judge costs as much as the live one with its weights at rest
                 for weight in weights:
                     weight.requires_grad_(False)
-                torch.autograd.grad(F.cross_entropy(live.scores(masked), masked_labels), masked)
+                torch.autograd.grad(F.cross_entropy(live.logits(masked), masked_labels), masked)
                 for weight in weights:
                     weight.requires_grad_(True)
-                seen = live.scores(masked.detach())
+                seen = live.logits(masked.detach())
             else:
-                seen = live.scores(masked)
+                seen = live.logits(masked)
                 torch.autograd.grad(F.cross_entropy(seen, masked_labels), masked, retain_graph=True)
             loss = F.cross_entropy(clean, labels) + F.cross_entropy(seen, masked_labels)
             torch.autograd.grad(loss, weights)

@@ -7,8 +7,8 @@ from pathlib import Path
 import mkdocs_gen_files
 
 import maskwise
-from maskwise.methods import methods
-from maskwise.metrics import metrics
+from maskwise.explainers import methods
+from maskwise.measures import metrics
 
 DOCS = Path(__file__).parent
 USE = {
@@ -142,6 +142,6 @@ for name, facts in metrics.items():
 write("metrics/index.md", index("Metrics", "`maskwise metrics` prints the same list.", rows))
 
 api = ["# API\n", "What `import maskwise as mw` gives.\n"]
-api += [f"::: {maskwise._HOMES[name]}.{name}\n" for name in maskwise.__all__]
+api += [f"::: {maskwise._HOMES.get(name, 'maskwise')}.{name}\n" for name in maskwise.__all__]
 write("api.md", "\n".join(api))
 write("notebooks/tutorial.md", tutorial((DOCS / "notebooks" / "tutorial.py").read_text(encoding="utf-8")))

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 import maskwise as mw
+from maskwise.explainers import methods
 from maskwise.images import packaged_pictures, to_uint8
-from maskwise.methods import methods
 from maskwise.report.figure import overlay
 
 FOLDER = Path(__file__).parent / "images" / "methods"

@@ -22,8 +22,8 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from maskwise import load_classifier
 from maskwise.classifiers import Classifier
+from maskwise.core.files import atomic_write
 from maskwise.data import DataSet, Sample, read_data
-from maskwise.files import atomic_write
 from maskwise.images import resize
 
 PULLS = (1e-3, 3e-3, 0.01, 0.03, 0.1)

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from maskwise.allocator import keep_freed_memory
 from maskwise.classifiers import load_classifier
 from maskwise.commands.options import device_of
-from maskwise.evaluation import Contender, Settings, evaluate
-from maskwise.files import atomic_write
+from maskwise.core.allocator import keep_freed_memory
+from maskwise.core.files import atomic_write
+from maskwise.evaluation import Contender, Settings, measure
+from maskwise.explainers import explainer
 from maskwise.maskers import read_header
-from maskwise.methods import explainer
-from maskwise.metrics import interval, metric
+from maskwise.measures import interval, metric
 from maskwise.training import Callback, TrainingState, recipes, train
 
 METRICS = ("le", "f1", "max_box_acc_v2", "area")
@@ -82,7 +82,7 @@ def measured(path: Path, val: Sequence[str], device: str, limit: int | None) -> 
     metrics = {name: metric(name) for name in METRICS}
     found: dict[str, dict[str, list[float]]] = {}
     for source in val:
-        rows = evaluate([Contender.of("it", made)], classifier, [source], metrics, Settings(limit=limit))
+        rows = measure([Contender.of("it", made)], classifier, [source], metrics, Settings(limit=limit))
         (name,) = rows.pictures
         found[name] = {}
         for key, asked in metrics.items():

@@ -139,7 +139,7 @@ def test_result_json_and_the_json_on_stdout_agree(small: Classifier, picture: Pa
     assert facts["seconds"] > 0 and facts["protocol"]["binarise"]
     with torch.no_grad():
         image = maskwise.load_images([picture])
-        expected = small.scores(small.prepare(image)).softmax(1)[0].max().item()
+        expected = small.logits(small.prepare(image)).softmax(1)[0].max().item()
     assert facts["top"][0][1] == pytest.approx(expected)
 
 
@@ -190,9 +190,9 @@ def test_an_earlier_result_is_replaced_whole(small: Classifier, picture: Path, t
 
 
 def test_the_demo_adds_one_figure_of_all(small: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskwise.methods import explainer
+    from maskwise.explainers import explainer
 
-    monkeypatch.setattr("maskwise.methods.explainer", lambda name, classifier: explainer("gradient", classifier))
+    monkeypatch.setattr("maskwise.explainers.explainer", lambda name, classifier: explainer("gradient", classifier))
     result = call("demo", "--out", tmp_path / "demo")
     assert result.exit_code == 0, result.output
     from maskwise.images import packaged_pictures
@@ -385,7 +385,7 @@ def test_a_full_disk_leaves_no_folder(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("maskwise.explain.fig2", full)
+    monkeypatch.setattr("maskwise.report.explained.fig2", full)
     refused(explain(picture, out=tmp_path / "out"), "No space left")
     assert not list((tmp_path / "out").iterdir())
 

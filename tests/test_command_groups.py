@@ -7,7 +7,7 @@ import typer.main
 
 from maskwise.cli import app
 from maskwise.commands.options import Sharpening
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 SESS = {"--scales", "--prefilter", "--stride", "--sess-preset", "--budget", "--sess-set"}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.images import MAX_PIXELS, find_pictures, load_image, load_images, packaged_pictures, resize, to_uint8
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.labels import Labels, imagenet_labels
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
-from maskwise.evaluation import Contender, evaluate, leaderboard
+from maskwise.evaluation import Contender, leaderboard, measure
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "ray" / "evaluate.py"
@@ -59,7 +59,7 @@ def test_one_two_and_three_parts_give_the_same_rows(example: ModuleType, tiny: C
         cells = {name: (c.value, c.low, c.high) for name, c in example.together(work, rows).lines[0].cells.items()}
         boards.append((plain, cells))
     assert boards == boards[:1] * 4 and boards[0][1].keys() == set(work.metrics)
-    measured = evaluate(
+    measured = measure(
         [Contender.of("grad_cam", example.mw.explainer("grad_cam", tiny))],
         tiny, [read_data(SEVEN)], work.measures(tiny), work.settings(),
     )  # fmt: skip

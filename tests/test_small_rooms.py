@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from maskwise.blending import masked_in, masked_out
-from maskwise.errors import InputError
-from maskwise.files import atomic_folder, atomic_write
-from maskwise.infill import infillers
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_folder, atomic_write
+from maskwise.core.registry import Registry
+from maskwise.infill import infiller
 from maskwise.labels import Labels, imagenet_labels
-from maskwise.registry import Registry
 
 
 def test_imagenet_classes_by_index_name_and_wordnet_id() -> None:
@@ -43,7 +43,7 @@ def test_telea_fills_the_hole_and_nothing_else() -> None:
     holes = torch.zeros(2, 20, 20)
     holes[:, 5:9, 6:12] = 1
     images[0, :, 5:9, 6:12] = 0
-    filled = infillers.get("telea")(images, holes, torch.zeros(3))
+    filled = infiller("telea")(images, holes, torch.zeros(3))
     hole = holes.bool()[:, None].expand_as(images)
     assert torch.equal(filled[~hole], images[~hole])
     assert filled[hole].min() > 0.4 and filled[hole].max() < 0.7, "painted from its surroundings"

@@ -97,7 +97,7 @@ for _ in range(100):
     adam.step()
 
 mine = mw.Classifier(network, mean=(0, 0, 0), std=(1, 1, 1), labels=list(COLOURS), input_size=64, name="mine")
-print(f"{float((mine.scores(pictures).argmax(1) == labels).float().mean()):.0%} right")
+print(f"{float((mine.logits(pictures).argmax(1) == labels).float().mean()):.0%} right")
 
 # %% [markdown]
 # ## Train a masker

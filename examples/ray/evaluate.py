@@ -23,10 +23,10 @@ import torch
 
 import maskwise as mw
 from maskwise.data import read_data
-from maskwise.evaluation import Contender, Leaderboard, Measured, Settings, evaluate, leaderboard
-from maskwise.evaluation.feed import spread_indices
-from maskwise.files import atomic_write
-from maskwise.metrics import Metric, metric
+from maskwise.evaluation import Contender, Leaderboard, Measured, Settings, measure, leaderboard
+from maskwise.evaluation.loader import spread_indices
+from maskwise.core.files import atomic_write
+from maskwise.measures import Metric, metric
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ def rows_of(work: Work, part: int, parts: int) -> list[Row]:
         return []
     classifier = mw.load_classifier(work.classifier).to(work.device)
     contender = Contender.of(work.method, mw.explainer(work.method, classifier))
-    measured = evaluate([contender], classifier, [data], work.measures(classifier), work.settings())
+    measured = measure([contender], classifier, [data], work.measures(classifier), work.settings())
     (keys,) = measured.pictures.values()
     columns = {name: values.tolist() for (_, _, name), values in measured.statistics.items()}
     return [{"picture": key, **{name: values[i] for name, values in columns.items()}} for i, key in enumerate(keys)]

@@ -6,38 +6,46 @@ The public names are loaded when they are first used, so that ``maskwise --help`
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from maskwise.boxes import binarise, boxes
+    from maskwise.box import binarise, boxes, iou
     from maskwise.classifiers import Classifier, load_classifier
-    from maskwise.errors import InputError
+    from maskwise.core.errors import InputError
+    from maskwise.data import read_data
+    from maskwise.evaluation import compare, evaluate
+    from maskwise.explainers import explainer
+    from maskwise.explainers.adapter import as_quantus
+    from maskwise.exporting import export
     from maskwise.images import load_images
     from maskwise.maskers import load_masker
-    from maskwise.methods import explainer
-    from maskwise.methods.foreign import as_quantus
-    from maskwise.metrics import metric
+    from maskwise.measures import metric
     from maskwise.report.show import show
     from maskwise.sess import SESS
-    from maskwise.training import Callback, train
+    from maskwise.training import Callback, fit, train
 
 _HOMES = {
     "SESS": "maskwise.sess",
     "Callback": "maskwise.training",
     "Classifier": "maskwise.classifiers",
-    "InputError": "maskwise.errors",
-    "as_quantus": "maskwise.methods.foreign",
-    "binarise": "maskwise.boxes",
-    "boxes": "maskwise.boxes",
-    "explainer": "maskwise.methods",
+    "InputError": "maskwise.core.errors",
+    "as_quantus": "maskwise.explainers.adapter",
+    "binarise": "maskwise.box",
+    "boxes": "maskwise.box",
+    "compare": "maskwise.evaluation",
+    "evaluate": "maskwise.evaluation",
+    "explainer": "maskwise.explainers",
+    "export": "maskwise.exporting",
+    "fit": "maskwise.training",
+    "iou": "maskwise.box",
     "load_classifier": "maskwise.classifiers",
     "load_images": "maskwise.images",
     "load_masker": "maskwise.maskers",
-    "metric": "maskwise.metrics",
+    "metric": "maskwise.measures",
+    "read_data": "maskwise.data",
     "show": "maskwise.report.show",
     "train": "maskwise.training",
 }
@@ -49,14 +57,36 @@ __all__ = [
     "as_quantus",
     "binarise",
     "boxes",
+    "compare",
+    "evaluate",
     "explainer",
+    "export",
+    "fit",
+    "iou",
     "load_classifier",
     "load_images",
     "load_masker",
+    "methods",
     "metric",
+    "metrics",
+    "read_data",
     "show",
     "train",
 ]
+
+
+def methods() -> dict[str, Mapping[str, Any]]:
+    """The names of all methods that ``explainer`` takes, each with its facts: family, paper, cost and others."""
+    from maskwise.explainers import methods as registry
+
+    return dict(registry.items())
+
+
+def metrics() -> dict[str, Mapping[str, Any]]:
+    """The names of all metrics that ``metric`` takes, each with its facts: family, title, paper, unit and others."""
+    from maskwise.measures import metrics as registry
+
+    return dict(registry.items())
 
 
 def __getattr__(name: str) -> Any:
@@ -69,20 +99,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    """Keeps ``maskwise.boxes`` the function: importing the submodule of that name would put itself there.
-
-    It is pickled by its name, as plain modules are by those libraries that send functions to other processes.
-    """
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return importlib.import_module, (self.__name__,)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -1,31 +1,25 @@
-"""The main job: a picture file in; map, box, masked pictures and a figure out."""
+"""The main job: a picture file in; map, box and masked pictures out."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 import maskwise
 from maskwise.blending import masked_in, masked_out
-from maskwise.boxes import binarise, largest_component, tight_boxes
+from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.files import atomic_folder
-from maskwise.images import load_image, to_uint8
-from maskwise.infill import Infiller, infillers
-from maskwise.methods import Explainer
-from maskwise.portions import Portions, smaller_batch
-from maskwise.report.figure import Row, fig2, overlay
-from maskwise.report.sess_panel import sess_panel
+from maskwise.core.errors import InputError
+from maskwise.core.portions import Portions, smaller_batch
+from maskwise.explainers import Explainer
+from maskwise.images import load_image
+from maskwise.infill import Infiller, infiller
 from maskwise.sess import SESS
 
 log = logging.getLogger(__name__)
@@ -33,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of one picture: plain data, so that thousands may be kept. Its pictures are a ``Row``.
+    """What is known of one picture: plain data, so that thousands may be kept. Its pictures are ``Panels``.
 
     Attributes:
         top: the five likeliest classes with their probabilities.
@@ -74,6 +68,19 @@ class Explanation:
         return plain
 
 
+@dataclass(frozen=True)
+class Panels:
+    """The pictures of an explanation: images (3,H,W), map (H,W), box (x0,y0,x1,y1), and a caption."""
+
+    image: Tensor
+    map: Tensor
+    masked_in: Tensor
+    masked_out: Tensor
+    inpainted: Tensor
+    box: tuple[int, int, int, int]
+    caption: str
+
+
 def explain_picture(
     path: Path,
     explainer: Explainer,
@@ -81,7 +88,7 @@ def explain_picture(
     method: str,
     target: str | None,
     infill: Infiller | None = None,
-) -> tuple[Explanation, Row]:
+) -> tuple[Explanation, Panels]:
     """Explains one picture file at its own size; ``infill`` paints the inpainted picture, Telea's unless named.
 
     Returns:
@@ -90,11 +97,11 @@ def explain_picture(
     Raises:
         InputError: the picture can't be read, the class is unknown, or the classifier or the map gives NaN.
     """
-    infill = infill or infillers.get("telea")
+    infill = infill or infiller("telea")
     image = load_image(path)[None]
     began = time.perf_counter()
     with torch.inference_mode():
-        probabilities = classifier.scores(classifier.prepare(image)).softmax(1)[0]
+        probabilities = classifier.logits(classifier.prepare(image)).softmax(1)[0]
     if not probabilities.isfinite().all():
         raise InputError(f"{path}: {classifier.name} gives NaN as scores; its weights are broken")
     best = probabilities.topk(min(5, len(classifier.labels)))
@@ -119,7 +126,7 @@ def explain_picture(
         sess=explainer.facts() if isinstance(explainer, SESS) else None,
         infill=repr(infill),
     )
-    return explanation, _row(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
+    return explanation, _panels(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
 
 
 def _explained(
@@ -130,14 +137,14 @@ def _explained(
     return top[0][0] if target is None else classifier.labels.name(classifier.labels.resolve(target))
 
 
-def _row(
+def _panels(
     image: Tensor, maps: Tensor, keep: Tensor, classifier: Classifier, infill: Infiller, box: list[int], caption: str
-) -> Row:
+) -> Panels:
     """Masked pictures are made with the binary mask, as in the paper's figures."""
     colour = classifier.mean.cpu()
-    fill = infillers.get("mean")(image, keep.float(), colour)
+    fill = infiller("mean")(image, keep.float(), colour)
     painted = infill(image, keep.float(), colour)
-    return Row(
+    return Panels(
         image=image[0],
         map=maps[0],
         masked_in=masked_in(image, keep, fill)[0],
@@ -146,45 +153,3 @@ def _row(
         box=(box[0], box[1], box[2], box[3]),
         caption=caption,
     )
-
-
-def write(explanation: Explanation, row: Row, folder: Path, panel: Explainer | None = None) -> None:
-    """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
-
-    An earlier result of that name is replaced.
-
-    Args:
-        panel: the SESS whose patches are drawn as sess_panel.png, too.
-
-    Raises:
-        InputError: the folder can't be written, or holds something else than a result.
-    """
-    check_replaceable(folder)
-    pictures = {
-        "masked_in": to_uint8(row.masked_in),
-        "masked_out": to_uint8(row.masked_out),
-        "inpainted": to_uint8(row.inpainted),
-        "overlay": overlay(row.image, row.map),
-        "map": (row.map.numpy() * 255).round().astype(np.uint8),
-    }
-    with atomic_folder(folder) as temporary:
-        np.save(temporary / "map.npy", row.map.numpy().astype(np.float32))
-        for name, picture in pictures.items():
-            _, png = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
-            (temporary / f"{name}.png").write_bytes(png.tobytes())  # unlike cv2.imwrite this says why it fails
-        fig2([row], temporary / "figure.png")
-        if isinstance(panel, SESS):
-            sess_panel(row.image, row.map, panel.views(row.image, explanation.target), temporary / "sess_panel.png")
-        (temporary / "result.json").write_text(json.dumps(explanation.facts(), indent=2) + "\n", encoding="utf-8")
-
-
-def check_replaceable(folder: Path) -> None:
-    """Only what was written here may be replaced: ``dog.jpg`` must never cost its owner a folder ``dog``.
-
-    Raises:
-        InputError: a file, or a folder that is neither empty nor a result.
-    """
-    if folder.is_dir() and ((folder / "result.json").is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder}: is in the way and no earlier result, so it stays; name another --out")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Pillow reads dozens more, some through other programs (PostScript); what is read here is also fuzzed.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 @dataclass(frozen=True)

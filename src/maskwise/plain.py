@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 INTERRUPTED = 130  # a shell's exit code after Ctrl-C
 

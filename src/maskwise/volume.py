@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No tables and no progress: files, what --json asks for, and errors.")

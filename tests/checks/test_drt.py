@@ -14,9 +14,9 @@ from maskwise.checks.drt import MakeExplainer
 from maskwise.checks.maskers import write_folder
 from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
-from maskwise.methods import Explainer, explainer
+from maskwise.explainers import Explainer, explainer
 
 TRAINING = SmallTraining(epochs=80, batch_size=12, lr=0.01, until=1.0)
 TRAIN, TEST = toy_set(36, 0), toy_set(30, 1)

@@ -12,7 +12,7 @@ from torchvision.models import googlenet, resnet50, vit_b_16
 
 from maskwise.checks.layers import Layer, layers_from_the_top
 from maskwise.checks.randomise import randomise, restored
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 class Crossed(nn.Module):

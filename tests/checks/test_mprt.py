@@ -16,9 +16,9 @@ from maskwise.checks.randomise import randomise
 from maskwise.checks.similarity import Spearman
 from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.explainers import Explainer, explainer
 from maskwise.maskers import Masker, save_masker
-from maskwise.methods import Explainer, explainer
 from maskwise.sess import SESS
 
 LAYERS = ["14", "9", "8", "5", "4", "1", "0"]
@@ -90,7 +90,7 @@ def test_cascading_and_independent_stages_are_what_they_say(tiny: Classifier, im
 
 def top(classifier: Classifier, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return classifier.scores(images).argmax(1)
+        return classifier.logits(images).argmax(1)
 
 
 def test_weights_and_flags_come_back_also_when_something_raises(tiny: Classifier, images: Tensor) -> None:
@@ -105,7 +105,7 @@ def test_weights_and_flags_come_back_also_when_something_raises(tiny: Classifier
         if calls == 4:
             assert not unchanged(tiny, before)
             raise RuntimeError("on purpose")
-        return tiny.scores(images).detach()[:, :1, None].expand(-1, 32, 32)
+        return tiny.logits(images).detach()[:, :1, None].expand(-1, 32, 32)
 
     tiny.module[0].train()
     with pytest.raises(RuntimeError, match="on purpose"):

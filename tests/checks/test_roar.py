@@ -19,8 +19,8 @@ from maskwise.checks.map_store import stored_maps
 from maskwise.checks.removal import most_salient, random_maps, removed
 from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.methods import explainer
+from maskwise.core.errors import InputError
+from maskwise.explainers import explainer
 
 TRAINING = SmallTraining(epochs=8, batch_size=12, lr=0.01)
 TRAIN, TEST = toy_set(60, 0), toy_set(60, 1)
@@ -115,8 +115,8 @@ def test_a_killed_run_goes_on(classifier: Classifier, tmp_path: Path) -> None:
 
 def test_maps_are_squashed_to_the_size_that_is_trained_on(classifier: Classifier, tmp_path: Path) -> None:
     subject = Subject.of(oracle, classifier)
-    goals = torch.zeros(len(TEST), dtype=torch.int64)
-    maps = stored_maps(subject, TEST.images, goals, 12, tmp_path)
+    targets = torch.zeros(len(TEST), dtype=torch.int64)
+    maps = stored_maps(subject, TEST.images, targets, 12, tmp_path)
     assert maps.shape == (60, 12, 12) and (maps[:, 4:7, 4:7] > 0.75).all()
     assert (
         maps.flatten(1).topk(9).indices.sort().values
@@ -124,10 +124,10 @@ def test_maps_are_squashed_to_the_size_that_is_trained_on(classifier: Classifier
     ).all()
     files = sorted(tmp_path.iterdir())
     assert len(files) == 2
-    assert torch.equal(stored_maps(subject, TEST.images, goals, 12, tmp_path), maps)
+    assert torch.equal(stored_maps(subject, TEST.images, targets, 12, tmp_path), maps)
     files[0].write_bytes(b"broken")
-    assert torch.equal(stored_maps(subject, TEST.images, goals, 12, tmp_path), maps)
-    stored_maps(Subject.of(explainer("edges", classifier), classifier), TEST.images, goals, 12, tmp_path)
+    assert torch.equal(stored_maps(subject, TEST.images, targets, 12, tmp_path), maps)
+    stored_maps(Subject.of(explainer("edges", classifier), classifier), TEST.images, targets, 12, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
 
 

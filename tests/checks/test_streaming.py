@@ -38,8 +38,8 @@ from maskwise.checks.rows import Picked, Rows, ahead, parts_of
 from maskwise.checks.small_training import accuracies, train_classifier
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.methods import explainer
+from maskwise.core.errors import InputError
+from maskwise.explainers import explainer
 
 SOURCE = "shapes:n=40,size=40,seed=2"
 QUICK = SmallTraining(epochs=2, batch_size=9, lr=0.01, augment=True)
@@ -176,10 +176,10 @@ def test_mprt_and_drt_find_the_same(classifier: Classifier, monkeypatch: pytest.
     monkeypatch.setattr(similarity, "AT_ONCE", 9)  # two batches of four
     assert [len(part) for part in similarity.chunks(test.images, 4)] == [8, 8, 8, 1]
     assert both(later(test), later(test).images) == whole
-    goals = torch.arange(25) % 3
-    given = [mprt(gradient, classifier, images, batch=4, targets=goals).plain() for images in (test.images,)]
+    targets = torch.arange(25) % 3
+    given = [mprt(gradient, classifier, images, batch=4, targets=targets).plain() for images in (test.images,)]
     monkeypatch.undo()
-    assert given == [mprt(gradient, classifier, test.floats(), batch=4, targets=goals).plain()]
+    assert given == [mprt(gradient, classifier, test.floats(), batch=4, targets=targets).plain()]
 
 
 def test_stages_are_counted_over_all_parts(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +193,9 @@ def test_stages_are_counted_over_all_parts(classifier: Classifier, monkeypatch: 
 def test_maps_stay_on_disk(classifier: Classifier, tmp_path: Path) -> None:
     data = toy_set(11, 0)
     subject = Subject.of(explainer("gradient", classifier), classifier)
-    goals = torch.zeros(11, dtype=torch.int64)
-    whole = stored_maps(subject, data.images, goals, 12, None, 4)
-    kept = MapFiles(subject, later(data).images, goals, 12, tmp_path, 4)
+    targets = torch.zeros(11, dtype=torch.int64)
+    whole = stored_maps(subject, data.images, targets, 12, None, 4)
+    kept = MapFiles(subject, later(data).images, targets, 12, tmp_path, 4)
     assert kept.shape == (11, 12, 12) and len(list(tmp_path.iterdir())) == 3
     order = torch.tensor([10, 3, 3, 4, 0, 9])
     assert torch.equal(kept[order], whole[order]) and torch.equal(torch.cat(list(kept.split(5))), whole)

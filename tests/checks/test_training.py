@@ -16,7 +16,7 @@ from maskwise.checks.networks import last_linear, network_maker, networks
 from maskwise.checks.pictures import Labelled, labelled, pictures, random_labels, split, spread
 from maskwise.checks.small_training import SmallTraining, accuracies, rise_and_fall, settings_of, train_classifier
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 QUICK = SmallTraining(epochs=3, batch_size=8, lr=0.01)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from data.making import mask, picture
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 
 IMAGES = "file,split,imagenet_index\npictures/a.png,train,7\npictures/b.png,test,9\n"
 BOXES = "file,kind,x0,y0,x1,y1\npictures/b.png,head,0,0,1,1\npictures/b.png,body_from_trimap,2,3,8,5\n"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.coco_masks import segmentation_mask, unpacked
-from maskwise.errors import InputError
 
 
 def packed(counts: list[int]) -> str:

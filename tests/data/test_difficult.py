@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from maskwise.core.errors import InputError
 from maskwise.data.difficult import DifficultCases
-from maskwise.errors import InputError
 
 NAMES = ("bird", "cat", "dog")
 

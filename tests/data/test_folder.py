@@ -7,8 +7,8 @@ import torch
 from data.making import mask, picture, text
 from PIL import Image
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 
 
 @pytest.fixture

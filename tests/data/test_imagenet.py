@@ -9,10 +9,10 @@ import pytest
 from data.making import picture, text, xml
 from scipy.io import savemat
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.dataset import Record
 from maskwise.data.imagenet_splits import train_part
-from maskwise.errors import InputError
 
 TENCH, SPANIEL = "n01440764", "n02102040"  # 0 and 217
 

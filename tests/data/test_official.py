@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from data.making import mask, picture, text, xml
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 
 
 @pytest.fixture

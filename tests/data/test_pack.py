@@ -18,9 +18,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from maskwise.cli import app
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record, Sample, read_data
 from maskwise.data.pack import pack
-from maskwise.errors import InputError
 from maskwise.images import packaged_pictures
 
 PIXELS = ("image", "boxes", "box_classes", "mask", "ignore", "class_map", "difficult", "box_masks")

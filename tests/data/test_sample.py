@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
+from maskwise.core.errors import InputError
 from maskwise.data.sample import ORIENTATIONS, Sample, filled
-from maskwise.errors import InputError
 
 FIELDS = ("image", "boxes", "box_classes", "mask", "ignore", "class_map", "difficult", "box_masks")
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy import ndimage
 
+from maskwise.core.errors import InputError
 from maskwise.data import Sample, read_data
 from maskwise.data.sample import filled
 from maskwise.data.scene import SHAPES, draw_scene
 from maskwise.data.twins import doubled
-from maskwise.errors import InputError
 
 
 def test_settings() -> None:

@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
 from maskwise.data.order import epoch_order
 from maskwise.data.pack import pack
 from maskwise.data.shard_cache import ShardCache
 from maskwise.data.shard_files import expanded
-from maskwise.errors import InputError
 from maskwise.training import recipes
 from maskwise.training.loader import Loader
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from data.making import picture
 
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, datasets, read_data
 from maskwise.data.place import Place
-from maskwise.errors import InputError
 
 
 def test_every_kind_states_its_facts() -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import DATA
 
-from maskwise.boxes import tight_boxes
+from maskwise.box import tight_boxes
 from maskwise.data import Record, read_data
 from maskwise.labels import imagenet_labels
-from maskwise.metrics import localisation_error
+from maskwise.measures import localisation_error
 
 pytestmark = pytest.mark.data
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 from maskwise.evaluation.apart import apart, seen_classes
 from maskwise.training import train
 

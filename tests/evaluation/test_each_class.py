@@ -15,12 +15,12 @@ from test_cli import call, refused
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.difficult import DifficultCases
-from maskwise.errors import InputError
-from maskwise.evaluation import Contender, Settings, evaluate, leaderboard
+from maskwise.evaluation import Contender, Settings, leaderboard, measure
 from maskwise.evaluation.leaderboard import Cell
-from maskwise.metrics import metric
+from maskwise.measures import metric
 
 SPOTS = {0: (10, 10), 1: (44, 8)}  # x, y where the map of each class is brightest
 PAIRS = [(i, kind) for i, objects in enumerate(SCENES) for kind in sorted({o[0] for o in objects})]
@@ -74,7 +74,7 @@ def measured(root: Path, judge: Classifier, tolerance: float, settings: Settings
         """The classifier has the same classes in another order."""
         return spots(images, torch.tensor([{2: 0, 0: 1}[t] for t in targets.tolist()]))
 
-    board = leaderboard(evaluate([Contender.of("s", explain)], judge, [f"coco:{root}"], measures, settings), 20)
+    board = leaderboard(measure([Contender.of("s", explain)], judge, [f"coco:{root}"], measures, settings), 20)
     return board.lines[0].cells
 
 
@@ -164,7 +164,7 @@ def test_real_pictures_of_many_classes() -> None:
 
     games = {name: metric(name) for name in ("pointing", "pointing_difficult")}
     judge = Classifier(tiny_net(classes=80), input_size=32)
-    made = evaluate([Contender.of("middle", middle)], judge, [data], games, Settings("none", "each", limit=64))
+    made = measure([Contender.of("middle", middle)], judge, [data], games, Settings("none", "each", limit=64))
     cells = leaderboard(made, 20).lines[0].cells
     for name in games:
         hits: dict[int, list[bool]] = {}

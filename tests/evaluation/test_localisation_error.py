@@ -6,19 +6,17 @@ import pytest
 import torch
 from conftest import DATA, tiny_net
 
-from maskwise.boxes import boxes
+from maskwise.box import boxes
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.evaluation import Contender, Settings, evaluate, leaderboard
-from maskwise.methods import explainer
-from maskwise.methods.base import Explainer
-from maskwise.methods.goals import Goals
-from maskwise.metrics import localisation_error, metric
+from maskwise.evaluation import Contender, Settings, leaderboard, measure
+from maskwise.explainers import explainer
+from maskwise.explainers.base import Explainer
+from maskwise.explainers.targets import Targets
+from maskwise.measures import localisation_error, metric
 
 
 def error_of(explain: Explainer, classifier: Classifier, source: str, limit: int | None = None) -> float:
-    measured = evaluate(
-        [Contender.of("it", explain)], classifier, [source], {"le": metric("le")}, Settings(limit=limit)
-    )
+    measured = measure([Contender.of("it", explain)], classifier, [source], {"le": metric("le")}, Settings(limit=limit))
     return leaderboard(measured, resamples=20).lines[0].cells["le"].value
 
 
@@ -44,7 +42,7 @@ def test_evaluation_squashes_boxes_with_their_pictures(picture_folder: Path) -> 
             super().__init__(classifier)
             self.x = x
 
-        def map(self, images: torch.Tensor, goals: Goals) -> torch.Tensor:
+        def map(self, images: torch.Tensor, targets: Targets) -> torch.Tensor:
             maps = torch.zeros(len(images), 48, 48)
             maps[:, 6:30, self.x : self.x + 26] = 1  # 5..25 of 40 rows; 4..30 of 48 columns
             return maps

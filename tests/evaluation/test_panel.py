@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.evaluation import Contender
 from maskwise.evaluation.panel import REFERENCES, Panel, PanelSettings, classifier_panel
 from maskwise.report.panel import panel_figure

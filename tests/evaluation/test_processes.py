@@ -14,9 +14,9 @@ from conftest import tiny_net
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.evaluation import Contender, Settings, evaluate, leaderboard
+from maskwise.evaluation import Contender, Settings, leaderboard, measure
 from maskwise.evaluation.processes import launched
-from maskwise.metrics import metric
+from maskwise.measures import metric
 
 DATA = "shapes:n=7,size=48,seed=3,labels=own"
 
@@ -37,7 +37,7 @@ def board(out: Path | None, rows: int = 7) -> dict[str, tuple[float, float, floa
     asked = judge()
     measures = {name: metric(name, asked) for name in NAMES}
     settings = Settings(batch=2, limit=rows)
-    measured = evaluate([Contender.of("pixels", pixels)], asked, [DATA], measures, settings, out)
+    measured = measure([Contender.of("pixels", pixels)], asked, [DATA], measures, settings, out)
     cells = leaderboard(measured, 50).lines[0].cells
     return {name: (cell.value, cell.low, cell.high, cell.pictures) for name, cell in cells.items()}
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
-from maskwise.evaluation import Contender, Settings, evaluate, leaderboard
+from maskwise.evaluation import Contender, Settings, leaderboard, measure
 from maskwise.evaluation.batch import Batch
-from maskwise.metrics import metric
+from maskwise.measures import metric
 
 DATA = "shapes:n=14,size=64,seed=3,labels=own"
 
@@ -62,7 +62,7 @@ class TestEvaluate:
     def test_values_are_those_of_the_metrics(self, judge: Classifier, batch: int) -> None:
         explain = Counting()
         measures = {name: metric(name, judge) for name in NAMES}
-        measured = evaluate([Contender.of("pixels", explain)], judge, [DATA], measures, Settings(batch=batch))
+        measured = measure([Contender.of("pixels", explain)], judge, [DATA], measures, Settings(batch=batch))
         [line] = leaderboard(measured, resamples=50).lines
         assert explain.seen == 14 and line.pictures == 14
         for name in NAMES:
@@ -76,7 +76,7 @@ class TestEvaluate:
         def go(names: tuple[str, ...], limit: int | None = None, save: bool = True) -> tuple[int, float]:
             explain = Counting()
             measures = {name: metric(name, judge) for name in names}
-            measured = evaluate(
+            measured = measure(
                 [Contender.of("pixels", explain)], judge, [DATA], measures, Settings(limit=limit), tmp_path, save
             )
             return explain.seen, leaderboard(measured, 20).lines[0].cells[names[0]].value
@@ -93,7 +93,7 @@ class TestEvaluate:
     def test_another_option_is_another_row(self, judge: Classifier, tmp_path: Path) -> None:
         def value(alpha: float) -> float:
             measures = {"area": metric("area"), "le": metric("le", alpha=alpha)}
-            measured = evaluate([Contender.of("pixels", Counting())], judge, [DATA], measures, out=tmp_path)
+            measured = measure([Contender.of("pixels", Counting())], judge, [DATA], measures, out=tmp_path)
             return leaderboard(measured, 20).lines[0].cells["le"].value
 
         assert value(0.1) != value(1.6)
@@ -103,14 +103,14 @@ class TestEvaluate:
         lines = (picture_folder / "boxes.csv").read_text().splitlines()
         (picture_folder / "boxes.csv").write_text("\n".join(lines[:6]) + "\n")  # five pictures keep a box
         measures = {name: metric(name, judge) for name in ("le", "area", "pxap")}
-        board = leaderboard(evaluate([Contender.of("p", Counting())], judge, [str(picture_folder)], measures), 20)
+        board = leaderboard(measure([Contender.of("p", Counting())], judge, [str(picture_folder)], measures), 20)
         cells = board.lines[0].cells
         assert cells["le"].pictures == 5 and cells["area"].pictures == 20
         assert "pxap" not in cells and "masks" in board.left_out["pxap"]
 
     def test_nothing_to_measure(self, judge: Classifier, picture_folder: Path) -> None:
         (picture_folder / "boxes.csv").unlink()
-        measured = evaluate([Contender.of("p", Counting())], judge, [str(picture_folder)], {"le": metric("le")})
+        measured = measure([Contender.of("p", Counting())], judge, [str(picture_folder)], {"le": metric("le")})
         with pytest.raises(InputError, match="boxes"):
             leaderboard(measured)
 
@@ -119,11 +119,11 @@ class TestEvaluate:
     ])  # fmt: skip
     def test_a_function_that_gives_no_maps(self, judge: Classifier, bad: object, says: str) -> None:
         with pytest.raises(InputError, match=says):
-            evaluate([Contender("p", bad, {})], judge, [DATA], {"area": metric("area")})  # type: ignore[arg-type]
+            measure([Contender("p", bad, {})], judge, [DATA], {"area": metric("area")})  # type: ignore[arg-type]
 
     def test_names_must_differ(self, judge: Classifier) -> None:
         with pytest.raises(InputError, match="each only once"):
-            evaluate([Contender.of("p", Counting()), Contender.of("p", Counting())], judge, [DATA], {})
+            measure([Contender.of("p", Counting()), Contender.of("p", Counting())], judge, [DATA], {})
 
     def test_target_is_the_label_where_asked(self, picture_folder: Path) -> None:
         judge, seen = Classifier(tiny_net(), input_size=32), []
@@ -132,13 +132,13 @@ class TestEvaluate:
             seen.extend(targets.tolist())
             return images.mean(1)
 
-        evaluate(
+        measure(
             [Contender.of("w", watch)], judge, [str(picture_folder)], {"area": metric("area")}, Settings(target="label")
         )
         assert seen == [i % 5 for i in range(20)]
 
     def test_limit_is_spread_over_the_listing(self, judge: Classifier) -> None:
-        measured = evaluate([Contender.of("p", Counting())], judge, [DATA], {"area": metric("area")}, Settings(limit=3))
+        measured = measure([Contender.of("p", Counting())], judge, [DATA], {"area": metric("area")}, Settings(limit=3))
         [keys] = measured.pictures.values()
         assert [key.split("#")[0].rsplit("/", 1)[-1] for key in keys] == ["0", "4", "9"]
 
@@ -147,7 +147,7 @@ class TestLeaderboard:
     def test_best_difference_and_all(self, judge: Classifier) -> None:
         contenders = [Contender.of("a", Counting()), Contender.of("b", Counting(0.5))]
         measures = {name: metric(name, judge) for name in ("pxap", "mae", "area")}
-        measured = evaluate(contenders, judge, [DATA, "shapes:n=6,size=64,seed=9"], measures)
+        measured = measure(contenders, judge, [DATA, "shapes:n=6,size=64,seed=9"], measures)
         board = leaderboard(measured, resamples=100)
         assert [(line.data, line.method) for line in board.lines] == [
             (data, method) for data in (*measured.pictures, "all") for method in "ab"
@@ -164,7 +164,7 @@ class TestLeaderboard:
         assert ("all", "area") not in board.best and pooled["a"].cells["area"].difference is None
 
     def test_plain_data_is_json(self, judge: Classifier) -> None:
-        measured = evaluate([Contender.of("a", Counting())], judge, [DATA], {"area": metric("area")})
+        measured = measure([Contender.of("a", Counting())], judge, [DATA], {"area": metric("area")})
         plain = json.loads(json.dumps(leaderboard(measured, 20).plain(), allow_nan=False))
         assert plain["protocol"]["metrics"]["area"]["options"] is not None
         assert plain["rows"][0]["metrics"]["area"]["pictures"] == 14
@@ -180,7 +180,7 @@ class Slow(Counting):
         time.sleep(0.3)
         return super().__call__(images, targets)
 judge = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
-evaluate([Contender.of("p", Slow())], judge, [DATA], {{"le": metric("le")}}, Settings(batch=2), Path({out!r}))
+measure([Contender.of("p", Slow())], judge, [DATA], {{"le": metric("le")}}, Settings(batch=2), Path({out!r}))
 """
 
 
@@ -205,7 +205,7 @@ def test_a_killed_run_goes_on(judge: Classifier, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     explain = Counting()
-    measured = evaluate([Contender.of("p", explain)], judge, [DATA], {"le": metric("le")}, out=tmp_path / "out")
+    measured = measure([Contender.of("p", explain)], judge, [DATA], {"le": metric("le")}, out=tmp_path / "out")
     assert explain.seen < 14
     assert leaderboard(measured, 20).lines[0].cells["le"].value == pytest.approx(by_hand("le", Counting(), judge))
 

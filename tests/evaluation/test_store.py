@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.store import Rows, key_of
 

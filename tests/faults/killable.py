@@ -25,10 +25,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.evaluation import Contender, Settings, evaluate
-from maskwise.methods import explainer
-from maskwise.metrics import metric
-from maskwise.seal import check_seal
+from maskwise.core.seal import check_seal
+from maskwise.evaluation import Contender, Settings, measure
+from maskwise.explainers import explainer
+from maskwise.measures import metric
 from maskwise.studies import SCALES, run_study, studies
 from maskwise.studies.room import Room, sources_of
 from maskwise.training import Recipe, train
@@ -59,7 +59,7 @@ def evaluation(out: Path) -> dict[str, Any]:
     options: dict[str, dict[str, Any]] = {"rise": {"masks": 64}}
     contenders = [Contender.of(name, explainer(name, classifier, **options.get(name, {}))) for name in METHODS]
     metrics = {name: metric(name, classifier) for name in ("le", "area_std", "insertion_deletion")}
-    found = evaluate(contenders, classifier, [PICTURES], metrics, Settings(batch=2), out, save_maps=True)
+    found = measure(contenders, classifier, [PICTURES], metrics, Settings(batch=2), out, save_maps=True)
     return {"/".join(key): rows for key, rows in found.statistics.items() if key[-1] in metrics}
 
 

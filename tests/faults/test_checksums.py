@@ -13,13 +13,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.core.seal import ASSETS, check_seal, sealed
+from maskwise.core.weights import read_weights
+from maskwise.explainers.masker import packaged_masker
 from maskwise.infill.partial_conv import PACKAGED, PartialConvInfiller
 from maskwise.maskers import Masker, load_masker, save_masker
-from maskwise.methods.masker import packaged_masker
-from maskwise.seal import ASSETS, check_seal, sealed
 from maskwise.training.checkpoint import read_sealed, write_sealed
-from maskwise.weights import read_weights
 
 flips = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
 some = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,7 +117,7 @@ def test_the_packaged_files_are_listed_and_any_other_bit_is_noticed(
         check_seal(path)
     bad = tmp_path / "partial_conv.safetensors"
     right = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
-    monkeypatch.setattr("maskwise.seal._packaged", lambda: {bad.resolve(): right})
+    monkeypatch.setattr("maskwise.core.seal._packaged", lambda: {bad.resolve(): right})
     bad.write_bytes(PACKAGED.read_bytes())
     check_seal(bad)
     bad.write_bytes(flipped(PACKAGED.read_bytes(), (0.9, 1)))

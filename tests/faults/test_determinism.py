@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskwise import SESS
 from maskwise.classifiers import Classifier
-from maskwise.methods import explainer
+from maskwise.explainers import explainer
 from maskwise.training import train
 
 # Some of each family; those with draws of their own are marked.

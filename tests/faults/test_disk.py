@@ -15,10 +15,10 @@ import torch
 from conftest import tiny_net
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.core.files import writable_folder
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.store import Rows
-from maskwise.files import writable_folder
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.checkpoint import read_sealed, write_sealed
@@ -92,7 +92,7 @@ import resource, sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from faults.test_disk import writers
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 disk = Path({disk!r})
 found = writers(disk)
 for name in ("checkpoint", "masker", "map", "rows"):

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from maskwise import SESS
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.evaluation import Contender, Settings, evaluate
+from maskwise.core.errors import InputError
+from maskwise.core.portions import Portions, out_of_memory
+from maskwise.evaluation import Contender, Settings, measure
 from maskwise.explain import explain_picture
-from maskwise.methods import explainer
-from maskwise.metrics import metric
-from maskwise.portions import Portions, out_of_memory
+from maskwise.explainers import explainer
+from maskwise.measures import metric
 from maskwise.training import Recipe, train
 
 DATA = "shapes:n=7,size=48,seed=3,labels=own"
@@ -44,7 +44,7 @@ def rows(most: int, method: str, batch: int = 7, measure: str = "area_std", **op
     classifier = judge(most)
     measures = {measure: metric(measure, classifier)}
     contender = Contender.of("it", explainer(method, classifier, **options))
-    found = evaluate([contender], classifier, [DATA], measures, Settings(batch=batch))
+    found = measure([contender], classifier, [DATA], measures, Settings(batch=batch))
     return next(rows for key, rows in found.statistics.items() if key[2] == measure)
 
 
@@ -101,8 +101,8 @@ def test_a_plain_function_is_not_cut() -> None:
     classifier = judge(1000)
     measures = {"area_std": metric("area_std", classifier)}
     with pytest.raises(InputError, match="greedy: out of memory; .*--batch"):
-        evaluate([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=7))
-    evaluate([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=3))
+        measure([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=7))
+    measure([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=3))
 
 
 def test_training_says_what_to_do_and_changes_nothing(tmp_path: Path) -> None:

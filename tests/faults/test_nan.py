@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.loader import generator
 from maskwise.training.mask import MaskTrainer

@@ -16,22 +16,22 @@ from faults.killable import context, same
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.evaluation import Contender, Settings, evaluate, leaderboard
+from maskwise.core.errors import InputError
+from maskwise.evaluation import Contender, Settings, leaderboard, measure
 from maskwise.evaluation.processes import TIMEOUT, launched, patience
-from maskwise.methods import explainer
-from maskwise.metrics import metric
+from maskwise.explainers import explainer
+from maskwise.measures import metric
 
 DATA = "shapes:n=7,size=48,seed=3,labels=own"
 
 
-def measure(out: Path | None) -> tuple[dict[str, Tensor], dict[str, tuple[float, float, float, int]], int]:
+def rows_and_cells(out: Path | None) -> tuple[dict[str, Tensor], dict[str, tuple[float, float, float, int]], int]:
     """Rows and cells of seven pictures, and maps made by this process; one picture a batch, so that none is alike."""
     torch.set_num_threads(1)
     classifier = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
     metrics = {name: metric(name, classifier) for name in ("le", "pxap", "area_std", "insertion_deletion")}
     contenders = [Contender.of(name, explainer(name, classifier)) for name in ("grad_cam", "gradient")]
-    found = evaluate(contenders, classifier, [DATA], metrics, Settings(batch=1), out)
+    found = measure(contenders, classifier, [DATA], metrics, Settings(batch=1), out)
     rows = {"/".join(key): value for key, value in found.statistics.items() if key[2] in metrics}
     lines = leaderboard(found, 50).lines
     cells = {
@@ -58,7 +58,7 @@ def rank_of(rank: int, world: int, port: int, out: Path | None, ending: str, ans
         module._measure = last  # type: ignore[assignment]
     try:
         with launched():
-            rows, cells, made = measure(out)
+            rows, cells, made = rows_and_cells(out)
         answer.send(({key: value.numpy() for key, value in rows.items()}, cells, made))
     except InputError as error:
         answer.send(str(error))
@@ -85,7 +85,7 @@ def together(world: int, out: Path | None = None, ending: str = "") -> list[obje
 
 @pytest.fixture(scope="module")
 def alone() -> tuple[dict[str, Tensor], dict[str, tuple[float, float, float, int]], int]:
-    return measure(None)
+    return rows_and_cells(None)
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -107,7 +107,7 @@ def test_a_dead_rank_fails_the_others_and_a_rerun_does_what_is_missing(  # type:
     said = together(2, tmp_path, ending)
     assert time.monotonic() - began < 110, "not until the patience of 120 s for a silent one is over"
     assert isinstance(said[0], str) and "run the same command again" in said[0] and "\n" not in said[0]
-    rows, cells, made = measure(tmp_path)
+    rows, cells, made = rows_and_cells(tmp_path)
     assert 0 < made < 14, "what the first run kept is not made again"
     assert same(rows, alone[0]) and same(cells, alone[1])
 
@@ -132,8 +132,8 @@ def test_two_evaluations_share_a_folder(tmp_path: Path, alone) -> None:  # type:
         assert same({k: torch.from_numpy(v) for k, v in here.recv().items()}, alone[0])
     for process in processes:
         process.join()
-    assert measure(tmp_path)[2] == 0
+    assert rows_and_cells(tmp_path)[2] == 0
 
 
 def _share(out: Path, answer: Connection) -> None:
-    answer.send({key: value.numpy() for key, value in measure(out)[0].items()})
+    answer.send({key: value.numpy() for key, value in rows_and_cells(out)[0].items()})

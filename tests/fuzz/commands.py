@@ -22,7 +22,7 @@ from fuzz.mutate import WORDS
 
 from maskwise import cli
 from maskwise.classifiers.loading import classifiers
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 LEFT_OUT = {"serve", "demo", "doctor", "convert"}  # a server, and what takes no bad input; conversion has its own tests
 LONG = {"train", "fit", "panel", "study", "export", "live", "pack", "check mprt", "check drt", "check roar"}
@@ -169,7 +169,7 @@ def weights_of(path: str | Path | None) -> Any:
     from conftest import tiny_net
 
     from maskwise.classifiers import Classifier
-    from maskwise.weights import fill, read_weights
+    from maskwise.core.weights import fill, read_weights
 
     module = tiny_net()
     if path is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 SECONDS = 2.0  # of processor time, which other programs on the machine do not lengthen
 STUCK = 600.0  # of wall clock, after which the whole run gives up: long, since a busy machine is no hang

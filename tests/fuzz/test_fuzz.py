@@ -12,7 +12,7 @@ import pytest
 from fuzz.harness import Row, Target, run
 from fuzz.targets import TARGETS, counts
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 INPUTS = 2000
 COUNTS = counts(INPUTS)

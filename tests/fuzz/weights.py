@@ -20,9 +20,9 @@ from safetensors.torch import save
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.loading import read_labels
+from maskwise.core.weights import read_weights
 from maskwise.maskers import Masker
-from maskwise.maskers.store import load_any_masker, save_masker
-from maskwise.weights import read_weights
+from maskwise.maskers.store import load_masker, save_masker
 
 
 @cache
@@ -77,7 +77,7 @@ def make_masker(random: Random) -> bytes:
 def read_masker(data: bytes, folder: Path) -> None:
     path = folder / "masker.safetensors"
     path.write_bytes(data)
-    load_any_masker(path, classifier())
+    load_masker(path, classifier())
 
 
 def make_state(random: Random) -> bytes:

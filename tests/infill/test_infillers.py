@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from maskwise.blending import masked_in, masked_out
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.infill import Infiller, infiller, infillers
 
 COLOUR = torch.tensor([0.2, 0.4, 0.6])
@@ -22,7 +22,7 @@ def test_a_fill_is_pictures_like_the_images(name: str, count: int) -> None:
     images, holes = torch.rand(count, 3, 12, 14), torch.zeros(count, 12, 14)
     holes[:, 3:6, 4:9] = 1
     before = images.clone()
-    fill = infillers.get(name)(images, holes, COLOUR)
+    fill = infiller(name)(images, holes, COLOUR)
     assert fill.shape == images.shape and fill.dtype == images.dtype
     assert torch.equal(images, before), "the images are left alone"
     assert ((fill >= 0) & (fill <= 1)).all()
@@ -36,8 +36,8 @@ def test_blending_keeps_kept_pixels_bit_equal(name: str, seed: int, height: int,
     images = torch.rand(2, 3, height, width, generator=g)
     mask = torch.rand(2, height, width, generator=g) < torch.rand(2, 1, 1, generator=g)
     kept = mask[:, None].expand_as(images)
-    outside = masked_out(images, mask, infillers.get(name)(images, mask, COLOUR))
-    inside = masked_in(images, mask, infillers.get(name)(images, ~mask, COLOUR))
+    outside = masked_out(images, mask, infiller(name)(images, mask, COLOUR))
+    inside = masked_in(images, mask, infiller(name)(images, ~mask, COLOUR))
     assert torch.equal(outside[~kept], images[~kept])
     assert torch.equal(inside[kept], images[kept])
 
@@ -45,7 +45,7 @@ def test_blending_keeps_kept_pixels_bit_equal(name: str, seed: int, height: int,
 @pytest.mark.parametrize("name", HIDING)
 def test_nothing_of_a_picture_that_is_all_hole_shows(name: str) -> None:
     images = torch.rand(2, 3, 12, 14)
-    fill = infillers.get(name)(images, torch.ones(2, 12, 14), COLOUR)
+    fill = infiller(name)(images, torch.ones(2, 12, 14), COLOUR)
     assert torch.allclose(fill, COLOUR.reshape(1, 3, 1, 1).expand_as(images))
 
 
@@ -55,7 +55,7 @@ def test_the_fill_does_not_depend_on_what_the_hole_hid(name: str, side: int) -> 
     images, holes = torch.rand(1, 3, side, side), torch.zeros(1, side, side)
     holes[:, : side // 3] = 1  # to the picture's edge
     other = torch.where(holes[:, None] > 0, torch.rand(1, 3, side, side), images)
-    fill, again = (infillers.get(name)(x, holes, COLOUR) for x in (images, other))
+    fill, again = (infiller(name)(x, holes, COLOUR) for x in (images, other))
     assert torch.equal(fill, again)
 
 
@@ -63,24 +63,24 @@ def test_the_fill_does_not_depend_on_what_the_hole_hid(name: str, side: int) -> 
 def test_no_gradient_and_full_precision_under_autocast(name: str) -> None:
     images, holes = torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 16, 16, requires_grad=True)
     torch.manual_seed(0)
-    fill = infillers.get(name)(images, holes, COLOUR)
+    fill = infiller(name)(images, holes, COLOUR)
     assert not fill.requires_grad
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(infillers.get(name)(images, holes, COLOUR), fill)
+        assert torch.equal(infiller(name)(images, holes, COLOUR), fill)
 
 
 @pytest.mark.parametrize("name", [name for name in OFFLINE if not infillers.facts(name)["random"]])
 def test_a_batch_is_its_pictures(name: str) -> None:
     images, holes = torch.rand(3, 3, 24, 20), (torch.rand(3, 24, 20) < 0.4).float()
-    together = infillers.get(name)(images, holes, COLOUR)
+    together = infiller(name)(images, holes, COLOUR)
     for i in range(3):
-        alone = infillers.get(name)(images[i : i + 1], holes[i : i + 1], COLOUR)
+        alone = infiller(name)(images[i : i + 1], holes[i : i + 1], COLOUR)
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=0)
 
 
 def test_names_options_and_their_errors() -> None:
-    assert infiller("telea") == infillers.get("telea")
+    assert infiller("telea") == infiller("telea")
     assert infiller("blur:sigma=5,reach=7") == infiller({"name": "blur", "sigma": 5}, reach=7)
     assert isinstance(infiller("blur"), Infiller)
     for wrong, why in (
@@ -102,7 +102,7 @@ def test_names_options_and_their_errors() -> None:
 
 def test_holes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="N,H,W"):
-        infillers.get("mean")(torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8), COLOUR)
+        infiller("mean")(torch.rand(2, 3, 8, 8), torch.zeros(2, 1, 8, 8), COLOUR)
 
 
 @pytest.mark.parametrize("size", [(30, 41), (200, 24)])
@@ -112,7 +112,7 @@ def test_blur_is_scipy_s_on_the_normalised_picture(size: tuple[int, int]) -> Non
     normalised = (images[0].double().numpy() - COLOUR.double().numpy()[:, None, None]) / std[:, None, None]
     blurred = np.stack([gaussian_filter(x, 20, mode="constant", cval=0, truncate=4) for x in normalised])
     expected = blurred * std[:, None, None] + COLOUR.double().numpy()[:, None, None]
-    fill = infillers.get("blur")(images, torch.ones(1, *size), COLOUR)[0]
+    fill = infiller("blur")(images, torch.ones(1, *size), COLOUR)[0]
     np.testing.assert_allclose(fill.numpy(), expected, atol=2e-6)
 
 
@@ -133,7 +133,7 @@ def test_colour_noise_has_the_released_code_s_distribution_and_fresh_draws() -> 
 
 def test_telea_cuts_soft_holes_above_a_half_and_takes_bool() -> None:
     images, holes = torch.rand(1, 3, 20, 20), torch.full((1, 20, 20), 0.5)
-    telea = infillers.get("telea")
+    telea = infiller("telea")
     assert torch.equal(telea(images, holes, COLOUR), images)
     holes[:, 5:9, 5:9] = 0.51
     assert torch.equal(telea(images, holes, COLOUR), telea(images, holes > 0.5, COLOUR))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from maskwise.images import load_image, packaged_pictures, resize
-from maskwise.infill import infiller, infillers
+from maskwise.infill import infiller
 from maskwise.infill.holes import blobs
 from maskwise.infill.partial_conv import PACKAGED, PartialConv, PartialConvNet
 from maskwise.infill.pyramid import smooth_fill
@@ -75,9 +75,9 @@ def test_the_packaged_network_paints_better_than_a_colour_and_a_smooth_fill(side
     errors = {
         name: (fill - images)[missing].abs().mean().item()
         for name, fill in {
-            "mean": infillers.get("mean")(images, holes, GREY),
+            "mean": infiller("mean")(images, holes, GREY),
             "smooth": smooth_fill(images, 1 - holes[:, None], GREY.reshape(1, 3, 1, 1)),
-            "network": infillers.get("partial_conv")(images, holes, GREY),
+            "network": infiller("partial_conv")(images, holes, GREY),
         }.items()
     }
     assert errors["network"] < errors["smooth"] < 0.6 * errors["mean"]
@@ -93,7 +93,7 @@ def test_a_soft_hole_hides_in_proportion() -> None:
         holes = torch.zeros(1, 32, 32)
         holes[:, 8:24, 11:20] = 1
         holes[:, 10:22, 10] = softness
-        before, after = (infillers.get("partial_conv")(x, holes, GREY) for x in (images, changed))
+        before, after = (infiller("partial_conv")(x, holes, GREY) for x in (images, changed))
         influence.append((before - after)[..., 8:24, 11:20].abs().mean().item())
     assert influence == sorted(influence, reverse=True) and influence[0] > 0.01 and influence[-1] == 0
 
@@ -102,4 +102,4 @@ def test_the_packaged_file_is_small_and_named_weights_equal_it() -> None:
     assert PACKAGED.stat().st_size < 2.5e6
     images, holes = torch.rand(1, 3, 32, 32), (torch.rand(1, 32, 32) < 0.5).float()
     named = infiller("partial_conv", weights=str(PACKAGED))
-    assert torch.equal(named(images, holes, GREY), infillers.get("partial_conv")(images, holes, GREY))
+    assert torch.equal(named(images, holes, GREY), infiller("partial_conv")(images, holes, GREY))

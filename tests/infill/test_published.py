@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.infill import infiller, infillers
 from maskwise.infill.attention import contextual_attention
 from maskwise.infill.contextual_attention import TwoStage
@@ -136,7 +136,7 @@ def test_files_that_are_something_else_are_refused_in_one_line(tmp_path: Path) -
 def test_without_weights_one_line_says_which_file_to_give(name: str) -> None:
     for ask in (
         lambda: infiller(name),
-        lambda: infillers.get(name)(torch.rand(1, 3, 9, 9), torch.ones(1, 9, 9), COLOUR),
+        lambda: infiller(name)(torch.rand(1, 3, 9, 9), torch.ones(1, 9, 9), COLOUR),
     ):
         with pytest.raises(InputError, match=f"{name} needs its published weights: give .*'{name}:weights=FILE'"):
             ask()
@@ -239,7 +239,7 @@ class Probe(torch.nn.Module):
 
 
 def probed(name: str, value: float, images: Tensor, holes: Tensor) -> tuple[Probe, Tensor]:
-    fill_in, probe = type(infillers.get(name))(), Probe(value)
+    fill_in, probe = infillers.get(name)(), Probe(value)
     fill_in.__dict__["network"] = probe  # where the cached property keeps it
     return probe, fill_in(images, holes, COLOUR)
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.export import export_onnx
+from maskwise.core.errors import InputError
+from maskwise.explainers.masker import MaskerExplainer
+from maskwise.explainers.targets import parse_targets
+from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.class_gate import ClassGate
 from maskwise.maskers.finish import Finish
-from maskwise.methods.goals import parse_targets
-from maskwise.methods.masker import MaskerExplainer
 from maskwise.training import recipes
 
 
@@ -194,10 +194,10 @@ def test_beside_an_encoder_trained_for_masks_alone_the_classifier_is_asked(
         logits, taps = colours.features(pictures)
         expected = everything[:, None] * gate(pictures, taps[-1], torch.tensor([[0, 1]]))
         torch.testing.assert_close(explain(pictures, [["red", "green"]]), expected)
-        _, found = explain.native(pictures, parse_targets(None, 1, colours.labels, colours.device))
+        _, found = explain.low_resolution(pictures, parse_targets(None, 1, colours.labels, colours.device))
     torch.testing.assert_close(found, logits)
     with pytest.raises(InputError, match="encoder of its own"):
-        export_onnx(load_masker(path, colours), tmp_path / "masker.onnx")
+        export(load_masker(path, colours), tmp_path / "masker.onnx")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from conftest import tiny_net
 from safetensors.torch import load_file, save_file
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.maskers import Decoder, Masker, load_masker, read_header, save_masker
 
 RESNET = [(64, 56), (256, 56), (512, 28), (1024, 14), (2048, 7)]

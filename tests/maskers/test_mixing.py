@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.export import export_onnx
+from maskwise.core.errors import InputError
+from maskwise.explainers.masker import MaskerExplainer
+from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.finish import Finish, sharpened
 from maskwise.maskers.mixing import Layout, MixingDecoder
 from maskwise.maskers.store import start_at
-from maskwise.methods.masker import MaskerExplainer
 
 RECIPE = {"decoder": "mixed", "class_tap": True, "width": 3, "mix": 5}
 
@@ -154,7 +154,7 @@ def test_explainers_answer_for_the_class_that_is_asked_for(tmp_path: Path) -> No
 def test_one_onnx_graph(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    written = export_onnx(masker(finish=Finish(sharpness=3.0)), tmp_path / "m.onnx")
+    written = export(masker(finish=Finish(sharpness=3.0)), tmp_path / "m.onnx")
     assert written.inputs == ("images", "classes") and written.difference < 1e-4
 
 

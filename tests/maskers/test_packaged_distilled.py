@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 import maskwise as mw
+from maskwise.explainers.masker import packaged_masker
 from maskwise.images import load_image, packaged_pictures, resize
 from maskwise.maskers import load_masker
-from maskwise.methods.masker import packaged_masker
 from maskwise.training import recipes
 
 

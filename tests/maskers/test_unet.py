@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.maskers import ClassMasker, Masker, load_class_masker, load_masker, read_header, save_masker
+from maskwise.core.errors import InputError
+from maskwise.maskers import ClassMasker, Masker, load_agnostic_masker, load_class_masker, read_header, save_masker
 from maskwise.maskers.feature_filter import FeatureFilter
 from maskwise.maskers.fusing import fuse
 from maskwise.maskers.unet import ratio
@@ -181,7 +181,7 @@ def test_masks_of_every_kind_of_network(network: str, upsampling: str) -> None:
     images = torch.rand(2, 3, side, side)
     with torch.no_grad():
         logits, masks = masker(images, torch.tensor([[0, 3], [1, 1]]))
-        assert torch.equal(logits, classifier.scores(images))
+        assert torch.equal(logits, classifier.logits(images))
     assert masks.shape == (2, 2, side, side) and masks.min() >= 0 and masks.max() <= 1
     assert torch.allclose(masks[1, 0], masks[1, 1], atol=1e-5) and not torch.equal(masks[0, 0], masks[0, 1])
 
@@ -247,7 +247,7 @@ def test_kinds_are_not_mixed_up(tmp_path: Path, tiny: Classifier) -> None:
     save_masker(tmp_path / "class.safetensors", built(tiny), tiny, {})
     save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
     with pytest.raises(InputError, match="needs a class"):
-        load_masker(tmp_path / "class.safetensors", tiny)
+        load_agnostic_masker(tmp_path / "class.safetensors", tiny)
     with pytest.raises(InputError, match="knows no classes"):
         load_class_masker(tmp_path / "any.safetensors", tiny)
 

@@ -14,10 +14,10 @@ import pytest
 from data.making import picture, text, xml
 from fuzz import tables
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.store import MOST_BYTES, MOST_TEXT
 from maskwise.data.voc_xml import read_xml
-from maskwise.errors import InputError
 from maskwise.images import MAX_PIXELS, load_image
 
 

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from maskwise.cli import app
 from maskwise.commands.explain import _table
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line
 from maskwise.explain import explain_picture
-from maskwise.methods import explainer
+from maskwise.explainers import explainer
 from maskwise.plain import cell, complain, printable
 from maskwise.report import leaderboard, page
 from maskwise.report.page_cards import Answer, card

@@ -98,9 +98,9 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
 
     import torch
 
-    from maskwise.errors import InputError
+    from maskwise.core.errors import InputError
+    from maskwise.core.weights import read_weights
     from maskwise.infill.weights import with_weights
-    from maskwise.weights import read_weights
 
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[object, ...]]:
@@ -123,8 +123,8 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
 def test_yaml_makes_plain_values_only(tmp_path: Path) -> None:
     import yaml
 
-    from maskwise.errors import InputError
-    from maskwise.plain_yaml import _Loader, read_yaml
+    from maskwise.core.errors import InputError
+    from maskwise.core.plain_yaml import _Loader, read_yaml
 
     assert issubclass(_Loader, yaml.SafeLoader)
     for text in ("!!python/object/apply:os.system [id]", "!!python/name:os.system", "a: &a [1]\nb: *a", "2001-01-01",

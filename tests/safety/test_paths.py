@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from data.making import mask, picture, text
 
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.store import Folder
-from maskwise.errors import InputError
 from maskwise.images import find_pictures
 
 ELSEWHERE = ("../secret.png", "a/../../secret.png", "/etc/passwd", "..", "../set-2/secret.png", "a\0b")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.maskers import Masker, save_masker
 from maskwise.sess import PRESETS
-from maskwise.sess.budget import Cost, choose, parse_budget
+from maskwise.sess.budget import MapCost, choose, parse_budget
 
 SIDE = 32  # of the tiny classifier
 TINY = Classifier(tiny_net(), input_size=SIDE, name="tiny")
@@ -54,7 +54,7 @@ def algorithm_1(
                 crop = scaled[:, :, y : y + SIDE, x : x + SIDE]
                 crops.append(crop)
                 places.append((h, w, y, x))
-                scores.append(float(TINY.scores(crop).softmax(1)[0, target]))
+                scores.append(float(TINY.logits(crop).softmax(1)[0, target]))
                 if x + SIDE >= w:
                     break
                 x = min(x + stride, w - SIDE)
@@ -156,7 +156,7 @@ class TestAlgorithm1:
     def test_the_top_class_is_that_of_the_whole_picture(self) -> None:
         image = pictures(2, 40, 52)
         explain = mw.SESS(mw.explainer("grad_cam", TINY), scales=4)
-        assert torch.equal(explain(image), explain(image, TINY.scores(TINY.prepare(image)).argmax(1)))
+        assert torch.equal(explain(image), explain(image, TINY.logits(TINY.prepare(image)).argmax(1)))
 
 
 class TestSeveral:
@@ -233,7 +233,7 @@ class TestProperties:
     def test_a_function_may_differentiate(self) -> None:
         def gradient(images: Tensor, targets: Tensor) -> Tensor:
             images = images.clone().requires_grad_(True)
-            TINY.scores(images).gather(1, targets[:, None]).sum().backward()
+            TINY.logits(images).gather(1, targets[:, None]).sum().backward()
             return images.grad.abs().amax(1)  # type: ignore[union-attr]
 
         image = pictures(1, 40, 50)
@@ -332,12 +332,12 @@ class TestBudget:
     ])  # fmt: skip
     def test_choice(self, budget: int, chosen: tuple[int, float]) -> None:
         """A score is one forward, a map another one, both together two."""
-        n, ratio = choose(budget, Cost(1, 1, 2), self.COUNTS)
+        n, ratio = choose(budget, MapCost(1, 1, 2), self.COUNTS)
         assert (n, ratio) == chosen
-        assert n == 1 or Cost(1, 1, 2).of(self.COUNTS[n - 1], ratio) <= budget
+        assert n == 1 or MapCost(1, 1, 2).of(self.COUNTS[n - 1], ratio) <= budget
 
     def test_more_is_never_less(self) -> None:
-        scales = [choose(b, Cost(1, 3, 4), self.COUNTS)[0] for b in range(1, 600)]
+        scales = [choose(b, MapCost(1, 3, 4), self.COUNTS)[0] for b in range(1, 600)]
         ten = [min(n, 10) for n in scales]
         assert ten == sorted(ten)
 

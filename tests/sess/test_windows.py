@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskwise.sess.patches import Job, cut, extracted, prefilter, runs
+from maskwise.sess.patches import WindowOf, cut, extracted, prefilter, runs
 from maskwise.sess.windows import Window, frame, parents, scaled_sizes, starts, tiling
 
 
@@ -73,7 +73,7 @@ class TestPatches:
         images = torch.rand(3, 3, 9, 12, generator=torch.Generator().manual_seed(0))
         sizes = [(9, 12), (9, 12)]
         tiles = [Window(0, 0, 0), Window(0, 4, 7), Window(1, 3, 2)]
-        jobs = [Job(0, 0), Job(0, 1), Job(0, 2), Job(1, 0), Job(1, 2), Job(2, 1)]
+        jobs = [WindowOf(0, 0), WindowOf(0, 1), WindowOf(0, 2), WindowOf(1, 0), WindowOf(1, 2), WindowOf(2, 1)]
         seen = list(cut(images, sizes, tiles, iter(jobs), 5, 4, True))
         assert [len(group) for group, _ in seen] == [4, 2]
         for group, patches in seen:
@@ -82,7 +82,7 @@ class TestPatches:
                 assert torch.equal(patch, images[picture, :, y : y + 5, x : x + 5])
 
     def test_runs_share_a_window(self) -> None:
-        found = list(runs([Job(0, 1), Job(0, 2), Job(3, 0), Job(3, 2)]))
+        found = list(runs([WindowOf(0, 1), WindowOf(0, 2), WindowOf(3, 0), WindowOf(3, 2)]))
         assert [(r.window, r.first, r.last) for r in found] == [(0, 0, 2), (3, 2, 4)]
         assert found[0].pictures == slice(1, 3) and found[1].pictures.tolist() == [0, 2]  # type: ignore[union-attr]
 

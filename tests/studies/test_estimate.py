@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from maskwise.metrics import metric
-from maskwise.metrics.bootstrap import interval, paired
+from maskwise.core.bootstrap import interval, paired
+from maskwise.measures import metric
 from maskwise.studies.claim import Claim, Part, judge
 from maskwise.studies.estimate import Estimate, mean, median
 from maskwise.studies.measure import drawn

@@ -61,6 +61,6 @@ def test_the_file_is_a_network_that_knows_the_classes(
     samples = [pictures[i] for i in range(16)]
     shown = torch.stack([script.present(sample, len(network.labels)) for sample in samples])
     with torch.inference_mode():
-        scores = network.scores(torch.cat([network.prepare(sample.image[None]) for sample in samples]))
+        scores = network.logits(torch.cat([network.prepare(sample.image[None]) for sample in samples]))
     value, _ = script.precision(scores, shown)
     assert value > 0.95, "it has learned the pictures that it saw"

@@ -13,7 +13,7 @@ import pytest
 from test_cli import call, refused
 
 from maskwise.checks import SmallTraining
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.studies import SCALES, Study, run_study, studies
 from maskwise.studies.claim import Claim, Part
 from maskwise.studies.jobs import Cost, Explain, Train

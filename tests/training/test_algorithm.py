@@ -111,7 +111,7 @@ def test_masked_pictures_are_judged_by_their_own_statistics() -> None:
             part.p = 0.0
     hole = twin.mean.reshape(1, 3, 1, 1)
     views: list[Tensor] = [images, images * mask + hole * (1 - mask), images * (1 - mask) + hole * mask]
-    clean, kept, left = (F.cross_entropy(twin.scores(view), labels) for view in views)
+    clean, kept, left = (F.cross_entropy(twin.logits(view), labels) for view in views)
     gradients = torch.autograd.grad((clean + (kept + left) / 2) / 2, list(twin.module.parameters()))
     t.step(images, labels)
     for mine, theirs, gradient in zip(t.live.module.parameters(), twin.module.parameters(), gradients, strict=True):

@@ -11,7 +11,7 @@ from conftest import end_at, tiny_net
 from training.test_run import SMALL, lines, trainer
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.checkpoint import Checkpoints, read_sealed, write_sealed
 from maskwise.training.pool import Pool

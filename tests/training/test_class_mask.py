@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from maskwise.class_objective import Alternative, Paper, Released, Seen
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data.scene import SHAPES, draw_scene
-from maskwise.errors import InputError
 from maskwise.maskers import load_class_masker
 from maskwise.training import recipes, train
 from maskwise.training.class_mask import ClassMaskTrainer, fake_classes

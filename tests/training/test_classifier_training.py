@@ -16,7 +16,7 @@ from torch import nn
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.loading import classifiers
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training import recipes, train
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.classifier_training import ClassifierTrainer

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 from maskwise.images import packaged_pictures
 from maskwise.training import Recipe, TrainingState, train
 from maskwise.training.class_mask import ClassMaskTrainer
@@ -140,7 +140,7 @@ def test_what_is_shown_is_the_mask_blended_by_hand(kind: str) -> None:
             assert torch.allclose(seen.masked_in[n], kept, atol=1e-6)
             assert torch.allclose(seen.masked_out[n], gone, atol=1e-6)
             for row, shown in enumerate((pictures[n], kept, gone)):
-                chance = judge.scores(shown[None])[0].softmax(0)[classes[n]]
+                chance = judge.logits(shown[None])[0].softmax(0)[classes[n]]
                 assert float(seen.chances[row, n]) == pytest.approx(float(chance), abs=1e-5)
 
 
@@ -211,7 +211,7 @@ def test_which_pictures_and_which_classes(picture_folder: Path, tiny: Classifier
     data = read_data(picture_folder)
     assert torch.equal(views.images[1:2], middle(data.image(data.records[2]), 32))
     classes, names = asked_for(tiny, Views(views.images[:2], "", (3, 99)))
-    own = tiny.scores(views.images[1:2]).argmax(1)
+    own = tiny.logits(views.images[1:2]).argmax(1)
     assert classes.tolist() == [3, int(own)] and names[0] == tiny.labels.name(3)
     packaged = Views.of(None, 48)
     assert packaged.images.shape == (len(packaged_pictures()), 3, 48, 48) and packaged.origin.startswith("the package")

@@ -10,8 +10,8 @@ from conftest import tiny_net
 from torch import nn
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 from maskwise.maskers import load_masker
 from maskwise.training.distilled import TEACHERS, distilled, judge_teachers
 from maskwise.training.teacher import Teacher

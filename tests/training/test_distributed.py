@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 from maskwise.training import Recipe, train
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask import ClassMaskTrainer

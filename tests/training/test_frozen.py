@@ -13,7 +13,7 @@ from maskwise.data import read_data
 from maskwise.infill import infillers
 from maskwise.training import recipes
 from maskwise.training.checkpoint import read_sealed
-from maskwise.training.fit import fit
+from maskwise.training.fitting import fit
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.validation import Validation

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.guard import Guard
 from maskwise.training.watch.loggers import loggers

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.maskers.store import read_header
 from maskwise.studies import SCALES
 from maskwise.studies.jobs import Train

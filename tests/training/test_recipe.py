@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training import recipes
 
 

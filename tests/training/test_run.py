@@ -16,8 +16,8 @@ from lightning.fabric import Fabric
 from safetensors.torch import load_file
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import read_data
-from maskwise.errors import InputError
 from maskwise.maskers import load_masker
 from maskwise.training import Recipe, train
 from maskwise.training.loader import Loader
@@ -125,7 +125,7 @@ def test_pictures_without_labels_get_the_classifier_s_own(picture_folder: Path) 
     loader = Loader([data], SMALL, 32)
     assert loader.label_the_rest(classifier) == 20
     images = torch.cat([classifier.prepare(data.image(r)[None]) for r in data.records])
-    assert loader.labels == classifier.scores(images).argmax(1).tolist()
+    assert loader.labels == classifier.logits(images).argmax(1).tolist()
 
 
 def test_batches_depend_on_seed_epoch_and_picture_alone(picture_folder: Path) -> None:
@@ -173,7 +173,7 @@ def test_the_averaged_update_is_one_sgd_step_on_eq_8(p_history: float) -> None:
     twin = Classifier(tiny_net(), input_size=32)
     twin.module.requires_grad_(True)
     masked = images * (1 - mask) + hole * mask
-    loss = (F.cross_entropy(twin.scores(images), labels) + F.cross_entropy(twin.scores(masked), labels)) / 2
+    loss = (F.cross_entropy(twin.logits(images), labels) + F.cross_entropy(twin.logits(masked), labels)) / 2
     gradients = torch.autograd.grad(loss, list(twin.module.parameters()))
     expected = [p - recipe.classifier_lr * g for p, g in zip(twin.module.parameters(), gradients, strict=True)]
     t.step(images, labels)
@@ -248,7 +248,7 @@ def test_the_classifier_learns_from_both_sides_by_their_weights() -> None:
     twin = Classifier(tiny_net(), input_size=32)
     twin.module.requires_grad_(True)
     inside, outside = images * mask + hole * (1 - mask), images * (1 - mask) + hole * mask
-    clean, kept, left = (F.cross_entropy(twin.scores(x), labels) for x in (images, inside, outside))
+    clean, kept, left = (F.cross_entropy(twin.logits(x), labels) for x in (images, inside, outside))
     gradients = torch.autograd.grad((clean + (kept + left) / 2) / 2, list(twin.module.parameters()))
     expected = [p - recipe.classifier_lr * g for p, g in zip(twin.module.parameters(), gradients, strict=True)]
     t.step(images, labels)

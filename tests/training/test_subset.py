@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training.subset import subset
 
 

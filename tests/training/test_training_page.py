@@ -14,7 +14,7 @@ from browser import opened
 from conftest import tiny_net
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.guard import Guard
 from maskwise.training.watch import warnings as early

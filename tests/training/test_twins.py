@@ -188,7 +188,7 @@ def test_a_step_is_the_papers(name: str) -> None:
     draws = torch.Generator().manual_seed(1)
     images = torch.rand(6, 3, 32, 32, generator=draws, dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 3, 4, 0])
-    clean = t.live.scores(images)
+    clean = t.live.logits(images)
     labels[:3] = clean.argmax(1)[:3]  # some are right
     net, decoder = twin_step(t, images, labels)
     t.step(images, labels)

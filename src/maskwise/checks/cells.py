@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from maskwise.errors import InputError
-from maskwise.files import atomic_write, writable_folder
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write, writable_folder
 
 FILE = "rows.jsonl"
 

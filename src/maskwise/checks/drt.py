@@ -23,7 +23,7 @@ from maskwise.checks.small_training import SmallTraining, accuracies
 from maskwise.checks.stored_trainings import StoredTrainings
 from maskwise.checks.subject import Progress, Subject, top_classes
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.sess.sweep import AnyExplainer
 
 MakeExplainer = Callable[[Classifier, Labelled, Path], AnyExplainer]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from maskwise.checks.rows import Index, Rows, Values, as_float
 from maskwise.checks.streamed import CACHE_GIB
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.images import resize
 
 NOISE_BYTES = 2**30  # of maps that are drawn at once: of more, each picture's has a generator of its own
@@ -158,19 +158,19 @@ class MethodMaps:
             if not self._targets:
                 self._targets = [top_classes(self.classifier, data.images, self.batch) for data in self.sets]
             train, test = (
-                self._maps(self.subjects[method], data, goals)
-                for data, goals in zip(self.sets, self._targets, strict=True)
+                self._maps(self.subjects[method], data, targets)
+                for data, targets in zip(self.sets, self._targets, strict=True)
             )
             self._held = (method, (train, test))
         return self._held[1]
 
-    def _maps(self, subject: Subject, data: Labelled, goals: Tensor) -> Values:
+    def _maps(self, subject: Subject, data: Labelled, targets: Tensor) -> Values:
         if self._bytes(len(data)) <= self.cache_gib * 2**30:
-            return stored_maps(subject, data.images, goals, self.size, self.folder, self.batch)
+            return stored_maps(subject, data.images, targets, self.size, self.folder, self.batch)
         if self.folder is None and self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory()
         folder = self.folder or Path(self._scratch.name)  # type: ignore[union-attr]
-        return MapFiles(subject, data.images, goals, self.size, folder, self.batch)
+        return MapFiles(subject, data.images, targets, self.size, folder, self.batch)
 
     def _noise(self, count: int, *key: int) -> Values:
         """The rule looks at nothing but the number of pixels: how much memory there is changes no result."""

@@ -13,10 +13,10 @@ from maskwise.checks.drt import MakeExplainer
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.rows import Values, as_float
 from maskwise.classifiers import Classifier
+from maskwise.core.files import atomic_folder
 from maskwise.data import DataSet, Record
 from maskwise.data.sample import Sample
-from maskwise.files import atomic_folder
-from maskwise.methods import Explainer, explainer
+from maskwise.explainers import Explainer, explainer
 
 
 def trained_masker(

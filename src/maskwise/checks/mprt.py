@@ -17,9 +17,9 @@ from maskwise.checks.rows import Values, as_float, parts_of
 from maskwise.checks.similarity import Comparison, Measures, chosen, chunks
 from maskwise.checks.subject import Progress, Subject, top_classes
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
-from maskwise.errors import InputError
-from maskwise.methods.base import check_images
+from maskwise.explainers.base import check_images
 from maskwise.sess.sweep import AnyExplainer
 
 
@@ -87,8 +87,8 @@ def mprt(
         layers = layers_from_the_top(network.module, example, depth)
         total, done = len(modes) * len(layers) * len(parts), 0
         for rows, part in zip(parts, parts_of(images, parts), strict=True):
-            goals = top_classes(classifier, part, batch) if targets is None else targets[rows]
-            trained = subject.maps(part, goals, batch)
+            classes = top_classes(classifier, part, batch) if targets is None else targets[rows]
+            trained = subject.maps(part, classes, batch)
             comparison = Comparison(trained, compared)
             here = [i - int(rows[0]) for i in shown if rows[0] <= i <= rows[-1]]
             for mode in modes:
@@ -98,7 +98,7 @@ def mprt(
                         if mode == "independent":
                             back()
                         randomise(network.module, layer, init, seed)
-                        maps = subject.maps(part, goals, batch)
+                        maps = subject.maps(part, classes, batch)
                         for name, values in comparison(maps).items():
                             found.setdefault((mode, layer.name, name), []).append(values)
                         stages.append(maps[here])

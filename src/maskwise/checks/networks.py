@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.registry import Registry
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
 
 Maker = Callable[[int], nn.Module]
 networks: Registry[Maker] = Registry("network")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from maskwise.checks.rows import Values, picked
 from maskwise.checks.streamed import CACHE_GIB, Streamed, in_memory_if_it_fits, squashed
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record, read_data
-from maskwise.errors import InputError
 
 RandomLabels = Literal["shuffled", "uniform"]
 

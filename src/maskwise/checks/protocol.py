@@ -11,7 +11,7 @@ import maskwise
 from maskwise.checks.intervals import RESAMPLES
 from maskwise.checks.similarity import Similarity
 from maskwise.checks.subject import Subject
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 def versions() -> dict[str, str]:

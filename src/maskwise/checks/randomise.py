@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from maskwise.checks.layers import Layer
-from maskwise.registry import Registry
+from maskwise.core.registry import Registry
 
 initialisations: Registry[Callable[[nn.Module], None]] = Registry("initialisation")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.rows import Index, Rows, Values
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 def most_salient(maps: Tensor, percent: float) -> Tensor:

@@ -23,7 +23,7 @@ from maskwise.checks.small_training import SmallTraining, accuracies, train_clas
 from maskwise.checks.streamed import CACHE_GIB
 from maskwise.checks.subject import Progress, Subject
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.sess.sweep import AnyExplainer
 
 FRACTIONS = (10.0, 30.0, 50.0, 70.0, 90.0)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from maskwise.checks.correlation import pearson, ranks, same
 from maskwise.checks.rows import Values
-from maskwise.errors import InputError
-from maskwise.registry import Registry
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
 
 AT_ONCE = 256  # pictures; at 224 pixels their maps and four descriptions take 0.7 GB
 similarities: Registry[type[Similarity]] = Registry("similarity")

@@ -18,8 +18,8 @@ from maskwise.checks.pictures import Labelled
 from maskwise.checks.rows import Values, as_float, on, parts_of
 from maskwise.checks.subject import Progress
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
-from maskwise.errors import InputError
 
 
 class SmallTraining(BaseModel):
@@ -145,7 +145,7 @@ def _fit(
             chosen = as_float(part.to(labels.device))
             if settings.augment:
                 chosen = flipped_and_cropped(chosen)
-            loss = F.cross_entropy(classifier.scores(chosen), labels[rows])
+            loss = F.cross_entropy(classifier.logits(chosen), labels[rows])
             if not loss.isfinite():
                 raise InputError(f"the loss became NaN in epoch {epoch}; lower the learning rate ({settings.lr})")
             optimiser.zero_grad(set_to_none=True)
@@ -188,4 +188,4 @@ def accuracies(classifier: Classifier, data: Labelled, best: tuple[int, ...] = (
 @torch.no_grad()
 def _scores(classifier: Classifier, images: Values) -> Iterator[Tensor]:
     for part in images.split(128):
-        yield classifier.scores(as_float(part.to(classifier.device)))
+        yield classifier.logits(as_float(part.to(classifier.device)))

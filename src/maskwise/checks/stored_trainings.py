@@ -14,7 +14,7 @@ from maskwise.checks.pictures import Labelled
 from maskwise.checks.small_training import SmallTraining, Trained, fresh_classifier, train_classifier
 from maskwise.checks.subject import Progress
 from maskwise.classifiers import Classifier
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.rows import Index, Rows, Values
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
-from maskwise.errors import InputError
 from maskwise.images import resize
 
 CACHE_GIB = 4.0

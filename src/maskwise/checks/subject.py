@@ -12,10 +12,10 @@ from torch import Tensor
 
 from maskwise.checks.rows import Values, as_float
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
-from maskwise.errors import InputError
+from maskwise.explainers.masker import MaskerExplainer
 from maskwise.maskers import Masker
-from maskwise.methods.masker import MaskerExplainer
 from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
@@ -69,8 +69,8 @@ class Subject:
         made = []
         for first in range(0, len(images), batch):
             part = as_float(images[first : first + batch]).to(self.network.device)
-            goal = None if targets is None else targets[first : first + batch].to(self.network.device)
-            maps = torch.as_tensor(self.explain(part, goal)).detach().float().cpu()
+            target = None if targets is None else targets[first : first + batch].to(self.network.device)
+            maps = torch.as_tensor(self.explain(part, target)).detach().float().cpu()
             if maps.shape != (len(part), *part.shape[-2:]):
                 raise InputError(f"an explainer gives maps {(len(part), *part.shape[-2:])}, not {tuple(maps.shape)}")
             if not maps.isfinite().all():
@@ -99,4 +99,4 @@ def top_classes(classifier: Classifier, images: Values, batch: int = 32) -> Tens
     """Top class (N,) of each picture (N,3,H,W), float in [0,1] or uint8; on the CPU."""
     with eval_mode(classifier), torch.no_grad():
         parts = (as_float(part) for part in images.split(batch))
-        return torch.cat([classifier.scores(classifier.prepare(part)).argmax(1).cpu() for part in parts])
+        return torch.cat([classifier.logits(classifier.prepare(part)).argmax(1).cpu() for part in parts])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskwise.total_variation import total_variation
+from maskwise.core.total_variation import total_variation
 
 Reading = Literal["paper", "released"]
 TINY = 1e-8  # keeps the slope of p^0.3 finite at 0
@@ -54,7 +54,7 @@ class Paper:
         evident = F.log_softmax(torch.where(real, seen.kept, seen.gone).float(), 1).gather(1, label)
         absent = F.softmax(torch.where(real, seen.gone, seen.kept).float(), 1).gather(1, label)
         return {
-            "smooth": self.tv * total_variation(seen.masks),
+            "smooth": self.tv * total_variation(seen.masks).mean(),
             "small": self.area * seen.masks.mean(),
             "preserve": -evident.mean(),
             "destroy": self.destroy * (absent + TINY).pow(self.power).mean(),
@@ -65,9 +65,9 @@ class Paper:
 class Released:
     """area mean (M + .0005)^power + tv TV(M) + preserve preserver + destroyer, hinges on logits, mean over the batch.
 
-    With gap = best other logit - the class's own, a picture that must show the class pays relu(gap + t), one that must
-    not relu(u - gap), after Carlini & Wagner. For a real class the preserved picture must show it (t = 1) and the
-    destroyed one must not (u = 5); for a fake one it is the other way round (u = 1, t = 1). TV is halved, and has 0.3
+    With m = best other logit - the class's own (``margin``), a picture that must show the class pays relu(m + t), one
+    that must not relu(u - m), after Carlini & Wagner. For a real class the preserved picture must show it (t = 1) and
+    the destroyed one must not (u = 5); for a fake one it is the other way round (u = 1, t = 1). TV is halved, and has 0.3
     times the squares of the four border lines before that.
     """
 
@@ -81,18 +81,18 @@ class Released:
 
     def __call__(self, seen: Seen) -> dict[str, Tensor]:
         """The terms, weighted; their sum is the loss."""
-        kept, gone = gap(seen.kept.float(), seen.labels), gap(seen.gone.float(), seen.labels)
+        kept, gone = margin(seen.kept.float(), seen.labels), margin(seen.gone.float(), seen.labels)
         preserver = torch.where(seen.real, F.relu(kept + self.shows), F.relu(self.fake - kept))
         destroyer = torch.where(seen.real, F.relu(self.hides - gone), F.relu(gone + self.fake))
         return {
-            "smooth": self.tv * total_variation(seen.masks, "released"),
+            "smooth": self.tv * total_variation(seen.masks, "released").mean(),
             "small": self.area * (seen.masks + 5e-4).pow(self.power).mean(),
             "preserve": self.preserve * preserver.mean(),
             "destroy": destroyer.mean(),
         }
 
 
-def gap(logits: Tensor, classes: Tensor) -> Tensor:
+def margin(logits: Tensor, classes: Tensor) -> Tensor:
     """(B,) best logit of the other classes minus that of ``classes`` (B,), of logits (B,C)."""
     own = F.one_hot(classes, logits.shape[1]).bool()
     return logits.masked_fill(own, -torch.inf).amax(1) - logits.gather(1, classes[:, None])[:, 0]

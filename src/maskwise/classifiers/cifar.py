@@ -8,8 +8,8 @@ from torch import nn
 
 from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.loading import classifiers
-from maskwise.errors import InputError
-from maskwise.weights import fill, read_weights
+from maskwise.core.errors import InputError
+from maskwise.core.weights import fill, read_weights
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -27,7 +27,7 @@ def cifar_resnet18(classes: int = 10) -> nn.Module:
 @classifiers.register(
     "cifar_resnet18", source="your own --weights, by torchvision's names", input_size=32, offline=True
 )
-def load(weights: str | Path | None = None) -> Classifier:
+def load_cifar(weights: str | Path | None = None) -> Classifier:
     """Raises InputError without weights: nobody ships any."""
     if weights is None:
         raise InputError("cifar_resnet18 comes without weights: give a state dict of yours with --weights FILE")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.taps import find_taps, tapped
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.images import resize
 from maskwise.labels import Labels
 
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> Classifier(net, input_size=16).scores(torch.rand(2, 3, 16, 16)).shape
+        >>> Classifier(net, input_size=16).logits(torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 4])
     """
 
@@ -92,7 +92,7 @@ class Classifier(nn.Module):
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean[:, None, None]) / self.std[:, None, None]
 
-    def scores(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         """Logits (N,K) of images (N,3,H,W) in [0,1]."""
         return self.module(self.normalise(images))
 
@@ -102,9 +102,9 @@ class Classifier(nn.Module):
             logits = self.module(self.normalise(images))
         return logits, [seen[name] for name in self.tap_names]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As ``features``; being ``forward`` lets ``torch.func.functional_call`` run it with other weights."""
-        return self.features(images)
+    def forward(self, images: Tensor) -> Tensor:
+        """``logits``: a classifier is called like any network, with pictures in [0,1]."""
+        return self.logits(images)
 
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of all weights and of the normalisation: who this classifier is."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from maskwise.classifiers.taps import SAME_SCALE_TAPS, as_grid
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 class Logits(nn.Module):

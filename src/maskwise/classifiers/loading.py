@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
-from maskwise.classifiers.torchvision_models import Released, released, whose_file
-from maskwise.errors import InputError
+from maskwise.classifiers.torchvision_models import ReleasedWeights, released_weights, whose_file
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
+from maskwise.core.weights import fill, read_weights
 from maskwise.labels import Labels, imagenet_labels
-from maskwise.registry import Registry
-from maskwise.weights import fill, read_weights
 
 log = logging.getLogger(__name__)
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
@@ -131,7 +131,7 @@ for _index, _size in ((0, 224), (1, 240), (2, 260)):
 
 
 def _torchvision(name: str, weights: str | Path | None) -> Classifier:
-    asked = released(name)
+    asked = released_weights(name)
     if weights is not None:
         plain = f"torchvision/{asked.model}"
         state = read_weights(weights)
@@ -147,7 +147,7 @@ def _torchvision(name: str, weights: str | Path | None) -> Classifier:
     return _prepared(module, asked, asked.name, imagenet_labels())
 
 
-def _prepared(module: nn.Module, asked: Released, name: str, labels: Labels | None) -> Classifier:
+def _prepared(module: nn.Module, asked: ReleasedWeights, name: str, labels: Labels | None) -> Classifier:
     mean, std = asked.normalisation
     return Classifier(module, mean=mean, std=std, labels=labels, input_size=asked.input_size, name=name)
 

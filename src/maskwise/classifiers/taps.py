@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 SAME_SCALE_TAPS = 4  # how many depths are tapped where the scale never changes
 

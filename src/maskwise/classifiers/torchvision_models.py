@@ -12,13 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedWeights:
     """A model of torchvision together with one of its trained weights.
 
     Attributes:
@@ -28,7 +28,7 @@ class Released:
         named: was the tag asked for, or is it torchvision's choice?
 
     Example:
-        >>> found = released("resnet50@IMAGENET1K_V1")
+        >>> found = released_weights("resnet50@IMAGENET1K_V1")
         >>> found.name, found.input_size
         ('torchvision/resnet50@IMAGENET1K_V1', 224)
     """
@@ -64,7 +64,7 @@ class Released:
         return models.get_model(self.model, weights=weights, **options)
 
 
-def released(text: str) -> Released:
+def released_weights(text: str) -> ReleasedWeights:
     """What ``NAME`` or ``NAME@TAG`` names; without a tag those weights that torchvision calls its default.
 
     Raises:
@@ -81,7 +81,7 @@ def released(text: str) -> Released:
     if not at or tag == "DEFAULT":
         tag = models.get_model_weights(model)["DEFAULT"].name
         log.info("torchvision/%s: its weights are %s, torchvision's default; name others with @TAG", model, tag)
-    return Released(model, tag, tags[tag], bool(at))
+    return ReleasedWeights(model, tag, tags[tag], bool(at))
 
 
 def tags_of(model: str) -> Mapping[str, Any]:
@@ -91,7 +91,7 @@ def tags_of(model: str) -> Mapping[str, Any]:
     return {w.name: w for w in models.get_model_weights(model) if w.meta.get("categories")}
 
 
-def whose_file(path: Path, asked: Released) -> Released | None:
+def whose_file(path: Path, asked: ReleasedWeights) -> ReleasedWeights | None:
     """Which of the model's released weights a file is, byte for byte: the name of each ends in its SHA-256's beginning.
 
     Returns:
@@ -113,5 +113,5 @@ def whose_file(path: Path, asked: Released) -> Released | None:
                     f"{path} holds torchvision's {tag}, and {asked.name} was asked for: "
                     f"use --classifier torchvision/{asked.model}@{tag}, or the other file"
                 )
-            return Released(asked.model, tag, weights, asked.named)
+            return ReleasedWeights(asked.model, tag, weights, asked.named)
     return None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwise.allocator import keep_freed_memory
 from maskwise.commands.check_options import (
     Batch,
     CacheGib,
@@ -55,6 +54,7 @@ from maskwise.commands.options import (
     make_explainer,
     method_options,
 )
+from maskwise.core.allocator import keep_freed_memory
 from maskwise.plain import speaks_plainly
 from maskwise.volume import with_volume
 
@@ -273,7 +273,7 @@ def roar(
 
 def _tell(result: MprtResult | DrtResult | RoarResult, tables: Sequence[Table], out: Path, as_json: bool) -> None:
     """``result.json``, and the table or the same JSON on stdout."""
-    from maskwise.files import atomic_write
+    from maskwise.core.files import atomic_write
 
     text = json.dumps(result.plain(), indent=2, default=str)
     with atomic_write(out / "result.json") as temporary:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskwise.commands.options import device_of, each_with_sess, method_options
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ Masks = Annotated[
 
 
 def check_first(out: Path, undefined: str = "zero") -> None:
-    from maskwise.files import check_writable
+    from maskwise.core.files import check_writable
 
     check_writable(out)
     if undefined not in ("zero", "left_out"):
@@ -68,7 +68,7 @@ def classifier_on(name: str, weights: Path | None, device: str) -> Classifier:
 
 
 def own_options(options: list[str] | None, methods: Sequence[str]) -> dict[str, Any]:
-    from maskwise.methods import methods as known
+    from maskwise.explainers import methods as known
 
     for name in methods:
         known.get(name)  # a wrong name is said before anything is trained
@@ -78,7 +78,7 @@ def own_options(options: list[str] | None, methods: Sequence[str]) -> dict[str, 
 
 
 def with_masker(own: dict[str, Any], method: str, masker: Path | None) -> dict[str, Any]:
-    from maskwise.methods import methods
+    from maskwise.explainers import methods
 
     fits = masker is not None and methods.facts(method)["family"] == "maskers"
     return {**own, "weights": masker} if fits else own
@@ -87,7 +87,7 @@ def with_masker(own: dict[str, Any], method: str, masker: Path | None) -> dict[s
 def map_maker(name: str, own: dict[str, Any], recipe: str | None, overrides: list[str], device: str) -> MakeExplainer:
     """What ``drt`` takes: a masker is trained on each classifier, any other method is just told of it."""
     from maskwise.checks import trained_masker
-    from maskwise.methods import explainer, methods
+    from maskwise.explainers import explainer, methods
     from maskwise.training import recipes
 
     if methods.facts(name)["family"] != "maskers":

@@ -23,7 +23,7 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """A released checkpoint as a masker of ours; it is read by an allow-list, so that nothing in it can run."""
-    from maskwise.files import check_writable
+    from maskwise.core.files import check_writable
 
     check_writable(new.parent)
     from maskwise.convert import convert as run

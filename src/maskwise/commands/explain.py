@@ -23,14 +23,13 @@ from maskwise.commands.options import (
     make_explainer,
     method_options,
 )
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import cell, complain, printable, speaks_plainly
 from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
-    from maskwise.explain import Explanation
-    from maskwise.methods import Explainer
-    from maskwise.report.figure import Row
+    from maskwise.explain import Explanation, Panels
+    from maskwise.explainers import Explainer
 
 
 @speaks_plainly
@@ -102,15 +101,16 @@ def _explain(
     page: str | None = None,
     infill: str = "telea",
 ) -> None:
-    from maskwise.files import check_writable
+    from maskwise.core.files import check_writable
 
     check_writable(out)
-    from maskwise.allocator import keep_freed_memory
     from maskwise.classifiers import load_classifier
-    from maskwise.explain import check_replaceable, explain_picture, write
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.explain import explain_picture
+    from maskwise.explainers import methods
     from maskwise.images import find_pictures
     from maskwise.infill import infiller
-    from maskwise.methods import methods
+    from maskwise.report.explained import check_replaceable, write_explanation
     from maskwise.report.figure import fig2
 
     paths: list[Path] = []
@@ -131,7 +131,7 @@ def _explain(
     if target is not None:
         classifier.labels.resolve(target)
     done: list[Explanation] = []
-    rows: list[Row] = []
+    rows: list[Panels] = []
     cards: list[dict[str, Any]] = []
     taken: set[str] = set()
 
@@ -140,7 +140,7 @@ def _explain(
         folder = out / _free_name(path.stem, taken)
         check_replaceable(folder)
         explanation, row = explain_picture(path, explain_it, classifier, method, target, paint)
-        write(explanation, row, folder, explain_it if panel else None)
+        write_explanation(explanation, row, folder, explain_it if panel else None)
         if page is not None:
             from maskwise.report.page_explained import card_of
 

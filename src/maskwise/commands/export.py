@@ -23,13 +23,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Classifier and MASKER as one ONNX graph: images in [0,1] in, logits and masks out."""
-    from maskwise.files import check_writable
+    from maskwise.core.files import check_writable
 
     check_writable(onnx.parent)
     from maskwise.classifiers import load_classifier
-    from maskwise.export import export_onnx, masker_named
+    from maskwise.exporting import export as run
 
-    written = export_onnx(masker_named(masker, load_classifier(classifier, weights)), onnx, size=size)
+    written = run(masker, onnx, load_classifier(classifier, weights), size=size)
     if as_json:
         typer.echo(json.dumps({**asdict(written), "path": str(written.path)}, indent=2))
         return

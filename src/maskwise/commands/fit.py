@@ -16,7 +16,7 @@ from maskwise.plain import speaks_plainly
 from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
-    from maskwise.training.fit import Fitted
+    from maskwise.training.fitting import Fitted
 
 
 @speaks_plainly
@@ -40,15 +40,15 @@ def fit(
     watched: Watched,
 ) -> None:
     """A masker for your classifier in a coffee break; stops by itself and says how good it is."""
-    from maskwise.allocator import keep_freed_memory
-    from maskwise.files import check_writable
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.core.files import check_writable
 
     keep_freed_memory()
     check_writable(out)
     check_device(device)
     from maskwise.classifiers import load_classifier
-    from maskwise.training.fit import as_row
-    from maskwise.training.fit import fit as run
+    from maskwise.training.fitting import as_row
+    from maskwise.training.fitting import fit as run
 
     fitted = run(
         pictures,

@@ -32,7 +32,7 @@ def _cell(value: Any) -> str:
 @speaks_plainly
 def list_methods(as_json: Json = False) -> None:
     """The saliency methods there are."""
-    from maskwise.methods import methods
+    from maskwise.explainers import methods
 
     _list([{"name": name, **facts} for name, facts in methods.items()], as_json)
 
@@ -69,7 +69,7 @@ def list_recipes(as_json: Json = False) -> None:
 @speaks_plainly
 def list_metrics(as_json: Json = False) -> None:
     """The metrics there are."""
-    from maskwise.metrics import metrics
+    from maskwise.measures import metrics
 
     shown = ("family", "title", "unit", "higher_is_better", "needs", "paper")
     rows = []

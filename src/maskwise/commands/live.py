@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from maskwise.commands.options import ClassifierName, Json, MaskerFile, Options, Weights, make_explainer, method_options
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import speaks_plainly
 from maskwise.volume import shows_progress
 
@@ -40,12 +40,12 @@ def live(
     if len(given) != 1:
         raise InputError("name one source: --camera N, --video FILE or --folder DIR")
     from maskwise.classifiers import load_classifier
+    from maskwise.explainers import methods
     from maskwise.live import Frames, Sink, Video, Window, has_screen
     from maskwise.live import camera as from_camera
     from maskwise.live import folder as from_folder
     from maskwise.live import live as run
     from maskwise.live import video as from_video
-    from maskwise.methods import methods
 
     methods.get(method)  # a wrong name is said before anything is loaded
     if camera is not None:

@@ -28,14 +28,14 @@ from maskwise.commands.options import (
     make_explainer,
     method_options,
 )
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import printable, speaks_plainly
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.data import DataSet
     from maskwise.evaluation import Contender, Leaderboard, Settings
-    from maskwise.metrics import Metric
+    from maskwise.measures import Metric
 
 Data = Annotated[
     list[str],
@@ -80,9 +80,9 @@ class Measuring:
     )
 
     def settings(self, out: Path | None) -> Settings:
+        from maskwise.core.files import check_writable
         from maskwise.data.difficult import DifficultCases
         from maskwise.evaluation import Settings
-        from maskwise.files import check_writable
 
         if out is not None:
             check_writable(out)
@@ -101,7 +101,7 @@ class Measuring:
         return [part for source in data for part in apart(read_data(source), seen)]
 
     def metrics(self, names: str, classifier: Classifier, settings: Settings) -> dict[str, Metric]:
-        from maskwise.metrics import metric, metrics
+        from maskwise.measures import metric, metrics
 
         everything = sorted(metrics.names(), key=lambda name: FAMILIES.index(metrics.facts(name)["family"]))
         chosen = everything if names.strip() == "all" else [n.strip() for n in names.split(",") if n.strip()]
@@ -168,7 +168,7 @@ def compare(
 ) -> None:
     """Methods side by side: a leaderboard with 95% intervals, differences to the best, and time, as table and page."""
     from maskwise.evaluation import Contender
-    from maskwise.methods import methods as known
+    from maskwise.explainers import methods as known
     from maskwise.sess import enhanced
 
     enhance, settings = sharpening.of_each(sess), measuring.settings(out)
@@ -214,10 +214,10 @@ def panel(
     model: Model,
 ) -> None:
     """Accuracy of many classifiers on masked-in, masked-out and inpainted pictures (CASM, Fig. 3)."""
-    from maskwise.allocator import keep_freed_memory
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.core.files import atomic_write, check_writable
     from maskwise.evaluation import Contender
     from maskwise.evaluation.panel import PanelSettings, classifier_panel
-    from maskwise.files import atomic_write, check_writable
     from maskwise.report.panel import panel_figure
 
     keep_freed_memory()
@@ -274,9 +274,9 @@ def _measure(
     as_json: bool,
 ) -> None:
     """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks."""
-    from maskwise.allocator import keep_freed_memory
-    from maskwise.evaluation import evaluate as run
+    from maskwise.core.allocator import keep_freed_memory
     from maskwise.evaluation import leaderboard
+    from maskwise.evaluation import measure as run
     from maskwise.evaluation.processes import launched
 
     keep_freed_memory()

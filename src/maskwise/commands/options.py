@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
     from maskwise.classifiers import Classifier
-    from maskwise.methods import Explainer
+    from maskwise.explainers import Explainer
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
@@ -130,7 +130,7 @@ def method_options(given: list[str] | None, masker: Path | None) -> dict[str, An
 
 
 def key_values(given: list[str] | None, option: str) -> dict[str, Any]:
-    from maskwise.plain_yaml import read_yaml
+    from maskwise.core.plain_yaml import read_yaml
 
     values = {}
     for text in given or []:
@@ -145,7 +145,7 @@ def make_explainer(
     method: str, classifier: Classifier, options: dict[str, Any], enhance: dict[str, Any] | None
 ) -> Explainer:
     """The method, inside SESS where that is wanted."""
-    from maskwise.methods import explainer
+    from maskwise.explainers import explainer
     from maskwise.sess import enhanced
 
     made = explainer(method, classifier, **options)

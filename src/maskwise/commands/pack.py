@@ -22,9 +22,9 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """DATA as WebDataset shards with boxes and masks inside, to be read from a disk or an object store."""
+    from maskwise.core.files import check_writable
     from maskwise.data import read_data
     from maskwise.data.pack import pack as run
-    from maskwise.files import check_writable
 
     check_writable(out)
     with bar("pictures") as step:

@@ -11,7 +11,7 @@ import typer
 
 from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import Json, key_values
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import speaks_plainly
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import speaks_plainly
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskwise.commands.options import Device, Json, bar, device_of
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import speaks_plainly
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def study(
         _list([studies.get(n) for n in ([name] if name else studies.names())], scale, as_json, cells=name is not None)
         return
     chosen, size = studies.get(name), scale_of(scale)
-    from maskwise.allocator import keep_freed_memory
-    from maskwise.files import check_writable
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.core.files import check_writable
     from maskwise.studies.report import plain, rich_table, write_all
     from maskwise.studies.room import Room, sources_of
     from maskwise.studies.run import run_study

@@ -11,7 +11,7 @@ import typer
 
 from maskwise.commands.groups import ungrouped
 from maskwise.commands.options import Out, Weights
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.plain import speaks_plainly
 from maskwise.volume import is_quiet, shows_progress
 
@@ -109,8 +109,8 @@ def train(
 
     Several processes share each batch of the recipe: with --devices, under torchrun, or in a job of Slurm.
     """
-    from maskwise.allocator import keep_freed_memory
-    from maskwise.files import check_writable
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.core.files import check_writable
 
     keep_freed_memory()
     check_writable(out)

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.convert.checkpoint import arguments, read_checkpoint
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
+from maskwise.core.weights import fill
 from maskwise.labels import imagenet_labels
 from maskwise.maskers import Masker, save_masker
 from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
-from maskwise.weights import fill
 
 ENCODER = "torchvision/resnet50"
 RESNET_TAPS = (64, 256, 512, 1024, 2048)  # channels

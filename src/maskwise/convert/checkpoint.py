@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 NAMED = re.compile(r"GLOBAL ([\w.]+)")
 PLAIN = (bool, int, float, str, type(None))

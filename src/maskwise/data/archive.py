@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box, DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
@@ -16,7 +17,6 @@ from maskwise.data.sources import datasets
 from maskwise.data.store import Archive
 from maskwise.data.tables import AS_IS, BOX_COLUMNS, FROM_ZERO, Row, csv_rows, row_box, whole_number
 from maskwise.data.trimap import read_trimap
-from maskwise.errors import InputError
 
 Boxes = dict[str, list[tuple[Box, str | None]]]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from maskwise.core.errors import InputError
 from maskwise.data.coco_masks import segmentation_mask
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
@@ -19,7 +20,6 @@ from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import make_box
-from maskwise.errors import InputError
 
 PREFIX, SUFFIX = "annotations/instances_", ".json"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from skimage.draw import polygon
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 def segmentation_mask(segmentation: Any, height: int, width: int, title: str) -> np.ndarray:

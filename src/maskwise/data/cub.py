@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
@@ -14,7 +15,6 @@ from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import fields, make_box, whole_number
-from maskwise.errors import InputError
 
 
 @datasets.register(

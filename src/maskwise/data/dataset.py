@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data.sample import Sample
-from maskwise.errors import InputError
 
 Box = tuple[float, float, float, float]
 Self = TypeVar("Self", bound="DataSet")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from maskwise.core.errors import InputError
 from maskwise.data.tables import fields
-from maskwise.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import BOX_COLUMNS, boxes_by_file, csv_rows, whole_number
-from maskwise.errors import InputError
 from maskwise.labels import imagenet_labels
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.imagenet_splits import PARTS, train_part
 from maskwise.data.imagenet_tables import known
@@ -15,7 +16,6 @@ from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import AS_IS, FROM_ZERO
 from maskwise.data.voc_xml import read_xml
-from maskwise.errors import InputError
 from maskwise.labels import imagenet_labels
 
 SPLITS = ("train", "val")

@@ -6,8 +6,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Record
-from maskwise.errors import InputError
 
 PARTS = ("train_val", "train_train")
 EACH = 50  # pictures of a class in train_val

@@ -8,10 +8,10 @@ import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box
 from maskwise.data.store import MOST_TEXT, Folder
 from maskwise.data.tables import BOX_COLUMNS, csv_rows, fields, make_box, row_box, whole_number
-from maskwise.errors import InputError
 
 BOXES = "ilsvrc2012_val_boxes.csv"
 DEVKIT = "ILSVRC2012_devkit_t12/data"

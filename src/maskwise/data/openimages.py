@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles, pixel_values
 from maskwise.data.place import Place
@@ -14,7 +15,6 @@ from maskwise.data.sample import Sample, nearest
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import fields, whole_number
-from maskwise.errors import InputError
 
 SPLITS = ("train", "val", "test")
 TABLES = ("metadata/OpenImages", "metadata")

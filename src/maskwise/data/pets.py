@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from maskwise.boxes import tight_boxes
+from maskwise.box import tight_boxes
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles, box_tensor
 from maskwise.data.place import Place
@@ -13,7 +14,6 @@ from maskwise.data.sources import datasets
 from maskwise.data.tables import FROM_ONE, fields, whole_number
 from maskwise.data.trimap import read_trimap
 from maskwise.data.voc_xml import read_xml
-from maskwise.errors import InputError
 
 LISTS = {"trainval": "trainval.txt", "test": "test.txt"}
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box, DataSet, Record
 from maskwise.data.sample import Sample, clipped
 from maskwise.data.store import Store
-from maskwise.errors import InputError
 from maskwise.images import load_turned, opened
 
 OVERSHOOT = 1.01  # pixels; CUB-200-2011 has boxes that end one pixel after the picture

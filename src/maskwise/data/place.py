@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet
 from maskwise.data.store import Folder
-from maskwise.errors import InputError
 
 LABELS = ("classifier", "own")  # the options that every data set on disk has
 LINKS = ("inside", "follow")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.images import resize
 
 # EXIF orientations as sequences of mirroring left-right (f) and swapping rows with columns (t).

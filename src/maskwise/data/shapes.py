@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwise.boxes import tight_boxes
+from maskwise.box import tight_boxes
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.place import settings_of
 from maskwise.data.sample import Sample
 from maskwise.data.scene import SHAPES, Scene, draw_scene
 from maskwise.data.sources import datasets
-from maskwise.errors import InputError
 
 # Default, least and most.
 SETTINGS = {"n": (200, 1, 1_000_000), "size": (224, 32, 2048), "seed": (0, 0, 2**63), "objects": (3, 1, 12)}

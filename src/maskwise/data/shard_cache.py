@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 FOLDER, LIMIT = "MASKWISE_CACHE", "MASKWISE_CACHE_GB"  # environment variables
 DEFAULT_GB = 20.0

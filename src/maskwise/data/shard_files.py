@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from maskwise.core.errors import InputError
 from maskwise.data.shard_cache import ShardCache, cache_folder, cache_limit
-from maskwise.errors import InputError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive
 PIPE, ALLOW_PIPE = "pipe:", "MASKWISE_ALLOW_PIPE"

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
 from maskwise.data.dataset import Box, Record
 from maskwise.data.shard_cache import cache_folder
 from maskwise.data.shard_files import ShardFile
 from maskwise.data.tar import Span, tar_samples
 from maskwise.data.truth_files import MASKS, read_facts
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
 from maskwise.images import PICTURE_SUFFIXES
 from maskwise.labels import imagenet_labels
 

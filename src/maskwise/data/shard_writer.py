@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.shard_files import INDEX, sha256_of
@@ -20,8 +22,6 @@ from maskwise.data.shard_index import PICTURES, ShardIndex, ShardRecord
 from maskwise.data.shards import Shards
 from maskwise.data.tar import BLOCK
 from maskwise.data.truth_files import picture_file, truth_files
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
 
 READERS = min(4, os.cpu_count() or 1)
 AHEAD = 4 * READERS  # samples that are read before they are wanted

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.place import LABELS, settings_of
 from maskwise.data.sample import Sample
@@ -19,7 +20,6 @@ from maskwise.data.shard_index import ShardRecord, index_of, with_classes
 from maskwise.data.sources import datasets
 from maskwise.data.tar import one_sample
 from maskwise.data.truth_files import read_picture, read_truth
-from maskwise.errors import InputError
 
 SET_FORMAT = "maskwise-shards-1"
 READERS = 8  # indexes read at once

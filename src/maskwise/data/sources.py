@@ -7,10 +7,10 @@ import re
 import zipfile
 from pathlib import Path
 
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
 from maskwise.data.dataset import DataSet
 from maskwise.data.shard_files import are_shards, is_remote
-from maskwise.errors import InputError
-from maskwise.registry import Registry
 
 log = logging.getLogger(__name__)
 datasets: Registry[type[DataSet]] = Registry("data set")

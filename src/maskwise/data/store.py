@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.images import PICTURE_SUFFIXES
 
 MOST_LINKS = 4  # one within another

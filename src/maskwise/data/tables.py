@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box
-from maskwise.errors import InputError
 
 Row = dict[str, str]
 MOST_CLASSES = 1_000_000  # tables of names are as long as the highest index

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 BLOCK = 512  # bytes; tar pads everything to whole blocks
 NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.S)  # WebDataset: up to the name's first dot is the sample's key

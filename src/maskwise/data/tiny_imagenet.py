@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import FROM_ZERO, fields, make_box
-from maskwise.errors import InputError
 from maskwise.labels import imagenet_labels
 
 SPLITS = ("train", "val")

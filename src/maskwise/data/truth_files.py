@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Record
 from maskwise.data.picture_files import box_tensor, checked, pixel_values
 from maskwise.data.sample import Sample
 from maskwise.data.tables import make_box
-from maskwise.errors import InputError
 from maskwise.images import load_image, to_uint8
 
 MASKS = {"mask": "mask.png", "ignore": "ignore.png"}  # of a sample's attribute, the file

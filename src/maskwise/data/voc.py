@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles, box_tensor
 from maskwise.data.place import Place
@@ -13,7 +14,6 @@ from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.tables import FROM_ONE, fields
 from maskwise.data.voc_xml import read_xml
-from maskwise.errors import InputError
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

@@ -8,9 +8,9 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box
 from maskwise.data.tables import make_box
-from maskwise.errors import InputError
 
 
 @dataclass(frozen=True)

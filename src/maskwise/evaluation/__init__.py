@@ -1,8 +1,20 @@
 """Methods against methods on data: rows that are kept, leaderboards, panels of classifiers."""
 
+from maskwise.evaluation.comparison import compare, evaluate
 from maskwise.evaluation.contender import Contender
-from maskwise.evaluation.feed import Settings
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line, leaderboard
-from maskwise.evaluation.run import Measured, evaluate
+from maskwise.evaluation.loader import Settings
+from maskwise.evaluation.run import Measured, measure
 
-__all__ = ["Cell", "Contender", "Leaderboard", "Line", "Measured", "Settings", "evaluate", "leaderboard"]
+__all__ = [
+    "Cell",
+    "Contender",
+    "Leaderboard",
+    "Line",
+    "Measured",
+    "Settings",
+    "compare",
+    "evaluate",
+    "leaderboard",
+    "measure",
+]

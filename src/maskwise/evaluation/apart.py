@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet
-from maskwise.errors import InputError
 from maskwise.maskers import read_header
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.portions import Portions
 from maskwise.data import DataSet, Sample
-from maskwise.errors import InputError
 from maskwise.evaluation.items import Item, Target, items_of
-from maskwise.portions import Portions
 
 Resize = Literal["squash", "crop", "none"]
 
@@ -84,7 +84,7 @@ class Batch:
         rows, whose = _once([sample.image for sample in samples])
         with torch.inference_mode():
             whole = classifier.prepare(torch.stack(rows))
-            scores = Portions()(lambda part: classifier.scores(whole[part]).float().cpu(), len(whole))
+            scores = Portions()(lambda part: classifier.logits(whole[part]).float().cpu(), len(whole))
             probabilities = torch.cat(scores).softmax(1)
         if not probabilities.isfinite().all():
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")

@@ -10,8 +10,8 @@ from typing import Literal
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Sample
-from maskwise.errors import InputError
 
 Target = Literal["predicted", "label", "each"]
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 import maskwise
-from maskwise.errors import InputError
+from maskwise.core.bootstrap import interval, paired
+from maskwise.core.errors import InputError
 from maskwise.evaluation.processes import stacked
 from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
-from maskwise.metrics import Metric, metrics
-from maskwise.metrics.bootstrap import interval, paired
+from maskwise.measures import Metric, metrics
 
 ALL = "all"
 
@@ -68,6 +68,26 @@ class Leaderboard:
     @property
     def metrics(self) -> list[str]:
         return list(self.protocol["metrics"])
+
+    def cell(self, method: str, metric: str, data: str | None = None) -> Cell:
+        """One number; of all data sets together where none is named.
+
+        Raises:
+            InputError: no such method, metric or data set.
+        """
+        of_method = [line for line in self.lines if line.method == method and data in (None, line.data)]
+        if not of_method or metric not in of_method[-1].cells:
+            lines = " or ".join(dict.fromkeys(line.method for line in self.lines))
+            raise InputError(f"no {metric} of {method} here: name {lines}, and {' or '.join(self.metrics)}")
+        return of_method[-1].cells[metric]
+
+    def __str__(self) -> str:
+        rows = [["data", "method", *self.metrics]]
+        for line in self.lines:
+            values = [f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" for c in map(line.cells.get, self.metrics) if c]
+            rows.append([line.data, line.method, *values])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; what is no number is null."""

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwise.core.files import atomic_write
 from maskwise.evaluation.store import key_of
-from maskwise.files import atomic_write
 
 
 class MapFolder:

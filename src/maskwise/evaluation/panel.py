@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
-from maskwise.boxes import Rule, binarise
+from maskwise.box import Rule, binarise
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.portions import Portions
 from maskwise.data import DataSet, read_data
-from maskwise.errors import InputError
 from maskwise.evaluation.batch import Batch, Resize
 from maskwise.evaluation.contender import Contender
-from maskwise.evaluation.feed import spread_indices
-from maskwise.infill import infillers
-from maskwise.portions import Portions
+from maskwise.evaluation.loader import spread_indices
+from maskwise.infill import infiller
 
 CONDITIONS = ("masked-in", "masked-out", "inpainted masked-out")
 COARSE = 56  # the side of CASM's mask, which random masks share
@@ -191,8 +191,8 @@ def _judged(
 ) -> Tensor:
     """(judges, conditions, N) of right answers."""
     colour = classifier.mean.cpu() if settings.fill == "mean" else torch.zeros(3)
-    fill = infillers.get("mean")(images, mask.float(), colour)
-    painted = infillers.get("telea")(images, mask.float(), colour)
+    fill = infiller("mean")(images, mask.float(), colour)
+    painted = infiller("telea")(images, mask.float(), colour)
     pictures = (masked_in(images, mask, fill), masked_out(images, mask, fill), masked_out(images, mask, painted))
     return torch.stack(
         [torch.stack([_answers(judge, p) == truth[name] for p in pictures]) for name, judge in judges.items()]
@@ -201,4 +201,4 @@ def _judged(
 
 @torch.inference_mode()
 def _answers(judge: Classifier, images: Tensor) -> Tensor:
-    return torch.cat(Portions()(lambda part: judge.scores(judge.prepare(images[part])).argmax(1).cpu(), len(images)))
+    return torch.cat(Portions()(lambda part: judge.logits(judge.prepare(images[part])).argmax(1).cpu(), len(images)))

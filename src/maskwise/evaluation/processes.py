@@ -12,15 +12,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from maskwise.errors import InputError
-from maskwise.evaluation.feed import Place
+from maskwise.core.errors import InputError
+from maskwise.evaluation.loader import ItemIndex
 
 TIMEOUT = "MASKWISE_TIMEOUT"
-Part = tuple[list[Place], list[str], dict[tuple[str, str], Tensor]]  # what a process found: places, keys, statistics
+Share = tuple[
+    list[ItemIndex], list[str], dict[tuple[str, str], Tensor]
+]  # what a process found: places, keys, statistics
 T = TypeVar("T")
 
 
-def ranks() -> tuple[int, int]:
+def rank_and_world() -> tuple[int, int]:
     """(rank, how many processes); (0, 1) where there is only this one."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
@@ -57,9 +59,9 @@ def answering() -> Iterator[None]:
         yield
     except (dist.DistError, RuntimeError) as error:  # gloo says most things with a plain RuntimeError
         raise InputError(
-            f"process {ranks()[0]} of {ranks()[1]} got no answer: another one ended, or was silent for "
-            f"{patience().total_seconds():g} s ({TIMEOUT}); what has been measured is kept where rows are, so run the "
-            f"same command again"
+            f"process {rank_and_world()[0]} of {rank_and_world()[1]} got no answer: another one ended, or was silent "
+            f"for {patience().total_seconds():g} s ({TIMEOUT}); what has been measured is kept where rows are, so run "
+            f"the same command again"
         ) from error
 
 
@@ -69,7 +71,7 @@ def gathered(mine: T) -> list[T]:
     Raises:
         InputError: another process ended, or did not answer in time.
     """
-    _, world = ranks()
+    _, world = rank_and_world()
     if world == 1:
         return [mine]
     everybody: list[T | None] = [None] * world
@@ -78,7 +80,7 @@ def gathered(mine: T) -> list[T]:
     return [theirs for theirs in everybody if theirs is not None]
 
 
-def merged(parts: Sequence[Part]) -> tuple[list[str], dict[tuple[str, str], Tensor]]:
+def merged(parts: Sequence[Share]) -> tuple[list[str], dict[tuple[str, str], Tensor]]:
     """Keys and statistics of all processes, in the order of the listing."""
     order = sorted((place, rank, row) for rank, (places, _, _) in enumerate(parts) for row, place in enumerate(places))
     pictures = [parts[rank][1][row] for _, rank, row in order]
@@ -102,8 +104,8 @@ def launched() -> Iterator[bool]:
     Raises:
         InputError: not all of them came, or answered, in time.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or ranks()[1] > 1:
-        yield ranks()[0] == 0
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or rank_and_world()[1] > 1:
+        yield rank_and_world()[0] == 0
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

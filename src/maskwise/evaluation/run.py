@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskwise.allocator import give_back_freed_memory
 from maskwise.classifiers import Classifier
+from maskwise.core.allocator import give_back_freed_memory
+from maskwise.core.errors import InputError
+from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.data import DataSet, read_data
-from maskwise.errors import InputError
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender
-from maskwise.evaluation.feed import Settings, batches, spread_indices
+from maskwise.evaluation.loader import Settings, batches, spread_indices
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.memory import PeakMemory
-from maskwise.evaluation.processes import gathered, merged, ranks
+from maskwise.evaluation.processes import gathered, merged, rank_and_world
 from maskwise.evaluation.store import Rows, key_of
-from maskwise.methods.base import Explainer
-from maskwise.metrics import Metric
-from maskwise.portions import Portions, out_of_memory, smaller_batch
+from maskwise.explainers.base import Explainer
+from maskwise.measures import Metric
 
 MEASURED = SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
 
@@ -57,7 +57,7 @@ class Measured:
         return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
 
 
-def evaluate(
+def measure(
     contenders: Sequence[Contender],
     classifier: Classifier,
     data: Sequence[str | DataSet],
@@ -91,7 +91,7 @@ def evaluate(
     names = [contender.name for contender in contenders]
     if not names or len(set(names)) < len(names):
         raise InputError("a comparison needs at least one method, and each only once")
-    rank, world = ranks()
+    rank, world = rank_and_world()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     chosen = [spread_indices(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwise.errors import InputError
-from maskwise.files import writable_folder
+from maskwise.core.errors import InputError
+from maskwise.core.files import writable_folder
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, facts TEXT NOT NULL);

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.core.plain_yaml import read_yaml
+from maskwise.core.registry import discover
 from maskwise.infill.base import Infiller, infillers
-from maskwise.plain_yaml import read_yaml
 
-for _module in iter_modules(__path__):  # importing a file registers the infiller in it
-    import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)
 
 __all__ = ["Infiller", "infiller", "infillers"]
 
@@ -35,15 +32,8 @@ def infiller(name: str | Mapping[str, Any], **options: Any) -> Infiller:
         >>> infiller({"name": "blur", "sigma": 10}) == infiller("blur", sigma=10)
         True
     """
-    given = dict(name) if isinstance(name, Mapping) else _parsed(name)
-    kind = type(infillers.get(str(given.pop("name", None))))
-    given |= options
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        has = f"it has {', '.join(known)}" if known else "it has none"
-        raise InputError(f"infiller {name!r} has no option {unknown[0]!r}; {has}")
-    made = kind(**given)
+    given = {**(name if isinstance(name, Mapping) else _parsed(name)), **options}
+    made: Infiller = infillers.build(str(given.pop("name", None)), **given)
     made.load()
     return made
 

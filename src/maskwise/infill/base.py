@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from maskwise.errors import InputError
-from maskwise.registry import Registry
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
 
 
 class Infiller(ABC):
@@ -53,28 +50,10 @@ class Infiller(ABC):
         return fill.to(images.dtype)
 
 
-def check_number(name: str, value: object, least: float, above: bool = False) -> None:
-    """Raises InputError unless ``value`` is a finite number of at least (or ``above``) ``least``."""
-    number = isinstance(value, (int, float)) and math.isfinite(value) and (value > least if above else value >= least)
-    if not number:
-        raise InputError(f"{name} must be a number {'above' if above else 'of at least'} {least:g}, not {value!r}")
-
-
-infillers: Registry[Infiller] = Registry("infiller")
-T = TypeVar("T", bound=type[Infiller])
-
-
-def register(name: str, **facts: Any) -> Callable[[T], T]:
-    """Files an infiller with its default options.
-
-    Args:
-        facts: ``source``; ``reads_hole`` (what the hole hides shows in the fill), ``random``, ``network`` and
-            ``needs_weights``, each of them False where it is not given.
-    """
-
-    def file(infiller: T) -> T:
-        defaults = {"reads_hole": False, "random": False, "network": False, "needs_weights": False}
-        infillers.register(name, **defaults | facts)(infiller())
-        return infiller
-
-    return file
+infillers: Registry[type[Infiller]] = Registry(
+    "infiller",
+    reads_hole=False,  # what the hole hides shows in the fill
+    random=False,
+    network=False,
+    needs_weights=False,
+)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maskwise.infill.base import Infiller, check_number, register
+from maskwise.core.options import in_range
+from maskwise.infill.base import Infiller, infillers
 
 
-@register("colour_noise", source="Dabkowski & Gal 2017, released code", random=True)
+@infillers.register("colour_noise", source="Dabkowski & Gal 2017, released code", random=True)
 @dataclass(frozen=True)
 class ColourNoise(Infiller):
     """One colour a picture and noise a pixel: 0.5 + U(-spread, spread) + N(0, noise), cut to [0,1].
@@ -28,8 +29,8 @@ class ColourNoise(Infiller):
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
-        check_number("colour_noise's spread", self.spread, 0)
-        check_number("colour_noise's noise", self.noise, 0)
+        in_range("colour_noise's spread", self.spread, 0)
+        in_range("colour_noise's noise", self.noise, 0)
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         device = images.device if self.generator is None else self.generator.device

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwise.core.options import in_range
 from maskwise.infill.attention import contextual_attention
-from maskwise.infill.base import Infiller, check_number, register
+from maskwise.infill.base import Infiller, infillers
 from maskwise.infill.size import working_size
 from maskwise.infill.weights import with_weights
 
@@ -20,7 +21,7 @@ ADVICE = "give a generator's file (gen_….pt) of the PyTorch port daa233/genera
 WIDTH = 32  # "ngf" of the port
 
 
-@register(
+@infillers.register(
     "contextual_attention", source="Yu et al. 2018, as Phang et al. 2020 use it", network=True, needs_weights=True
 )
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ContextualAttention(Infiller):
     largest: int = 512
 
     def __post_init__(self) -> None:
-        check_number("contextual_attention's largest", self.largest, 8)
+        in_range("contextual_attention's largest", self.largest, 8)
 
     def load(self) -> None:
         self.network  # noqa: B018

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwise.errors import InputError
-from maskwise.infill.base import Infiller, check_number, register
+from maskwise.core.errors import InputError
+from maskwise.core.options import in_range
+from maskwise.infill.base import Infiller, infillers
 from maskwise.infill.weights import with_weights
 
 ENCODER = ((7, 64), (5, 128), (5, 256), (3, 512), (3, 512), (3, 512), (3, 512), (3, 512))  # kernel, channels
@@ -19,7 +20,7 @@ FUSED = 6  # scales, from the finest, that have a fusion block
 ADVICE = "give model_places2.pth of the authors' repository hughplay/DFNet"
 
 
-@register("dfnet", source="Hong et al. 2019, as Phang et al. 2020 use it", network=True, needs_weights=True)
+@infillers.register("dfnet", source="Hong et al. 2019, as Phang et al. 2020 use it", network=True, needs_weights=True)
 @dataclass(frozen=True)
 class DFNetInfiller(Infiller):
     """DFNet at 256x256, squashed to it and back bilinearly (align_corners=True, as in Phang et al.'s code).
@@ -40,7 +41,7 @@ class DFNetInfiller(Infiller):
     size: int = 256
 
     def __post_init__(self) -> None:
-        check_number("dfnet's size", self.size, 256)
+        in_range("dfnet's size", self.size, 256)
         if self.size % 256:
             raise InputError(f"dfnet's size must be a multiple of 256, not {self.size}")
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from maskwise.infill.base import Infiller, register
+from maskwise.infill.base import Infiller, infillers
 
 
-@register("mean", source="the papers' default")
+@infillers.register("mean", source="the papers' default")
 @dataclass(frozen=True)
 class Mean(Infiller):
     """The mean colour everywhere."""

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwise.infill.base import Infiller, check_number, register
+from maskwise.core.options import in_range
+from maskwise.infill.base import Infiller, infillers
 from maskwise.infill.pyramid import smooth_fill
 from maskwise.infill.size import working_size
 from maskwise.infill.weights import with_weights
@@ -22,7 +23,7 @@ WIDTHS = (24, 48, 72, 96, 96, 96)
 NOTHING = 1e-6  # share of a window below which it counts as unseen
 
 
-@register("partial_conv", source="after Liu et al. 2018", network=True)
+@infillers.register("partial_conv", source="after Liu et al. 2018", network=True)
 @dataclass(frozen=True)
 class PartialConvInfiller(Infiller):
     """A U-Net of partial convolutions that paints detail over a smooth fill.
@@ -41,7 +42,7 @@ class PartialConvInfiller(Infiller):
     largest: int = 256
 
     def __post_init__(self) -> None:
-        check_number("partial_conv's largest", self.largest, 1)
+        in_range("partial_conv's largest", self.largest, 1)
 
     def load(self) -> None:
         self.network  # noqa: B018

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwise.core.options import in_range
 from maskwise.images import to_uint8
-from maskwise.infill.base import Infiller, check_number, register
+from maskwise.infill.base import Infiller, infillers
 
 
-@register("telea", source="Telea 2004, as CASM 4.2 uses it")
+@infillers.register("telea", source="Telea 2004, as CASM 4.2 uses it")
 @dataclass(frozen=True)
 class Telea(Infiller):
     """Inpaints holes, cut at 0.5, on 8-bit pictures; kept pixels are given back bit-equal.
@@ -28,7 +29,7 @@ class Telea(Infiller):
     radius: float = 3
 
     def __post_init__(self) -> None:
-        check_number("telea's radius", self.radius, 0, above=True)
+        in_range("telea's radius", self.radius, 0, above=True)
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         hard = holes > 0.5

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from maskwise.errors import InputError
-from maskwise.weights import Network, fill, read_weights
+from maskwise.core.errors import InputError
+from maskwise.core.weights import AnyModule, fill, read_weights
 
 
-def with_weights(build: Callable[[], Network], path: str | Path | None, name: str, advice: str) -> Network:
+def with_weights(build: Callable[[], AnyModule], path: str | Path | None, name: str, advice: str) -> AnyModule:
     """The network with the file's weights, in float32, frozen and in eval mode.
 
     Args:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwise.explainers import Explainer
+from maskwise.explainers.targets import Targets
 from maskwise.live.sinks import Sink
 from maskwise.live.sources import Source
-from maskwise.methods import Explainer
-from maskwise.methods.goals import Goals
 
 COLOURS = ((0, 229, 160), (255, 176, 0), (0, 160, 255), (255, 80, 160))  # of the named classes' contours, RGB
 STRENGTH = 0.5  # of the map over the frame
@@ -78,11 +78,11 @@ def explained(frame: np.ndarray, explainer: Explainer, targets: Sequence[int]) -
     """Maps (K,h,w) at the classifier's input size and logits (C,) of one frame, from one pass where the method can."""
     classifier = explainer.classifier
     image = torch.from_numpy(frame).to(classifier.device).permute(2, 0, 1)[None].float() / 255
-    goals = Goals(torch.tensor([list(targets)], device=classifier.device)) if targets else Goals()
+    parsed = Targets(torch.tensor([list(targets)], device=classifier.device)) if targets else Targets()
     with explainer.calling():
-        maps, logits = explainer.native(image, goals)
+        maps, logits = explainer.low_resolution(image, parsed)
         if logits is None:
-            logits = classifier.scores(classifier.prepare(image))
+            logits = classifier.logits(classifier.prepare(image))
     return maps[0].clamp(0, 1), logits[0]
 
 

@@ -12,8 +12,8 @@ from typing import ClassVar, Protocol
 import cv2
 import numpy as np
 
-from maskwise.errors import InputError
-from maskwise.files import writable_folder
+from maskwise.core.errors import InputError
+from maskwise.core.files import writable_folder
 
 TITLE = "maskwise live (q or Esc ends it)"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.images import find_pictures, load_image, to_uint8
 
 FPS = 25.0  # of what does not say

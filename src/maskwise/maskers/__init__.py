@@ -3,13 +3,19 @@
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.decoder import Decoder
 from maskwise.maskers.masker import Masker
-from maskwise.maskers.store import load_any_masker, load_class_masker, load_masker, read_header, save_masker
+from maskwise.maskers.store import (
+    load_agnostic_masker,
+    load_class_masker,
+    load_masker,
+    read_header,
+    save_masker,
+)
 
 __all__ = [
     "ClassMasker",
     "Decoder",
     "Masker",
-    "load_any_masker",
+    "load_agnostic_masker",
     "load_class_masker",
     "load_masker",
     "read_header",

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import ClassActivation, NoClassActivationError
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.core.min_max import min_max
 
 
 class ClassGate:
@@ -35,10 +36,10 @@ class ClassGate:
         """Gates (N,K,H,W) of images (N,3,H,W), whose last tap is (N,C,h,w), for classes (N,K)."""
         size = (images.shape[-2], images.shape[-1])
         seen = [
-            F.interpolate(stretched(self.activation(tap, classes)), size, mode="bilinear", align_corners=False)
+            F.interpolate(min_max(self.activation(tap, classes)), size, mode="bilinear", align_corners=False)
             for tap in (last if scale == 1 else self._larger(images, scale) for scale in self.scales)
         ]
-        gates = seen[0] if len(seen) == 1 else stretched(torch.stack(seen).mean(0))
+        gates = seen[0] if len(seen) == 1 else min_max(torch.stack(seen).mean(0))
         return (gates / self.full).clamp(0, 1)
 
     def _larger(self, images: Tensor, scale: float) -> Tensor:
@@ -91,9 +92,3 @@ def check_class_activation(encoder: Classifier, setting: str) -> None:
         f"{setting} needs a network that ends in average pooling and one linear layer behind its last tap, and "
         f"{encoder.name} does not: leave {setting} out"
     )
-
-
-def stretched(maps: Tensor) -> Tensor:
-    """Maps (N,K,h,w), each stretched to [0,1]; a constant one becomes 0."""
-    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=1e-12)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.maskers.unet import WIDTHS, UNet
 from maskwise.maskers.upsampler import BLOCKS, Kernel, Upsampling
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 Embedding = Literal["normal", "classifier"]
 

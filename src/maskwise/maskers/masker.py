@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import ClassActivation
-from maskwise.errors import InputError
-from maskwise.maskers.class_gate import ClassGate, check_class_activation, stretched
+from maskwise.core.errors import InputError
+from maskwise.core.min_max import min_max
+from maskwise.maskers.class_gate import ClassGate, check_class_activation
 from maskwise.maskers.decoder import Decoder, FirstTap
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.mixing import Layout, MixingDecoder
@@ -100,7 +101,7 @@ class Masker(nn.Module):
         read = [taps[i] for i in self.reads]
         if isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap:
             activation = ClassActivation(self.encoder)(taps[-1].detach(), classes).detach().relu()
-            logits: Tensor = self.decoder(read, size, stretched(activation))
+            logits: Tensor = self.decoder(read, size, min_max(activation))
             return logits
         return self.decoder(read, size)[:, None]
 

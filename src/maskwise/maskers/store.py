@@ -13,18 +13,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
+from maskwise.core.seal import check_seal, sealed
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.mixing import Layout
-from maskwise.seal import check_seal, sealed
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
 WIDEST = 4096
 AnyMasker = Masker | ClassMasker
-Kind = TypeVar("Kind", Masker, ClassMasker)
+_Kind = TypeVar("_Kind", Masker, ClassMasker)
 
 
 def save_masker(
@@ -90,17 +90,17 @@ def read_header(path: str | Path) -> dict[str, str]:
     return {"network": "decoder", **header}  # which files of the first version do not name
 
 
-def load_masker(path: str | Path, classifier: Classifier) -> Masker:
+def load_agnostic_masker(path: str | Path, classifier: Classifier) -> Masker:
     """The class-agnostic masker in ``path``, on the classifier it was trained on.
 
     Raises:
-        InputError: unreadable or damaged file, a masker of another classifier or another kind, or one that holds NaN.
+        InputError: a masker of another kind; or as ``load_masker``.
     """
     return _of_kind(path, classifier, Masker, "needs a class: use it with --method dabkowski_gal")
 
 
 def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
-    """The class-conditional masker in ``path``; arguments and errors as ``load_masker``."""
+    """The class-conditional masker in ``path``; arguments and errors as ``load_agnostic_masker``."""
     return _of_kind(path, classifier, ClassMasker, "knows no classes: use it with --method casm")
 
 
@@ -108,11 +108,11 @@ def start_at(masker: Masker, path: str | Path | None, classifier: Classifier) ->
     """Gives the decoder the weights of the one in ``path``, where there is one; it goes on learning from there.
 
     Raises:
-        InputError: as ``load_masker``; or its decoder has another layout.
+        InputError: as ``load_agnostic_masker``; or its decoder has another layout.
     """
     if path is None:
         return
-    theirs = load_masker(path, classifier)
+    theirs = load_agnostic_masker(path, classifier)
     try:
         masker.decoder.load_state_dict(theirs.decoder.state_dict())
     except RuntimeError:
@@ -122,8 +122,16 @@ def start_at(masker: Masker, path: str | Path | None, classifier: Classifier) ->
         ) from None
 
 
-def load_any_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
-    """The masker in ``path``, whatever its kind; arguments and errors as ``load_masker``."""
+def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
+    """The masker in ``path``, class-agnostic or class-conditional, on the classifier it was trained on.
+
+    Returns:
+        A ``Masker``, ``(images) -> (logits, masks (N,H,W))``, or a ``ClassMasker``, ``(images, classes (N,K)) ->
+        (logits, masks (N,K,H,W))``, in eval mode.
+
+    Raises:
+        InputError: unreadable or damaged file, a masker of another classifier, or one that holds NaN.
+    """
     header = read_header(path)
     check_seal(path)
     try:
@@ -163,8 +171,8 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
     return masker
 
 
-def _of_kind(path: str | Path, classifier: Classifier, kind: type[Kind], otherwise: str) -> Kind:
-    masker = load_any_masker(path, classifier)
+def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind], otherwise: str) -> _Kind:
+    masker = load_masker(path, classifier)
     if not isinstance(masker, kind):
         raise InputError(f"{path}: this masker {otherwise}")
     return masker

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.planning.counting import counted
 from maskwise.planning.machines import MACHINES, Machine
 from maskwise.planning.skeleton import skeleton
@@ -21,7 +21,7 @@ from maskwise.planning.training import PICTURE_BYTES, READ
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
-    from maskwise.methods import Explainer
+    from maskwise.explainers import Explainer
 
 SAMPLE = 2000  # rows that are written to see what one takes
 METRICS = 4  # of ``evaluate``'s default
@@ -97,13 +97,13 @@ def plan_evaluation(
     """
     if images < 1 or min(devices) < 1:
         raise InputError(f"a plan is for at least one picture and one device, not {images} and {min(devices)}")
-    from maskwise.methods import explainer
+    from maskwise.explainers import explainer
 
     judge = skeleton(classifier)
     made = explainer(method, judge, **(options or {}))
     pictures = torch.rand(2, 3, judge.input_size, judge.input_size)
     whole = counted(lambda: made(pictures), judge.module).of_one(2)
-    forward = counted(lambda: judge.scores(pictures), judge.module).of_one(2)
+    forward = counted(lambda: judge.logits(pictures), judge.module).of_one(2)
     flops = whole.flops + metric_forwards * forward.flops
     row = row_bytes()
     reads, seconds = READ, None
@@ -128,7 +128,7 @@ def _explaining(
     made: Explainer, judge: Classifier, device: torch.device, method: str, options: Mapping[str, Any] | None
 ) -> float:
     """Seconds a picture on this machine's device, in batches that fill it, after one that warms up."""
-    from maskwise.methods import explainer
+    from maskwise.explainers import explainer
 
     if device.type == "cuda":
         judge = copy.deepcopy(judge).to(device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.classifiers.torchvision_models import released
-from maskwise.errors import InputError
+from maskwise.classifiers.torchvision_models import released_weights
+from maskwise.core.errors import InputError
 
 
 def skeleton(name: str) -> Classifier:
@@ -17,7 +17,7 @@ def skeleton(name: str) -> Classifier:
     """
     source, _, model = name.partition("/")
     if source == "torchvision" and model:
-        asked = released(model)
+        asked = released_weights(model)
         return Classifier(asked.architecture(), input_size=asked.input_size, name=asked.name)
     if source == "timm" and model:
         import timm

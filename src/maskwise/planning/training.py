@@ -10,7 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.planning.counting import Count, counted, size_of
 from maskwise.planning.machines import MACHINES
 from maskwise.planning.phases import counted_phase, phases_of, trainer_of
@@ -103,7 +103,7 @@ def plan_training(
     per_epoch = max(int(images * settings.fraction) // settings.batch_size, 1)
     steps = settings.total_steps(per_epoch)
     pictures = torch.rand(1, 3, size, size)
-    forward = counted(lambda: network.scores(pictures), network.module).flops
+    forward = counted(lambda: network.logits(pictures), network.module).flops
     fabric = Fabric(accelerator="cpu", devices=1)
     phases = [counted_phase(p, network, fabric, size) for p in phases_of(settings, steps)]
     trainer = trainer_of(phases[-1].settings, network, fabric)

@@ -21,7 +21,7 @@ from maskwise.checks.results import (
     RoarResult,
     RoarRow,
 )
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
 
 TITLES = {"spearman": "Spearman", "spearman_abs": "Spearman, abs", "hog": "HOG", "ssim": "SSIM"}

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
 from maskwise.report.figure import overlay
 

@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
-from maskwise.metrics.perturbation import area_under
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
+from maskwise.measures.perturbation import area_under
 
 Curves = Mapping[str, Tensor]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ from matplotlib import colormaps, get_data_path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
+from maskwise.explain import Panels
 from maskwise.images import resize, to_uint8
 from maskwise.plain import printable
 
@@ -23,19 +23,6 @@ FONT = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 LONGEST = 640  # pixels of a drawn side: more can't be seen, and large photographs would be slow
 
 
-@dataclass(frozen=True)
-class Row:
-    """One picture of the panel: images (3,H,W), map (H,W), box (x0,y0,x1,y1), and a caption."""
-
-    image: Tensor
-    map: Tensor
-    masked_in: Tensor
-    masked_out: Tensor
-    inpainted: Tensor
-    box: tuple[int, int, int, int]
-    caption: str
-
-
 def overlay(image: Tensor, saliency: Tensor, strength: float = 0.55) -> np.ndarray:
     """(H,W,3) uint8: the map (H,W) in colour over the greyed picture (3,H,W)."""
     grey = image.mean(0, keepdim=True).expand(3, -1, -1)
@@ -44,7 +31,7 @@ def overlay(image: Tensor, saliency: Tensor, strength: float = 0.55) -> np.ndarr
     return mixed.round().astype(np.uint8)
 
 
-def fig2(rows: Sequence[Row], path: str | Path, cell: int = 230) -> None:
+def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
     """The panel as a PNG: one row a picture, the columns of CASM's Fig. 2. Any size and aspect of picture.
 
     Put together by hand, since a plotting library takes many times as long over it as a masker over its map.
@@ -87,7 +74,7 @@ def _fitted(picture: Tensor, width: int, height: int) -> Image.Image:
     return Image.fromarray(colormaps["inferno"](sized[0, 0].cpu().numpy(), bytes=True)[..., :3])
 
 
-def _frame(draw: ImageDraw.ImageDraw, row: Row, corner: tuple[int, int], size: tuple[int, int]) -> None:
+def _frame(draw: ImageDraw.ImageDraw, row: Panels, corner: tuple[int, int], size: tuple[int, int]) -> None:
     """The row's box around its place in a picture that is drawn at ``corner`` with ``size``."""
     x0, y0, x1, y1 = row.box
     if x1 > x0:

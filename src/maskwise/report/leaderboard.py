@@ -16,9 +16,9 @@ from rich.table import Table
 from torch import Tensor
 
 from maskwise import plain
+from maskwise.core.files import atomic_write
 from maskwise.evaluation.leaderboard import Cell, Leaderboard
 from maskwise.evaluation.run import Measured
-from maskwise.files import atomic_write
 from maskwise.report.curves import insertion_deletion_figure
 
 

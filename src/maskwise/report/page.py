@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import colormaps
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.report.page_cards import Answer, card
 
 __all__ = ["Answer", "card", "write"]

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from maskwise.blending import masked_out
-from maskwise.boxes import binarise, boxes, iou
+from maskwise.box import binarise, boxes, iou
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.feed import batches, spread_indices
+from maskwise.evaluation.loader import batches, spread_indices
 from maskwise.infill import infiller
 from maskwise.report import page
 from maskwise.report.page_cards import Answer, card

@@ -9,8 +9,8 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from maskwise.core.files import atomic_write
 from maskwise.evaluation.panel import CONDITIONS, Panel
-from maskwise.files import atomic_write
 
 
 def panel_figure(panel: Panel, path: str | Path) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
 from maskwise.report.figure import overlay, shrunk
 from maskwise.sess.view import View

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from maskwise.boxes import as_maps, boxes
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
+from maskwise.box import as_maps, boxes
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
 from maskwise.report.figure import overlay, shrunk
 from maskwise.report.page_cards import shrunk_to, uri

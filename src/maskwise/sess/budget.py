@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 RATIOS = (0.0, 0.5, 0.9, 0.99)  # the paper's pre-filter ratios; up to 0.5 costs nothing measurable (section 4.4)
 ENOUGH = 10  # scales that the paper's own measurements use
 
 
 @dataclass(frozen=True)
-class Cost:
+class MapCost:
     """Of one patch, in any unit: its score, its map where the score is known, and both at once."""
 
     score: float
@@ -43,7 +43,7 @@ def parse_budget(budget: int | float | str) -> tuple[float, str]:
     return amount, unit
 
 
-def choose(budget: float, cost: Cost, patches: Sequence[int]) -> tuple[int, float]:
+def choose(budget: float, cost: MapCost, patches: Sequence[int]) -> tuple[int, float]:
     """(scales, prefilter) that cost at most ``budget``.
 
     The least pre-filtering that leaves room for the paper's ten scales or more; where there is none, as many scales

@@ -8,15 +8,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from maskwise.sess.budget import Cost
-from maskwise.sess.patches import Job
+from maskwise.sess.budget import MapCost
+from maskwise.sess.patches import WindowOf
 from maskwise.sess.sweep import Sweep
 
 
-def forwards_of(sweep: Sweep) -> Cost:
+def forwards_of(sweep: Sweep) -> MapCost:
     """In forwards of the classifier. A backward is not counted, and what an explainer runs is."""
     if sweep.shares_forward:
-        return Cost(score=1, map=1, both=1)
+        return MapCost(score=1, map=1, both=1)
     rows = 0
 
     def count(module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -25,26 +25,26 @@ def forwards_of(sweep: Sweep) -> Cost:
 
     handle = sweep.settings.classifier.module.register_forward_pre_hook(count)
     try:
-        sweep.native(*_sample(sweep, 1))
+        sweep.low_resolution(*_sample(sweep, 1))
     finally:
         handle.remove()
     used = max(rows, 1)  # a masker runs an encoder of its own
-    return Cost(score=1, map=used, both=used + 1)
+    return MapCost(score=1, map=used, both=used + 1)
 
 
-def seconds_of(sweep: Sweep) -> Cost:
+def seconds_of(sweep: Sweep) -> MapCost:
     """In seconds, of a full batch, after one warm-up."""
     patches, jobs = _sample(sweep, sweep.settings.batch)
     score = _timed(lambda: sweep.logits(patches)) / len(patches)
-    explained = _timed(lambda: sweep.native(patches, jobs)) / len(patches)
-    return Cost(score, explained, explained if sweep.shares_forward else score + explained)
+    explained = _timed(lambda: sweep.low_resolution(patches, jobs)) / len(patches)
+    return MapCost(score, explained, explained if sweep.shares_forward else score + explained)
 
 
-def _sample(sweep: Sweep, count: int) -> tuple[Tensor, list[Job]]:
+def _sample(sweep: Sweep, count: int) -> tuple[Tensor, list[WindowOf]]:
     """The first picture as a whole, several times."""
     whole = sweep.settings.classifier.prepare(sweep.images[:1])
     patches = whole.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-    return patches, [Job(0, 0)] * count
+    return patches, [WindowOf(0, 0)] * count
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -10,17 +10,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from maskwise.blur import gaussian_blur
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.methods.base import Explainer, check_images, min_max
-from maskwise.methods.goals import Goals, Score, Target, parse_targets
+from maskwise.core.blur import gaussian_blur
+from maskwise.core.errors import InputError
+from maskwise.core.min_max import min_max
+from maskwise.explainers.base import Explainer, check_images
+from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
-from maskwise.sess.fusion import Fusion, Pool
+from maskwise.sess.fusion import Fusion, Pooling
 from maskwise.sess.patches import runs
-from maskwise.sess.protocol import PRESETS, Weights, protocol_of
-from maskwise.sess.sweep import AnyExplainer, Settings, Sweep, make_plan
+from maskwise.sess.protocol import PRESETS, WeightRule, protocol_of
+from maskwise.sess.sweep import AnyExplainer, Sweep, SweepSettings, make_plan
 from maskwise.sess.view import View, views_of
 
 SCALES, STEP = 12, 64 / 224  # of the paper: 224, 288, … 928 pixels for a window of 224
@@ -68,9 +69,9 @@ class SESS(Explainer):
         smooth: bool = True,
         *,
         theta: float = 0.0,
-        pool: Pool = "mean",
+        pool: Pooling = "mean",
         protocol: str = "paper",
-        weights: Weights | None = None,
+        weights: WeightRule | None = None,
         final_min_max: bool | None = None,
         antialias: bool | None = None,
         nan_safe: bool | None = None,
@@ -94,7 +95,7 @@ class SESS(Explainer):
         if self.budget and (scales is not None or prefilter is not None):
             raise InputError("a budget chooses scales and prefilter itself: give either, not both")
         switches = {"weights": weights, "final_min_max": final_min_max, "antialias": antialias, "nan_safe": nan_safe}
-        self.settings = Settings(
+        self.settings = SweepSettings(
             explainer,
             found,
             self.side,
@@ -137,10 +138,10 @@ class SESS(Explainer):
         if scoring not in ("auto", "fp32", "bf16", "fp16"):
             raise InputError(f"scoring is auto, fp32, bf16 or fp16, not {scoring!r}")
 
-    def native(self, images: Tensor, goals: Goals) -> tuple[Tensor, None]:
-        sweep, size = self.sweep(images, goals), (images.shape[-2], images.shape[-1])
+    def low_resolution(self, images: Tensor, targets: Targets) -> tuple[Tensor, None]:
+        sweep, size = self.sweep(images, targets), (images.shape[-2], images.shape[-1])
         fusion = Fusion(
-            (len(images), goals.count),
+            (len(images), targets.count),
             size,
             sweep.plan.sizes,
             self.side,
@@ -161,7 +162,7 @@ class SESS(Explainer):
         self.report = sweep.report()
         return fused, None
 
-    def views(self, image: Tensor, target: Target | Score | None = None) -> list[View]:
+    def views(self, image: Tensor, target: TargetLike | Score | None = None) -> list[View]:
         """What the fused map of one picture (3,H,W) is made of: every kept patch, the best first.
 
         Raises:
@@ -170,8 +171,8 @@ class SESS(Explainer):
         images = image[None]
         check_images(images)
         with self.calling():
-            goals = parse_targets(target, 1, self.classifier.labels, self.classifier.device)
-            sweep = self.sweep(images.clone() if images.is_inference() else images, goals)
+            targets = parse_targets(target, 1, self.classifier.labels, self.classifier.device)
+            sweep = self.sweep(images.clone() if images.is_inference() else images, targets)
             return views_of(sweep)
 
     def facts(self) -> dict[str, Any]:
@@ -183,25 +184,25 @@ class SESS(Explainer):
             "pool": self.pool, "prune": s.prune, "scoring": s.scoring, **asdict(s.protocol),
         }  # fmt: skip
 
-    def sweep(self, images: Tensor, goals: Goals) -> Sweep:
+    def sweep(self, images: Tensor, targets: Targets) -> Sweep:
         """The pass over the patches of one call, not yet begun; a budget is spent here."""
         images = images.to(self.classifier.device).float()
-        goals = self.settle(self.classifier.prepare(images), goals)
+        targets = self.resolve(self.classifier.prepare(images), targets)
         size = (images.shape[-2], images.shape[-1])
         plan = make_plan(size, self.sides, self.side, self.stride, self.prefilter)
-        sweep = Sweep(self.settings, images, goals, plan, self.progress)
+        sweep = Sweep(self.settings, images, targets, plan, self.progress)
         if self.budget is None:
             return sweep
         amount, unit = self.budget
         every = [make_plan(size, self.sides[:n], self.side, self.stride, 0.0) for n in range(1, len(self.sides) + 1)]
         cost = seconds_of(sweep) if unit == "seconds" else forwards_of(sweep)
         n, ratio = choose(amount, cost, [len(p.tiles) for p in every])
-        return Sweep(self.settings, images, goals, replace(every[n - 1], ratio=ratio), self.progress)
+        return Sweep(self.settings, images, targets, replace(every[n - 1], ratio=ratio), self.progress)
 
 
 def smoothed(maps: Tensor) -> Tensor:
     """Maps (N,K,H,W) after a Gaussian of 11x11 pixels, sigma 5, borders mirrored (step 6)."""
-    return gaussian_blur(maps.flatten(0, 1)[:, None], KERNEL, SIGMA).reshape(maps.shape)
+    return gaussian_blur(maps, SIGMA, "mirror", reach=KERNEL // 2)
 
 
 def enhanced(explainer: AnyExplainer, preset: str | None = None, **options: Any) -> SESS:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maskwise.sess.windows import Size, Window
 
-Pool = Literal["mean", "max"]
+Pooling = Literal["mean", "max"]
 
 
 class Axis:
@@ -59,7 +59,7 @@ class Fusion:
     it is 0.
 
     Args:
-        shape: (N,K), pictures and goals.
+        shape: (N,K), pictures and targets.
         size: (H,W) of the pictures.
         sizes: (h,w) of every scale.
         side: of a window.
@@ -74,7 +74,7 @@ class Fusion:
         sizes: Sequence[Size],
         side: int,
         theta: float,
-        pool: Pool,
+        pool: Pooling,
         device: torch.device,
     ) -> None:
         self.side, self.theta, self.pool = side, theta, pool

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskwise.methods.base import min_max
+from maskwise.core.min_max import min_max
 from maskwise.sess.windows import Size, Window, multi_scale
 
 ROUNDING = 1e-6  # of a patch's range: below it a value is float32's rounding
 
 
-class Job(NamedTuple):
+class WindowOf(NamedTuple):
     """One patch: which window of which picture."""
 
     window: int
@@ -31,7 +31,7 @@ class Run(NamedTuple):
     last: int
 
 
-def runs(jobs: Sequence[Job]) -> Iterator[Run]:
+def runs(jobs: Sequence[WindowOf]) -> Iterator[Run]:
     """Runs of a batch whose jobs are sorted by window, so that all pictures of a window are handled at once."""
     first = 0
     for window, group in groupby(jobs, key=lambda job: job.window):
@@ -46,11 +46,11 @@ def cut(
     images: Tensor,
     sizes: Sequence[Size],
     tiles: Sequence[Window],
-    jobs: Iterator[Job],
+    jobs: Iterator[WindowOf],
     side: int,
     batch: int,
     antialias: bool,
-) -> Iterator[tuple[list[Job], Tensor]]:
+) -> Iterator[tuple[list[WindowOf], Tensor]]:
     """Jobs and their patches (n,3,side,side), ``batch`` at a time; one scale of the pictures lives at a time.
 
     Args:
@@ -71,7 +71,7 @@ def cut(
 
 
 def prefilter(scores: Tensor, ratio: float) -> Tensor:
-    """(N,K,P) bool: which patches of each picture and goal stay (step 3 of Algorithm 1).
+    """(N,K,P) bool: which patches of each picture and target stay (step 3 of Algorithm 1).
 
     Of P patches, int(P * ratio) of the lowest scores go; of equals the first ones. What was never scored (-inf) goes.
 
@@ -99,10 +99,6 @@ def extracted(maps: Tensor, nan_safe: bool = True) -> Tensor:
         >>> extracted(torch.tensor([[[2.0, 3.0], [4.0, 6.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
         [[[0.0, 0.25], [0.5, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
     """
-    if nan_safe:
-        stretched = min_max(maps)
-    else:
-        low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-        stretched = (maps - low) / (high - low)
+    normalised = min_max(maps, flat=0.0 if nan_safe else torch.nan)
     # Where one batch gives 0 another gives 1e-8, and what exceeds theta = 0 is counted.
-    return torch.where(stretched < ROUNDING, 0.0, stretched)
+    return torch.where(normalised < ROUNDING, 0.0, normalised)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
-Weights = Literal["softmax", "softmax_max", "logit"]
+WeightRule = Literal["softmax", "softmax_max", "logit"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Protocol:
         nan_safe: a patch whose map is constant counts as zeros; otherwise it makes a hole, as 0/0 does in the code.
     """
 
-    weights: Weights = "softmax"
+    weights: WeightRule = "softmax"
     final_min_max: bool = True
     antialias: bool = True
     nan_safe: bool = True

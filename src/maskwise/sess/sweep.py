@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.methods.base import Explainer
-from maskwise.methods.goals import Goals
-from maskwise.sess.patches import Job, cut, extracted, prefilter
+from maskwise.core.errors import InputError
+from maskwise.explainers.base import Explainer
+from maskwise.explainers.targets import Targets
+from maskwise.sess.patches import WindowOf, cut, extracted, prefilter
 from maskwise.sess.protocol import Protocol
 from maskwise.sess.windows import Size, Window, parents, scaled_sizes, tiling
 
@@ -38,7 +38,7 @@ def make_plan(size: Size, sides: Sequence[int], side: int, stride: int, ratio: f
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """How patches are made and weighed; see ``SESS``, whose arguments these are."""
 
     explainer: AnyExplainer
@@ -53,9 +53,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Piece:
-    """A batch of patches: their jobs, min-max maps (n,K,side,side) and weights (n,K), 0 for a goal that drops it."""
+    """A batch of patches: their jobs, min-max maps (n,K,side,side) and weights (n,K), 0 for a target that drops it."""
 
-    jobs: list[Job]
+    jobs: list[WindowOf]
     maps: Tensor
     weights: Tensor
 
@@ -77,14 +77,14 @@ class Sweep:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SweepSettings,
         images: Tensor,
-        goals: Goals,
+        targets: Targets,
         plan: Plan,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.settings, self.images, self.goals, self.plan, self.progress = settings, images, goals, plan, progress
-        shape = (len(images), goals.count)
+        self.settings, self.images, self.targets, self.plan, self.progress = settings, images, targets, plan, progress
+        shape = (len(images), targets.count)
         self.scores = torch.full((*shape, len(plan.tiles)), -torch.inf, device=images.device)
         self.kept = torch.zeros_like(self.scores, dtype=torch.bool)
         self.scale = torch.ones(shape, device=images.device)
@@ -119,14 +119,14 @@ class Sweep:
 
     def _together(self) -> Iterator[Piece]:
         for jobs, patches in self._batches():
-            maps, logits = self.native(patches, jobs)
+            maps, logits = self.low_resolution(patches, jobs)
             worth = self._file(jobs, self.logits(patches) if logits is None else logits)
-            yield Piece(jobs, self._stretched(maps), worth)
+            yield Piece(jobs, self._normalised(maps), worth)
 
     def _pooled(self) -> Iterator[Piece]:
-        pool: list[tuple[Job, Tensor]] = []
+        pool: list[tuple[WindowOf, Tensor]] = []
         for jobs, patches in self._batches():
-            maps, logits = self.native(patches, jobs)
+            maps, logits = self.low_resolution(patches, jobs)
             self._file(jobs, cast(Tensor, logits))
             pool += zip(jobs, maps, strict=True)
             # What is not among the best so far will not be among the best of all.
@@ -136,7 +136,7 @@ class Sweep:
         for first in range(0, len(pool), self.settings.batch):
             part = pool[first : first + self.settings.batch]
             jobs = [job for job, _ in part]
-            yield Piece(jobs, self._stretched(torch.stack([m for _, m in part])), _at(weights, jobs))
+            yield Piece(jobs, self._normalised(torch.stack([m for _, m in part])), _at(weights, jobs))
 
     def _one_after_the_other(self) -> Iterator[Piece]:
         for jobs, patches in self._batches():
@@ -144,14 +144,14 @@ class Sweep:
         weights = self._weights()
         kept = self.kept.any(1).cpu()
         for jobs, patches in self._batches(job for job in self._all() if kept[job.picture, job.window]):
-            maps, _ = self.native(patches, jobs)
-            yield Piece(jobs, self._stretched(maps), _at(weights, jobs))
+            maps, _ = self.low_resolution(patches, jobs)
+            yield Piece(jobs, self._normalised(maps), _at(weights, jobs))
 
-    def _all(self) -> Iterator[Job]:
+    def _all(self) -> Iterator[WindowOf]:
         pictures = range(len(self.images))
-        return (Job(window, picture) for window in range(len(self.plan.tiles)) for picture in pictures)
+        return (WindowOf(window, picture) for window in range(len(self.plan.tiles)) for picture in pictures)
 
-    def _batches(self, jobs: Iterator[Job] | None = None) -> Iterator[tuple[list[Job], Tensor]]:
+    def _batches(self, jobs: Iterator[WindowOf] | None = None) -> Iterator[tuple[list[WindowOf], Tensor]]:
         """Jobs and patches; without jobs named, all of them but those that pruning spares."""
         s = self.settings
         total = len(self.images) * len(self.plan.tiles)
@@ -166,7 +166,7 @@ class Sweep:
                 if self.progress is not None:
                     self.progress(done, total)
 
-    def _rounds(self) -> Iterator[Iterator[Job]]:
+    def _rounds(self) -> Iterator[Iterator[WindowOf]]:
         """All jobs at once; with pruning scale by scale, each decided by the scores of the scales before."""
         if self.settings.prune is None:
             yield self._all()
@@ -175,36 +175,36 @@ class Sweep:
         for scale in range(len(self.plan.sizes)):
             tiles = [i for i, tile in enumerate(self.plan.tiles) if tile.scale == scale]
             if scale == 0:
-                yield iter([Job(w, p) for w in tiles for p in range(len(self.images))])
+                yield iter([WindowOf(w, p) for w in tiles for p in range(len(self.images))])
                 continue
             best = self.scores.amax(-1, keepdim=True)
             hopeful = (self.scores[..., above[tiles]] >= self.settings.prune * best).any(1).cpu()
-            yield iter([Job(w, p) for i, w in enumerate(tiles) for p in range(len(self.images)) if hopeful[p, i]])
+            yield iter([WindowOf(w, p) for i, w in enumerate(tiles) for p in range(len(self.images)) if hopeful[p, i]])
 
-    def native(self, patches: Tensor, jobs: list[Job]) -> tuple[Tensor, Tensor | None]:
+    def low_resolution(self, patches: Tensor, jobs: list[WindowOf]) -> tuple[Tensor, Tensor | None]:
         """Maps (n,K,h,w) of patches in the explainer's resolution, and logits (n,C) if they are the classifier's."""
         explainer = self.settings.explainer
-        goals = self.goals_of(jobs)
+        targets = self.targets_of(jobs)
         if isinstance(explainer, Explainer):
             with explainer.calling():
-                maps, logits = explainer.native(patches, goals)
+                maps, logits = explainer.low_resolution(patches, targets)
             return maps, logits if self.shares_forward else None
-        by_goal = []
-        for k in range(goals.count):
-            target = goals.score if goals.classes is None else goals.classes[:, k]
+        by_target = []
+        for k in range(targets.count):
+            target = targets.score if targets.classes is None else targets.classes[:, k]
             with torch.enable_grad():  # a function of the caller's may differentiate
                 made = torch.as_tensor(explainer(patches, target)).detach().to(patches.device, torch.float32)
             if made.ndim != 3 or len(made) != len(patches) or not made.isfinite().all():
                 what = f"{tuple(made.shape)}" if made.isfinite().all() else "NaN or infinity"
                 raise InputError(f"the explainer must give maps ({len(patches)},H,W) of finite numbers, not {what}")
-            by_goal.append(made)
-        return torch.stack(by_goal, 1), None
+            by_target.append(made)
+        return torch.stack(by_target, 1), None
 
-    def _stretched(self, maps: Tensor) -> Tensor:
+    def _normalised(self, maps: Tensor) -> Tensor:
         """At the window's size, min-max each (step 4)."""
         explainer, size = self.settings.explainer, (self.settings.side, self.settings.side)
         if isinstance(explainer, Explainer):
-            maps = explainer.enlarged(maps, size)
+            maps = explainer.upsample(maps, size)
         elif maps.shape[-2:] != size:
             maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
         return extracted(maps, self.settings.protocol.nan_safe)
@@ -214,15 +214,15 @@ class Sweep:
         device, wish = patches.device.type, self.settings.scoring
         dtype = HALVES.get("bf16" if wish == "auto" and device == "cuda" else wish)
         with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype is not None):
-            return self.settings.classifier.scores(patches)
+            return self.settings.classifier.logits(patches)
 
-    def goals_of(self, jobs: list[Job]) -> Goals:
-        return self.goals.of(torch.tensor([job.picture for job in jobs], device=self.images.device))
+    def targets_of(self, jobs: list[WindowOf]) -> Targets:
+        return self.targets.of(torch.tensor([job.picture for job in jobs], device=self.images.device))
 
-    def _file(self, jobs: list[Job], logits: Tensor) -> Tensor:
+    def _file(self, jobs: list[WindowOf], logits: Tensor) -> Tensor:
         """Scores (n,K) of patches, put where they belong."""
-        goals = self.goals_of(jobs)
-        scored = goals.logits if self.settings.protocol.weights == "logit" else goals.probabilities
+        targets = self.targets_of(jobs)
+        scored = targets.scores if self.settings.protocol.weights == "logit" else targets.probabilities
         worth = scored(logits.float())
         if worth.isnan().any():
             raise InputError(f"{self.settings.classifier.name} gives NaN as scores; its weights are broken")
@@ -244,7 +244,7 @@ class Sweep:
         return torch.where(peak != 0, peak, 1.0)
 
 
-def _at(weights: Tensor, jobs: list[Job]) -> Tensor:
+def _at(weights: Tensor, jobs: list[WindowOf]) -> Tensor:
     """(n,K) of weights (N,K,P)."""
     windows, pictures = torch.tensor(jobs, device=weights.device).T
     return weights[pictures, :, windows]

@@ -30,7 +30,7 @@ class View:
 
 
 def views_of(sweep: Sweep) -> list[View]:
-    """Kept patches of the first picture for its first goal, the best first."""
+    """Kept patches of the first picture for its first target, the best first."""
     settings, plan, size = sweep.settings, sweep.plan, (sweep.images.shape[-2], sweep.images.shape[-1])
     maps = {}
     for piece in sweep.pieces():

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 
 if TYPE_CHECKING:
     from maskwise.studies.run import Outcome
@@ -112,7 +112,7 @@ def _line(axis: Axes, outcome: Outcome, column: str, name: str, places: list[tup
 
 def landscape_figure(outcome: Outcome, path: Path) -> None:
     """LE against milliseconds a picture, a dot with its interval for every explainer; colours are families."""
-    from maskwise.methods import methods
+    from maskwise.explainers import methods
 
     figure = _figure(9.5, 6.2)
     axis = figure.subplots()
@@ -145,7 +145,7 @@ def landscape_figure(outcome: Outcome, path: Path) -> None:
 
 
 def _family(row: str, methods: object) -> str:
-    from maskwise.methods import methods as known
+    from maskwise.explainers import methods as known
 
     return "SESS" if row.endswith("+ SESS") else str(known.facts(row)["family"])
 

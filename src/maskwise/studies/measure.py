@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.evaluation import Contender, Measured, Settings, evaluate
+from maskwise.evaluation import Contender, Measured, Settings, measure
 from maskwise.evaluation.run import SECONDS
-from maskwise.methods.masker import MaskerExplainer
-from maskwise.metrics import Metric, metric
+from maskwise.explainers.masker import MaskerExplainer
+from maskwise.measures import Metric, metric
 from maskwise.studies.estimate import Number
 
 if TYPE_CHECKING:
-    from maskwise.methods import Explainer
+    from maskwise.explainers import Explainer
     from maskwise.studies.room import Room
     from maskwise.studies.study import Study
 
@@ -60,7 +60,7 @@ def measured_rows(
     few = [n for n in (limit, room.limit) if n is not None]
     settings = Settings(study.resize, study.target, min(few) if few else None, study.batch or classifier.batch)
     contender = Contender.of("map", explainer)
-    return evaluate([contender], encoder_of(explainer), room.sets(room.test), metrics, settings, folder / "rows")
+    return measure([contender], encoder_of(explainer), room.sets(room.test), metrics, settings, folder / "rows")
 
 
 def encoder_of(explainer: Explainer) -> Classifier:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 
 NAME = "overview.md"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.studies.room import Room
 from maskwise.studies.store import Place
 from maskwise.studies.study import Study
@@ -60,7 +60,7 @@ def work(place: Place, room: Room, study: str, threads: int) -> None:
     import torch
 
     torch.set_num_threads(min(threads, torch.get_num_threads()))
-    from maskwise.allocator import keep_freed_memory
+    from maskwise.core.allocator import keep_freed_memory
     from maskwise.studies import studies
     from maskwise.studies.run import do
 

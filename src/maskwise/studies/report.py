@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.report.leaderboard import number as shown
 from maskwise.studies.claim import Finding, Part
 from maskwise.studies.estimate import Estimate

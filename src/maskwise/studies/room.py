@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from maskwise.classifiers import Classifier, load_classifier
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
-from maskwise.errors import InputError
 from maskwise.studies.scale import Scale
 from maskwise.studies.tiny import TEST, TINY, TRAIN, tiny_classifier
 from maskwise.training.distributed.processes import Precision

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from maskwise.errors import InputError
-from maskwise.files import writable_folder
-from maskwise.lock import locked
+from maskwise.core.errors import InputError
+from maskwise.core.files import writable_folder
+from maskwise.core.lock import locked
 from maskwise.studies.claim import Finding, judge
 from maskwise.studies.estimate import Estimate, Number
 from maskwise.studies.jobs import CheckJob, PanelJob

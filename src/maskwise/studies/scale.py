@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.studies.tiny import TINY
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import maskwise
+from maskwise.core.files import atomic_write
 from maskwise.evaluation.store import key_of
-from maskwise.files import atomic_write
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Numbers
 

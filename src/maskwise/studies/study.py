@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskwise.core.registry import Registry
 from maskwise.evaluation.batch import Resize
 from maskwise.evaluation.items import Target
 from maskwise.evaluation.run import SECONDS
-from maskwise.registry import Registry
 from maskwise.studies.claim import Claim
 from maskwise.studies.estimate import Estimate
 from maskwise.studies.jobs.base import Job

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from maskwise.classifiers import Classifier
-from maskwise.weights import fill, read_weights
+from maskwise.core.weights import fill, read_weights
 
 TINY = "tiny"
 SIDE, CLASSES, WIDTH = 32, 8, 8

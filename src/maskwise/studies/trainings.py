@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskwise.core.lock import locked
 from maskwise.evaluation.store import key_of
-from maskwise.lock import locked
 from maskwise.training import train
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.trainer import trainers

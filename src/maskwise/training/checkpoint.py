@@ -17,8 +17,8 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
 from maskwise.training.callbacks import Callbacks
 from maskwise.training.trainer import Trainer
 

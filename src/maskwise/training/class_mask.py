@@ -62,7 +62,7 @@ class ClassMaskTrainer(Trainer):
         some = recipe.encoder == "scratch"
         self.masker_step = OptimizerStep(masker_adam, self.masker_parameters, fabric, recipe.clip, some)
         self.objective, self.alternative = recipe.objective(), recipe.alternative()
-        self.features, self.logits = self.masker.encoder.features, self.classifier.scores
+        self.features, self.logits = self.masker.encoder.features, self.classifier.logits
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         recipe = self.recipe

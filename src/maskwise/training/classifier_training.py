@@ -14,8 +14,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.files import atomic_write
-from maskwise.seal import sealed
+from maskwise.core.files import atomic_write
+from maskwise.core.seal import sealed
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.compiling import compiled
@@ -57,7 +57,7 @@ class ClassifierTrainer(Trainer):
             weight.requires_grad_(True)
         sgd = torch.optim.SGD(self.weights, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
         self.update = OptimizerStep(sgd, self.weights, fabric, recipe.clip)
-        self.logits: Callable[[Tensor], Tensor] = self.live.scores
+        self.logits: Callable[[Tensor], Tensor] = self.live.logits
 
     def _set_learning(self, learning: list[str]) -> None:
         """Train mode where something learns, and in parts without weights, such as dropout, beside it."""
@@ -79,7 +79,7 @@ class ClassifierTrainer(Trainer):
         return meter.reduce()
 
     def compile(self, backend: str) -> None:
-        self.logits = compiled(self.live.scores, backend)
+        self.logits = compiled(self.live.logits, backend)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"network": self.network}

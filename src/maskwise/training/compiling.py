@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.taps import as_grid
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 VARIANTS = 64  # of one function: train and eval mode, with and without gradients, part and whole batches

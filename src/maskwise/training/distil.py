@@ -14,12 +14,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.explainers import methods
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.mixing import Layout
 from maskwise.maskers.store import start_at
-from maskwise.methods import methods
 from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crops import Crop, resized_map

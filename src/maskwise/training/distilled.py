@@ -10,12 +10,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from maskwise.boxes import binarise
+from maskwise.box import binarise
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet
-from maskwise.errors import InputError
 from maskwise.images import resize
-from maskwise.maskers import load_masker
+from maskwise.maskers import load_agnostic_masker
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.training import recipes
 from maskwise.training.callbacks import Callback
@@ -36,7 +36,7 @@ TEACHERS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Distilled:
+class Distillation:
     """What came out.
 
     Attributes:
@@ -70,7 +70,7 @@ def distilled(
     precision: Precision = "auto",
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
-) -> Distilled:
+) -> Distillation:
     """Distils the teacher whose masks keep and hide best what the classifier looks for.
 
     The teachers' maps are cut at their mean. The best has the least (cross entropy of masked-in - entropy of
@@ -107,8 +107,8 @@ def distilled(
         settings, list(kept), classifier=classifier, out=out, resume=resume, device=device, precision=precision,
         progress=progress, callbacks=callbacks,
     )  # fmt: skip
-    masks = validation.masks(load_masker(path, classifier))
-    return Distilled(path, chosen, judged, validation.quality(masks), validation.quality(validation.centre(masks)))
+    masks = validation.masks(load_agnostic_masker(path, classifier))
+    return Distillation(path, chosen, judged, validation.quality(masks), validation.quality(validation.centre(masks)))
 
 
 def lesson(name: str, classifier: Classifier) -> Lesson:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 
 
 def layers_after(classifier: Classifier, tap: int) -> list[str]:
@@ -46,7 +46,7 @@ def layers_after(classifier: Classifier, tap: int) -> list[str]:
     try:
         with torch.no_grad():
             size = classifier.input_size
-            classifier.scores(torch.zeros(1, 3, size, size, device=classifier.device))
+            classifier.logits(torch.zeros(1, 3, size, size, device=classifier.device))
     finally:
         for handle in handles:
             handle.remove()

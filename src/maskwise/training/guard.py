@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
-from maskwise.portions import out_of_memory
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
+from maskwise.core.portions import out_of_memory
 from maskwise.training.draws import generator
 from maskwise.training.meter import Meter, read
 from maskwise.training.trainer import Trainer

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
+from maskwise.core.seal import sealed
 from maskwise.infill.holes import random_holes
 from maskwise.infill.partial_conv import PartialConvNet
-from maskwise.seal import sealed
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.draws import generator
 from maskwise.training.meter import Meter

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
 
 EVERY = 512  # new maps between two writings of the file
 

@@ -66,7 +66,7 @@ class Loader:
         for chunk in chunks[rank::world]:
             images = torch.cat([classifier.prepare(self._image(*self.items[i])[None]) for i in chunk])
             with torch.inference_mode():
-                guesses = classifier.scores(images.contiguous(memory_format=torch.channels_last)).argmax(1)
+                guesses = classifier.logits(images.contiguous(memory_format=torch.channels_last)).argmax(1)
             found |= dict(zip(chunk, guesses.tolist(), strict=True))
         for theirs in all_gather(found) if world > 1 else [found]:
             for i, guess in theirs.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from maskwise.files import atomic_write, unwritable
+from maskwise.core.files import atomic_write, unwritable
 
 
 class Log:

@@ -85,7 +85,7 @@ class MaskTrainer(Trainer):
             )
             self.classifier_step = OptimizerStep(sgd, self.classifier_parameters, fabric)
         self.features: Callable[[Tensor], tuple[Tensor, list[Tensor]]] = self.live.features
-        self.logits: Callable[[Tensor], Tensor] = self.live.scores
+        self.logits: Callable[[Tensor], Tensor] = self.live.logits
 
     # ---- one step -------------------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class MaskTrainer(Trainer):
     def compile(self, backend: str) -> None:
         """The live classifier's two forwards and the decoder's; a pool's snapshots run as they are."""
         self.features = compiled(Tapping(self.live), backend)
-        self.logits = compiled(self.live.scores, backend)
+        self.logits = compiled(self.live.logits, backend)
         # Kept out of the module's attributes, so that its weights keep their names.
         decoder = self.masker.decoder
         object.__setattr__(decoder, "forward", compiled(decoder.forward, backend))

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from maskwise.errors import InputError
-from maskwise.plain_yaml import read_yaml
+from maskwise.core.errors import InputError
+from maskwise.core.plain_yaml import read_yaml
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.trainer import trainers
 

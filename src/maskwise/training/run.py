@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import cast, get_args
 
 from maskwise.classifiers import Classifier, load_classifier
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
+from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.data import DataSet, read_data
-from maskwise.errors import InputError
-from maskwise.files import atomic_write
-from maskwise.lock import check_free, holds_nothing, locked
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState

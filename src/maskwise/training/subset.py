@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training.draws import generator
 
 

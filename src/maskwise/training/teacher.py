@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.blur import gaussian_blur
+from maskwise.core.errors import InputError
+from maskwise.core.min_max import min_max
+from maskwise.explainers import Explainer, explainer
+from maskwise.explainers.targets import Targets
 from maskwise.images import resize
-from maskwise.methods.base import Explainer, explainer, min_max
-from maskwise.methods.blur_pyramid import blurred
-from maskwise.methods.goals import Goals
 
 
 class View(BaseModel):
@@ -73,22 +74,22 @@ class Teacher:
 
     def __call__(self, images: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
         """Maps (N,G,G) in [0,1], on the CPU, of pictures [(3,H,W), …] of any size, for their classes."""
-        goals = Goals(torch.tensor(classes, device=self.classifier.device)[:, None])
+        targets = Targets(torch.tensor(classes, device=self.classifier.device)[:, None])
         seen = []
         for scale, explainers in self.by_scale.items():
             squashed = torch.cat([resize(image[None].to(self.classifier.device), scale) for image in images])
             for method in explainers:
-                seen.append(self._seen(method, squashed, goals))
+                seen.append(self._seen(method, squashed, targets))
                 if self.lesson.mirrored:
-                    seen.append(self._seen(method, squashed.flip(-1), goals).flip(-1))
+                    seen.append(self._seen(method, squashed.flip(-1), targets).flip(-1))
         maps = torch.stack(seen).mean(0)
-        maps = blurred(maps, self.lesson.smooth * self.lesson.grid / self.classifier.input_size)
+        maps = gaussian_blur(maps, self.lesson.smooth * self.lesson.grid / self.classifier.input_size)
         return (min_max(maps) if self.lesson.stretch else maps).clamp(0, 1).cpu()
 
-    def _seen(self, method: Explainer, images: Tensor, goals: Goals) -> Tensor:
+    def _seen(self, method: Explainer, images: Tensor, targets: Targets) -> Tensor:
         """Maps (N,G,G) of squashed pictures (N,3,S,S)."""
         with method.calling():
-            maps = method.saliency(images.contiguous(memory_format=torch.channels_last), goals)
+            maps = method.saliency(images.contiguous(memory_format=torch.channels_last), targets)
         maps = maps[:, :1].detach().float()
         if not maps.isfinite().all():
             raise InputError(f"the teacher {method.identity['method']} gives NaN or infinity")

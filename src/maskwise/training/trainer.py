@@ -13,8 +13,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
-from maskwise.registry import Registry
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.distributed.share import AsTheWhole, Part, portions
 from maskwise.training.draws import generator

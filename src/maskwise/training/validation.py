@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
-from maskwise.boxes import boxes, iou
+from maskwise.box import boxes, iou
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
 from maskwise.data import DataSet, Record
@@ -80,9 +80,9 @@ class Validation:
         logits: dict[str, list[Tensor]] = {"clean": [], "in": [], "out": []}
         for images, mask in zip(self.images.split(batch), masks.split(batch), strict=True):
             images, mask = self._there(images), mask.to(fill.device)
-            logits["clean"].append(self.classifier.scores(images).cpu())
-            logits["in"].append(self.classifier.scores(masked_in(images, mask, fill)).cpu())
-            logits["out"].append(self.classifier.scores(masked_out(images, mask, fill)).cpu())
+            logits["clean"].append(self.classifier.logits(images).cpu())
+            logits["in"].append(self.classifier.logits(masked_in(images, mask, fill)).cpu())
+            logits["out"].append(self.classifier.logits(masked_out(images, mask, fill)).cpu())
         seen = {side: torch.cat(parts) for side, parts in logits.items()}
         right = {side: 100 * float((s.argmax(1) == self.labels).double().mean()) for side, s in seen.items()}
         inside = torch.nn.functional.cross_entropy(seen["in"], self.labels)

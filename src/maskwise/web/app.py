@@ -13,9 +13,9 @@ from gradio.utils import get_upload_folder
 from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.explainers import methods
 from maskwise.images import packaged_pictures
-from maskwise.methods import methods
 from maskwise.web.job import Job, Progress, Stopped, probabilities
 from maskwise.web.panel import panel, preview, status
 from maskwise.web.pictures import MAX_BYTES, read, take

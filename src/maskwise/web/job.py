@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from maskwise.blending import masked_out
-from maskwise.boxes import binarise, largest_component, tight_boxes
+from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.explainers import explainer
 from maskwise.images import resize
 from maskwise.infill import infiller
-from maskwise.methods import explainer
-from maskwise.metrics.perturbation import curves
+from maskwise.measures.perturbation import curves
 from maskwise.report.page_cards import Answer
 from maskwise.sess import enhanced
 
@@ -165,4 +165,4 @@ class Job:
 def probabilities(image: Tensor, classifier: Classifier) -> Tensor:
     """Of each class (K,), for a picture (3,H,W)."""
     with torch.inference_mode():
-        return classifier.scores(classifier.prepare(image[None])).float().softmax(1)[0].cpu()
+        return classifier.logits(classifier.prepare(image[None])).float().softmax(1)[0].cpu()

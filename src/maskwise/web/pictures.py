@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.images import load_image, opened, resize
 
 MAX_BYTES = 20_000_000

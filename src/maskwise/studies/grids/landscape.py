@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskwise.methods import methods
+from maskwise.explainers import methods
 from maskwise.studies.figures import landscape_figure
 from maskwise.studies.grids.casm import SLOW
 from maskwise.studies.grids.sess import OPTIONS

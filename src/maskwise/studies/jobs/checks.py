@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from maskwise.checks import Labelled, SmallTraining, drt, labelled, mprt, roar, trained_masker
 from maskwise.checks.pictures import pictures
 from maskwise.checks.results import RANDOM_LABELS, RANDOM_REMOVAL, TRUE_AGAIN, DrtRow, MprtRow
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
+from maskwise.core.lock import locked
 from maskwise.evaluation.store import key_of
-from maskwise.lock import locked
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Cost, Job, Numbers
 from maskwise.studies.jobs.masker import Train

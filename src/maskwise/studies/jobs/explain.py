@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwise.methods.masker import packaged_masker
+from maskwise.explainers.masker import packaged_masker
 from maskwise.studies.jobs.base import Cost, Job, Numbers
 from maskwise.studies.measure import measured_numbers
 
 if TYPE_CHECKING:
-    from maskwise.methods import Explainer
+    from maskwise.explainers import Explainer
     from maskwise.studies.room import Room
     from maskwise.studies.scale import Scale
     from maskwise.studies.study import Study
@@ -49,7 +49,7 @@ class Explain(Job):
         return Cost(maps=pictures * windows(self.sess))
 
     def explainer(self, room: Room) -> Explainer:
-        from maskwise.methods import explainer
+        from maskwise.explainers import explainer
         from maskwise.sess import enhanced
 
         made = explainer(self.method, room.classifier(self.network), **self.options)

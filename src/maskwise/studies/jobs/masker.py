@@ -7,14 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwise.methods.masker import packaged_masker
+from maskwise.explainers.masker import packaged_masker
 from maskwise.studies.jobs.base import Cost, Job, Numbers
 from maskwise.studies.measure import measured_numbers
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 
 if TYPE_CHECKING:
-    from maskwise.methods import Explainer
+    from maskwise.explainers import Explainer
     from maskwise.studies.room import Room
     from maskwise.studies.scale import Scale
     from maskwise.studies.study import Study
@@ -82,7 +82,7 @@ class Train(Job):
 
     def trained(self, room: Room, more: tuple[str, ...] = ()) -> Explainer:
         """The masker as an explainer."""
-        from maskwise.methods import explainer
+        from maskwise.explainers import explainer
 
         method = "dabkowski_gal" if self.settings(room.scale).kind == "class_mask" else "casm"
         return explainer(method, room.classifier("main"), weights=self.weights(room, more))

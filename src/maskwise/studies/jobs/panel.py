@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.evaluation import Contender
 from maskwise.evaluation.panel import CONDITIONS, PanelSettings, classifier_panel
 from maskwise.studies.estimate import Number

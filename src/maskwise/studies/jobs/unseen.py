@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from maskwise.errors import InputError
-from maskwise.plain_yaml import read_yaml
+from maskwise.core.errors import InputError
+from maskwise.core.plain_yaml import read_yaml
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Cost, Numbers
 from maskwise.studies.jobs.masker import Train, loaded
@@ -17,7 +17,7 @@ from maskwise.studies.measure import drawn, measured_rows, pictures_of, rows_of
 from maskwise.training.classifier_recipe import ClassifierRecipe
 
 if TYPE_CHECKING:
-    from maskwise.methods import Explainer
+    from maskwise.explainers import Explainer
     from maskwise.studies.room import Room
     from maskwise.studies.scale import Scale
     from maskwise.studies.study import Study
@@ -62,7 +62,7 @@ class TrainOnSome(Train):
         Raises:
             InputError: a training picture has no label.
         """
-        from maskwise.methods import explainer
+        from maskwise.explainers import explainer
         from maskwise.studies.trainings import shared_training
 
         labels = {r.label for data in room.sets(room.train) for r in data.records}

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 
-from maskwise.errors import InputError
+from maskwise.core.errors import InputError
 from maskwise.training.log import Log
 
 PATIENCE = timedelta(minutes=10)  # until a process that does not answer counts as gone

@@ -1,6 +1,5 @@
 """What a mask is trained for: objectives on masked-in and masked-out pictures, and what keeps the mask small."""
 
-from maskwise.total_variation import total_variation
 from maskwise.training.objectives.base import Judged, Objective, entropy, objectives
 from maskwise.training.objectives.max_class import MaxClass
 from maskwise.training.objectives.max_entropy import MaxEntropy
@@ -17,5 +16,4 @@ __all__ = [
     "Total",
     "entropy",
     "objectives",
-    "total_variation",
 ]

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskwise.registry import Registry
+from maskwise.core.registry import Registry
 
 Side = Literal["in", "out"]
 When = Literal["fooled", "wrong", "changed"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from maskwise.total_variation import Form, total_variation
+from maskwise.core.total_variation import TotalVariation, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class Total:
         self,
         terms: Mapping[str, Term],
         when: When = "fooled",
-        tv_form: Form = "paper",
+        tv_form: TotalVariation = "paper",
         inside_weights: bool = False,
         target_area: float | None = None,
         area_gain: float = 0.01,
         area_lookahead: float = 0.0,
     ) -> None:
         self.parts = [(objectives.get(name)(when), term) for name, term in terms.items()]
-        self.tv_form: Form = tv_form
+        self.tv_form: TotalVariation = tv_form
         self.inside_weights = inside_weights
         self.target_area, self.area_gain, self.area_lookahead = target_area, area_gain, area_lookahead
         self.drift: float | Tensor = 0.0
@@ -86,7 +86,7 @@ class Total:
     def __call__(self, judged: Judged) -> Tensor:
         area = judged.masks.mean((1, 2))
         tv = (
-            total_variation(judged.masks, self.tv_form)
+            total_variation(judged.masks, self.tv_form).mean()
             if any(term.tv for _, term in self.parts)
             else area.new_zeros(())
         )

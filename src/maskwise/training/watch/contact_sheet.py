@@ -16,8 +16,8 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
+from maskwise.core.files import atomic_write, remove_leftovers
 from maskwise.core.modes import eval_mode
-from maskwise.files import atomic_write, remove_leftovers
 from maskwise.images import resize, to_uint8
 from maskwise.infill.base import Infiller
 from maskwise.maskers import ClassMasker, Masker
@@ -82,7 +82,7 @@ def _look_at(
     colour = judge.mean.reshape(1, 3, 1, 1)
     kept = masked_in(images, masks, colour if fill is None else fill(images, 1 - masks, judge.mean))
     gone = masked_out(images, masks, colour if fill is None else fill(images, masks, judge.mean))
-    seen = torch.stack([judge.scores(x).float().softmax(1) for x in (images, kept, gone)])
+    seen = torch.stack([judge.logits(x).float().softmax(1) for x in (images, kept, gone)])
     return masks, kept, gone, seen.gather(2, classes[None, :, None].expand(3, -1, 1))[..., 0]
 
 
@@ -230,7 +230,7 @@ def asked_for(classifier: Classifier, views: Views) -> tuple[Tensor, list[str]]:
     """The class (N,) of each picture and its name: its label, or what the classifier sees where it has none."""
     with eval_mode(classifier), _own_randomness(classifier.device):
         one_by_one = views.images.to(classifier.device).split(1)
-        seen = [int(classifier.scores(image).argmax()) for image in one_by_one]
+        seen = [int(classifier.logits(image).argmax()) for image in one_by_one]
     known = range(len(classifier.labels))
     pairs = zip(seen, views.labels, strict=True)
     classes: list[int] = [own if label is None or label not in known else label for own, label in pairs]

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from maskwise.errors import InputError
-from maskwise.registry import Registry
+from maskwise.core.errors import InputError
+from maskwise.core.registry import Registry
 from maskwise.training.callbacks import TrainingState
 from maskwise.training.watch.contact_sheet import ContactSheets
 from maskwise.training.watch.watcher import Watcher

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from maskwise.files import atomic_write
+from maskwise.core.files import atomic_write
 from maskwise.training import recipes
 from maskwise.training.callbacks import TrainingState
 from maskwise.training.watch.charts import POINTS, charts

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet
-from maskwise.errors import InputError
 from maskwise.images import load_image, packaged_pictures, resize
 
 COUNT = 8

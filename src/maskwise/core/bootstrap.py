@@ -1,0 +1,167 @@
+"""Intervals of any statistic: pictures are drawn again with replacement (percentile bootstrap)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from maskwise.core.errors import InputError
+
+CELLS = 4_000_000  # weights held at once, so that memory grows with neither pictures nor resamples
+
+
+class Statistic(Protocol):
+    """A function of the sum over pictures of a vector of each, as every ``Metric`` is."""
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        """Values (r,) of sums (r,D) over so many pictures (r,)."""
+
+
+class Average:
+    """The mean of one number a picture."""
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        return total[..., 0] / count
+
+
+def interval(
+    metric: Statistic,
+    statistics: Tensor,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    pictures: Tensor | None = None,
+) -> tuple[float, float]:
+    """Ends of the percentile bootstrap interval of a metric's value.
+
+    Args:
+        metric: whose ``value`` is taken of each resample.
+        statistics: (N,D), what ``metric.per_image`` gave; rows with NaN are left out.
+        resamples: how often N pictures are drawn with replacement.
+        level: in (0,1), the share of resamples within the interval.
+        seed: of the draws.
+        pictures: (N,) int64, the picture of each row, where pictures have several: those are drawn together.
+
+    Returns:
+        (low, high) in the metric's unit; NaN where no picture is left.
+
+    Raises:
+        InputError: a level or a number of resamples that makes no sense.
+
+    Example:
+        >>> from maskwise.measures import metric
+        >>> interval(metric("le"), torch.tensor([[0.0], [100.0], [100.0], [100.0]]))
+        (25.0, 100.0)
+    """
+    known = _known(statistics)
+    rows = _Rows(statistics[known])
+    drawn = [rows.value(metric, weights) for weights in _weights(known, pictures, resamples, seed)]
+    return _ends(drawn, level)
+
+
+def paired(
+    metric: Statistic,
+    a: Tensor,
+    b: Tensor,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    pictures: Tensor | None = None,
+) -> tuple[float, float, float]:
+    """Difference a - b of two explainers on the same pictures, and its interval over the same resamples.
+
+    Args:
+        metric: whose ``value`` is taken.
+        a: (N,D), statistics of one explainer.
+        b: (N,D), of the other, the same pictures in the same order; those that are NaN in either are left out.
+        resamples: as in ``interval``; the next two likewise.
+        level: in (0,1).
+        seed: of the draws.
+        pictures: as in ``interval``.
+
+    Returns:
+        (difference, low, high) in the metric's unit.
+
+    Raises:
+        InputError: they can't be of the same pictures; or as ``interval``.
+    """
+    if a.shape != b.shape:
+        raise InputError(f"paired statistics must be of the same pictures, not {tuple(a.shape)} and {tuple(b.shape)}")
+    known = _known(torch.cat([a, b], 1))
+    first, second = _Rows(a[known]), _Rows(b[known])
+    once = torch.ones(1, int(known.sum()), dtype=torch.float64)
+    difference = first.value(metric, once) - second.value(metric, once)
+    draws = _weights(known, pictures, resamples, seed)
+    drawn = [first.value(metric, weights) - second.value(metric, weights) for weights in draws]
+    return (float(difference), *_ends(drawn, level))
+
+
+class _Rows:
+    """Statistics (N,D) of pictures, most of whose columns may be zero: those are not multiplied."""
+
+    def __init__(self, rows: Tensor) -> None:
+        rows = rows.detach().cpu().double()
+        self.width = rows.shape[1]
+        self.used = (rows != 0).any(0)
+        self.rows = rows[:, self.used].contiguous()
+
+    def value(self, metric: Statistic, weights: Tensor) -> Tensor:
+        """(r,) of weights (r,N)."""
+        total = weights.new_zeros(len(weights), self.width)
+        total[:, self.used] = weights @ self.rows
+        return metric.value(total, weights.sum(1))
+
+
+def _known(statistics: Tensor) -> Tensor:
+    """(N,) bool, on the CPU: rows that say something."""
+    return ~statistics.detach().isnan().any(1).cpu()
+
+
+def _weights(known: Tensor, pictures: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
+    """How often each known row was drawn, (r,n), some resamples at a time."""
+    if pictures is None:
+        yield from _draws(int(known.sum()), resamples, seed)
+        return
+    _, of_row = pictures[known].unique(return_inverse=True)
+    for weights in _draws(int(of_row.max()) + 1 if len(of_row) else 0, resamples, seed):
+        yield weights[:, of_row]
+
+
+def _draws(pictures: int, resamples: int, seed: int) -> Iterable[Tensor]:
+    """How often each picture was drawn, (r,N), some resamples at a time."""
+    if resamples < 1:
+        raise InputError(f"resamples must be at least 1, not {resamples}")
+    if not pictures:
+        return ()
+    if pictures * resamples <= CELLS:
+        return _kept(pictures, resamples, seed)
+    return _drawn(pictures, resamples, seed)
+
+
+@lru_cache(maxsize=2)
+def _kept(pictures: int, resamples: int, seed: int) -> tuple[Tensor, ...]:
+    """A leaderboard asks for the same draws for every metric and method."""
+    return tuple(_drawn(pictures, resamples, seed))
+
+
+def _drawn(pictures: int, resamples: int, seed: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    step = max(CELLS // pictures, 1)
+    for first in range(0, resamples, step):
+        drawn = torch.randint(pictures, (min(step, resamples - first), pictures), generator=generator)
+        ones = torch.ones(1, dtype=torch.float64).expand_as(drawn)
+        yield torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(1, drawn, ones)
+
+
+def _ends(drawn: list[Tensor], level: float) -> tuple[float, float]:
+    if not 0 < level < 1:
+        raise InputError(f"level lies between 0 and 1, and is {level}")
+    if not drawn:
+        return torch.nan, torch.nan
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = torch.nanquantile(torch.cat(drawn), tails).tolist()
+    return low, high

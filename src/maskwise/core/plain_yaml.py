@@ -1,0 +1,64 @@
+"""YAML as settings need it: plain values in a small tree, and one kind of error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from maskwise.core.errors import InputError
+
+DEEPEST = 20
+LONGEST = 1_000_000  # characters; the longest packaged recipe has 2,000
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, forty lines of which stand for 2^40 values."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read: write the value out")
+        if self.depth == DEEPEST:
+            raise yaml.YAMLError(f"more than {DEEPEST} levels deep")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """Text, numbers, booleans, nothing, lists and mappings of them.
+
+    Args:
+        name: what an error calls the text.
+
+    Raises:
+        InputError: it is no YAML, or holds anything else: aliases, dates, binary data, objects.
+
+    Example:
+        >>> read_yaml("{a: 1, b: [yes, 2.5]}", "x")
+        {'a': 1, 'b': [True, 2.5]}
+    """
+    try:
+        if len(text) > LONGEST:
+            raise ValueError(f"longer than {LONGEST:,} characters")
+        return _plain(yaml.load(text, _Loader))
+    # PyYAML's constructors let through what int, float or datetime raise at odd numbers.
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise InputError(f"{name}: not YAML ({' '.join(str(error).split())[:120]})") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"the key {key!r} is not text")
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise ValueError(f"{value!r} is neither text nor a number; put it in quotes")

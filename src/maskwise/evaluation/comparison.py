@@ -1,0 +1,118 @@
+"""Explainers measured on data in one call: what ``maskwise evaluate`` and ``maskwise compare`` do, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.data import DataSet
+from maskwise.evaluation.batch import Resize
+from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.items import Target
+from maskwise.evaluation.leaderboard import Leaderboard, leaderboard
+from maskwise.evaluation.loader import Settings
+from maskwise.evaluation.run import measure
+from maskwise.explainers import explainer as by_name
+from maskwise.measures import Metric, metric
+from maskwise.sess.sweep import AnyExplainer
+
+QUICK = ("le", "f1", "pointing", "area")
+Source = str | Path | DataSet
+Explainers = Mapping[str, AnyExplainer] | Sequence[str | AnyExplainer]
+MetricsLike = Mapping[str, Metric] | Sequence[str]
+
+
+def compare(
+    explainers: Explainers,
+    data: Source | Sequence[Source],
+    classifier: Classifier | None = None,
+    metrics: MetricsLike = QUICK,
+    *,
+    target: Target = "predicted",
+    resize: Resize = "squash",
+    limit: int | None = None,
+    batch: int = 8,
+    out: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Leaderboard:
+    """Explainers side by side on the same pictures: values with 95% intervals, and paired differences to the best.
+
+    Args:
+        explainers: by name; or a list of methods' names and explainers, which then are called by their own names.
+        data: one or more sources as ``read_data`` takes them, or data sets; with boxes or masks for metrics that need
+            them.
+        classifier: what is explained; None is the one that the first explainer brings.
+        metrics: names as ``maskwise metrics`` lists them, or metrics by name.
+        target: the class explained: ``predicted``, ``label``, or ``each`` class of a picture.
+        resize: ``squash`` to the input size, ``crop`` (shorter side, centre), or ``none``, which keeps each picture's
+            own size.
+        limit: only so many pictures of each data set, evenly spread over it.
+        batch: pictures at once.
+        out: folder for ``rows.db``; what is there already is not computed again. None keeps nothing.
+        progress: called with (done, total), in pictures times explainers.
+
+    Returns:
+        The leaderboard: ``plain()`` is all of it as plain data, ``cell(explainer, metric)`` one number.
+
+    Raises:
+        InputError: no classifier, an unknown name, two explainers of one name, or data that can't be read or measured.
+    """
+    classifier = _classifier_of(explainers, classifier)
+    contenders = [Contender.of(name, made) for name, made in _named(explainers, classifier).items()]
+    if not isinstance(metrics, Mapping):
+        metrics = {name: metric(name, classifier) for name in metrics}
+    sources = [data] if isinstance(data, (str, Path, DataSet)) else data
+    settings = Settings(resize, target, limit, batch)
+    measured = measure(
+        contenders, classifier, [s if isinstance(s, DataSet) else str(s) for s in sources], metrics, settings,
+        None if out is None else Path(out), progress=progress,
+    )  # fmt: skip
+    return leaderboard(measured)
+
+
+def evaluate(
+    explainer: str | AnyExplainer,
+    data: Source | Sequence[Source],
+    classifier: Classifier | None = None,
+    metrics: MetricsLike = QUICK,
+    **options: Any,
+) -> Leaderboard:
+    """One explainer on data, by all ``metrics``; arguments, result and errors as ``compare``.
+
+    Example:
+        >>> import maskwise as mw
+        >>> board = mw.evaluate("center", "shapes:n=4", mw.load_classifier("efficientnet_lite0"), ["area"])
+        >>> round(board.cell("center", "area").value, 2)
+        0.5
+    """
+    return compare([explainer], data, classifier, metrics, **options)
+
+
+def _classifier_of(explainers: Explainers, classifier: Classifier | None) -> Classifier:
+    made = explainers.values() if isinstance(explainers, Mapping) else explainers
+    for candidate in [classifier, *(getattr(one, "classifier", None) for one in made)]:
+        if isinstance(candidate, Classifier):
+            return candidate
+    raise InputError("none of the explainers brings a classifier: name it, compare(explainers, data, classifier)")
+
+
+def _named(explainers: Explainers, classifier: Classifier) -> dict[str, AnyExplainer]:
+    if isinstance(explainers, Mapping):
+        return dict(explainers)
+    found: dict[str, AnyExplainer] = {}
+    for one in explainers:
+        name = one if isinstance(one, str) else _name_of(one)
+        if name in found:
+            raise InputError(f"two explainers are called {name!r}: give them by name, as in {{'mine': …, 'theirs': …}}")
+        found[name] = by_name(one, classifier) if isinstance(one, str) else one
+    return found
+
+
+def _name_of(explainer: AnyExplainer) -> str:
+    identity = getattr(explainer, "identity", {})
+    if "sess" in identity and isinstance(identity["of"], dict):
+        return f"{identity['of'].get('method', 'explainer')} + SESS"
+    return str(identity.get("method") or getattr(explainer, "__name__", type(explainer).__name__))

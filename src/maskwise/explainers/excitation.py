@@ -1,0 +1,180 @@
+"""Excitation backpropagation: how likely a top-down walk along excitatory connections visits each unit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.classifiers.taps import as_grid
+from maskwise.core.errors import InputError
+from maskwise.core.modes import eval_mode
+from maskwise.explainers.base import methods, recording
+from maskwise.explainers.layers import LayerExplainer
+from maskwise.explainers.relevance import run, slopes
+from maskwise.explainers.relevance.sums import Signed
+from maskwise.explainers.targets import Targets
+
+
+@methods.register(
+    "excitation_backprop",
+    family="excitation",
+    paper="Zhang et al. 2016",
+    needs_gradients=True,
+    needs_target=True,
+    random=False,
+    cost="1 forward, 2 forwards and 1 backward of the layers above the map's",
+)
+class ExcitationBackprop(LayerExplainer):
+    """Sum over channels of the marginal winning probability P at a layer (Zhang et al. 2016).
+
+    P of the target is one. Convolutions, linear layers, pooling and residual additions hand P on as
+    P_i = sum_j x_i w_ij+ P_j / sum_k x_k w_kj+, without biases; other operations pass it through (``relevance.py``).
+    P sums to one at every layer, less what units hold that nothing excites.
+
+    The paper asks for activations that are not negative. Where they are (ViT, ConvNeXt, the branches of a residual
+    network), negative inputs count as zero, so that P reaches only positive activations and stays a probability.
+    What stays with a class token belongs to no place and is left out; contrastive maps of such networks can be empty.
+    All of it runs in float32, whatever ``precision`` says, since P divides by activations.
+
+    Args:
+        classifier: what is explained.
+        layer: whose P is the map; None is the classifier's last tap but one, or the last where there is only one.
+            Not a convolution that feeds a batch norm: take the batch norm or what follows it.
+        contrastive: P minus P of the dual unit, whose weights in the classifier's final linear or convolution layer
+            are negated, positive part (section 3.3 of the paper).
+
+    Raises:
+        InputError: no such layer, or one that P does not reach; a network whose layers cannot be seen.
+    """
+
+    def __init__(self, classifier: Classifier, layer: str | None = None, contrastive: bool = False) -> None:
+        super().__init__(classifier, layer or classifier.tap_names[-2:][0])
+        self.contrastive = contrastive
+        self.cut = carries_all(classifier, self.layer)  # then what comes before it need not be recorded
+
+    def saliency(self, images: Tensor, targets: Targets) -> Tensor:
+        with (
+            torch.enable_grad() if self.cut else recording(images) as recorded,
+            torch.autocast(images.device.type, enabled=False),
+            _output(self.classifier.module, self.layer, self.cut) as seen,
+        ):
+            pixels = images if recorded is None else recorded
+            logits, final = run(
+                Signed(excitatory=True), self.classifier, self.classifier.normalise(pixels), "excitation_backprop"
+            )
+            activation = seen[0] if seen else None
+            maps = []
+            for slope in slopes(targets, logits):
+                start = _distribution(slope, logits.detach())
+                probability = self._at_layer(logits, activation, start)
+                if self.contrastive:
+                    final.negated = True
+                    probability = probability - self._at_layer(logits, activation, start)
+                    final.negated = False
+                maps.append(probability.relu())
+            return torch.stack(maps, 1)
+
+    def _at_layer(self, logits: Tensor, activation: Tensor | None, start: Tensor) -> Tensor:
+        """Sum over channels of P at the layer (N,h,w)."""
+        found = None
+        if activation is not None and activation.requires_grad:
+            (found,) = torch.autograd.grad(logits, activation, start, retain_graph=True, allow_unused=True)
+        if activation is None or found is None:
+            raise InputError(
+                f"no probability reaches layer {self.layer!r}: it lies off the way to the answer, in a gate, or "
+                "is folded into the batch norm after it; choose another layer"
+            )
+        grid = as_grid(found * activation.detach())
+        if grid is None:
+            raise InputError(f"the output of layer {self.layer!r} has no spatial grid; choose another layer")
+        return grid.sum(1)
+
+
+@methods.register(
+    "contrastive_excitation_backprop",
+    family="excitation",
+    paper="Zhang et al. 2016",
+    needs_gradients=True,
+    needs_target=True,
+    random=False,
+    cost="1 forward, 4 forwards and 2 backwards of the layers above the map's",
+)
+class ContrastiveExcitationBackprop(ExcitationBackprop):
+    """``excitation_backprop`` with ``contrastive``: what excites the target more than its negation."""
+
+    def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
+        super().__init__(classifier, layer, contrastive=True)
+
+
+def _distribution(slope: Tensor, logits: Tensor) -> Tensor:
+    """The signal of a first P in proportion to how the target rises with each logit: one for a class.
+
+    A signal is P / value (``relevance.py``); a logit of exactly zero says nothing and gives an empty map.
+    """
+    rises = slope.clamp(min=0)
+    prior = rises / rises.sum(1, keepdim=True).clamp(min=1e-20)
+    usable = logits.abs() > 1e-20
+    return torch.where(usable, prior, 0) / torch.where(usable, logits, 1)
+
+
+def carries_all(classifier: Classifier, layer: str) -> bool:
+    """Does all that the network knows of a picture pass through this layer, once?
+
+    Of two pictures the second gets what the first gave there: if the answers then are equal, nothing went around it.
+    A convolution or linear layer is never said to, since a batch norm after it is told by the very tensor it gives.
+    """
+    if isinstance(classifier.module.get_submodule(layer), (nn.Conv2d, nn.Linear)):
+        return False
+    calls = []
+    mine = threading.get_ident()
+
+    def swap(_: nn.Module, __: Any, output: Any) -> Any:
+        if threading.get_ident() != mine:
+            return None
+        if not isinstance(output, Tensor):
+            return None
+        calls.append(layer)
+        return output[:1].expand_as(output).clone()
+
+    side = classifier.input_size
+    pictures = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(classifier.device)
+    handle = classifier.module.get_submodule(layer).register_forward_hook(swap)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(classifier):
+            logits = classifier.logits(pictures)
+    finally:
+        handle.remove()
+    return len(calls) == 1 and bool((logits[0] - logits[1]).abs().max() <= 1e-6 * logits.abs().max())
+
+
+@contextmanager
+def _output(module: nn.Module, name: str, cut: bool = False) -> Iterator[list[Tensor]]:
+    """While open, the layer's own output, in whatever layout, so that signals to it can be asked for.
+
+    With ``cut`` the network goes on from a leaf, and nothing before the layer is recorded.
+    """
+    seen: list[Tensor] = []
+    mine = threading.get_ident()  # another thread's forward is another picture's
+
+    def keep(_: nn.Module, __: Any, output: Any) -> Tensor | None:
+        if threading.get_ident() != mine:
+            return None
+        if not isinstance(output, Tensor):
+            raise InputError(f"the output of layer {name!r} has no spatial grid; choose another layer")
+        if not cut:
+            seen[:] = [output]
+            return None
+        seen[:] = [output.detach().requires_grad_(True)]
+        return seen[0].clone()  # which the network may overwrite
+
+    handle = module.get_submodule(name).register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -1,0 +1,37 @@
+"""An explainer by its name, or around attributions from elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from maskwise.classifiers import Classifier
+from maskwise.core.options import one_of
+from maskwise.explainers.adapter import AdaptedExplainer
+from maskwise.explainers.base import Explainer, methods
+
+COMMON = ("precision", "progress")
+
+
+def explainer(name: str | object, classifier: Classifier, **options: Any) -> Explainer:
+    """An explainer by name, or around attributions from elsewhere.
+
+    Args:
+        name: as ``maskwise methods`` lists it; or a captum object, or any function (see ``AdaptedExplainer``).
+        classifier: what is explained.
+        options: the method's own keywords, ``precision`` (fp32, bf16, fp16) and ``progress``.
+
+    Raises:
+        InputError: unknown method, or an option that it does not have or a value that it does not take.
+    """
+    if not isinstance(name, str):
+        return AdaptedExplainer(name, classifier, **options)
+    common = {key: options.pop(key) for key in COMMON if key in options}
+    one_of("precision", common.get("precision", "fp32"), ("fp32", "bf16", "fp16"))
+    made: Explainer = methods.build(name, classifier, common=COMMON, **options)
+    for key, value in common.items():
+        setattr(made, key, value)
+    parameters = inspect.signature(type(made)).parameters
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
+    made.identity |= {"method": name, **defaults, **options, "precision": made.precision}
+    return made

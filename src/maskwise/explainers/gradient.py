@@ -1,0 +1,49 @@
+"""Gradients of the score by the pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from maskwise.explainers.base import Explainer, gradients, methods, recording
+from maskwise.explainers.targets import Targets
+
+
+@methods.register(
+    "gradient",
+    family="gradients",
+    paper="Simonyan, Vedaldi, Zisserman 2013",
+    needs_gradients=True,
+    needs_target=True,
+    random=False,
+    cost="1 forward, 1 backward",
+)
+class Gradient(Explainer):
+    """max over colours of |d logit / d pixel| (Simonyan et al. 2013, section 3.1)."""
+
+    def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        with recording(images) as pixels:
+            logits = self.classifier.logits(pixels)
+            by_target = gradients(targets.scores(logits), pixels)
+            return torch.stack([self.reduce(g, pixels.detach()) for g in by_target], 1), logits
+
+    def reduce(self, gradient: Tensor, pixels: Tensor) -> Tensor:
+        """Map (N,H,W) of the gradient (N,3,H,W)."""
+        return gradient.abs().amax(1)
+
+
+@methods.register(
+    "input_x_gradient",
+    family="gradients",
+    paper="Shrikumar et al. 2016",
+    needs_gradients=True,
+    needs_target=True,
+    random=False,
+    cost="1 forward, 1 backward",
+)
+class InputXGradient(Gradient):
+    """|sum over colours of x * d logit / d x|, with x the normalised picture, whose zero is the mean colour."""
+
+    def reduce(self, gradient: Tensor, pixels: Tensor) -> Tensor:
+        # d/dx of the normalised picture is d/dpixel times std, and x is (pixel - mean) / std: std cancels.
+        return (gradient * (pixels - self.classifier.mean[:, None, None])).sum(1).abs()

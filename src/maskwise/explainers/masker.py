@@ -1,0 +1,186 @@
+"""Trained maskers as explainers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.options import ranges
+from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.targets import Targets
+from maskwise.maskers import load_agnostic_masker, read_header
+from maskwise.maskers.class_gate import ClassGate
+from maskwise.maskers.fusing import fuse
+
+
+def packaged_masker(method: str) -> Path:
+    """Where the masker lies that comes with the package for ``method``; another method has none."""
+    name = getattr(methods.get(method), "packaged", None) if method in methods else None
+    return Path(str(resources.files("maskwise") / "assets" / "maskers" / f"{name or method}.safetensors"))
+
+
+class MaskerExplainer(Explainer):
+    """A masker behind the explainers' interface: one forward, values as the masker gives them.
+
+    Args:
+        classifier: the one the masker was trained on.
+        weights: a masker's file; None is the packaged one, which fits efficientnet_lite0.
+        class_gate: keep of the mask what speaks for the class that is asked for, fully from this part of its class
+            activation's peak on; None is what the file says, mostly no gate, and the mask is of no class.
+        gate_scales: how much the picture is enlarged for the gate, each from 1 to 4, and their activations averaged;
+            all but 1 cost a forward. None is what the file says, mostly (1,).
+
+    Raises:
+        InputError: no such file, a masker of another classifier, or a gate that this classifier can't have.
+    """
+
+    normalise = False
+    needs_target = False
+    packaged = ""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        weights: str | Path | None = None,
+        class_gate: float | None = None,
+        gate_scales: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(classifier)
+        path = Path(weights) if weights is not None else packaged_masker(self.packaged)
+        if weights is None and not path.is_file():
+            raise InputError(f"the packaged {self.packaged} masker is missing: install maskwise again, or give weights")
+        if weights is None and read_header(path)["fingerprint"] != classifier.fingerprint():
+            raise InputError(
+                f"the packaged {self.packaged} masker was trained on {read_header(path)['classifier']}, not on "
+                f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"
+            )
+        self.masker = load_agnostic_masker(path, classifier).to(classifier.device)
+        finish = self.masker.finish
+        if class_gate is not None:
+            ranges(class_gate=(class_gate, 1e-3, 1))
+            finish = replace(finish, class_gate=class_gate)
+        if gate_scales is not None:
+            finish = replace(finish, gate_scales=_scales(gate_scales, finish.class_gate))
+        if finish != self.masker.finish:
+            ClassGate.check(self.judge, finish.gate_scales)
+            self.masker.finish = finish
+        self.needs_target = self.masker.needs_class
+        fuse(self.masker.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    @property
+    def judge(self) -> Classifier:
+        """Whose classes and logits these are: the masker's encoder, or the classifier if that one knows no classes."""
+        return self.masker.encoder if self.masker.shares_encoder else self.classifier
+
+    @property
+    def map_is_free(self) -> bool:
+        return True
+
+    def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The logits are those of the masker's encoder, which a trained CASM has adapted.
+
+        Beside an encoder that was trained for masks alone the classifier itself takes a forward, and is the gate.
+        """
+        logits, taps = self.masker.encoder.features(images)
+        if self.masker.shares_encoder:
+            return self.masker.masks_for(images, taps, targets.classes_of(logits)), logits
+        logits, own = self.classifier.features(images)
+        return self.masker.masks_for(images, taps, targets.classes_of(logits), (self.classifier, own[-1])), logits
+
+
+@methods.register(
+    "casm",
+    family="maskers",
+    paper="Zolna, Geras, Cho 2020",
+    needs_gradients=False,
+    needs_target=False,
+    random=False,
+    cost="1 forward",
+)
+class Casm(MaskerExplainer):
+    """Classifier-agnostic saliency: the evidence that any classifier could use (CASM, Algorithm 1)."""
+
+    packaged = "casm"
+
+
+@methods.register(
+    "casm_baseline",
+    family="maskers",
+    paper="Zolna, Geras, Cho 2020 (Baseline, thinning F)",
+    needs_gradients=False,
+    needs_target=False,
+    random=False,
+    cost="1 forward",
+)
+class CasmBaseline(MaskerExplainer):
+    """The same masker trained against the one fixed classifier: the evidence that this classifier uses."""
+
+    packaged = "casm_baseline"
+
+
+@methods.register(
+    "gated_casm",
+    family="maskers",
+    paper="Zolna, Geras, Cho 2020, behind a class activation (Zhou et al. 2016)",
+    needs_gradients=False,
+    needs_target=True,
+    random=False,
+    cost="1 forward",
+)
+class GatedCasm(MaskerExplainer):
+    """CASM's mask where the class activation of the same forward speaks for the class asked for.
+
+    CASM's mask has outlines and knows no class; the class activation knows the class and has no outlines. Without a
+    target it explains the top class of the masker's own, adapted classifier.
+    """
+
+    needs_target = True
+    packaged = "casm"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        weights: str | Path | None = None,
+        class_gate: float = 0.3,
+        gate_scales: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(classifier, weights, class_gate, gate_scales)
+
+
+@methods.register(
+    "distilled",
+    family="maskers",
+    paper="our own, by Covert, Kim, Zou, Hashimoto 2024; taught by Zhang et al. 2016, Zhou et al. 2016",
+    needs_gradients=False,
+    needs_target=True,
+    random=False,
+    cost="1 forward",
+)
+class Distilled(MaskerExplainer):
+    """A masker that was taught by excitation backpropagation and class activation, and sees no masked picture.
+
+    It mixes the taps of the classifier, which stays as it is, with the class activation of the class asked for: one
+    forward answers for any number of classes. Without a target it explains the top class.
+    """
+
+    needs_target = True
+    packaged = "distilled"
+
+
+def _scales(scales: Sequence[float], class_gate: float | None) -> tuple[float, ...]:
+    if class_gate is None:
+        raise InputError("gate_scales are those of a class gate: set class_gate, too")
+    if not isinstance(scales, (list, tuple)) or not scales or not all(isinstance(s, (int, float)) for s in scales):
+        raise InputError(f"gate_scales must be a list of numbers, such as [1, 1.43], not {scales!r}")
+    for scale in scales:
+        ranges(gate_scales=(scale, 1, 4))
+    return tuple(float(scale) for scale in scales)

@@ -1,0 +1,71 @@
+"""What methods that optimise a mask share: where gradients flow, what hides a pixel, steps, checks of options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.blur import gaussian_blur
+from maskwise.explainers.base import Explainer
+from maskwise.explainers.perturb import normal
+from maskwise.explainers.targets import Targets
+from maskwise.infill import infiller
+
+INFILLS = ("blur", "mean", "noise")
+PAPERS_SIDE = 224  # lengths are given in pixels of a picture of this side, and scaled to the classifier's
+
+
+@contextmanager
+def learning(images: Tensor, targets: Targets) -> Iterator[tuple[Tensor, Targets]]:
+    """Gradients on, also inside a caller's inference mode; gives copies of pictures and targets that left it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        classes = None if targets.classes is None else targets.classes.clone()
+        yield images.detach().clone(), Targets(classes, targets.score)
+
+
+def steps(explainer: Explainer, total: int) -> Iterator[int]:
+    """0 ... total-1, telling the explainer's ``progress`` after each."""
+    for step in range(total):
+        yield step
+        if explainer.progress is not None:
+            explainer.progress(step + 1, total)
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of the optimiser's own parameters; nothing else gets a gradient."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+
+
+def scaled(pixels: float, images: Tensor) -> float:
+    """A length given for a picture of side 224, in pixels of these."""
+    return pixels * images.shape[-1] / PAPERS_SIDE
+
+
+def upsampled(maps: Tensor, images: Tensor) -> Tensor:
+    """Masks (N,h,w) at the pictures' size (N,H,W)."""
+    size = (images.shape[-2], images.shape[-1])
+    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def infill(kind: str, images: Tensor, classifier: Classifier, sigma: float, draws: list[torch.Generator]) -> Tensor:
+    """What stands in for hidden pixels, (N,3,H,W): it does not depend on the mask, so it has no gradient by it.
+
+    Args:
+        kind: ``blur`` (standard deviation ``sigma`` of a 224-pixel picture), ``mean`` (the classifier's mean
+            colour) or ``noise`` (normal around it, with the normalisation's deviation; each call draws anew).
+    """
+    if kind == "blur":
+        return gaussian_blur(images, scaled(sigma, images))
+    colour = classifier.mean
+    if kind == "mean":
+        return infiller("mean")(images, torch.ones_like(images[:, 0]), colour)
+    noise = normal(draws, *images.shape[1:]).to(images)
+    return colour[:, None, None] + classifier.std[:, None, None] * noise

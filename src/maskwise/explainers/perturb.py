@@ -1,0 +1,85 @@
+"""Many changed copies of each picture through the classifier: in chunks, with random numbers keyed by the picture."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.explainers.base import Explainer
+
+
+class Perturbation(Explainer):
+    """A method that scores changed copies.
+
+    Args:
+        classifier: what is explained.
+        batch: copies in one forward; None is what the classifier's device runs fastest.
+    """
+
+    def __init__(self, classifier: Classifier, batch: int | None = None) -> None:
+        super().__init__(classifier)
+        batch = classifier.batch if batch is None else batch
+        if batch < 1:
+            raise InputError(f"batch must be at least 1, not {batch}")
+        self.batch = batch
+
+    def chunks(self, images: int, copies: int) -> Iterator[tuple[int, int]]:
+        """Ranges of copies so that a chunk over all pictures fills one forward, as far as that can be.
+
+        Progress is reported as each range comes back.
+        """
+        step = max(self.batch // images, 1)
+        for first in range(0, copies, step):
+            yield first, min(first + step, copies)
+            if self.progress is not None:
+                self.progress(min(first + step, copies), copies)
+
+    def score(
+        self, make: Callable[[slice], Tensor], pictures: int, copies: int, values: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Values (pictures, copies, K) of ``pictures * copies`` rows, ``batch`` rows in one forward.
+
+        Args:
+            make: rows of a slice of range(pictures) as normalised pictures (n * copies,3,S,S).
+            values: from logits and the picture of each row to (rows,K): ``targets.scores`` or ``.probabilities``.
+        """
+        step = max(self.batch // copies, 1)
+        parts = []
+        for first in range(0, pictures, step):
+            part = slice(first, min(first + step, pictures))
+            rows = torch.arange(part.start, part.stop, device=self.classifier.device).repeat_interleave(copies)
+            parts.append(values(self.classifier.module(make(part)), rows).float())
+        return torch.cat(parts).unflatten(0, (pictures, copies))
+
+
+def generators(images: Tensor, seed: int) -> list[torch.Generator]:
+    """One generator a picture, keyed by seed and picture: neither batch size nor order changes its numbers.
+
+    Raises:
+        InputError: a negative seed.
+    """
+    if seed < 0:
+        raise InputError(f"seed must not be negative, and is {seed}")
+    made = []
+    for image in images.detach().cpu().contiguous():
+        # Rounded, so that the last bits of a resize in another batch do not change the key.
+        key = zlib.crc32((image * 255).round().to(torch.uint8).contiguous().numpy().tobytes())
+        # Hashed together, since PyTorch's generator on the CPU uses 32 bits of its seed.
+        made.append(torch.Generator().manual_seed(int(np.random.SeedSequence((seed, key)).generate_state(1)[0])))
+    return made
+
+
+def uniform(draws: list[torch.Generator], *shape: int) -> Tensor:
+    """(N, *shape) of uniform numbers in [0,1), one generator a picture."""
+    return torch.stack([torch.rand(shape, generator=g) for g in draws])
+
+
+def normal(draws: list[torch.Generator], *shape: int) -> Tensor:
+    """(N, *shape) of standard normal numbers, one generator a picture."""
+    return torch.stack([torch.randn(shape, generator=g) for g in draws])

@@ -1,0 +1,79 @@
+"""Relevance of attention: the softmax is a constant, so that values get it and queries and keys none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.explainers.relevance.rule_base import RuleBase, tracks
+from maskwise.explainers.relevance.sums import Link
+
+
+class Attention(RuleBase):
+    """Softmax, scaled dot products and ``nn.MultiheadAttention``."""
+
+    def softmax(self, input: Any, *args: Any, **kw: Any) -> Any:
+        if not tracks(input):
+            return NotImplemented
+        return F.softmax(input.detach(), *args, **kw)
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any) -> Any:
+        query, key = query.detach(), key.detach()
+
+        def compute(v: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(query, key, v, *args, **kw)
+
+        return self.share(Link(compute, compute), value) if tracks(value) else compute(value)
+
+    def multi_head_attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        embed_dim_to_check: int,
+        num_heads: int,
+        in_proj_weight: Tensor | None,
+        in_proj_bias: Tensor | None,
+        bias_k: Tensor | None,
+        bias_v: Tensor | None,
+        add_zero_attn: bool,
+        dropout_p: float,
+        out_proj_weight: Tensor,
+        out_proj_bias: Tensor | None,
+        training: bool = True,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        use_separate_proj_weight: bool = False,
+        q_proj_weight: Tensor | None = None,
+        k_proj_weight: Tensor | None = None,
+        v_proj_weight: Tensor | None = None,
+        static_k: Tensor | None = None,
+        static_v: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> Any:
+        """``nn.MultiheadAttention`` taken apart; with masks or extra tokens it keeps its gradient."""
+        extras = (bias_k, bias_v, key_padding_mask, attn_mask, static_k, static_v)
+        if not tracks(value) or query.ndim != 3 or add_zero_attn or any(e is not None for e in extras):
+            return NotImplemented
+        if in_proj_weight is not None and not use_separate_proj_weight:
+            projections: Sequence[Any] = in_proj_weight.chunk(3)
+        else:
+            projections = (q_proj_weight, k_proj_weight, v_proj_weight)
+        biases: Sequence[Any] = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
+        inputs = (query.detach(), key.detach(), value)
+        with self:  # the parts of it go through their own rules
+            q, k, v = (
+                F.linear(x, w, b).unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)  # (N,heads,T,d)
+                for x, w, b in zip(inputs, projections, biases, strict=True)
+            )
+            seen = F.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3).flatten(2)
+            result = F.linear(seen, out_proj_weight, out_proj_bias)
+        if not need_weights:
+            return result, None
+        weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
+        return result, weights.mean(1) if average_attn_weights else weights

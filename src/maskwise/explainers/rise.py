@@ -1,0 +1,128 @@
+"""RISE: the mean of random masks, each weighed by the score of the picture that it leaves."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.explainers.base import methods
+from maskwise.explainers.perturb import Perturbation, generators, uniform
+from maskwise.explainers.targets import Targets
+
+
+@methods.register(
+    "rise",
+    family="perturbation",
+    paper="Petsiuk, Das, Saenko 2018",
+    needs_gradients=False,
+    needs_target=True,
+    random=True,
+    cost="masks forwards",
+)
+class Rise(Perturbation):
+    """S = 1 / (p N) sum_i score(x M_i) M_i (Petsiuk et al. 2018, Eq. 6).
+
+    M_i is a grid of Bernoulli(p) cells, brought to s + 1 cells by bilinear interpolation and cropped at a random
+    shift. Masks are made in chunks and never kept, so memory does not grow with their number.
+    ``report`` holds ``masks`` (N,K), how many were used, and ``standard_error`` (N,K): the mean over pixels of the
+    map's standard error, as a share of the map's range.
+
+    Args:
+        classifier: what is explained.
+        masks: N; 4,000 to 8,000 in the paper.
+        grid: s, cells a side.
+        keep: p, chance that a cell is kept.
+        scoring: ``probability`` (the paper) or ``logit`` (Group-CAM's and SESS's runs).
+        tolerance: stop as soon as the standard error of all maps of the batch is below it; None uses all masks.
+        seed: of the masks; each picture draws its own.
+        batch: masked pictures in one forward.
+
+    Raises:
+        InputError: a number out of range, or an unknown scoring.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        masks: int = 4000,
+        grid: int = 7,
+        keep: float = 0.5,
+        scoring: Literal["probability", "logit"] = "probability",
+        tolerance: float | None = None,
+        seed: int = 0,
+        batch: int | None = None,
+    ) -> None:
+        super().__init__(classifier, batch)
+        if masks < 2 or grid < 1 or not 0 < keep <= 1:
+            raise InputError(f"rise needs masks >= 2, grid >= 1 and 0 < keep <= 1, not {masks}, {grid} and {keep}")
+        if scoring not in ("probability", "logit"):
+            raise InputError(f"scoring is probability or logit, not {scoring!r}")
+        if tolerance is not None and tolerance <= 0:
+            raise InputError(f"tolerance must be positive, not {tolerance}")
+        self.masks, self.grid, self.keep, self.scoring = masks, grid, keep, scoring
+        self.tolerance, self.seed = tolerance, seed
+
+    def saliency(self, images: Tensor, targets: Targets) -> Tensor:
+        with torch.no_grad():
+            targets = self.resolve(images, targets)
+            values = targets.probabilities if self.scoring == "probability" else targets.scores
+            clean, draws = self.classifier.normalise(images), generators(images, self.seed)
+            side = (images.shape[-2], images.shape[-1])
+            total = torch.zeros(len(images), targets.count, side[0] * side[1], device=images.device)
+            squares = torch.zeros_like(total)
+            low = torch.full((len(images), targets.count), math.inf, device=images.device)
+            high = -low
+            used = 0
+            for first, last in self.chunks(len(images), self.masks):
+                masks = random_masks(draws, last - first, self.grid, self.keep, side).to(images.device)
+
+                def make(part: slice, masks: Tensor = masks) -> Tensor:
+                    copies = (clean[part, None] * masks[part, :, None]).flatten(0, 1)
+                    return copies.contiguous(memory_format=torch.channels_last)
+
+                scores = self.score(make, len(images), last - first, values).transpose(1, 2)
+                low, high = low.minimum(scores.amin(2)), high.maximum(scores.amax(2))
+                flat = masks.flatten(2).float()
+                total.baddbmm_(scores, flat)
+                squares.baddbmm_(scores**2, flat**2)
+                used = last
+                if self.tolerance is not None and used >= 2 and (_error(total, squares, used) <= self.tolerance).all():
+                    break
+            self.report["masks"] = torch.full((len(images), targets.count), float(used))
+            self.report["standard_error"] = _error(total, squares, used)
+            # Where no mask changes the score the sum holds only the masks' own noise, which is no answer.
+            told = ~(high - low <= 1e-6 * high.abs())[..., None]  # not, so that NaN stays NaN and is reported
+            return torch.where(told, total / (used * self.keep), 0).unflatten(2, side)
+
+
+def _error(total: Tensor, squares: Tensor, used: int) -> Tensor:
+    """(N,K): standard error of the mean over masks, mean over pixels, as a share of the map's range."""
+    mean = total / used
+    variance = (squares / used - mean**2).clamp(min=0) / (used - 1)
+    span = mean.amax(2) - mean.amin(2)
+    return torch.where(span > 0, variance.sqrt().mean(2) / span.clamp(min=1e-12), 0)
+
+
+def random_masks(draws: list[torch.Generator], count: int, grid: int, keep: float, side: tuple[int, int]) -> Tensor:
+    """(N, count, H, W) of RISE's masks in [0,1], the numbers of each picture from its own generator.
+
+    Bilinear interpolation works along each axis, so a mask is rows @ cells @ columns: no large grid is made.
+    """
+    drawn = uniform(draws, count, grid * grid + 2)
+    cells = (drawn[..., 2:] < keep).float().unflatten(-1, (grid, grid))
+    rows, columns = (_shifted(drawn[..., axis], grid, side[axis]) for axis in (0, 1))
+    return rows @ cells @ columns.mT
+
+
+def _shifted(place: Tensor, grid: int, side: int) -> Tensor:
+    """(..., side, grid): interpolation weights of ``side`` pixels that begin at ``place`` in [0,1) of a cell."""
+    cell = math.ceil(side / grid)
+    pixels = (place * cell).floor()[..., None] + torch.arange(side)
+    # Where a pixel's middle lies on the grid of cells that is stretched to (grid + 1) * cell pixels.
+    at = ((pixels + 0.5) * grid / ((grid + 1) * cell) - 0.5).clamp(0, grid - 1)
+    return (1 - (at[..., None] - torch.arange(grid)).abs()).clamp(min=0)

@@ -1,0 +1,140 @@
+"""Insertion, deletion and their difference (Petsiuk et al. 2018; SESS, Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from maskwise.box import as_tensor
+from maskwise.classifiers import Classifier
+from maskwise.core.options import one_of
+from maskwise.measures.base import Metric, metrics
+from maskwise.measures.perturbation import STEP, CurveKind, Step, Substrate, area_under, curves, pixels_of
+from maskwise.measures.scoring import ClassifierMetric, Target, asked_for
+
+
+class CurveMetric(ClassifierMetric):
+    """A metric of the area under a curve, in percent."""
+
+    mode: CurveKind
+    blur: Substrate = "gaussian51"
+
+    def __init__(
+        self, classifier: Classifier, step: Step = STEP, target: Target = "predicted", batch: int | None = None
+    ) -> None:
+        super().__init__()
+        self.ask(classifier, batch)
+        one_of("target", target, ("predicted", "given"))
+        pixels_of(step, 1)  # raises if it makes no sense
+        self.step, self.target = step, target
+
+    def curves(self, images: Tensor, maps: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The curves (N,steps+1) behind the number; arguments as ``maskwise.measures.perturbation.curves``."""
+        asked = asked_for(self.target, targets)
+        return curves(self.classifier, images, maps, asked, self.mode, self.step, self.blur, self.batch)
+
+    def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The curves themselves, (N,steps+1): the area is linear in them, so their mean has the mean area."""
+        return self.curves(images, maps, targets).to(as_tensor(maps).device)
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        return 100 * area_under(total / count[..., None])
+
+
+@metrics.register(
+    "deletion",
+    family="faithfulness",
+    title="deletion",
+    paper="Petsiuk et al. 2018; SESS, Table 1",
+    unit="%",
+    higher_is_better=False,
+    needs=("images",),
+    takes=("targets",),
+)
+class Deletion(CurveMetric):
+    """Area under the probability while the most salient pixels become the mean colour.
+
+    Args:
+        classifier: gives the probabilities.
+        step: pixels a step, or the share of all as a float below 1 or a text like "3.571%".
+        target: follow the class that is ``predicted`` for the whole picture, or the one ``given`` as target.
+        batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+    """
+
+    mode = "deletion"
+
+
+@metrics.register(
+    "insertion",
+    family="faithfulness",
+    title="insertion",
+    paper="Petsiuk et al. 2018; SESS, Table 1",
+    unit="%",
+    higher_is_better=True,
+    needs=("images",),
+    takes=("targets",),
+)
+class Insertion(CurveMetric):
+    """Area under the probability while the most salient pixels come back into a blurred picture.
+
+    Args:
+        classifier: gives the probabilities.
+        step: pixels a step, or the share of all as a float below 1 or a text like "3.571%".
+        blur: what it begins with: ``gaussian51``, ``rise11`` or ``mean``.
+        target: follow the class that is ``predicted`` for the whole picture, or the one ``given`` as target.
+        batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+    """
+
+    mode = "insertion"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        step: Step = STEP,
+        blur: Substrate = "gaussian51",
+        target: Target = "predicted",
+        batch: int | None = None,
+    ) -> None:
+        super().__init__(classifier, step, target, batch)
+        one_of("blur", blur, ("gaussian51", "rise11", "mean"))
+        self.blur = blur
+
+
+@metrics.register(
+    "insertion_deletion",
+    family="faithfulness",
+    title="insertion - deletion",
+    paper="SESS, Table 1 (overall)",
+    unit="%",
+    higher_is_better=True,
+    needs=("images",),
+    takes=("targets",),
+)
+class InsertionDeletion(ClassifierMetric):
+    """Insertion less deletion, the "overall" of SESS; options as ``insertion``."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        step: Step = STEP,
+        blur: Substrate = "gaussian51",
+        target: Target = "predicted",
+        batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.ask(classifier, batch)
+        self.insertion = Insertion(classifier, step, blur, target, batch)
+        self.deletion = Deletion(classifier, step, target, batch)
+        self.step, self.blur, self.target = step, blur, target
+
+    def parts(self) -> Sequence[Metric]:
+        return self.insertion, self.deletion
+
+    def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        return torch.cat([part.per_image(maps, images=images, targets=targets) for part in self.parts()], 1)
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        inserted, deleted = (total / count[..., None]).chunk(2, -1)
+        return 100 * (area_under(inserted) - area_under(deleted))

@@ -1,0 +1,131 @@
+"""Curves of a class's probability while pixels are inserted or deleted, most salient first (Petsiuk et al. 2018)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from maskwise.box import as_maps
+from maskwise.classifiers import Classifier
+from maskwise.core.blur import gaussian_blur
+from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
+from maskwise.measures.scoring import classes_followed, log_probabilities
+
+CurveKind = Literal["insertion", "deletion"]
+Substrate = Literal["gaussian51", "rise11", "mean"]
+Step = int | float | str
+STEP = 1792  # pixels: 8 rows, or 3.571%, of 224 x 224, as RISE and Group-CAM take it
+
+
+def curves(
+    classifier: Classifier,
+    images: Tensor,
+    maps: Tensor | np.ndarray,
+    targets: Tensor | None = None,
+    mode: CurveKind = "insertion",
+    step: Step = STEP,
+    blur: Substrate = "gaussian51",
+    batch: int | None = None,
+) -> Tensor:
+    """Probability of each picture's class after 0, step, 2 step, … pixels: (N,steps+1), float64.
+
+    Insertion begins with the blurred picture and brings pixels back; deletion begins with the picture and paints them
+    in the mean colour. Of pixels of equal saliency the first in reading order goes first. All pictures' steps share
+    batches, and changed copies exist only while they are scored.
+
+    Args:
+        classifier: gives the probabilities (softmax).
+        images: (N,3,H,W) in [0,1].
+        maps: (N,H,W), any scale.
+        targets: (N,) classes to follow; None: the likeliest of each whole picture.
+        mode: insertion or deletion.
+        step: pixels a step, or the share of all as a float below 1 or a text like "3.571%". The last may be smaller.
+        blur: where insertion begins, see ``substrate``.
+        batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+
+    Raises:
+        InputError: shapes that differ, or an unknown mode, blur, step or class.
+    """
+    one_of("mode", mode, ("insertion", "deletion"))
+    maps = as_maps(maps)
+    if images.ndim != 4 or len(images) != len(maps) or images.shape[-2:] != maps.shape[-2:]:
+        raise InputError(f"images (N,3,H,W) and maps (N,H,W) must fit: {tuple(images.shape)}, {tuple(maps.shape)}")
+    images = images.to(classifier.device)
+    n, size = len(images), maps[0].numel() if len(maps) else 1
+    pixels = pixels_of(step, size)
+    steps = math.ceil(size / pixels)
+    place = places(maps.to(images.device))
+    whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
+    classes = classes_followed(whole, targets)
+    start, end = images, classifier.mean[:, None, None].expand_as(images)
+    if mode == "insertion":
+        start, end = substrate(images, classifier.mean, blur), images
+
+    # The whole picture is the last step of an insertion and the first of a deletion: it is known already.
+    first = 0 if mode == "insertion" else 1
+
+    def changed(rows: Tensor) -> Tensor:
+        picture, done = rows // steps, (rows % steps + first) * pixels
+        return torch.where((place[picture] < done[:, None, None])[:, None], end[picture], start[picture])
+
+    followed = log_probabilities(classifier, n * steps, changed, batch, classes.repeat_interleave(steps))
+    known, followed = whole.gather(1, classes[:, None]), followed.reshape(n, steps)
+    return torch.cat([followed, known] if mode == "insertion" else [known, followed], 1).exp()
+
+
+def places(maps: Tensor) -> Tensor:
+    """Place (N,H,W) of each pixel in its map's order, most salient first; of equal ones the first in reading order."""
+    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    counts = torch.arange(order.shape[1], device=maps.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, counts).reshape(maps.shape)
+
+
+def area_under(curves: Tensor) -> Tensor:
+    """Normalised area (…) under curves (…,steps+1): the trapezoid rule over an axis of length 1."""
+    return (curves.sum(-1) - (curves[..., 0] + curves[..., -1]) / 2) / (curves.shape[-1] - 1)
+
+
+def pixels_of(step: Step, size: int) -> int:
+    """A step as a whole number of pixels of a picture that has ``size``, at least one.
+
+    Example:
+        >>> pixels_of(1792, 50176), pixels_of("3.571%", 50176), pixels_of(0.25, 50176)
+        (1792, 1792, 12544)
+    """
+    try:
+        share = float(step.removesuffix("%")) / 100 if isinstance(step, str) else float(step)
+    except ValueError:
+        raise InputError(f"step is a number of pixels, a share below 1 or a text like '3.571%', not {step!r}") from None
+    if isinstance(step, int) and step >= 1:
+        return min(step, size)
+    if not 0 < share <= 1 or isinstance(step, int) or (isinstance(step, str) and not step.endswith("%")):
+        raise InputError(f"step is a number of pixels, a share below 1 or a text like '3.571%', not {step!r}")
+    return max(round(share * size), 1)
+
+
+def substrate(images: Tensor, mean: Tensor, blur: Substrate) -> Tensor:
+    """What insertion begins with, (N,3,H,W).
+
+    Args:
+        images: (N,3,H,W) in [0,1].
+        mean: (3,), the mean colour.
+        blur: ``gaussian51`` of 51 pixels and sigma 50, borders mirrored (Group-CAM, SESS); ``rise11``, the kernel of
+            RISE, nearly a box of 11 pixels, with the mean colour beyond the border; or ``mean``, the colour itself.
+    """
+    one_of("blur", blur, ("gaussian51", "rise11", "mean"))
+    colour = mean.to(images)[:, None, None]
+    if blur == "mean":
+        return colour.expand_as(images)
+    if blur == "gaussian51":
+        return gaussian_blur(images, 50.0, "mirror", reach=25)
+    # RISE filters a single bright pixel within an 11-pixel window whose borders are mirrored: sigma 5 goes almost flat.
+    line = torch.from_numpy(gaussian_filter1d(np.eye(11)[5], 5.0)).to(images)
+    kernel = torch.outer(line, line).expand(images.shape[1], 1, 11, 11)
+    return F.conv2d(images - colour, kernel, padding=5, groups=images.shape[1]) + colour

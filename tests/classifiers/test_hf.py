@@ -1,0 +1,68 @@
+"""Classifiers of transformers, at toy size with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import maskwise as mw
+from maskwise.classifiers.hf import from_hf, is_hf
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=48, image_size=64, patch_size=8,
+        num_labels=3, id2label={0: "cat", 1: "dog", 2: "<b>"}, label2id={"cat": 0, "dog": 1, "<b>": 2},
+    )  # fmt: skip
+    return transformers.ViTForImageClassification(config)
+
+
+def test_a_loaded_model(vit: Any) -> None:
+    classifier = from_hf(vit)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = vit(pixel_values=classifier.normalise(images)).logits
+    assert torch.equal(classifier.logits(images), expected)
+    assert classifier.labels.names == ("cat", "dog", "<b>") and classifier.input_size == 64
+    maps = mw.explainer("grad_cam", classifier)(torch.rand(2, 3, 70, 50), ["dog", "cat"])
+    assert maps.shape == (2, 70, 50) and maps.amax() > 0.9
+
+
+def test_scales_of_a_network_of_stages() -> None:
+    config = transformers.ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 12, 16, 20], num_labels=4, image_size=64)
+    classifier = from_hf(transformers.ConvNextForImageClassification(config))
+    _, taps = classifier.features(torch.rand(1, 3, 64, 64))
+    assert [tuple(t.shape[1:]) for t in taps] == [(8, 16, 16), (12, 8, 8), (16, 4, 4), (20, 2, 2)]
+
+
+def test_a_folder_by_name(vit: Any, tmp_path: Path) -> None:
+    vit.save_pretrained(tmp_path / "vit")
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+    size = {"height": 64, "width": 64}
+    transformers.ViTImageProcessor(image_mean=mean, image_std=std, size=size).save_pretrained(tmp_path / "vit")
+    classifier = mw.load_classifier(f"hf/{tmp_path / 'vit'}")
+    assert torch.allclose(classifier.mean, torch.tensor(mean)) and torch.allclose(classifier.std, torch.tensor(std))
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = vit(pixel_values=(images - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1))
+    assert torch.allclose(classifier.logits(images), expected.logits, atol=1e-5)
+
+
+def test_a_pickle_is_not_opened(vit: Any, tmp_path: Path) -> None:
+    vit.config.save_pretrained(tmp_path)
+    torch.save(vit.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(mw.InputError, match="hf/"):
+        mw.load_classifier(f"hf/{tmp_path}")
+
+
+def test_what_is_no_image_classifier(vit: Any) -> None:
+    assert is_hf(vit) and not is_hf(torch.nn.Linear(2, 2))
+    with pytest.raises(mw.InputError, match="no image classifier"):
+        from_hf(vit.vit)

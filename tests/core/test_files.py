@@ -1,0 +1,69 @@
+"""Atomic writes: all or nothing, also when the disk or the place is bad (the plain cases: test_small_rooms)."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_folder, atomic_write, check_writable, writable_folder
+
+
+def test_the_check_creates_nothing(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("check", [check_writable, writable_folder])
+@pytest.mark.parametrize("below", ["file", "file/a/b", "n" * 300])
+def test_places_that_can_not_be_written(tmp_path: Path, check, below: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="can't write to .*--out"):
+        check(tmp_path / below)
+
+
+def test_folders_above_are_made(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a" / "b" / "c.txt") as temporary:
+        temporary.write_text("x")
+        assert temporary.parent == tmp_path / "a" / "b", "a rename is only atomic within one disk"
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "x"
+
+
+def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path: Path) -> None:
+    for context in (atomic_write, atomic_folder):
+        with pytest.raises(InputError, match="No space left"), context(tmp_path / "x"):
+            raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(InputError, match="can't write"), atomic_folder(tmp_path / "x") as temporary:
+        (temporary / "new").touch()
+    assert [p.name for p in tmp_path.rglob("*")] == ["x"] and (tmp_path / "x").read_text() == "mine"
+
+
+def test_the_old_folder_comes_back_if_the_new_one_can_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "old").touch()
+    rename, calls = os.replace, []
+
+    def second_fails(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(InputError, match="Input/output"), atomic_folder(tmp_path / "f") as temporary:
+        (temporary / "new").touch()
+    assert [p.name for p in tmp_path.rglob("*")] == ["f", "old"]
+
+
+def test_long_names(tmp_path: Path) -> None:
+    name = "n" * 240
+    with atomic_folder(tmp_path / name), atomic_write(tmp_path / f"{name}.txt") as temporary:
+        temporary.touch()
+    assert {p.name for p in tmp_path.iterdir()} == {name, f"{name}.txt"}

@@ -1,0 +1,187 @@
+"""Class activation maps against other libraries, closed forms and plain loops."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_net
+from torch import Tensor, nn
+from torchcam.methods import GradCAM, LayerCAM
+
+from maskwise.classifiers import Classifier
+from maskwise.core.blur import gaussian_blur
+from maskwise.core.errors import InputError
+from maskwise.core.min_max import min_max
+from maskwise.explainers import explainer
+
+LAYER = "10"  # ReLU of the tiny network's coarsest scale
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    net = tiny_net()
+    return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=32, name="tiny")
+
+
+def bilinear(maps: Tensor) -> Tensor:
+    return F.interpolate(maps[:, None], (32, 32), mode="bilinear", align_corners=False)[:, 0]
+
+
+def forwards(classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Logits and the layer's activation, of the trunk and the head run apart."""
+    activation = classifier.module[:11](IMAGES)  # type: ignore[index]
+    return classifier.module[11:](activation), activation  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("name", "rival"), [("grad_cam", GradCAM), ("layer_cam", LayerCAM)])
+def test_gradient_cams_equal_torchcam(name: str, rival: type, classifier: Classifier) -> None:
+    module = tiny_net().eval()
+    ours = explainer(name, classifier, layer=LAYER)(IMAGES, 3)
+    with rival(module, LAYER) as cam:
+        theirs = cam([3, 3], module(IMAGES))[0]
+    assert theirs.std() > 0 and torch.allclose(ours, bilinear(theirs.detach()), atol=1e-3)
+
+
+def test_grad_cam_pp_equals_a_loop_over_positions() -> None:
+    """Eq. 19 of Chattopadhay et al., written out, on a head whose gradient differs from place to place."""
+    trunk = nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 4))
+    classifier = Classifier(nn.Sequential(trunk, head), mean=(0, 0, 0), std=(1, 1, 1), input_size=8, taps=["0"])
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    held = trunk(images).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(head(held)[:, 2].sum(), held)
+    maps = torch.zeros(2, 4, 4)
+    for n in range(2):
+        for k in range(3):
+            weight, total = 0.0, held[n, k].sum().item()
+            for g in gradient[n, k].flatten().tolist():
+                below = 2 * g**2 + total * g**3
+                weight += (g**2 / below if below else 0.0) * max(g, 0.0)
+            maps[n] += weight * held[n, k].detach()
+    expected = F.interpolate(min_max(maps.relu())[:, None], (8, 8), mode="bilinear")[:, 0]
+    assert expected.std() > 0
+    assert torch.allclose(explainer("grad_cam_pp", classifier)(images, 2), expected, atol=1e-4)
+
+
+def test_score_cam_equals_a_loop_over_channels(classifier: Classifier) -> None:
+    logits, activation = forwards(classifier)
+    expected = torch.zeros(2, 32, 32)
+    for n in range(2):
+        for k in range(activation.shape[1]):
+            large = bilinear(activation[n, k][None])
+            channel = activation[n, k]
+            if channel.max() == channel.min():
+                continue
+            mask = bilinear(min_max(channel[None]))[0]
+            p = classifier.module((IMAGES[n] * mask)[None]).softmax(1)[0, 3]
+            expected[n] += (p * large[0]).detach()
+    expected = min_max(expected.relu())
+    for batch in (1, 5, 64):
+        assert torch.allclose(
+            explainer("score_cam", classifier, layer=LAYER, batch=batch)(IMAGES, 3), expected, atol=1e-4
+        )
+    assert logits.shape == (2, 5)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_group_cam_equals_a_loop_over_groups(variant: str, classifier: Classifier) -> None:
+    _, activation = forwards(classifier)
+    held = activation.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(classifier.module[11:](held)[:, 3].sum(), held)  # type: ignore[index]
+    blurred = gaussian_blur(IMAGES, 50.0, "mirror", reach=25)
+    terms = gradient.mean((2, 3), keepdim=True) * activation.detach()
+    expected = torch.zeros(2, 32, 32)
+    for n in range(2):
+        base = classifier.module(blurred[n][None]).softmax(1)[0, 3]
+        for g in range(4):
+            group = terms[n, 4 * g : 4 * g + 4].sum(0).relu()
+            if variant == "paper":
+                group = torch.where(group >= group.flatten().quantile(0.7), group, 0)
+            large = bilinear(group[None])[0]
+            if large.max() == large.min():
+                continue
+            mask = (large - large.min()) / (large.max() - large.min())
+            mixed = IMAGES[n] * mask + blurred[n] * (1 - mask)
+            score = (classifier.module(mixed[None]).softmax(1)[0, 3] - base).detach()
+            expected[n] += score * mask if variant == "paper" else score.relu() * large
+    expected = min_max(expected.relu())
+    maps = explainer("group_cam", classifier, layer=LAYER, groups=4, variant=variant, batch=3)(IMAGES, 3)
+    assert expected.std() > 0 and torch.allclose(maps, expected, atol=1e-3)
+
+
+def test_cam_is_the_last_weights_on_the_last_activation(classifier: Classifier) -> None:
+    _, activation = forwards(classifier)
+    cam = torch.einsum("nchw,c->nhw", activation, classifier.module[-1].weight[3])  # type: ignore[index]
+    assert torch.allclose(explainer("cam", classifier)(IMAGES, 3), bilinear(min_max(cam.detach())), atol=1e-5)
+
+
+def test_cam_says_where_it_does_not_exist() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)
+    )
+    hidden = nn.Sequential(
+        nn.Conv2d(3, 5, 3, 2, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 5),
+        nn.ReLU(),
+        nn.Linear(5, 5),
+    )
+    for module in (net, hidden):
+        with pytest.raises(InputError, match="use grad_cam"):
+            explainer("cam", Classifier(module, input_size=16))(torch.rand(1, 3, 16, 16))
+    with pytest.raises(InputError, match="score function"):
+        explainer("cam", Classifier(tiny_net(), input_size=32))(IMAGES, lambda logits: logits[:, 0])
+
+
+def test_smooth_grad_cam_pp_without_noise_is_grad_cam_pp(classifier: Classifier) -> None:
+    still = explainer("smooth_grad_cam_pp", classifier, noise=0, samples=3)(IMAGES, 1)
+    assert torch.allclose(still, explainer("grad_cam_pp", classifier)(IMAGES, 1), atol=1e-5)
+
+
+def test_smooth_grad_cam_pp_averages_derivatives_not_maps(classifier: Classifier) -> None:
+    """Against the formula, on the noise that the method draws."""
+    from maskwise.explainers.perturb import generators, normal
+
+    image = IMAGES[:1]
+    draws = generators(image, 0)
+    sigma = 0.3 * (image.max() - image.min())
+    ones, twos, threes = [], [], []
+    for _ in range(4):
+        held = classifier.module[:11](image + sigma * normal(draws, 3, 32, 32)).detach().requires_grad_()  # type: ignore[index]
+        (g,) = torch.autograd.grad(classifier.module[11:](held)[0, 1], held)  # type: ignore[index]
+        ones.append(g)
+        twos.append(g**2)
+        threes.append(g**3)
+    one, two, three = (sum(x) / 4 for x in (ones, twos, threes))
+    activation = classifier.module[:11](image)  # type: ignore[index]
+    below = 2 * two + three * activation.sum((2, 3), keepdim=True)
+    weights = (torch.where(below == 0, 0, two / below).nan_to_num() * one.relu()).sum((2, 3), keepdim=True)
+    expected = bilinear(min_max((weights * activation).sum(1).relu().detach()))
+    got = explainer("smooth_grad_cam_pp", classifier, noise=0.3, samples=4, batch=3)(image, 1)
+    assert torch.allclose(got, expected, atol=1e-4)
+
+
+def test_augmented_grad_cam_of_the_picture_alone_is_grad_cam(classifier: Classifier) -> None:
+    alone = explainer("augmented_grad_cam", classifier, copies=1, iterations=0)(IMAGES, 2)
+    assert torch.allclose(alone, min_max(explainer("grad_cam", classifier)(IMAGES, 2)), atol=1e-5)
+
+
+def test_augmented_grad_cam_turns_back_what_it_turned(classifier: Classifier) -> None:
+    from maskwise.explainers.augmented_grad_cam import _turn
+
+    explain = explainer("augmented_grad_cam", classifier, copies=5, angle=0.3, shift=0.05)
+    there, back = explain._turns(IMAGES)  # type: ignore[attr-defined]
+    smooth = gaussian_blur(IMAGES, 4.0, "mirror", reach=7)[:, None].expand(-1, 5, -1, -1, -1)
+    again = _turn(_turn(smooth, there), back)
+    assert torch.allclose(again[..., 8:-8, 8:-8], smooth[..., 8:-8, 8:-8], atol=0.02)
+    assert not torch.allclose(_turn(smooth, there)[:, 1:], smooth[:, 1:], atol=0.02)
+
+
+def test_augmented_grad_cam_lowers_its_own_objective(classifier: Classifier) -> None:
+    explain = explainer("augmented_grad_cam", classifier, copies=4, iterations=0)
+    sharper = explainer("augmented_grad_cam", classifier, copies=4, iterations=60)
+    there, _ = explain._turns(IMAGES)  # type: ignore[attr-defined]
+    assert there.shape == (2, 4, 2, 3)
+    assert not torch.allclose(explain(IMAGES, 2), sharper(IMAGES, 2), atol=1e-3)

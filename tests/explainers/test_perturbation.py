@@ -1,0 +1,173 @@
+"""RISE, occlusion, XRAI and the references against enumerations, loops and other libraries."""
+
+import itertools
+
+import captum.attr
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+import torch.nn.functional as F
+from conftest import tiny_net
+from torch import Tensor, nn
+
+from maskwise.box import boxes
+from maskwise.classifiers import Classifier
+from maskwise.core.min_max import min_max
+from maskwise.explainers import explainer
+from maskwise.explainers.perturb import generators
+from maskwise.explainers.rise import random_masks
+from maskwise.explainers.xrai import ranked, segments
+
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(7))
+
+
+class Patch(nn.Module):
+    """Logit 0 is the mean of one corner, logit 1 is zero."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = x[:, :, : self.side // 2, : self.side // 2].mean((1, 2, 3))
+        return torch.stack([value, torch.zeros_like(value)], 1)
+
+
+def corner(side: int) -> Classifier:
+    net = nn.Sequential(nn.Identity(), Patch(side))
+    return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=side, taps=["0"])
+
+
+def test_masks_are_the_papers_recipe() -> None:
+    """Grid to (s+1) cells by bilinear interpolation, then a crop at the drawn shift, one mask after another."""
+    draws = [torch.Generator().manual_seed(4)]
+    masks = random_masks(draws, 6, grid=3, keep=0.4, side=(32, 32))[0]
+    numbers = torch.rand(6, 11, generator=torch.Generator().manual_seed(4))
+    cell = 11
+    for mask, drawn in zip(masks, numbers, strict=True):
+        cells = (drawn[2:] < 0.4).float().reshape(1, 1, 3, 3)
+        large = F.interpolate(cells, (4 * cell, 4 * cell), mode="bilinear", align_corners=False)[0, 0]
+        y, x = int(drawn[0] * cell), int(drawn[1] * cell)
+        assert torch.allclose(mask, large[y : y + 32, x : x + 32], atol=1e-5)
+    assert masks.std() > 0.1
+
+
+def test_rise_equals_the_enumeration_of_all_masks_of_a_2x2_grid() -> None:
+    """In the limit RISE is the expectation over 16 grids and all shifts, written out here."""
+    classifier, image = corner(8), torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    cell, expected = 4, torch.zeros(8, 8)
+    for bits in itertools.product((0.0, 1.0), repeat=4):
+        large = F.interpolate(torch.tensor(bits).reshape(1, 1, 2, 2), (12, 12), mode="bilinear", align_corners=False)
+        for y, x in itertools.product(range(cell), repeat=2):
+            mask = large[0, 0, y : y + 8, x : x + 8]
+            p = classifier.logits(image * mask).softmax(1)[0, 0]
+            expected += p * mask / 16 / cell**2 / 0.5
+    explain = explainer("rise", classifier, grid=2, masks=20000, batch=500)
+    from maskwise.explainers.targets import Targets
+
+    found = explain.saliency(image, Targets(torch.tensor([[0]])))[0, 0]
+    assert (found - expected).abs().max() < 0.02 < expected.std() * 5
+    assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.99
+
+
+def test_rise_says_its_standard_error_and_stops_by_it() -> None:
+    classifier = corner(16)
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    many = {"masks": 5000, "batch": 500}
+    runs = torch.stack(
+        [explainer("rise", classifier, seed=s, **many).saliency(image, _first())[0, 0] for s in range(12)]
+    )
+    explain = explainer("rise", classifier, **many)
+    raw = explain.saliency(image, _first())
+    said = explain.report["standard_error"].item() * (raw.max() - raw.min()).item()
+    assert 0.8 * runs.std(0).mean() < said < 1.25 * runs.std(0).mean()
+    early = explainer("rise", classifier, masks=4000, tolerance=0.15)
+    early(image, 0)
+    assert early.report["masks"].item() < 4000 and early.report["standard_error"].item() <= 0.15
+
+
+def _first():  # type: ignore[no-untyped-def]
+    from maskwise.explainers.targets import Targets
+
+    return Targets(torch.tensor([[0]]))
+
+
+def test_rise_does_not_depend_on_batch_or_order() -> None:
+    classifier = Classifier(tiny_net(), input_size=32)
+    reference = explainer("rise", classifier, masks=50)(IMAGES, 2)
+    for batch in (1, 7, 1000):
+        maps = explainer("rise", classifier, masks=50, batch=batch)(IMAGES.flip(0), 2).flip(0)
+        assert torch.allclose(maps, reference, atol=1e-4)
+    assert not torch.allclose(explainer("rise", classifier, masks=50, seed=1)(IMAGES, 2), reference, atol=1e-2)
+
+
+def test_pictures_have_numbers_of_their_own() -> None:
+    first, second = (torch.rand(4, generator=g) for g in generators(IMAGES, 0))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("batch", [3, 64])
+def test_occlusion_equals_captum(batch: int) -> None:
+    net = tiny_net()
+    classifier = Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=32)
+    theirs = captum.attr.Occlusion(net).attribute(IMAGES, sliding_window_shapes=(3, 8, 8), strides=(3, 4, 4), target=1)
+    ours = explainer("occlusion", classifier, window=0.25, stride=0.125, scoring="logit", batch=batch)(IMAGES, 1)
+    assert torch.allclose(ours, min_max(theirs[:, 0]).float(), atol=1e-4)
+
+
+def test_occlusion_reaches_the_edge_where_the_stride_does_not_fit() -> None:
+    maps = explainer("occlusion", corner(30), window=0.25, stride=0.2, scoring="logit")(
+        torch.full((1, 3, 30, 30), 0.7), 0
+    )
+    assert maps[0, :12, :12].min() > 0.5 and maps[0, 24:, 24:].max() == 0
+
+
+def test_xrai_equals_a_plain_loop() -> None:
+    draws = np.random.default_rng(0)
+    values = draws.normal(size=(20, 20))
+    regions = draws.random((12, 20, 20)) < 0.3
+    free, left, expected = np.ones((20, 20), bool), list(range(12)), np.zeros((20, 20))
+    while True:
+        able = [r for r in left if (regions[r] & free).sum() >= 20]
+        if not able:
+            break
+        best = max(able, key=lambda r: values[regions[r] & free].mean())
+        expected[regions[best] & free] = values[regions[best] & free].mean()
+        free &= ~regions[best]
+        left = [r for r in able if r != best]
+    expected[free] = values[free].mean()
+    assert np.allclose(ranked(values, regions), expected)
+
+
+def test_xrai_segments_cover_the_picture_and_find_the_informative_half() -> None:
+    image = torch.zeros(1, 3, 64, 64)
+    image[:, :, 10:30, 10:30] = 0.9
+    image += torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.05
+    assert segments(image[0]).any(0).all()
+    maps = explainer("xrai", corner(64), steps=4)(image.clamp(0, 1), 0)[0]
+    assert maps[12:28, 12:28].min() == 1 and maps[40:, 40:].max() < 0.95
+
+
+def test_the_centre_is_the_papers_centre_box() -> None:
+    classifier = Classifier(tiny_net(), input_size=32)
+    maps = explainer("center", classifier)(torch.rand(1, 3, 224, 224))
+    classifier.input_size = 224
+    assert boxes(explainer("center", classifier)(torch.rand(1, 3, 224, 224))).tolist() == [[33, 33, 191, 191]]
+    assert maps.argmax().item() // 224 in range(90, 134)
+
+
+def test_edges_equal_scipy() -> None:
+    classifier = Classifier(tiny_net(), input_size=32)
+    grey = IMAGES.mean(1).numpy()
+    expected = [
+        np.hypot(scipy.ndimage.sobel(g, 0, mode="nearest"), scipy.ndimage.sobel(g, 1, mode="nearest")) for g in grey
+    ]
+    assert torch.allclose(
+        explainer("edges", classifier)(IMAGES), min_max(torch.from_numpy(np.stack(expected))), atol=1e-5
+    )
+
+
+def test_random_is_flat_on_average() -> None:
+    maps = explainer("random", Classifier(tiny_net(), input_size=32))(torch.rand(64, 3, 32, 32))
+    assert maps.mean((1, 2)).sub(0.5).abs().max() < 0.05 and maps.mean(0).std() < 0.06

@@ -1,0 +1,195 @@
+"""Insertion and deletion against the step-by-step loop, and on a classifier whose curves can be derived."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_net
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.measures import metric
+from maskwise.measures.perturbation import area_under, curves, pixels_of, places, substrate
+
+SIDE = 32
+DRAWS = torch.Generator().manual_seed(2)
+IMAGES = torch.rand(3, 3, SIDE, SIDE, generator=DRAWS)
+MAPS = torch.rand(3, SIDE, SIDE, generator=DRAWS)
+CLASSIFIER = Classifier(tiny_net(), input_size=SIDE, name="tiny")
+
+
+class Brightness(nn.Module):
+    """Logits (log b, log (1 - b)) of the mean b of a picture, so that class 0 has probability b."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sample = nn.Conv2d(3, 1, 1)  # taps look for a spatial layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.mean((1, 2, 3)).clamp(1e-9, 1 - 1e-9) + 0 * self.sample(images).mean((1, 2, 3))
+        return torch.stack([mean.log(), (1 - mean).log()], 1)
+
+
+def brightness() -> Classifier:
+    return Classifier(Brightness(), mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, taps=["sample"])
+
+
+def loop(classifier: Classifier, image: Tensor, m: Tensor, mode: str, step: int, blurred: Tensor) -> list[float]:
+    """One picture, one step after another, on the normalised picture, where black is the mean colour."""
+    normal = classifier.normalise(image[None])
+    category = int(classifier.module(normal).argmax())
+    start, end = normal.clone(), torch.zeros_like(normal)
+    if mode == "insertion":
+        start, end = classifier.normalise(blurred[None]).clone(), normal
+    values = m.flatten().tolist()
+    order = sorted(range(len(values)), key=lambda i: (-values[i], i))
+    scores = []
+    for i in range(math.ceil(len(order) / step) + 1):
+        scores.append(float(classifier.module(start).softmax(1)[0, category]))
+        for pixel in order[i * step : (i + 1) * step]:
+            y, x = divmod(pixel, SIDE)
+            start[:, :, y, x] = end[:, :, y, x]
+    return scores
+
+
+@pytest.mark.parametrize(("mode", "blur"), [("deletion", "mean"), ("insertion", "gaussian51"), ("insertion", "rise11")])
+@pytest.mark.parametrize("step", [100, 256, 1024])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_curves_equal_the_loop(mode: str, blur: str, step: int, batch: int) -> None:
+    maps = (MAPS * 4).round() / 4  # ties in every step
+    blurred = substrate(IMAGES, CLASSIFIER.mean, blur)  # type: ignore[arg-type]
+    found = curves(CLASSIFIER, IMAGES, maps, mode=mode, step=step, blur=blur, batch=batch)  # type: ignore[arg-type]
+    for image, m, start, curve in zip(IMAGES, maps, blurred, found, strict=True):
+        assert curve.tolist() == pytest.approx(loop(CLASSIFIER, image, m, mode, step, start), abs=1e-5)
+
+
+def test_curves_of_brightness_are_known() -> None:
+    """Picture: left half 1, right half 0. Deleting to black from the left: b falls from 1/2 to 0 in the first half.
+
+    Area: 1/2 * 1/2 * 1/2 = 1/8. From the right nothing changes until the half: 1/2 * 1/2 + 1/8 = 3/8.
+    Insertion into black mirrors it in time: from the left it rises at once, 3/8; from the right at the end, 1/8.
+    """
+    image = torch.zeros(1, 3, SIDE, SIDE)
+    image[..., : SIDE // 2] = 1
+    left = torch.linspace(1, 0, SIDE).expand(1, SIDE, SIDE)
+    column = SIDE  # pixels
+    truth = {"images": image, "targets": torch.tensor([0])}
+    expected = {"deletion": (12.5, 37.5), "insertion": (37.5, 12.5)}
+    for name, (from_left, from_right) in expected.items():
+        options = {"blur": "mean"} if name == "insertion" else {}
+        area = metric(name, brightness(), step=column, target="given", **options)
+        for maps, expected in ((left, from_left), (left.flip(2), from_right)):
+            found = area.value(area.per_image(maps, **truth)[0], torch.tensor(1.0))
+            assert float(found) == pytest.approx(expected, abs=1e-4)
+    both = metric("insertion_deletion", brightness(), step=column, target="given", blur="mean")
+    both.update(left, **truth)
+    assert float(both.compute()) == pytest.approx(25, abs=1e-4)
+    both.update(left.flip(2), **truth)
+    assert float(both.compute()) == pytest.approx(0, abs=1e-4)
+
+
+def test_the_class_is_the_predicted_one_unless_it_is_given() -> None:
+    predicted = CLASSIFIER.logits(IMAGES).argmax(1)
+    other = (predicted + 1) % 5
+    deletion = metric("deletion", CLASSIFIER, step=256)
+    given_predicted = metric("deletion", CLASSIFIER, step=256, target="given")
+    free = deletion.per_image(MAPS, images=IMAGES, targets=other)
+    assert torch.equal(free, given_predicted.per_image(MAPS, images=IMAGES, targets=predicted))
+    assert not torch.allclose(free, given_predicted.per_image(MAPS, images=IMAGES, targets=other))
+    with pytest.raises(InputError, match="needs targets"):
+        given_predicted.per_image(MAPS, images=IMAGES)
+    with pytest.raises(InputError, match="class -1"):
+        given_predicted.per_image(MAPS, images=IMAGES, targets=torch.tensor([0, -1, 2]))
+
+
+def test_a_constant_map_goes_in_reading_order() -> None:
+    assert places(torch.full((2, 3, 4), 0.5)).tolist() == [torch.arange(12).reshape(3, 4).tolist()] * 2
+    assert places(torch.tensor([[[0.1, 0.9], [0.9, 0.5]]])).tolist() == [[[3, 0], [1, 2]]]
+    rows = torch.arange(SIDE * SIDE, 0, -1).reshape(1, SIDE, SIDE).float()
+    flat = curves(CLASSIFIER, IMAGES[:1], torch.zeros(1, SIDE, SIDE), step=300)
+    assert torch.equal(flat, curves(CLASSIFIER, IMAGES[:1], rows, step=300))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([90, 512, 5000]))
+@settings(max_examples=15, deadline=None)
+def test_only_the_order_of_a_map_counts(seed: int, step: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    images = torch.rand(1, 3, SIDE, SIDE, generator=draws)
+    m = torch.rand(1, SIDE, SIDE, generator=draws).double()
+    for mode in ("insertion", "deletion"):
+        once = curves(CLASSIFIER, images, m, mode=mode, step=step)  # type: ignore[arg-type]
+        assert torch.equal(once, curves(CLASSIFIER, images, m**3, mode=mode, step=step))  # type: ignore[arg-type]
+        assert once.shape == (1, math.ceil(SIDE * SIDE / step) + 1)
+        top = float(CLASSIFIER.logits(images).double().softmax(1).max())
+        assert float(once[0, -1 if mode == "insertion" else 0]) == pytest.approx(top, abs=1e-6)
+
+
+def test_deletion_ends_in_the_mean_colour_and_insertion_begins_blurred() -> None:
+    grey = CLASSIFIER.logits(CLASSIFIER.mean[None, :, None, None].expand(3, -1, SIDE, SIDE)).softmax(1)
+    blurred = CLASSIFIER.logits(substrate(IMAGES, CLASSIFIER.mean, "gaussian51")).softmax(1)
+    category = CLASSIFIER.logits(IMAGES).argmax(1)[:, None]
+    last = curves(CLASSIFIER, IMAGES, MAPS, mode="deletion", step=500)[:, -1]
+    first = curves(CLASSIFIER, IMAGES, MAPS, mode="insertion", step=500)[:, 0]
+    assert last.tolist() == pytest.approx(grey.gather(1, category)[:, 0].tolist(), abs=1e-6)
+    assert first.tolist() == pytest.approx(blurred.gather(1, category)[:, 0].tolist(), abs=1e-6)
+
+
+def test_the_area_is_the_trapezoids() -> None:
+    scores = torch.tensor([[0.0, 1, 1, 0.5], [1, 1, 1, 1]]).double()
+    assert area_under(scores).tolist() == pytest.approx([(0.5 + 1 + 0.75) / 3, 1])
+    assert float(area_under(scores[:1])) == pytest.approx(float(torch.trapezoid(scores[0], dx=1 / 3)))
+
+
+def test_steps_in_pixels_and_percent() -> None:
+    assert [pixels_of(s, 50176) for s in (1792, "3.571%", 448, "0.893%", 0.5, 10**6)] == [
+        1792, 1792, 448, 448, 25088, 50176,
+    ]  # fmt: skip
+    assert pixels_of("0.001%", 100) == 1
+    for wrong in (0, -5, 1.5, "-1%", "0%", "1792", "many"):
+        with pytest.raises(InputError, match="step is"):
+            pixels_of(wrong, 50176)
+
+
+def test_the_gaussian_is_opencv_s() -> None:
+    """51 pixels, sigma 50, borders mirrored without repeating the last pixel."""
+    blurred = substrate(IMAGES[:1], CLASSIFIER.mean, "gaussian51")[0].permute(1, 2, 0).numpy()
+    picture = IMAGES[0].permute(1, 2, 0).numpy().copy()
+    expected = cv2.GaussianBlur(picture, (51, 51), 50, borderType=cv2.BORDER_REFLECT_101)
+    assert np.abs(blurred - expected).max() < 1e-5
+
+
+def test_the_rise_kernel_is_nearly_a_box_and_takes_the_mean_colour_beyond_the_border() -> None:
+    delta = np.zeros((11, 11))
+    delta[5, 5] = 1
+    kernel = gaussian_filter(delta, 5)  # how RISE makes it: a filtered pixel within an 11-pixel window
+    assert kernel.sum() == pytest.approx(1) and kernel.min() > 0.0076 and kernel.max() < 0.0089
+    mean, std = CLASSIFIER.mean[:, None, None], CLASSIFIER.std[:, None, None]
+    normal = (IMAGES - mean) / std
+    weight = torch.from_numpy(kernel).float().expand(3, 1, 11, 11)
+    expected = F.conv2d(normal, weight, padding=5, groups=3) * std + mean
+    assert torch.allclose(substrate(IMAGES, CLASSIFIER.mean, "rise11"), expected, atol=1e-5)
+    assert torch.equal(substrate(IMAGES, CLASSIFIER.mean, "mean"), mean.expand_as(IMAGES))
+
+
+def test_pictures_larger_than_the_input_are_changed_at_their_own_size() -> None:
+    images, maps = torch.rand(1, 3, 48, 40, generator=DRAWS), torch.rand(1, 48, 40, generator=DRAWS)
+    found = curves(CLASSIFIER, images, maps, mode="deletion", step=960)
+    kept = images.clone()
+    kept.permute(0, 2, 3, 1)[maps >= maps.flatten().sort(descending=True).values[959]] = CLASSIFIER.mean
+    category = CLASSIFIER.logits(CLASSIFIER.prepare(images)).argmax(1)
+    half = CLASSIFIER.logits(CLASSIFIER.prepare(kept)).softmax(1)[0, category]
+    assert found.shape == (1, 3) and float(found[0, 1]) == pytest.approx(float(half), abs=1e-6)
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    with pytest.raises(InputError, match="must fit"):
+        curves(CLASSIFIER, IMAGES, MAPS[:2])
+    with pytest.raises(InputError, match="must fit"):
+        curves(CLASSIFIER, IMAGES, MAPS[:, :5])
