@@ -11,6 +11,7 @@ from data.making import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco
 
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
@@ -56,17 +57,50 @@ def test_packed_text_of_any_counts(counts: list[int]) -> None:
     assert unpacked(packed(counts)) == counts
 
 
-PYCOCOTOOLS = (  # pycocotools 2.0.11's text for the frame below
-    "mb0]1?00000000000000000000000000000000000000ROK55KK55KK55KK55KK55KK55KK55KK55KK55KK55i0"
-    "00000000000000000000000000000000000000cb0"
-)
+@given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 12))))
+@settings(deadline=None)
+def test_packed_text_of_pycocotools(mask: np.ndarray) -> None:
+    height, width = mask.shape
+    text = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    assert np.array_equal(segmentation_mask({"size": [height, width], "counts": text}, height, width, "x"), mask)
 
 
-def test_packed_text_of_pycocotools() -> None:
-    frame = np.zeros((60, 70), bool)
-    frame[5:50, 10:60] = True
-    frame[20:30, 30:40] = False
-    assert np.array_equal(segmentation_mask({"size": [60, 70], "counts": PYCOCOTOOLS}, 60, 70, "x"), frame)
+def even_odd(corners: list[tuple[float, float]], x: float, y: float) -> bool:
+    """Is the point inside? By the edges that a ray to the right crosses."""
+    inside = False
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
+            inside = not inside
+    return inside
+
+
+def away(corners: list[tuple[float, float]], x: float, y: float) -> float:
+    """The distance of a point to the outline."""
+    least = math.inf
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        dx, dy = x1 - x0, y1 - y0
+        t = min(1.0, max(0.0, ((x - x0) * dx + (y - y0) * dy) / max(dx * dx + dy * dy, 1e-12)))
+        least = min(least, math.hypot(x - x0 - t * dx, y - y0 - t * dy))
+    return least
+
+
+@given(st.lists(st.tuples(st.floats(-3, 15), st.floats(-3, 13)), min_size=3, max_size=3))
+@settings(deadline=None, max_examples=50)
+def test_a_triangle_s_pixels_one_by_one(corners: list[tuple[float, float]]) -> None:
+    """Pixels whose centre is a pixel's width or more away from the outline; nearer ones are COCO's to decide."""
+    found = segmentation_mask([[float(v) for corner in corners for v in corner]], 10, 12, "x")
+    for row in range(10):
+        for column in range(12):
+            x, y = column + 0.5, row + 0.5
+            if away(corners, x, y) > 1:
+                assert found[row, column] == even_odd(corners, x, y), (row, column)
+
+
+def test_polygons_unite_and_lines_cover_nothing() -> None:
+    left, right = [0, 0, 2, 0, 2, 4, 0, 4], [1, 0, 5, 0, 5, 4, 1, 4]
+    both = segmentation_mask([left, right, [0, 0, 6, 4]], 4, 6, "x")
+    assert both.tolist() == [[True] * 5 + [False]] * 4
+    assert not segmentation_mask([], 4, 6, "x").any() and not segmentation_mask([[0, 0, 6, 4]], 4, 6, "x").any()
 
 
 @given(st.data())
@@ -96,7 +130,13 @@ def test_a_polygon_s_area_and_place() -> None:
         ({"size": [9, 9], "counts": [81]}, r"run lengths are for \[9, 9\], the picture 4x6"),
         ({"size": [4, 6], "counts": [3]}, "cover 3 of 24 pixels"),
         ({"size": [4, 6]}, "neither polygons nor run lengths"),
+        ({"size": [4, 6], "counts": ""}, "cover 0 of 24 pixels"),
+        ({"size": [4, 6], "counts": "P"}, "cover 0 of 24 pixels"),
+        ({"size": [4, 6], "counts": [-1, 25]}, "neither polygons nor run lengths"),
         ([[1, 2, 3]], "neither polygons nor run lengths"),
+        ([[0, 0, 5, 0, 5, math.nan]], "corners must be finite and near the picture"),
+        ([[0, 0, 1e12, 0, 5, 5]], "corners must be finite and near the picture"),
+        ([[0, 0, 1e6, 1e6] * 9], "corners must be finite and near the picture"),
         (7, "neither polygons nor run lengths"),
     ],
 )

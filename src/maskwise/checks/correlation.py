@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 
@@ -13,14 +14,7 @@ def ranks(values: Tensor) -> Tensor:
         >>> ranks(torch.tensor([[0.2, 0.9, 0.2, 0.1]])).tolist()
         [[2.5, 4.0, 2.5, 1.0]]
     """
-    ordered, order = values.sort(1)
-    places = torch.arange(values.shape[1], device=values.device).expand_as(order)
-    step = ordered[:, 1:] != ordered[:, :-1]
-    edge = step.new_ones(len(values), 1)
-    first = torch.where(torch.cat([edge, step], 1), places, 0).cummax(1).values
-    last = torch.where(torch.cat([step, edge], 1), places, values.shape[1]).flip(1).cummin(1).values.flip(1)
-    shared = (first + last).double() / 2 + 1
-    return torch.empty_like(shared).scatter_(1, order, shared)
+    return torch.from_numpy(rankdata(values.cpu().numpy(), axis=1)).to(values.device)
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""COCO's segmentations as pixels: polygons and run lengths, plain or packed into text."""
+"""COCO's segmentations as pixels: polygons by pycocotools, and run lengths, plain or packed into text.
+
+Run lengths are read here and not by pycocotools: it gives whatever was in memory for pixels that the runs of a damaged
+file do not cover, and reads past the end of a text that stops within a number.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from skimage.draw import polygon
+from pycocotools import mask as coco
 
 from maskwise.core.errors import InputError
+
+LONGEST_OUTLINE = 1e7  # pixels; pycocotools counts five points a pixel of an outline, with 32 bits
 
 
 def segmentation_mask(segmentation: Any, height: int, width: int, title: str) -> np.ndarray:
@@ -17,7 +23,8 @@ def segmentation_mask(segmentation: Any, height: int, width: int, title: str) ->
     Args:
         segmentation: a list of polygons x0,y0,x1,y1,…, whose union counts; or {"size": [h,w], "counts": …} with run
             lengths of background and object in turn, down the columns, as a list or as COCO's text.
-        height: of the picture; the width likewise.
+        height: of the picture.
+        width: of the picture.
         title: what an error calls the annotation.
 
     Raises:
@@ -41,11 +48,19 @@ def segmentation_mask(segmentation: Any, height: int, width: int, title: str) ->
 
 
 def _polygons(polygons: Sequence[Sequence[float]], height: int, width: int) -> np.ndarray:
-    mask = np.zeros((height, width), dtype=bool)
-    for points in polygons:
-        x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
-        mask[polygon(y - 0.5, x - 0.5, mask.shape)] = True  # a pixel is in where its centre is
-    return mask
+    outlines = [np.asarray(points, dtype=np.float64).reshape(-1, 2) for points in polygons]
+    outlines = [points for points in outlines if len(points) > 2]  # one or two corners enclose nothing
+    for points in outlines:
+        length = np.abs(points - np.roll(points, 1, axis=0)).sum() + np.abs(points).max()
+        if not length < LONGEST_OUTLINE:  # nor is NaN
+            raise ValueError(
+                f"a polygon's corners must be finite and near the picture; its outline is {length:.3g} long"
+            )
+    if not outlines:
+        return np.zeros((height, width), dtype=bool)
+    runs = coco.frPyObjects([points.ravel().tolist() for points in outlines], height, width)
+    found: np.ndarray = coco.decode(coco.merge(runs))
+    return found.astype(bool)
 
 
 def _runs(counts: Sequence[int], height: int, width: int) -> np.ndarray:
