@@ -1,12 +1,19 @@
 """The objectives against loops over images, classes and pixels written from the formulas."""
 
+import importlib
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+<<<<<<< main
 from maskwise.core.total_variation import total_variation
+=======
+from maskwise.training import objectives as package
+>>>>>>> helper
 from maskwise.training import recipes
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.objectives import Judged, Term, Total, objectives
@@ -233,3 +240,37 @@ def test_papers_recipes_never_steer() -> None:
     total = Total(recipe.objectives, target_area=recipe.target_area)
     total.steer(torch.tensor(0.9))
     assert total.factor == 1
+
+
+NEW = """
+from typing import ClassVar
+
+from torch import Tensor
+
+from maskwise.training.objectives.base import Judged, Objective, Side, objectives
+
+
+@objectives.register("bright", paper="nobody's")
+class Bright(Objective):
+    side: ClassVar[Side] = "in"
+
+    def loss(self, judged: Judged) -> Tensor:
+        return -judged.masks.mean()
+
+    def shrinks(self, judged: Judged) -> Tensor:
+        return judged.right
+"""
+
+
+def test_a_new_objective_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside the others is found, here in a copy of their folder, and a recipe may name it."""
+    shutil.copytree(package.__path__[0], tmp_path / "copied_objectives")
+    (tmp_path / "copied_objectives" / "bright.py").write_text(NEW)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(objectives, "_entries", {})
+    monkeypatch.setattr(objectives, "_facts", {})
+    importlib.import_module("copied_objectives")
+    assert objectives.names() == ["bright", "max_class", "max_entropy", "min_class"]
+    recipe = recipes.load("casm", ["objectives={bright: {weight: 2, lambda_r: 0}}"])
+    j = judged(0)
+    assert Total(recipe.objectives)(j).item() == pytest.approx(-2 * j.masks.mean().item())

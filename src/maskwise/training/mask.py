@@ -68,7 +68,10 @@ class MaskTrainer(Trainer):
         if not recipe.shared:
             self.masker.encoder.module.requires_grad_(True).train()
         self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
-        self.objective = Total.of(recipe)
+        self.objective = Total(
+            recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
+            recipe.target_area, recipe.area_gain, recipe.area_lookahead,
+        )  # fmt: skip
         self.sides = self.objective.sides
         self.infill = infiller(recipe.infill)
         self.masker_parameters = list(self.masker.decoder.parameters())

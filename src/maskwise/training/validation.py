@@ -15,7 +15,7 @@ from maskwise.core.modes import eval_mode
 from maskwise.data import DataSet, Record
 from maskwise.images import resize
 from maskwise.maskers import Masker
-from maskwise.training.objectives import entropy
+from maskwise.training.objectives import prediction_entropy
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Validation:
         seen = {side: torch.cat(parts) for side, parts in logits.items()}
         right = {side: 100 * float((s.argmax(1) == self.labels).double().mean()) for side, s in seen.items()}
         inside = torch.nn.functional.cross_entropy(seen["in"], self.labels)
-        objective = float(inside - entropy(seen["out"]).mean()) / 2
+        objective = float(inside - prediction_entropy(seen["out"]).mean()) / 2
         return Quality(
             right["clean"], right["in"], right["out"], float(masks.mean()), objective, self._localisation_error(masks)
         )

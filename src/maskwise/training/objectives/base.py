@@ -62,7 +62,7 @@ class Objective(ABC):
 objectives: Registry[type[Objective]] = Registry("objective")
 
 
-def entropy(logits: Tensor) -> Tensor:
+def prediction_entropy(logits: Tensor) -> Tensor:
     """Entropy (B,), in nats, of softmax(logits)."""
     log_p = F.log_softmax(logits, dim=1)
     return -(log_p.exp() * log_p).sum(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from maskwise.training.objectives.base import Judged, Objective, Side, objectives
 
 
-@objectives.register("max_class", side="in", paper="Phang et al. 2021")
+@objectives.register("max_class", paper="Phang et al. 2021")
 class MaxClass(Objective):
     """Mean cross entropy of the masked-in pictures; where they are classified correctly, the mask shrinks."""
 

@@ -6,17 +6,17 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from maskwise.training.objectives.base import Judged, Objective, Side, entropy, objectives, shrinks_out
+from maskwise.training.objectives.base import Judged, Objective, Side, objectives, prediction_entropy, shrinks_out
 
 
-@objectives.register("max_entropy", side="out", paper="CASM Eq. 6 (entropy); Phang et al. 2021")
+@objectives.register("max_entropy", paper="CASM Eq. 6 (entropy); Phang et al. 2021")
 class MaxEntropy(Objective):
     """Minus the entropy of the masked-out prediction where the clean one is right, over the whole batch's size."""
 
     side: ClassVar[Side] = "out"
 
     def loss(self, judged: Judged) -> Tensor:
-        return -(judged.right * entropy(judged.masked["out"])).mean()
+        return -(judged.right * prediction_entropy(judged.masked["out"])).mean()
 
     def shrinks(self, judged: Judged) -> Tensor:
         return shrinks_out(judged, self.when)

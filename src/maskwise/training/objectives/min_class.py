@@ -10,7 +10,7 @@ from torch import Tensor
 from maskwise.training.objectives.base import Judged, Objective, Side, objectives, shrinks_out
 
 
-@objectives.register("min_class", side="out", paper="CASM Eq. 5 (classification); Phang et al. 2021")
+@objectives.register("min_class", paper="CASM Eq. 5 (classification); Phang et al. 2021")
 class MinClass(Objective):
     """Minus the mean cross entropy of the masked-out pictures, over all of them; it has no lower bound."""
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from maskwise.core.total_variation import TotalVariation, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
-
-if TYPE_CHECKING:
-    from maskwise.training.mask_recipe import Recipe
 
 PROPORTIONAL = 1.5  # of log lambda, per relative deviation from the target area
 FURTHEST = 3.0  # that the integral part, or the relative deviation looking ahead adds, may come to
@@ -66,14 +63,6 @@ class Total:
         self.drift: float | Tensor = 0.0
         self.factor: float | Tensor = 1.0
         self.area: Tensor | None = None  # of the step before
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> Total:
-        """As the recipe says."""
-        return cls(
-            recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
-            recipe.target_area, recipe.area_gain, recipe.area_lookahead,
-        )  # fmt: skip
 
     @property
     def sides(self) -> dict[Side, float]:
