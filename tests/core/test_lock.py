@@ -16,7 +16,11 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.studies import SCALES, run_study, studies
+<<<<<<< main
 from maskwise.studies.room import Room, sources_of
+=======
+from maskwise.studies.run_config import RunConfig, sources_of
+>>>>>>> helper
 from maskwise.training import Recipe, train
 
 HOLD = """
@@ -62,7 +66,7 @@ def test_the_second_is_told_who_is_first_and_a_kill_frees_the_folder(tmp_path: P
     assert not list(out.glob(".*"))
     study, (trained, tested) = studies.get("casm-statistics"), sources_of([], [], smoke)
     with another(out / "cells" / study.name), pytest.raises(InputError, match="another run of this study writes"):
-        run_study(study, Room(smoke, trained, tested), out)
+        run_study(study, RunConfig(smoke, trained, tested), out)
 
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:

@@ -30,7 +30,11 @@ from maskwise.evaluation import Contender, Settings, measure
 from maskwise.explainers import explainer
 from maskwise.measures import metric
 from maskwise.studies import SCALES, run_study, studies
+<<<<<<< main
 from maskwise.studies.room import Room, sources_of
+=======
+from maskwise.studies.run_config import RunConfig, sources_of
+>>>>>>> helper
 from maskwise.training import Recipe, train
 from maskwise.training.checkpoint import read_sealed
 
@@ -69,7 +73,7 @@ def study(out: Path) -> dict[str, Any]:
     smoke = SCALES["smoke"]
     train_on, test_on = sources_of([], [], smoke)
     found = run_study(
-        studies.get("casm-statistics"), Room(smoke, train_on, test_on, {"tiny": None}, (), smoke.limit), out
+        studies.get("casm-statistics"), RunConfig(smoke, train_on, test_on, {"tiny": None}, (), smoke.limit), out
     )
     assert not found.failures, found.failures
     return {"/".join(k): (n.value, n.interval()) for k, n in found.numbers.items() if k[1] != "seconds"}

@@ -120,7 +120,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 
 
 def test_training_on_a_full_disk_keeps_the_last_good_checkpoint(small_disk: Path) -> None:
-    """It fills up after the second checkpoint; the run says so, and goes on from there once there is room."""
+    """It fills up after the second checkpoint; the run says so, and goes on from there once there is config."""
     recipe = Recipe(epochs=8, fraction=1.0, batch_size=4, input_size=32, thinning="F", seed=3)
 
     def run(*callbacks: Callback, **more: Any) -> Path:

@@ -10,7 +10,11 @@ from faults.breaking import STUDY
 from faults.killable import context
 
 from maskwise.studies import SCALES, run_study
+<<<<<<< main
 from maskwise.studies.room import Room, sources_of
+=======
+from maskwise.studies.run_config import RunConfig, sources_of
+>>>>>>> helper
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 
@@ -20,10 +24,10 @@ def test_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("maskwise.studies.processes.mp.get_context", lambda _: forked)
     smoke = SCALES["smoke"]
     train, test = sources_of([], [], smoke)
-    room = Room(smoke, train, test, {"tiny": None}, (), smoke.limit)
-    found = run_study(STUDY, room, tmp_path, devices=2)
+    config = RunConfig(smoke, train, test, {"tiny": None}, (), smoke.limit)
+    found = run_study(STUDY, config, tmp_path, devices=2)
     assert set(found.failures) == {"killed"} and "killed by signal 9" in found.failures["killed"]
     assert found.made == 2 and set(found.rows) == {"a", "b"}
-    again = run_study(STUDY, room, tmp_path, devices=2)
+    again = run_study(STUDY, config, tmp_path, devices=2)
     assert again.made == 1 and not again.failures
     assert again.numbers["killed", "area"].value == pytest.approx(again.numbers["b", "area"].value)

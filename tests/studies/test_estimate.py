@@ -11,9 +11,9 @@ from scipy import stats
 
 from maskwise.core.bootstrap import interval, paired
 from maskwise.measures import metric
-from maskwise.studies.claim import Claim, Part, judge
+from maskwise.studies.claim import Claim, Condition, judge
 from maskwise.studies.estimate import Estimate, mean, median
-from maskwise.studies.measure import drawn
+from maskwise.studies.measure import bootstrapped
 
 POINTS = st.lists(st.floats(-100, 100), min_size=2, max_size=6)
 
@@ -34,7 +34,7 @@ def test_draws_are_those_of_the_leaderboard(name: str, width: int) -> None:
     if name == "area_std":  # statistics are a mean and its square
         a[:, 1], b[:, 1] = a[:, 0] ** 2, b[:, 0] ** 2
     pictures = torch.arange(30)
-    first, second = (drawn(judge_of, rows, pictures, 500) for rows in (a, b))
+    first, second = (bootstrapped(judge_of, rows, pictures, 500) for rows in (a, b))
     x, y = (Estimate.of([n.value], n.draws[None]) for n in (first, second))
     assert x.interval() == pytest.approx(interval(judge_of, a, 500), rel=1e-9)
     value, low, high = paired(judge_of, a, b, 500)
@@ -44,23 +44,25 @@ def test_draws_are_those_of_the_leaderboard(name: str, width: int) -> None:
 def test_pictures_with_several_rows_are_drawn_together() -> None:
     """Ten copies of each row are no more evidence than one."""
     rows = torch.tensor([[0.0], [100.0], [100.0], [0.0], [100.0]], dtype=torch.float64)
-    once = drawn(None, rows, torch.arange(5), 300)
-    often = drawn(None, rows.repeat_interleave(10, 0), torch.arange(5).repeat_interleave(10), 300)
+    once = bootstrapped(None, rows, torch.arange(5), 300)
+    often = bootstrapped(None, rows.repeat_interleave(10, 0), torch.arange(5).repeat_interleave(10), 300)
     assert often.value == pytest.approx(once.value)
     np.testing.assert_allclose(often.draws, once.draws)
 
 
 def test_rows_that_say_nothing_are_left_out() -> None:
     rows = torch.tensor([[1.0], [torch.nan], [3.0]], dtype=torch.float64)
-    found = drawn(None, rows, torch.arange(3), 200)
+    found = bootstrapped(None, rows, torch.arange(3), 200)
     assert found.value == 2 and set(np.unique(found.draws[~np.isnan(found.draws)])) <= {1, 5 / 3, 2, 7 / 3, 3}
-    assert np.isnan(drawn(None, rows[1:2], torch.arange(1), 10).value)
+    assert np.isnan(bootstrapped(None, rows[1:2], torch.arange(1), 10).value)
 
 
 def test_one_picture_tells_nothing_of_the_error() -> None:
-    found = drawn(None, torch.tensor([[3.0]], dtype=torch.float64), torch.arange(1), 50)
+    found = bootstrapped(None, torch.tensor([[3.0]], dtype=torch.float64), torch.arange(1), 50)
     number = Estimate.of([found.value], found.draws[None])
-    assert number.value == 3 and np.isnan(number.interval()).all() and Part("x", number, low=0).verdict == "undecided"
+    assert (
+        number.value == 3 and np.isnan(number.interval()).all() and Condition("x", number, low=0).verdict == "undecided"
+    )
 
 
 def test_difference_of_unpaired_numbers_is_the_widest() -> None:
@@ -83,14 +85,14 @@ ENDS = st.lists(st.integers(-5, 5), min_size=2, max_size=2, unique=True).map(sor
 def test_verdict_by_intervals(measured: list[int], wanted: list[int]) -> None:
     """On a grid of quarters: all of the interval in the open range, none of it, or some."""
     (low, high), (least, most) = measured, wanted
-    part = Part("x", Estimate.of([(low + high) / 2], bounds=(low, high)), least, most)
+    part = Condition("x", Estimate.of([(low + high) / 2], bounds=(low, high)), least, most)
     inside = [least < x < most for x in np.arange(low, high + 0.1, 0.25)]
     assert part.verdict == ("holds" if all(inside) else "undecided" if any(inside) else "does not hold")
 
 
 def finding(*verdicts: str) -> str:
     numbers = {"holds": (1.0, 2.0), "does not hold": (-2.0, -1.0), "undecided": (-1.0, 1.0)}
-    parts = [Part("x", Estimate.of([0.5], bounds=numbers[v]), low=0) for v in verdicts]
+    parts = [Condition("x", Estimate.of([0.5], bounds=numbers[v]), low=0) for v in verdicts]
     return judge(Claim("c", lambda table: parts), {}).verdict  # type: ignore[arg-type]
 
 
@@ -104,6 +106,6 @@ def test_one_part_refutes_and_all_must_hold(parts: tuple[str, ...], verdict: str
 
 def test_bare_numbers_and_wide_intervals() -> None:
     """A bare number is judged as it stands, as those of a printed table are; NaN and a wide interval decide nothing."""
-    assert Part("x", Estimate.of([1.0]), low=0).verdict == "holds"
-    assert Part("x", Estimate.of([float("nan")]), low=0).verdict == "undecided"
-    assert Part("x", Estimate.of([1.0, 5.0]), low=0).verdict == "undecided"
+    assert Condition("x", Estimate.of([1.0]), low=0).verdict == "holds"
+    assert Condition("x", Estimate.of([float("nan")]), low=0).verdict == "undecided"
+    assert Condition("x", Estimate.of([1.0, 5.0]), low=0).verdict == "undecided"

@@ -15,39 +15,49 @@ from test_cli import call, refused
 from maskwise.checks import SmallTraining
 from maskwise.core.errors import InputError
 from maskwise.studies import SCALES, Study, run_study, studies
-from maskwise.studies.claim import Claim, Part
-from maskwise.studies.jobs import Cost, Explain, Train
-from maskwise.studies.jobs.checks import SMALL
+from maskwise.studies.cell_directory import cell_directory
+from maskwise.studies.claim import Claim, Condition
+from maskwise.studies.jobs import Explain, JobCost, Train
+from maskwise.studies.jobs.checks import CHECK_SETTINGS
 from maskwise.studies.overview import overview
+<<<<<<< main
 from maskwise.studies.report import columns, markdown, write_all
 from maskwise.studies.room import Room, sources_of
 from maskwise.studies.run import grid
 from maskwise.studies.scale import scale_of
 from maskwise.studies.store import place_of
 from maskwise.studies.study import SECONDS, Cell, Column
+=======
+from maskwise.studies.protocol import SECONDS, Column
+from maskwise.studies.report import columns, markdown, write_report
+from maskwise.studies.run import grid_cells
+from maskwise.studies.run_config import RunConfig, sources_of
+from maskwise.studies.scale import scale_of
+from maskwise.studies.study import GridCell
+>>>>>>> helper
 
 SMOKE = SCALES["smoke"]
 
 
-def room(**changes: object) -> Room:
+def config(**changes: object) -> RunConfig:
     train, test = sources_of([], [], SMOKE)
-    return replace(Room(SMOKE, train, test, {"tiny": None}, (), SMOKE.limit), **changes)
+    return replace(RunConfig(SMOKE, train, test, {"tiny": None}, (), SMOKE.limit), **changes)
 
 
 @pytest.mark.parametrize("name", studies.names())
 def test_a_study_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
     study = studies.get(name)
-    found = run_study(study, room(), tmp_path)
+    found = run_study(study, config(), tmp_path)
     assert found.failures == {} and found.not_run == []
     assert found.made == len(study.cells(SMOKE))
     assert columns(found) == [c for c in found.columns if (name, c) != ("casm-unseen", "LE")]  # which is split there
-    written = {path.suffix for path in write_all(found, tmp_path)}
+    written = {path.suffix for path in write_report(found, tmp_path)}
     assert written == {".json", ".csv", ".md"} | ({".png"} if study.figure else set())
     page = (tmp_path / f"{name}.md").read_text()
     assert all(f"| {row} |" in page for row in found.rows)
-    assert len(found.findings) == len(study.claims)
-    assert not any(finding.missing for finding in found.findings)  # no claim asks for a row that no cell fills
-    again = run_study(study, room(), tmp_path)
+    assert len(found.claim_results) == len(study.claims)
+    assert not any(finding.missing for finding in found.claim_results)  # no claim asks for a row that no cell fills
+    again = run_study(study, config(), tmp_path)
     assert again.made == 0 and markdown(again) == page
     lines = list(csv.DictReader((tmp_path / f"{name}.csv").read_text().splitlines()))
     plain = json.loads((tmp_path / f"{name}.json").read_text())
@@ -57,70 +67,70 @@ def test_a_study_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
             assert row["here"][line["column"]]["value"] == float(line["value"])
 
 
-def two(cells: list[Cell]) -> Study:
+def two(cells: list[GridCell]) -> Study:
     return Study("two", "do two cells run?", None, (Column("area", "area", lower=None),), lambda scale: cells)
 
 
 def test_a_failing_cell_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
-    study = two([Cell("broken", Explain("grad_cam", {"layer": "nowhere"})), Cell("whole", Explain("uniform"))])
-    found = run_study(study, room(), tmp_path)
+    study = two([GridCell("broken", Explain("grad_cam", {"layer": "nowhere"})), GridCell("whole", Explain("uniform"))])
+    found = run_study(study, config(), tmp_path)
     assert list(found.failures) == ["broken"] and "nowhere" in found.failures["broken"]
     assert found.numbers["whole", "area"].value == pytest.approx(1.0)
     assert "- broken: " in markdown(found)
     with pytest.raises(InputError, match="nowhere"):
-        run_study(study, room(), tmp_path, only=["broken"])
+        run_study(study, config(), tmp_path, only=["broken"])
 
 
 def test_pictures_that_are_timed_alone_have_times_of_their_own(tmp_path: Path) -> None:
     """Those of one batch share its time, so that an interval over them would be of no width."""
-    study = replace(two([Cell("a", Explain("grad_cam"))]), columns=(Column("seconds", SECONDS),), batch=1)
-    low, high = run_study(study, room(), tmp_path).numbers["a", "seconds"].interval()
+    study = replace(two([GridCell("a", Explain("grad_cam"))]), columns=(Column("seconds", SECONDS),), batch=1)
+    low, high = run_study(study, config(), tmp_path).numbers["a", "seconds"].interval()
     assert 0 < low < high
     assert studies.get("sess-time").batch == 1
 
 
 def test_what_a_killed_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a result nor a word: the cell counts as failed, and the next run does it."""
-    study = two([Cell("a", Explain("uniform")), Cell("b", Explain("center"))])
-    run_study(study, room(), tmp_path, only=["a"])
-    monkeypatch.setattr("maskwise.studies.processes.spread", lambda *_: None)
-    found = run_study(study, room(), tmp_path, devices=2)
+    study = two([GridCell("a", Explain("uniform")), GridCell("b", Explain("center"))])
+    run_study(study, config(), tmp_path, only=["a"])
+    monkeypatch.setattr("maskwise.studies.run.run_in_processes", lambda *_: None)
+    found = run_study(study, config(), tmp_path, devices=2)
     assert set(found.failures) == {"b"} and found.rows == ["a"]
-    assert run_study(study, room(), tmp_path).made == 1
+    assert run_study(study, config(), tmp_path).made == 1
 
 
 def test_only_some_cells(tmp_path: Path) -> None:
-    study = two([Cell("a", Explain("uniform")), Cell("b", Explain("center"))])
-    found = run_study(study, room(), tmp_path, only=["b"])
+    study = two([GridCell("a", Explain("uniform")), GridCell("b", Explain("center"))])
+    found = run_study(study, config(), tmp_path, only=["b"])
     assert found.rows == ["b"] and found.not_run == ["a"] and "Not run: a." in markdown(found)
     with pytest.raises(InputError, match="no cell 'c'"):
-        run_study(study, room(), tmp_path, only=["c"])
+        run_study(study, config(), tmp_path, only=["c"])
 
 
 def test_what_is_on_disk_is_in_the_table_whatever_is_run(tmp_path: Path) -> None:
     """Cells done one at a time make the page of all of them, in the study's order."""
-    study = two([Cell("a", Explain("uniform")), Cell("b", Explain("center")), Cell("c", Explain("random"))])
-    run_study(study, room(), tmp_path, only=["b"])
-    found = run_study(study, room(), tmp_path, only=["a"])
+    study = two([GridCell("a", Explain("uniform")), GridCell("b", Explain("center")), GridCell("c", Explain("random"))])
+    run_study(study, config(), tmp_path, only=["b"])
+    found = run_study(study, config(), tmp_path, only=["a"])
     assert found.made == 1 and found.rows == ["a", "b"] and found.not_run == ["c"]
-    elsewhere = run_study(study, room(limit=2), tmp_path, only=["a"])
+    elsewhere = run_study(study, config(limit=2), tmp_path, only=["a"])
     assert elsewhere.rows == ["a"] and elsewhere.not_run == ["b", "c"], "of other pictures nothing is there yet"
-    run_study(study, room(), tmp_path, only=["c"])
-    assert markdown(run_study(study, room(), tmp_path, only=["b"])) == markdown(run_study(study, room(), tmp_path))
+    run_study(study, config(), tmp_path, only=["c"])
+    assert markdown(run_study(study, config(), tmp_path, only=["b"])) == markdown(run_study(study, config(), tmp_path))
 
 
 def test_seeds_on_disk_that_were_not_asked_for(tmp_path: Path) -> None:
     study = studies.get("casm-statistics")
-    run_study(study, room(), tmp_path, only=["Baseline"])
-    found = run_study(study, room(), tmp_path, seeds=2, only=["CASM"])
+    run_study(study, config(), tmp_path, only=["Baseline"])
+    found = run_study(study, config(), tmp_path, seeds=2, only=["CASM"])
     assert found.numbers["CASM", "area"].seeds == 2 and found.numbers["Baseline", "area"].seeds == 1
     assert found.failures == {} and found.not_run == []
 
 
 def test_processes_find_the_same(tmp_path: Path) -> None:
     study = studies.get("casm-statistics")
-    here = run_study(study, room(), tmp_path / "a", only=["CASM"])
-    there = run_study(study, room(), tmp_path / "b", only=["CASM"], devices=2)
+    here = run_study(study, config(), tmp_path / "a", only=["CASM"])
+    there = run_study(study, config(), tmp_path / "b", only=["CASM"], devices=2)
     assert there.made == 1
     for place, number in here.numbers.items():
         assert there.numbers[place].value == pytest.approx(number.value, rel=1e-4), place
@@ -130,8 +140,8 @@ def test_a_changed_setting_is_another_cell(tmp_path: Path) -> None:
     study = studies.get("casm-statistics")
     cell = study.cells(SMOKE)[0]
 
-    def folder(cell: Cell = cell, study: Study = study, **changes: object) -> str:
-        return place_of(cell, room(**changes), study, tmp_path).folder.name
+    def folder(cell: GridCell = cell, study: Study = study, **changes: object) -> str:
+        return cell_directory(cell, config(**changes), study, tmp_path).folder.name
 
     others = [
         folder(overrides=("clip=5",)), folder(limit=3), folder(train=("shapes:n=25,size=40,labels=own",)),
@@ -145,18 +155,18 @@ def test_a_changed_setting_is_another_cell(tmp_path: Path) -> None:
 def test_what_cells_train_alike_is_trained_once(tmp_path: Path) -> None:
     """Row n of Phang's Table 1 is row h of Table 4, under another name; also across studies, and after a kill."""
     taps, trainings = Train("phang/table4_h"), tmp_path / "trainings"
-    study = two([Cell("n", Train("phang/n")), Cell("h", taps), Cell("g", Train("phang/table4_g"))])
-    run_study(study, room(), tmp_path, only=["n"])
+    study = two([GridCell("n", Train("phang/n")), GridCell("h", taps), GridCell("g", Train("phang/table4_g"))])
+    run_study(study, config(), tmp_path, only=["n"])
     (first,) = trainings.iterdir()
     written = (first / "training" / "masker.safetensors").stat().st_mtime_ns
-    found = run_study(replace(study, name="other"), room(), tmp_path)
+    found = run_study(replace(study, name="other"), config(), tmp_path)
     assert found.made == 3 and found.numbers["n", "area"].points == found.numbers["h", "area"].points
     assert len(list(trainings.iterdir())) == 2
     assert (first / "training" / "masker.safetensors").stat().st_mtime_ns == written
     (first / "training" / "masker.safetensors").unlink()  # killed between the last checkpoint and the file
-    again = run_study(replace(study, name="third"), room(), tmp_path, only=["h"])
+    again = run_study(replace(study, name="third"), config(), tmp_path, only=["h"])
     assert again.numbers["h", "area"].value == found.numbers["h", "area"].value
-    for other in (room(overrides=("clip=5",)), room(train=("shapes:n=25,size=40,labels=own",))):
+    for other in (config(overrides=("clip=5",)), config(train=("shapes:n=25,size=40,labels=own",))):
         before = len(list(trainings.iterdir()))
         run_study(study, other, tmp_path, only=["n"])
         assert len(list(trainings.iterdir())) == before + 1
@@ -165,7 +175,7 @@ def test_what_cells_train_alike_is_trained_once(tmp_path: Path) -> None:
 def test_references_of_the_checks_are_trained_once(tmp_path: Path) -> None:
     """ROAR's whole and randomly masked pictures, and DRT's classifiers, know nothing of the masker that is checked."""
     study = studies.get("phang-sanity")
-    found = run_study(study, room(), tmp_path, only=["FIX ROAR", "CA ROAR", "FIX DRT", "CA DRT"])
+    found = run_study(study, config(), tmp_path, only=["FIX ROAR", "CA ROAR", "FIX DRT", "CA DRT"])
     assert found.failures == {}
     (roar,) = (tmp_path / "trainings").glob("roar-*/rows.jsonl")
     trained = [json.loads(line)["method"] for line in roar.read_text().splitlines()[1:]]
@@ -174,23 +184,23 @@ def test_references_of_the_checks_are_trained_once(tmp_path: Path) -> None:
     }  # fmt: skip
     (drt,) = (tmp_path / "trainings").glob("drt-*")
     assert len((drt / "rows.jsonl").read_text().splitlines()) == 1 + 3 and len(list((drt / "maskers").iterdir())) == 6
-    alone = run_study(study, room(), tmp_path / "alone", only=["CA ROAR", "CA DRT"])
+    alone = run_study(study, config(), tmp_path / "alone", only=["CA ROAR", "CA DRT"])
     for place, number in alone.numbers.items():
         assert number.value == found.numbers[place].value, place
-    slower = run_study(study, room(overrides=("masker_lr=2.0e-4",)), tmp_path, only=["FIX DRT"])
+    slower = run_study(study, config(overrides=("masker_lr=2.0e-4",)), tmp_path, only=["FIX DRT"])
     assert slower.failures == {}, "another recipe has folders of its own beside the same classifiers"
     assert len(list((drt / "maskers").iterdir())) == 9
 
 
 def test_the_page_of_all_studies_in_a_folder(tmp_path: Path) -> None:
-    claim = Claim("Everything is bright", lambda table: [Part("area of a", table["a", "area"], low=0.5)])
-    study = replace(two([Cell("a", Explain("uniform")), Cell("b", Explain("center"))]), claims=(claim,))
-    write_all(run_study(replace(study, name="one", claims=()), room(), tmp_path), tmp_path)
+    claim = Claim("Everything is bright", lambda table: [Condition("area of a", table["a", "area"], low=0.5)])
+    study = replace(two([GridCell("a", Explain("uniform")), GridCell("b", Explain("center"))]), claims=(claim,))
+    write_report(run_study(replace(study, name="one", claims=()), config(), tmp_path), tmp_path)
     (tmp_path / "other.json").write_text('{"protocol": {"study": "somebody else\'s"}}')
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "text.json").write_text('{"protocol": "https"}')
-    assert write_all(run_study(study, room(), tmp_path, only=["a"]), tmp_path)[-1] == tmp_path / "overview.md"
+    assert write_report(run_study(study, config(), tmp_path, only=["a"]), tmp_path)[-1] == tmp_path / "overview.md"
     assert (tmp_path / "overview.md").read_text().splitlines()[4:] == [
         "| [one](one.md) | smoke | all 2 |  |  |",
         "| [two](two.md) | smoke | 1 of 2 | Everything is bright | holds |",
@@ -204,15 +214,15 @@ def test_the_overview_of_the_published_results() -> None:
 
 def test_seeds_multiply_trainings_only() -> None:
     study = studies.get("dabkowski-gal")
-    cells = [cell for cell, _ in grid(study, room(), seeds=3)]
+    cells = [cell for cell, _ in grid_cells(study, config(), seeds=3)]
     assert [cell.row for cell in cells].count("Masking model") == 3
     assert [cell.row for cell in cells].count("Max box") == 1
-    panel = [cell for cell, _ in grid(studies.get("casm-panel"), room(), seeds=2)]
+    panel = [cell for cell, _ in grid_cells(studies.get("casm-panel"), config(), seeds=2)]
     assert [[m.seed for _, m in cell.job.maskers] for cell in panel] == [[0, 0], [1, 1]]  # type: ignore[attr-defined]
 
 
 def test_intervals_over_seeds(tmp_path: Path) -> None:
-    found = run_study(studies.get("casm-statistics"), room(), tmp_path, seeds=2, only=["CASM"])
+    found = run_study(studies.get("casm-statistics"), config(), tmp_path, seeds=2, only=["CASM"])
     assert found.made == 2
     number = found.numbers["CASM", "area"]
     assert number.seeds == 2 and number.basis == "seeds" and number.points[0] != number.points[1]
@@ -220,7 +230,7 @@ def test_intervals_over_seeds(tmp_path: Path) -> None:
 
 def test_seen_and_unseen_classes_make_up_all_pictures(tmp_path: Path) -> None:
     """Of n pictures one in each class: LE of all is the mean of the two sides, weighed by their classes."""
-    wide = room(test=("shapes:n=8,size=40,seed=1,labels=own",), limit=8, overrides=("steps=6",))
+    wide = config(test=("shapes:n=8,size=40,seed=1,labels=own",), limit=8, overrides=("steps=6",))
     study = replace(
         studies.get("casm-unseen"),
         columns=(Column("area", "area"), Column("all", None), Column("seen", None), Column("unseen", None)),
@@ -316,16 +326,16 @@ def test_the_checks_at_full_scale_cost_what_their_networks_do() -> None:
     masker = cells["FIX MPRT"].cost(full).steps
     assert masker == Train("phang/fix").cost(full).steps > 0
     assert cells["FIX MPRT"].cost(full).maps == 20 * 128
-    assert cells["FIX DRT"].cost(full) == Cost(3 * (network + masker), 3 * 50_000)
-    assert cells["FIX ROAR"].cost(full) == Cost(11 * network + masker, 1_281_167 + 50_000)
+    assert cells["FIX DRT"].cost(full) == JobCost(3 * (network + masker), 3 * 50_000)
+    assert cells["FIX ROAR"].cost(full) == JobCost(11 * network + masker, 1_281_167 + 50_000)
     rows = json.loads(call("study", "--list", "--json", "--scale", "full").stdout)
     total = next(row for row in rows if row["study"] == "phang-sanity")["training steps"]
     other = cells["CA MPRT"].cost(full).steps
     assert total == 5 * ((3 + 16) * network + 4 * (masker + other))
-    settings = cells["FIX ROAR"]._training(SMALL["full"])  # type: ignore[attr-defined]
+    settings = cells["FIX ROAR"]._training(CHECK_SETTINGS["full"])  # type: ignore[attr-defined]
     assert (settings.optimiser, settings.lr, settings.batch_size, settings.augment) == ("sgd", 0.1, 256, True)
-    assert not cells["FIX DRT"]._training(SMALL["full"]).augment  # type: ignore[attr-defined]
-    assert cells["FIX ROAR"]._training(SMALL["small"]) == SmallTraining(epochs=30)  # type: ignore[attr-defined]
+    assert not cells["FIX DRT"]._training(CHECK_SETTINGS["full"]).augment  # type: ignore[attr-defined]
+    assert cells["FIX ROAR"]._training(CHECK_SETTINGS["small"]) == SmallTraining(epochs=30)  # type: ignore[attr-defined]
 
 
 def test_the_landscape_at_full_scale_has_no_masker_of_another_network() -> None:

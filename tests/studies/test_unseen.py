@@ -12,8 +12,13 @@ from maskwise.maskers.store import read_header
 from maskwise.studies import SCALES, run_study, studies
 from maskwise.studies.jobs import TrainOnSome
 from maskwise.studies.report import markdown
+<<<<<<< main
 from maskwise.studies.room import Room, sources_of
 from maskwise.studies.run import grid
+=======
+from maskwise.studies.run import grid_cells
+from maskwise.studies.run_config import RunConfig, sources_of
+>>>>>>> helper
 from maskwise.studies.tiny import tiny_classifier
 from maskwise.training import recipes
 from maskwise.training.subset import subset
@@ -22,15 +27,15 @@ SMOKE, SMALL, FULL = (SCALES[name] for name in ("smoke", "small", "full"))
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
-def room(folder: Path, **changes: Any) -> Room:
+def config(folder: Path, **changes: Any) -> RunConfig:
     train, test = sources_of([], [], SMOKE)
-    return replace(Room(SMOKE, train, test, {"tiny": None}, (), SMOKE.limit, trainings=folder), **changes)
+    return replace(RunConfig(SMOKE, train, test, {"tiny": None}, (), SMOKE.limit, trainings=folder), **changes)
 
 
 def test_classifier_and_masker_see_the_same_classes_and_no_others(tmp_path: Path) -> None:
-    here = room(tmp_path)
+    here = config(tmp_path)
     for seed in (0, 1):
-        explainer, seen = TrainOnSome("casm_l", share=0.5, seed=seed).both(here)
+        explainer, seen = TrainOnSome("casm_l", share=0.5, seed=seed).masker_and_classes(here)
         labels = [r.label for data in here.sets(here.train) for r in data.records]
         assert seen == set(subset(labels, 4, None, seed)[1]), "half of eight, drawn by the seed"  # type: ignore[arg-type]
         first, masker = (
@@ -47,24 +52,24 @@ def test_classifier_and_masker_see_the_same_classes_and_no_others(tmp_path: Path
 
 def test_what_was_trained_is_taken_again(tmp_path: Path) -> None:
     job = TrainOnSome("casm_l", share=0.5)
-    job.both(room(tmp_path))
+    job.masker_and_classes(config(tmp_path))
     (first,) = tmp_path.rglob("classifier.safetensors")
     written = first.stat().st_mtime_ns
-    job.both(room(tmp_path))
-    replace(job, recipe="casm_fl").both(room(tmp_path))
+    job.masker_and_classes(config(tmp_path))
+    replace(job, recipe="casm_fl").masker_and_classes(config(tmp_path))
     assert first.stat().st_mtime_ns == written and len(list(tmp_path.rglob("classifier.safetensors"))) == 1
     assert len(list(tmp_path.rglob("masker.safetensors"))) == 2
 
 
 def test_of_all_classes_the_pretrained_network_is_f_0(tmp_path: Path) -> None:
     job = TrainOnSome("casm_l", share=1.0)
-    explainer, seen = job.both(room(tmp_path))
+    explainer, seen = job.masker_and_classes(config(tmp_path))
     assert explainer.classifier.fingerprint() == tiny_classifier().fingerprint() and len(seen) == 8
     assert not job.retrains(FULL) and job.retrains(SMALL), "at small all rows begin anew, so that they are alike"
 
 
 def test_a_smaller_share_is_part_of_a_larger_one(tmp_path: Path) -> None:
-    one, other = (TrainOnSome("casm_l", share=share).both(room(tmp_path))[1] for share in (0.25, 0.5))
+    one, other = (TrainOnSome("casm_l", share=share).masker_and_classes(config(tmp_path))[1] for share in (0.25, 0.5))
     assert len(one) == 2 and one < other
 
 
@@ -78,7 +83,7 @@ def test_settings_of_every_recipe_reach_those_that_have_them() -> None:
 
 def test_another_first_recipe_is_another_cell(tmp_path: Path) -> None:
     job = TrainOnSome("casm_l", share=0.5)
-    keys = [job.facts(room(tmp_path, overrides=o)) for o in ((), ("momentum=0.5",))]
+    keys = [job.facts(config(tmp_path, overrides=o)) for o in ((), ("momentum=0.5",))]
     assert keys[0]["first"] != keys[1]["first"]
 
 
@@ -98,9 +103,9 @@ def test_every_row_says_how_its_f_0_came_about(tmp_path: Path) -> None:
         "f(0): trained on the same classes, its last layers from nothing"
     }
     assert [cell.note for cell in study.cells(FULL)][-1] == "f(0): the pretrained network"
-    page = markdown(run_study(study, room(tmp_path), tmp_path, only=["EF"]))
+    page = markdown(run_study(study, config(tmp_path), tmp_path, only=["EF"]))
     assert "f(0): trained on the same classes, from nothing" in page
-    assert [cell.job.seed for cell, _ in grid(study, room(tmp_path), seeds=2, only=["F"])][:2] == [0, 1]  # type: ignore[attr-defined]
+    assert [cell.job.seed for cell, _ in grid_cells(study, config(tmp_path), seeds=2, only=["F"])][:2] == [0, 1]  # type: ignore[attr-defined]
 
 
 def test_the_page_that_was_run_without_it_says_so() -> None:

@@ -68,9 +68,9 @@ def study(
     chosen, size = studies.get(name), scale_of(scale)
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.core.files import check_writable
-    from maskwise.studies.report import plain, rich_table, write_all
-    from maskwise.studies.room import Room, sources_of
+    from maskwise.studies.report import outcome_table, plain, write_report
     from maskwise.studies.run import run_study
+    from maskwise.studies.run_config import RunConfig, sources_of
 
     keep_freed_memory()
     check_writable(out)
@@ -82,22 +82,22 @@ def study(
     )
     train, test = sources_of(data or [], test_data or [], size)
     asked = dict(_named(text) for text in (judges or "").split(",") if text.strip())
-    room = Room(
+    config = RunConfig(
         size, train, test, asked or dict.fromkeys([size.classifiers["main"]] if size.smoke else JUDGES),
         tuple(settings or ()), limit or size.limit, device_of(device).type, precision,  # type: ignore[arg-type]
         {n: file for n, file in named if file is not None},
     )  # fmt: skip
     with bar("cells") as step:
-        outcome = run_study(chosen, room, out, seeds=seeds, only=only or [], devices=devices, progress=step)
-    files = write_all(outcome, out)
+        outcome = run_study(chosen, config, out, seeds=seeds, only=only or [], devices=devices, progress=step)
+    files = write_report(outcome, out)
     if as_json:
         typer.echo(json.dumps(plain(outcome), indent=2, default=str))
     else:
         from rich.console import Console
 
         console = Console(width=None if sys.stdout.isatty() else 140)
-        console.print(rich_table(outcome))
-        for finding in outcome.findings:
+        console.print(outcome_table(outcome))
+        for finding in outcome.claim_results:
             console.print(f"{finding.verdict}: {finding.text}", highlight=False, markup=False)
         console.print(f"{', '.join(path.name for path in files)} in {out}", highlight=False, markup=False)
     for cell, why in outcome.failures.items():
@@ -115,7 +115,7 @@ def _list(found: list[Study], scale: str, as_json: bool, cells: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from maskwise.studies.jobs.base import Cost
+    from maskwise.studies.jobs.base import JobCost
     from maskwise.studies.published import printed
     from maskwise.studies.scale import scale_of
 
@@ -134,9 +134,9 @@ def _list(found: list[Study], scale: str, as_json: bool, cells: bool) -> None:
                 for cell, cost, n in grid
             ]
             continue
-        total = sum((Cost(n * cost.steps, n * cost.maps) for _, cost, n in grid), Cost())
+        total = sum((JobCost(n * cost.steps, n * cost.maps) for _, cost, n in grid), JobCost())
         shares = [(key, n * steps) for cell, _, n in grid for key, steps in cell.job.shared(size).items()]
-        total += Cost(sum(dict(shares).values()) - sum(steps for _, steps in shares))
+        total += JobCost(sum(dict(shares).values()) - sum(steps for _, steps in shares))
         table = "" if one.printed is None else printed(one.printed).source
         rows.append({"study": one.name, "asks": one.title, "table": table, "claims": len(one.claims),
                      "cells": sum(n for *_, n in grid), "training steps": total.steps, "maps": total.maps})  # fmt: skip

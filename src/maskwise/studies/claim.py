@@ -19,7 +19,7 @@ class Table(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class Condition:
     """One number that must lie in a range for a claim to hold.
 
     Attributes:
@@ -58,11 +58,11 @@ class Claim:
     """
 
     text: str
-    parts: Callable[[Table], Sequence[Part]]
+    parts: Callable[[Table], Sequence[Condition]]
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimResult:
     """A claim that was looked at.
 
     Attributes:
@@ -72,7 +72,7 @@ class Finding:
 
     text: str
     verdict: Verdict
-    parts: Sequence[Part]
+    parts: Sequence[Condition]
     missing: Sequence[str] = ()
 
     def plain(self) -> dict[str, Any]:
@@ -99,20 +99,22 @@ class _WithGaps:
             return Estimate.of([math.nan])
 
 
-def judge(claim: Claim, table: Table) -> Finding:
+def judge(claim: Claim, table: Table) -> ClaimResult:
     """One part that does not hold refutes the claim, whatever is missing; all must hold for it to hold."""
     gaps = _WithGaps(table)
     parts = list(claim.parts(gaps))
     verdicts = {part.verdict for part in parts}
     worst: Verdict = "holds" if verdicts == {"holds"} else "undecided"
-    return Finding(claim.text, "does not hold" if "does not hold" in verdicts else worst, parts, tuple(gaps.missing))
+    return ClaimResult(
+        claim.text, "does not hold" if "does not hold" in verdicts else worst, parts, tuple(gaps.missing)
+    )
 
 
-def below(table: Table, column: str, row: str, than: str, by: float = 0.0) -> Part:
+def below(table: Table, column: str, row: str, than: str, by: float = 0.0) -> Condition:
     """``row`` lies more than ``by`` below ``than``; with a negative ``by``, at most so much above."""
-    return Part(f"{column} of {row} - {than}", table[row, column] - table[than, column], high=-by)
+    return Condition(f"{column} of {row} - {than}", table[row, column] - table[than, column], high=-by)
 
 
-def alike(table: Table, column: str, row: str, other: str, within: float) -> Part:
+def alike(table: Table, column: str, row: str, other: str, within: float) -> Condition:
     """The two differ by less than ``within``."""
-    return Part(f"{column} of {row} - {other}", table[row, column] - table[other, column], -within, within)
+    return Condition(f"{column} of {row} - {other}", table[row, column] - table[other, column], -within, within)

@@ -1,12 +1,10 @@
-"""Pictures of a study's outcome: dots or lines beside the printed numbers, and error against cost."""
+"""Pictures of a study's table: dots or lines beside the printed numbers, and error against cost."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,23 +13,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from maskwise.core.files import atomic_write
+from maskwise.studies.table import DrawFigure, ResultTable
 
-if TYPE_CHECKING:
-    from maskwise.studies.run import Outcome
-
-Draw = Callable[["Outcome", Path], None]
 OURS, THEIRS = "#2a6f97", "#c1666b"
 
 
-def dots(*columns: str) -> Draw:
+def dots(*columns: str) -> DrawFigure:
     """A dot a row with its 95% interval, one axis a column; a diamond is the printed number."""
 
-    def draw(outcome: Outcome, path: Path) -> None:
-        rows = outcome.rows
+    def draw(table: ResultTable, path: Path) -> None:
+        rows = table.rows
         figure = _figure(4.2 * len(columns) + 2, 0.28 * len(rows) + 1.4)
         axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
         for axis, column in zip(axes, columns, strict=True):
-            _dots(axis, outcome, column)
+            _dots(axis, table, column)
         axes[0].set_yticks(range(len(rows)), rows, fontsize=8)
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -42,18 +37,18 @@ def dots(*columns: str) -> Draw:
     return draw
 
 
-def _dots(axis: Axes, outcome: Outcome, column: str) -> None:
-    rows, table = outcome.rows, outcome.printed
-    there = [(i, outcome.numbers[row, column]) for i, row in enumerate(rows) if (row, column) in outcome.numbers]
+def _dots(axis: Axes, table: ResultTable, column: str) -> None:
+    rows, printed = table.rows, table.printed
+    there = [(i, table.numbers[row, column]) for i, row in enumerate(rows) if (row, column) in table.numbers]
     known = [(i, number) for i, number in there if not math.isnan(number.value)]
     values = [number.value for _, number in known]
     errors = np.array([_reach(*number.interval(), number.value) for _, number in known]).reshape(-1, 2).T
     axis.errorbar(values, [i for i, _ in known], xerr=errors, fmt="o", ms=5, color=OURS, elinewidth=1.2, label="here")
-    if table is not None:
-        theirs = [(i, table.numbers[row, column]) for i, row in enumerate(rows) if (row, column) in table.numbers]
+    if printed is not None:
+        theirs = [(i, printed.numbers[row, column]) for i, row in enumerate(rows) if (row, column) in printed.numbers]
         if theirs:
-            places, printed = zip(*theirs, strict=True)
-            axis.plot(printed, places, "D", color=THEIRS, ms=5, alpha=0.8, label="printed", zorder=1)
+            places, values_there = zip(*theirs, strict=True)
+            axis.plot(values_there, places, "D", color=THEIRS, ms=5, alpha=0.8, label="printed", zorder=1)
     if known and min(values) > 0 and max(values) / min(values) > 100:
         axis.set_xscale("log")
     axis.set_title(column, fontsize=10)
@@ -61,7 +56,7 @@ def _dots(axis: Axes, outcome: Outcome, column: str) -> None:
     axis.grid(alpha=0.25)
 
 
-def lines(column: str, across: str = "", groups: str = "") -> Draw:
+def lines(column: str, across: str = "", groups: str = "") -> DrawFigure:
     """A line for each group of rows over the number that ends their names; the first word is the axis.
 
     Args:
@@ -70,18 +65,18 @@ def lines(column: str, across: str = "", groups: str = "") -> Draw:
         groups: what the lines are.
     """
 
-    def draw(outcome: Outcome, path: Path) -> None:
+    def draw(table: ResultTable, path: Path) -> None:
         panels: dict[str, dict[str, list[tuple[float, str]]]] = {}  # by axis and line, x and row
-        for row in outcome.rows:
+        for row in table.rows:
             found = re.fullmatch(r"(\S+) (.*?)([\d.]+)", row)
-            if found and not math.isnan(outcome.numbers[row, column].value):
+            if found and not math.isnan(table.numbers[row, column].value):
                 axis, line, x = found.groups()
                 panels.setdefault(axis, {}).setdefault(line, []).append((float(x), row))
         figure = _figure(4.6 * max(len(panels), 1), 3.6)
         axes = figure.subplots(1, max(len(panels), 1), squeeze=False, sharey=True)[0]
         for axis, (title, curves) in zip(axes, panels.items(), strict=False):
             for line, places in curves.items():
-                _line(axis, outcome, column, line, sorted(places))
+                _line(axis, table, column, line, sorted(places))
             axis.set_title(title, fontsize=10)
             widest = [x for places in curves.values() for x, _ in places]
             if min(widest) > 0 and max(widest) / min(widest) > 20:
@@ -99,8 +94,8 @@ def lines(column: str, across: str = "", groups: str = "") -> Draw:
     return draw
 
 
-def _line(axis: Axes, outcome: Outcome, column: str, name: str, places: list[tuple[float, str]]) -> None:
-    numbers = [outcome.numbers[row, column] for _, row in places]
+def _line(axis: Axes, table: ResultTable, column: str, name: str, places: list[tuple[float, str]]) -> None:
+    numbers = [table.numbers[row, column] for _, row in places]
     ends = np.array([number.interval() for number in numbers])
     x = [at for at, _ in places]
     (drawn,) = axis.plot(x, [number.value for number in numbers], "o-", ms=4, label=name.strip("x "))
@@ -110,15 +105,15 @@ def _line(axis: Axes, outcome: Outcome, column: str, name: str, places: list[tup
         axis.vlines(x, ends[:, 0], ends[:, 1], color=drawn.get_color(), alpha=0.4)
 
 
-def landscape_figure(outcome: Outcome, path: Path) -> None:
+def landscape_figure(table: ResultTable, path: Path) -> None:
     """LE against milliseconds a picture, a dot with its interval for every explainer; colours are families."""
     from maskwise.explainers import methods
 
     figure = _figure(9.5, 6.2)
     axis = figure.subplots()
     points = []
-    for row in outcome.rows:
-        error, seconds = outcome.numbers[row, "LE"], outcome.numbers[row, "seconds"]
+    for row in table.rows:
+        error, seconds = table.numbers[row, "LE"], table.numbers[row, "seconds"]
         if not math.isnan(error.value):
             points.append((row, 1000 * seconds.value, error))
     families = sorted({_family(row, methods) for row, _, _ in points})

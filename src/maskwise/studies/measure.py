@@ -11,21 +11,25 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.evaluation import Contender, Measured, Settings, measure
-from maskwise.evaluation.run import SECONDS
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.measures import Metric, metric
 from maskwise.studies.estimate import Number
+from maskwise.studies.protocol import SECONDS, EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
 
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
-    from maskwise.studies.room import Room
-    from maskwise.studies.study import Study
 
 CELLS = 4_000_000  # weights held at once
 
 
 def measured_numbers(
-    explainer: Explainer, room: Room, study: Study, network: str, folder: Path, limit: int | None = None
+    explainer: Explainer,
+    config: RunConfig,
+    protocol: EvaluationProtocol,
+    network: str,
+    folder: Path,
+    limit: int | None = None,
 ) -> dict[str, Number]:
     """Numbers by column; NaN where the pictures lack the truth that a metric needs.
 
@@ -33,34 +37,39 @@ def measured_numbers(
         explainer: what is measured.
         network: which of the scale's classifiers judges faithfulness.
         folder: keeps the rows, so that a killed measurement goes on.
-        limit: pictures of each test set, where that is fewer than the room's.
+        limit: pictures of each test set, where that is fewer than the run's.
     """
-    measured = measured_rows(explainer, room, study, network, folder, limit)
+    measured = measured_rows(explainer, config, protocol, network, folder, limit)
     found = {}
-    for column in study.columns:
+    for column in protocol.columns:
         if column.metric is not None:
-            rows = rows_of(measured, column.name if column.metric != SECONDS else SECONDS)
+            rows = metric_rows(measured, column.name if column.metric != SECONDS else SECONDS)
             judge = None if column.metric == SECONDS else measured.metrics[column.name]
-            number = drawn(judge, rows, pictures_of(measured), room.scale.resamples)
+            number = bootstrapped(judge, rows, pictures_of(measured), config.scale.resamples)
             found[column.name] = Number(column.times * number.value, column.times * number.draws)
     return found
 
 
 def measured_rows(
-    explainer: Explainer, room: Room, study: Study, network: str, folder: Path, limit: int | None = None
+    explainer: Explainer,
+    config: RunConfig,
+    protocol: EvaluationProtocol,
+    network: str,
+    folder: Path,
+    limit: int | None = None,
 ) -> Measured:
     """What every test picture contributes to every column's metric."""
-    classifier = room.classifier(network)
+    classifier = config.classifier(network)
     metrics = {
-        c.name: _metric(c.metric, classifier, c.options) for c in study.columns if c.metric and c.metric != SECONDS
+        c.name: _metric(c.metric, classifier, c.options) for c in protocol.columns if c.metric and c.metric != SECONDS
     }
     if not metrics:  # time is all that is asked for
         metrics = {"area": metric("area")}  # without one no map is made
         explainer(torch.zeros(1, 3, classifier.input_size, classifier.input_size))  # the first one plans and allocates
-    few = [n for n in (limit, room.limit) if n is not None]
-    settings = Settings(study.resize, study.target, min(few) if few else None, study.batch or classifier.batch)
+    few = [n for n in (limit, config.limit) if n is not None]
+    settings = Settings(protocol.resize, protocol.target, min(few) if few else None, protocol.batch or classifier.batch)
     contender = Contender.of("map", explainer)
-    return measure([contender], encoder_of(explainer), room.sets(room.test), metrics, settings, folder / "rows")
+    return measure([contender], encoder_of(explainer), config.sets(config.test), metrics, settings, folder / "rows")
 
 
 def encoder_of(explainer: Explainer) -> Classifier:
@@ -74,7 +83,7 @@ def _metric(name: str, classifier: Classifier, options: dict[str, Any]) -> Metri
     return metric(name, classifier, **options)
 
 
-def rows_of(measured: Measured, name: str) -> Tensor:
+def metric_rows(measured: Measured, name: str) -> Tensor:
     """(N,D) of all test sets."""
     from maskwise.evaluation.processes import stacked
 
@@ -87,7 +96,7 @@ def pictures_of(measured: Measured) -> Tensor:
     return torch.arange(sum(map(len, measured.pictures.values()))) if found is None else found
 
 
-def drawn(judge: Metric | None, rows: Tensor, pictures: Tensor, resamples: int, seed: int = 0) -> Number:
+def bootstrapped(judge: Metric | None, rows: Tensor, pictures: Tensor, resamples: int, seed: int = 0) -> Number:
     """The value over rows (N,D) and over resampled pictures; draws of the same pictures are the same for every caller.
 
     Args:

@@ -34,7 +34,7 @@ def overview(folder: Path) -> str:
 
 
 def _studies(folder: Path) -> Iterator[dict[str, Any]]:
-    """What ``write_all`` wrote, by name; other JSON files are left alone."""
+    """What ``write_report`` wrote, by name; other JSON files are left alone."""
     for path in sorted(folder.glob("*.json")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

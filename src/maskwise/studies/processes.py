@@ -10,38 +10,43 @@ from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
 from maskwise.core.errors import InputError
-from maskwise.studies.room import Room
-from maskwise.studies.store import Place
-from maskwise.studies.study import Study
+from maskwise.studies.cell_directory import CellDirectory, run_cell
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.study import Study, studies
 
 
-def spread(
-    places: Sequence[Place], room: Room, study: Study, devices: int, progress: Callable[[int, int], None] | None = None
+def run_in_processes(
+    directories: Sequence[CellDirectory],
+    config: RunConfig,
+    study: Study,
+    devices: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Does cells, ``devices`` at once; slot i sees GPU i alone, or its share of the CPU's threads.
+    """Runs cells, ``devices`` at once; slot i sees GPU i alone, or its share of the CPU's threads.
 
     What a cell finds, or why it failed, lies in its folder afterwards.
     """
-    context, waiting = mp.get_context("spawn"), list(places)
+    context, waiting = mp.get_context("spawn"), list(directories)
     threads = max((os.cpu_count() or 1) // devices, 1)
-    slots: dict[int, tuple[Place, SpawnProcess]] = {}
+    slots: dict[int, tuple[CellDirectory, SpawnProcess]] = {}
     done = 0
     try:
         while waiting or slots:
             for slot in range(devices):
                 if waiting and slot not in slots:
-                    place = waiting.pop(0)
-                    slots[slot] = place, context.Process(target=work, args=(place, room, study.name, threads))
-                    with _one_gpu(slot, room.device):
-                        slots[slot][1].start()
+                    directory = waiting.pop(0)
+                    process = context.Process(target=run_worker, args=(directory, config, study.name, threads))
+                    slots[slot] = directory, process
+                    with _one_gpu(slot, config.device):
+                        process.start()
             for slot in [slot for slot, (_, process) in slots.items() if not process.is_alive()]:
-                place, process = slots.pop(slot)
+                directory, process = slots.pop(slot)
                 process.join()
-                if process.exitcode and not place.done:
-                    place.fail(InputError(_ending(process.exitcode)))
+                if process.exitcode and not directory.done:
+                    directory.fail(InputError(_ending(process.exitcode)))
                 done += 1
                 if progress is not None:
-                    progress(done, len(places))
+                    progress(done, len(directories))
             time.sleep(0.05)
     finally:
         for _, process in slots.values():
@@ -49,23 +54,22 @@ def spread(
 
 
 def _ending(code: int) -> str:
-    """Why a process that left no word is gone."""
+    """Why a process ended that wrote neither a result nor an error."""
     if code < 0:
         return f"its process was killed by signal {-code} (9 is often for want of memory); run it again to do the cell"
     return f"its process ended with code {code}; run it again to do the cell"
 
 
-def work(place: Place, room: Room, study: str, threads: int) -> None:
+def run_worker(directory: CellDirectory, config: RunConfig, study: str, threads: int) -> None:
     """In the new process."""
     import torch
 
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
     from maskwise.core.allocator import keep_freed_memory
-    from maskwise.studies import studies
-    from maskwise.studies.run import do
+    from maskwise.studies import grids  # noqa: F401, this process has registered no study yet
 
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
     keep_freed_memory()
-    do(place, room, studies.get(study))
+    run_cell(directory, config, studies.get(study))
 
 
 @contextmanager

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from maskwise.core.files import atomic_write
 from maskwise.report.leaderboard import number as shown
-from maskwise.studies.claim import Finding, Part
+from maskwise.studies.claim import ClaimResult, Condition
 from maskwise.studies.estimate import Estimate
-from maskwise.studies.jobs import Job, PanelJob, Train
+from maskwise.studies.jobs import Job
 from maskwise.studies.overview import write_overview
 from maskwise.studies.run import Outcome
 
 
-def write_all(outcome: Outcome, folder: Path) -> list[Path]:
+def write_report(outcome: Outcome, folder: Path) -> list[Path]:
     """``NAME.json``, ``.csv``, ``.md``, ``.png`` where there is a figure, and ``overview.md`` of all studies there."""
     name = outcome.study.name
     texts = {
@@ -48,7 +48,7 @@ def plain(outcome: Outcome) -> dict[str, Any]:
     return {
         "protocol": outcome.protocol(), "rows": rows,
         "printed": None if table is None else {"source": table.source, "notes": table.notes},
-        "claims": [finding.plain() for finding in outcome.findings], "failures": outcome.failures,
+        "claims": [finding.plain() for finding in outcome.claim_results], "failures": outcome.failures,
         "not_run": outcome.not_run, "seconds": round(outcome.seconds, 1),
     }  # fmt: skip
 
@@ -106,11 +106,13 @@ def markdown(outcome: Outcome) -> str:
         lines.append(_row([*cells, *([outcome.notes.get(row, "")] if with_notes else [])]))
     if study.figure is not None:
         lines += ["", f"![{study.name}]({study.name}.png)"]
-    if outcome.findings:
+    if outcome.claim_results:
         nothing = (
-            ["This scale shows that the works run; its verdicts mean nothing.", ""] if outcome.room.scale.smoke else []
+            ["This scale shows that the works run; its verdicts mean nothing.", ""]
+            if outcome.config.scale.smoke
+            else []
         )
-        lines += ["", "## Claims", "", *nothing, *(_finding(finding) for finding in outcome.findings)]
+        lines += ["", "## Claims", "", *nothing, *(_finding(finding) for finding in outcome.claim_results)]
     if outcome.failures or outcome.not_run:
         lines += ["", "## Not there", ""]
         lines += [f"- {cell}: {why}" for cell, why in outcome.failures.items()]
@@ -121,36 +123,30 @@ def markdown(outcome: Outcome) -> str:
     lines += [f"- {note}" for note in study.notes]
     jobs = _jobs(outcome)
     sides = {"Measured on": protocol["test"]}
-    if any(job.trains and not packaged for job, packaged in jobs):
+    scale = outcome.config.scale
+    if any(job.trains and None in job.packaged_maskers(scale) for job in jobs):
         sides["Trained on"] = protocol["train"]
     lines += [f"- {what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
-    ready = list(dict.fromkeys(packaged for _, packaged in jobs if packaged))
+    ready = list(dict.fromkeys(name for job in jobs for name in job.packaged_maskers(scale) if name))
     lines += [f"- Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []
-    roles = dict.fromkeys(getattr(job, "network", "main") for job, _ in jobs)
+    roles = dict.fromkeys(job.network for job in jobs)
     lines += [
         f"- Scale {protocol['scale']}: {', '.join(protocol['classifiers'][role] for role in roles)}; pictures: "
         f"{protocol['resize']}; class explained: {protocol['target']}.",
         f"- Intervals: {protocol['interval']}.",
         f"- Machine: {protocol['machine']}; all cells together {outcome.seconds / 60:.1f} minutes.",
     ]
-    lines += [f"- Judges: {', '.join(protocol['judges'])}."] if any(isinstance(j, PanelJob) for j, _ in jobs) else []
+    lines += [f"- Judges: {', '.join(protocol['judges'])}."] if any(job.needs_judges for job in jobs) else []
     return "\n".join(lines) + "\n"
 
 
-def _jobs(outcome: Outcome) -> list[tuple[Job, str | None]]:
-    """What filled the table, each with the packaged masker that it took."""
-    scale, found = outcome.room.scale, list[tuple[Job, str | None]]()
-    for cell in outcome.study.cells(scale):
-        job = cell.job
-        if cell.row in outcome.not_run:
-            continue
-        maskers = [m for _, m in job.maskers] if isinstance(job, PanelJob) else [getattr(job, "masker", job)]
-        found += [(job, m.packaged if isinstance(m, Train) and m.ready(scale) else None) for m in maskers]
-    return found
+def _jobs(outcome: Outcome) -> list[Job]:
+    """What filled the table."""
+    return [cell.job for cell in outcome.study.cells(outcome.config.scale) if cell.row not in outcome.not_run]
 
 
 def _data(data: dict[str, Any], outcome: Outcome, what: str) -> str:
-    limit = outcome.room.limit if what == "Measured on" else None
+    limit = outcome.config.limit if what == "Measured on" else None
     part = "" if limit is None or limit >= data["pictures"] else f"{limit} of "
     return f"{data['source']} ({part}{data['pictures']} pictures)"
 
@@ -163,7 +159,7 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def _finding(finding: Finding) -> str:
+def _finding(finding: ClaimResult) -> str:
     there = [part for part in finding.parts if not math.isnan(part.number.value)]
     silent = "" if finding.missing else " These pictures say nothing of it."  # for want of the truth that it asks for
     numbers = f" {'; '.join(map(_part, there))}." if there else silent
@@ -171,13 +167,13 @@ def _finding(finding: Finding) -> str:
     return f"- **{finding.verdict}**: {finding.text}.{numbers}{gaps}"
 
 
-def _part(part: Part) -> str:
+def _part(part: Condition) -> str:
     return f"{part.what}: {cell_text(part.number)}, {part.verdict}"
 
 
-def rich_table(outcome: Outcome) -> Table:
+def outcome_table(outcome: Outcome) -> Table:
     """For the terminal; a number in brackets is the printed one."""
-    table = Table("", title=f"{outcome.study.name}, {outcome.room.scale.name}", title_justify="left")
+    table = Table("", title=f"{outcome.study.name}, {outcome.config.scale.name}", title_justify="left")
     names = columns(outcome)
     for name in names:
         table.add_column(name, justify="right")

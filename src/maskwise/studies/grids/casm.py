@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskwise.studies.claim import Claim, Part, Table, alike, below
+from maskwise.studies.claim import Claim, Condition, Table, alike, below
 from maskwise.studies.figures import dots
 from maskwise.studies.jobs import Explain, Train, TrainOnSome
+from maskwise.studies.protocol import Column
 from maskwise.studies.scale import Scale
-from maskwise.studies.study import Cell, Column, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 LE, OM, F1 = Column("LE", "le"), Column("OM", "om"), Column("F1", "f1", lower=False)
 CASM = Train("casm", packaged="casm", small="casm_lite0")
@@ -41,29 +42,29 @@ def quick(method: str, scale: Scale) -> dict[str, Any]:
     return SLOW.get(method, {}) if scale.smoke else {}
 
 
-def localisation(scale: Scale) -> list[Cell]:
+def localisation(scale: Scale) -> list[GridCell]:
     limit = 50 if scale.name == "small" else None  # pictures: some of these take half a minute each on two cores
     note = "" if limit is None else f"{limit} pictures of each set"
     return [
-        Cell("CASM", CASM),
-        Cell("Baseline", BASELINE),
-        Cell("Fan 2017", Train("fan")),
-        Cell("Dabkowski & Gal 2017", DABKOWSKI_GAL),
+        GridCell("CASM", CASM),
+        GridCell("Baseline", BASELINE),
+        GridCell("Fan 2017", Train("fan")),
+        GridCell("Dabkowski & Gal 2017", DABKOWSKI_GAL),
         *(
-            Cell(row, Explain(method, quick(method, scale), limit=limit if method in SLOW else None),
+            GridCell(row, Explain(method, quick(method, scale), limit=limit if method in SLOW else None),
                  note if method in SLOW else "")
             for row, method in QUOTED.items()
         ),
-        Cell("Centre box", Explain("center")),
-        Cell("Whole picture", Explain("uniform")),
+        GridCell("Centre box", Explain("center")),
+        GridCell("Whole picture", Explain("uniform")),
     ]  # fmt: skip
 
 
-def base_methods(table: Table) -> list[Part]:
+def base_methods(table: Table) -> list[Condition]:
     return [below(table, "LE", "CASM", row) for row in QUOTED]
 
 
-register(
+register_study(
     Study(
         "casm-localisation",
         "does a classifier-agnostic masker localise better than a baseline and than methods of one classifier?",
@@ -87,20 +88,20 @@ ROWS = {
 }  # fmt: skip
 
 
-def ablation(scale: Scale) -> list[Cell]:
+def casm_ablation(scale: Scale) -> list[GridCell]:
     short = "240 steps keep the first classifier only, as in C" if scale.name == "small" else ""
     # All rows by one schedule: the packaged maskers had another number of pixels and other taps.
     jobs = {row: Train(job.recipe) for row, job in ROWS.items()}
-    return [Cell(row, job, short if row == "D" else "") for row, job in jobs.items()]
+    return [GridCell(row, job, short if row == "D" else "") for row, job in jobs.items()]
 
 
-register(
+register_study(
     Study(
         "casm-ablation",
         "which part of CASM matters: the pool, the score, the shared encoder?",
         "casm_table2",
         (OM, LE, F1),
-        ablation,
+        casm_ablation,
         (
             Claim("L100, L1000 and L are alike (LE within 2 points)",
                   lambda t: [alike(t, "LE", "E", "D", 2), alike(t, "LE", "E", "B", 2)]),
@@ -115,7 +116,7 @@ register(
     )
 )  # fmt: skip
 
-register(
+register_study(
     Study(
         "casm-statistics",
         "are masks smoother and more decided, and do their sizes follow the picture?",
@@ -126,7 +127,7 @@ register(
             Column("spread", "area_std", lower=False),
             Column("area", "area", lower=None),
         ),
-        lambda scale: [Cell("CASM", CASM), Cell("Baseline", BASELINE)],
+        lambda scale: [GridCell("CASM", CASM), GridCell("Baseline", BASELINE)],
         (
             Claim("CASM's masks have a lower total variation", lambda t: [below(t, "TV", "CASM", "Baseline")]),
             Claim("CASM's masks have a lower entropy", lambda t: [below(t, "entropy", "CASM", "Baseline")]),
@@ -139,9 +140,9 @@ register(
 SHARES = {"F": 0.2, "EF": 0.5, "DEF": 0.8, "CDEF": 0.9, "BCDEF": 0.95, "ALL": 1.0}
 
 
-def unseen(scale: Scale) -> list[Cell]:
+def unseen(scale: Scale) -> list[GridCell]:
     jobs = {row: TrainOnSome("casm_l", share=share) for row, share in SHARES.items()}
-    return [Cell(row, job, first_note(job, scale)) for row, job in jobs.items()]
+    return [GridCell(row, job, first_note(job, scale)) for row, job in jobs.items()]
 
 
 def first_note(job: TrainOnSome, scale: Scale) -> str:
@@ -152,11 +153,11 @@ def first_note(job: TrainOnSome, scale: Scale) -> str:
     return f"f(0): trained on the same classes, {how}"
 
 
-def gap(table: Table, row: str, most: float) -> Part:
-    return Part(f"LE of {row}, unseen - seen", table[row, "unseen"] - table[row, "seen"], high=most)
+def generalisation_gap(table: Table, row: str, most: float) -> Condition:
+    return Condition(f"LE of {row}, unseen - seen", table[row, "unseen"] - table[row, "seen"], high=most)
 
 
-register(
+register_study(
     Study(
         "casm-unseen",
         "does a masker work on classes that it was not trained on?",
@@ -165,7 +166,7 @@ register(
         unseen,
         (
             Claim("Trained on half of the classes or more, unseen ones are less than 3 points worse",
-                  lambda t: [gap(t, row, 3) for row in ("EF", "DEF", "CDEF", "BCDEF")]),
+                  lambda t: [generalisation_gap(t, row, 3) for row in ("EF", "DEF", "CDEF", "BCDEF")]),
             Claim("Fewer classes to train on, worse masks on all",
                   lambda t: [below(t, "all", a, b) for a, b in (("EF", "F"), ("ALL", "F"), ("ALL", "EF"))]),
         ),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from maskwise.evaluation.panel import REFERENCES
-from maskwise.studies.claim import Claim, Part, Table, below
+from maskwise.studies.claim import Claim, Condition, Table, below
 from maskwise.studies.figures import dots
 from maskwise.studies.grids.casm import BASELINE, CASM
 from maskwise.studies.jobs import PanelJob
-from maskwise.studies.study import Cell, Column, Study, register
+from maskwise.studies.protocol import Column
+from maskwise.studies.study import GridCell, Study, register_study
 
 
 def against_baseline(column: str, lower: bool) -> Claim:
-    def parts(table: Table) -> list[Part]:
+    def parts(table: Table) -> list[Condition]:
         rows = ("CASM", "Baseline") if lower else ("Baseline", "CASM")
         return [below(table, column, *rows)]
 
@@ -20,7 +21,7 @@ def against_baseline(column: str, lower: bool) -> Claim:
     )
 
 
-register(
+register_study(
     Study(
         "casm-panel",
         "do many classifiers keep their answer inside the mask, and lose it outside?",
@@ -30,7 +31,7 @@ register(
             Column("masked-out", None),
             Column("inpainted", None),
         ),
-        lambda scale: [Cell("panel", PanelJob((("CASM", CASM), ("Baseline", BASELINE))))],
+        lambda scale: [GridCell("panel", PanelJob((("CASM", CASM), ("Baseline", BASELINE))))],
         (
             against_baseline("masked-in", lower=False),
             against_baseline("masked-out", lower=True),

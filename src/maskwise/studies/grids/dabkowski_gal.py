@@ -7,22 +7,22 @@ from maskwise.studies.figures import dots
 from maskwise.studies.grids.casm import DABKOWSKI_GAL
 from maskwise.studies.grids.phang import LE, SM
 from maskwise.studies.jobs import Explain
-from maskwise.studies.study import Cell, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 RIVALS = ("Grad (Simonyan 2013)", "Exc (Zhang 2016)")
 
-register(
+register_study(
     Study(
         "dabkowski-gal",
         "is a masker in one forward better than methods that go backwards?",
         "dabkowski_gal",
         (LE, SM),
         lambda scale: [
-            Cell("Masking model", DABKOWSKI_GAL),
-            Cell(RIVALS[0], Explain("gradient")),
-            Cell(RIVALS[1], Explain("excitation_backprop")),
-            Cell("Max box", Explain("uniform")),
-            Cell("Center box", Explain("center")),
+            GridCell("Masking model", DABKOWSKI_GAL),
+            GridCell(RIVALS[0], Explain("gradient")),
+            GridCell(RIVALS[1], Explain("excitation_backprop")),
+            GridCell("Max box", Explain("uniform")),
+            GridCell("Center box", Explain("center")),
         ],
         (
             Claim("The masking model has a lower LE than gradient methods",

@@ -9,8 +9,9 @@ from maskwise.studies.figures import landscape_figure
 from maskwise.studies.grids.casm import SLOW
 from maskwise.studies.grids.sess import OPTIONS
 from maskwise.studies.jobs import Explain
+from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.scale import Scale
-from maskwise.studies.study import SECONDS, Cell, Column, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 COSTLY: dict[str, dict[str, Any]] = {  # at the smoke scale
     **SLOW,
@@ -26,25 +27,25 @@ SESS_AROUND = ("grad_cam", "casm")
 FEW = 2000  # pictures, where a scale does not say: on 50,000 some methods would take weeks on a GPU
 
 
-def cells(scale: Scale) -> list[Cell]:
+def landscape_cells(scale: Scale) -> list[GridCell]:
     found, limit = [], FEW if scale.full else None
     for name, facts in methods.items():
         if not scale.packaged and facts["family"] == "maskers":  # the packaged ones are of another network
             continue
         options: dict[str, Any] = COSTLY.get(name, {}) if scale.smoke else {}
-        found.append(Cell(name, Explain(name, options, limit=limit)))
+        found.append(GridCell(name, Explain(name, options, limit=limit)))
     around = [name for name in SESS_AROUND if scale.packaged or name == "grad_cam"]
     sess = {"scales": 2 if scale.smoke else 10, "prefilter": 0.9}
-    return [*found, *(Cell(f"{name} + SESS", Explain(name, sess=sess, limit=limit)) for name in around)]
+    return [*found, *(GridCell(f"{name} + SESS", Explain(name, sess=sess, limit=limit)) for name in around)]
 
 
-register(
+register_study(
     Study(
         "landscape",
         "localisation error against seconds a picture, for every explainer",
         None,
         (Column("LE", "le"), Column("seconds", SECONDS)),
-        cells,
+        landscape_cells,
         resize="squash",
         figure=landscape_figure,
         notes=("Seconds are of one picture's map in the classifier's batches, on the machine named below.",),

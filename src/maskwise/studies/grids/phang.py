@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from maskwise.studies.claim import Claim, Part, Table, alike, below
+from maskwise.studies.claim import Claim, Condition, Table, alike, below
 from maskwise.studies.estimate import mean
 from maskwise.studies.figures import dots
 from maskwise.studies.jobs import Explain, Train
+from maskwise.studies.protocol import Column
 from maskwise.studies.scale import Scale
-from maskwise.studies.study import Cell, Column, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 OM, LE = Column("OM", "om"), Column("LE", "le")
 SM, PXAP = Column("SM", "sm"), Column("PxAP", "pxap", lower=False)
@@ -15,10 +16,10 @@ F1, MASK = Column("F1", "f1", lower=False), Column("Mask", "area", times=100, lo
 ALL = (OM, LE, SM, PXAP, F1, MASK)
 
 
-def rows(letters: str, scale: Scale) -> list[Cell]:
+def rows(letters: str, scale: Scale) -> list[GridCell]:
     """Rows of Table 1 by its letters."""
     jobs = {letter: Train(f"phang/{letter}") for letter in letters}
-    return [Cell(letter, job, stand_in(job, scale)) for letter, job in jobs.items()]
+    return [GridCell(letter, job, stand_in(job, scale)) for letter, job in jobs.items()]
 
 
 def stand_in(job: Train, scale: Scale) -> str:
@@ -27,18 +28,18 @@ def stand_in(job: Train, scale: Scale) -> str:
     return f"{infill} for the network whose weights are not here" if painted and not scale.full else ""
 
 
-def both_better(table: Table) -> list[Part]:
+def both_better(table: Table) -> list[Condition]:
     """LE of In + MaxEnt against each of the two alone, for FIX and CA."""
     return [below(table, "LE", both, one) for both, one in (("g", "a"), ("g", "c"), ("i", "d"), ("i", "f"))]
 
 
-def agnostic(table: Table, pairs: str) -> Part:
+def agnostic(table: Table, pairs: str) -> Condition:
     """Mean LE of CA's rows minus that of FIX's; pairs as FIX letter, CA letter."""
     fix, ca = mean([table[row, "LE"] for row in pairs[::2]]), mean([table[row, "LE"] for row in pairs[1::2]])
-    return Part(f"LE of {', '.join(pairs[1::2])} - {', '.join(pairs[::2])}", ca - fix, high=0)
+    return Condition(f"LE of {', '.join(pairs[1::2])} - {', '.join(pairs[::2])}", ca - fix, high=0)
 
 
-register(
+register_study(
     Study(
         "phang-objectives",
         "which side of the mask should be judged, by which loss, and by one classifier or many?",
@@ -58,13 +59,13 @@ register(
 LAYERS = {"1": "a", "2": "b", "3": "c", "4": "d", "5": "e", "2-5": "f", "3-5": "g", "4-5": "h"}
 
 
-def layers(scale: Scale) -> list[Cell]:
+def layers(scale: Scale) -> list[GridCell]:
     letters = "abcdefghijklmnop"
     names = [f"{kind} {layer}" for kind in ("FIX", "CA") for layer in LAYERS]
-    return [Cell(name, Train(f"phang/table4_{letter}")) for name, letter in zip(names, letters, strict=True)]
+    return [GridCell(name, Train(f"phang/table4_{letter}")) for name, letter in zip(names, letters, strict=True)]
 
 
-register(
+register_study(
     Study(
         "phang-layers",
         "which layers does the masker need to read?",
@@ -82,13 +83,15 @@ register(
 )  # fmt: skip
 
 
-def worse_or_alike(table: Table) -> list[Part]:
+def worse_or_alike(table: Table) -> list[Condition]:
     """Infilling lowers LE by no more than half a point: FIX rows against n, CA rows against r."""
     pairs = [(row, "n") for row in "stuy"] + [(row, "r") for row in "vwxz"]
-    return [Part(f"LE of {row} - {plain}", table[row, "LE"] - table[plain, "LE"], low=-0.5) for row, plain in pairs]
+    return [
+        Condition(f"LE of {row} - {plain}", table[row, "LE"] - table[plain, "LE"], low=-0.5) for row, plain in pairs
+    ]
 
 
-register(
+register_study(
     Study(
         "phang-infill",
         "does it help to paint the hole rather than to grey it out?",
@@ -102,19 +105,19 @@ register(
 )
 
 
-def final(scale: Scale) -> list[Cell]:
+def final(scale: Scale) -> list[GridCell]:
     return [
-        Cell("Best FIX", Train("phang/fix")),
-        Cell("Best CA", Train("phang/ca")),
-        Cell("CASM", Train("casm", packaged="casm", small="casm_lite0")),
-        Cell("Dabkowski & Gal 2017", Train("dabkowski_gal", packaged="dabkowski_gal", small="dabkowski_gal_lite0")),
-        Cell("CAM", Explain("cam")),
-        Cell("Mask everything", Explain("uniform")),
-        Cell("Centre", Explain("center")),
+        GridCell("Best FIX", Train("phang/fix")),
+        GridCell("Best CA", Train("phang/ca")),
+        GridCell("CASM", Train("casm", packaged="casm", small="casm_lite0")),
+        GridCell("Dabkowski & Gal 2017", Train("dabkowski_gal", packaged="dabkowski_gal", small="dabkowski_gal_lite0")),
+        GridCell("CAM", Explain("cam")),
+        GridCell("Mask everything", Explain("uniform")),
+        GridCell("Centre", Explain("center")),
     ]
 
 
-register(
+register_study(
     Study(
         "phang-final",
         "how good are the two simplest models, trained to the end?",

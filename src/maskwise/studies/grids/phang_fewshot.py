@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from maskwise.studies.claim import Claim, Part, Table, below
+from maskwise.studies.claim import Claim, Condition, Table, below
 from maskwise.studies.estimate import mean, median
 from maskwise.studies.figures import lines
 from maskwise.studies.grids.phang import LE, PXAP
 from maskwise.studies.jobs import Train
 from maskwise.studies.scale import Scale
-from maskwise.studies.study import Cell, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 CLASSES, PICTURES = (10, 100, 1000), (1, 10, 125, 1250)
 RECIPES = {"FIX": "phang/n", "CA": "phang/r"}
 ONE_PASS = 1_281_167 // 72  # steps, whatever the pictures: as many as one pass over all has, at a constant rate
 
 
-def cells(scale: Scale) -> list[Cell]:
+def fewshot_cells(scale: Scale) -> list[GridCell]:
     found = []
     for kind, recipe in RECIPES.items():
         for classes in CLASSES:
@@ -24,11 +24,11 @@ def cells(scale: Scale) -> list[Cell]:
                 own = (f"classes={few[0]}", f"per_class={few[1]}")
                 steps = (f"steps={ONE_PASS}", "lr_decay=none") if scale.full else ()
                 note = "" if scale.full else f"{few[0]} classes, {few[1]} of each"
-                found.append(Cell(f"{kind} {classes}x{pictures}", Train(recipe, (*own, *steps)), note))
+                found.append(GridCell(f"{kind} {classes}x{pictures}", Train(recipe, (*own, *steps)), note))
     return found
 
 
-def same_number(table: Table) -> list[Part]:
+def same_number(table: Table) -> list[Condition]:
     """Ten times the classes, and a tenth of the pictures of each or about that: which is better?"""
     pairs = [
         (f"{kind} {a}", f"{kind} {b}") for kind in RECIPES for a, b in (("1000x1", "10x125"), ("1000x10", "100x125"))
@@ -36,25 +36,25 @@ def same_number(table: Table) -> list[Part]:
     return [below(table, "LE", many, few) for many, few in pairs]
 
 
-def nearly_enough(table: Table) -> list[Part]:
+def nearly_enough(table: Table) -> list[Condition]:
     found = []
     for kind in RECIPES:
         most = mean([table[f"{kind} 1000x125", "LE"], table[f"{kind} 1000x1250", "LE"]])
         found.append(
-            Part(
+            Condition(
                 f"LE of {kind} 1000x10 - mean of 1000x125 and 1000x1250", table[f"{kind} 1000x10", "LE"] - most, high=3
             )
         )
     return found
 
 
-register(
+register_study(
     Study(
         "phang-fewshot",
         "how many classes, and how many pictures of each, does a masker need?",
         "phang_fewshot",
         (LE, PXAP),
-        cells,
+        fewshot_cells,
         (
             Claim("More classes are better than more pictures of each (as many in all, or fewer)", same_number),
             Claim("Ten pictures of each of all classes are nearly enough (LE within 3 points)", nearly_enough),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from maskwise.studies.claim import Claim, Part, Table
+from maskwise.studies.claim import Claim, Condition, Table
 from maskwise.studies.figures import dots
 from maskwise.studies.jobs import CheckJob, Train
+from maskwise.studies.protocol import Column
 from maskwise.studies.scale import Scale
-from maskwise.studies.study import Cell, Column, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 SIMILARITIES = ("rank abs", "rank no abs", "HOG", "SSIM")
 MASKERS = {"FIX": "phang/fix", "CA": "phang/ca"}
 
 
-def cells(scale: Scale) -> list[Cell]:
+def sanity_cells(scale: Scale) -> list[GridCell]:
     return [
-        Cell(f"{kind} {check.upper()}", CheckJob(check, Train(recipe)))
+        GridCell(f"{kind} {check.upper()}", CheckJob(check, Train(recipe)))
         for check in ("mprt", "drt", "roar")
         for kind, recipe in MASKERS.items()
     ]
@@ -23,9 +24,9 @@ def cells(scale: Scale) -> list[Cell]:
 def unlike(check: str) -> Claim:
     """Rank correlation without signs taken away: 1 is the same map, 0 nothing in common."""
 
-    def parts(table: Table) -> list[Part]:
+    def parts(table: Table) -> list[Condition]:
         return [
-            Part(f"rank correlation of {kind} {check}", table[f"{kind} {check}", "rank no abs"], high=0.5)
+            Condition(f"rank correlation of {kind} {check}", table[f"{kind} {check}", "rank no abs"], high=0.5)
             for kind in MASKERS
         ]
 
@@ -35,20 +36,20 @@ def unlike(check: str) -> Claim:
     )
 
 
-def below_random(table: Table) -> list[Part]:
+def below_random(table: Table) -> list[Condition]:
     return [
-        Part(f"top-1 after random removal - after {kind}'s", table[f"{kind} ROAR", "below random"], low=0)
+        Condition(f"top-1 after random removal - after {kind}'s", table[f"{kind} ROAR", "below random"], low=0)
         for kind in MASKERS
     ]
 
 
-register(
+register_study(
     Study(
         "phang-sanity",
         "do masks depend on the network, on its labels, and do they find what a new network needs?",
         "phang_table5",
         (*(Column(name, None) for name in SIMILARITIES), Column("below random", None, lower=False)),
-        cells,
+        sanity_cells,
         (
             unlike("MPRT"),
             unlike("DRT"),

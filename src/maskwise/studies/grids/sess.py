@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskwise.studies.claim import Claim, Part, Table, below
+from maskwise.studies.claim import Claim, Condition, Table, below
 from maskwise.studies.figures import dots, lines
 from maskwise.studies.jobs import Explain
+from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.scale import Scale
-from maskwise.studies.study import SECONDS, Cell, Column, Study, register
+from maskwise.studies.study import GridCell, Study, register_study
 
 METHODS = {"Grad-CAM": "grad_cam", "Guided-BP": "guided_backprop", "Group-CAM": "group_cam"}
 NETWORKS = {"ResNet-50": "main", "VGG-16": "second"}
@@ -33,9 +34,9 @@ def network(scale: Scale, role: str) -> str:
     return "" if scale.full else scale.classifiers[role]
 
 
-def faithfulness(scale: Scale) -> list[Cell]:
+def faithfulness(scale: Scale) -> list[GridCell]:
     return [
-        Cell(f"{called}{' + SESS' if sess else ''} ({net})",
+        GridCell(f"{called}{' + SESS' if sess else ''} ({net})",
              method(name, scale, MEASURING if sess else None, network=role, limit=FEW[scale.name]),
              network(scale, role))
         for net, role in NETWORKS.items()
@@ -47,13 +48,13 @@ def faithfulness(scale: Scale) -> list[Cell]:
 def helps(column: str, networks: list[str], by: float = 0.0) -> Claim:
     """Every method is better inside SESS, by more than ``by``."""
 
-    def parts(table: Table) -> list[Part]:
+    def parts(table: Table) -> list[Condition]:
         return [below(table, column, f"{m} ({n})", f"{m} + SESS ({n})", by) for n in networks for m in METHODS]
 
     return Claim(f"SESS raises {column} of every base method", parts)
 
 
-register(
+register_study(
     Study(
         "sess-faithfulness",
         "are maps inside SESS more faithful, by insertion and deletion?",
@@ -77,23 +78,23 @@ RIVALS = {
 }
 
 
-def pointing(scale: Scale) -> list[Cell]:
+def pointing(scale: Scale) -> list[GridCell]:
     pairs = [
-        Cell(f"{called}{' + SESS' if sess else ''}", method(name, scale, POINTING if sess else None))
+        GridCell(f"{called}{' + SESS' if sess else ''}", method(name, scale, POINTING if sess else None))
         for called, name in METHODS.items()
         for sess in (False, True)
     ]
-    return [*pairs, *(Cell(called, method(name, scale)) for called, name in RIVALS.items())]
+    return [*pairs, *(GridCell(called, method(name, scale)) for called, name in RIVALS.items())]
 
 
 def points(column: str) -> Claim:
-    def parts(table: Table) -> list[Part]:
+    def parts(table: Table) -> list[Condition]:
         return [below(table, column, name, f"{name} + SESS") for name in METHODS]
 
     return Claim(f"SESS raises the pointing game of every base method ({column})", parts)
 
 
-register(
+register_study(
     Study(
         "sess-pointing",
         "does the brightest pixel lie on the object, on crowded pictures?",
@@ -115,30 +116,30 @@ register(
 SCALES, RATIOS = (1, 2, 4, 6, 8, 10, 12), (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
-def ablation(scale: Scale) -> list[Cell]:
+def sess_ablation(scale: Scale) -> list[GridCell]:
     few: dict[str, Any] = {"limit": {"smoke": 2, "small": 40, "full": 2000}[scale.name]}
     by_scales = [
-        Cell(f"scales {n}", method("grad_cam", scale, {"scales": n, "prefilter": 0.0, "smooth": False}, **few))
+        GridCell(f"scales {n}", method("grad_cam", scale, {"scales": n, "prefilter": 0.0, "smooth": False}, **few))
         for n in SCALES
     ]
     by_ratio = [
-        Cell(f"filter {r:g}", method("grad_cam", scale, {"scales": 10, "prefilter": r, "smooth": False}, **few))
+        GridCell(f"filter {r:g}", method("grad_cam", scale, {"scales": 10, "prefilter": r, "smooth": False}, **few))
         for r in RATIOS
     ]
-    return [Cell("Grad-CAM", method("grad_cam", scale, **few)), *by_scales, *by_ratio]
+    return [GridCell("Grad-CAM", method("grad_cam", scale, **few)), *by_scales, *by_ratio]
 
 
-def free(table: Table) -> list[Part]:
+def free(table: Table) -> list[Condition]:
     return [below(table, "overall", "filter 0", "filter 0.5", -1)]
 
 
-register(
+register_study(
     Study(
         "sess-ablation",
         "how many scales, and how many windows can be left out?",
         "sess_ablation",
         (INSERTION, DELETION, OVERALL, Column("seconds", SECONDS)),
-        ablation,
+        sess_ablation,
         (
             Claim("More scales help: overall is higher with 10 or 12 than with 2",
                   lambda t: [below(t, "overall", "scales 2", f"scales {n}") for n in (10, 12)]),
@@ -152,19 +153,19 @@ register(
 TIMES = [(6, 0.0), (12, 0.0), (6, 0.5), (12, 0.5), (6, 0.99), (12, 0.99)]
 
 
-def time(scale: Scale) -> list[Cell]:
+def time(scale: Scale) -> list[GridCell]:
     few: dict[str, Any] = {"limit": {"smoke": 1, "small": 8, "full": 5000}[scale.name]}
     found = []
     for called, name in METHODS.items():
-        found.append(Cell(called, method(name, scale, **few)))
+        found.append(GridCell(called, method(name, scale, **few)))
         for n, r in TIMES:
             sess = {"scales": n, "prefilter": r, "smooth": False}
-            found.append(Cell(f"{called} n={n} r={r:g}", method(name, scale, sess, **few)))
+            found.append(GridCell(f"{called} n={n} r={r:g}", method(name, scale, sess, **few)))
     rivals = {"RISE": "rise", "Score-CAM": "score_cam", "XRAI": "xrai"}
-    return [*found, *(Cell(called, method(name, scale, **few)) for called, name in rivals.items())]
+    return [*found, *(GridCell(called, method(name, scale, **few)) for called, name in rivals.items())]
 
 
-def cheaper(table: Table) -> list[Part]:
+def cheaper(table: Table) -> list[Condition]:
     return [
         below(table, "seconds", f"{m} n={n} r={b}", f"{m} n={n} r={a}")
         for m in METHODS
@@ -173,7 +174,7 @@ def cheaper(table: Table) -> list[Part]:
     ]
 
 
-register(
+register_study(
     Study(
         "sess-time",
         "what does SESS cost?",

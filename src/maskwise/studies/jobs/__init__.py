@@ -1,10 +1,10 @@
 """What a cell of a study does: train and measure, explain and measure, ask a panel, run a check."""
 
-from maskwise.studies.jobs.base import Cost, Job, Number, Numbers
+from maskwise.studies.jobs.base import Job, JobCost, Number, Numbers
 from maskwise.studies.jobs.checks import CheckJob
 from maskwise.studies.jobs.explain import Explain
 from maskwise.studies.jobs.masker import Train
 from maskwise.studies.jobs.panel import PanelJob
 from maskwise.studies.jobs.unseen import TrainOnSome
 
-__all__ = ["CheckJob", "Cost", "Explain", "Job", "Number", "Numbers", "PanelJob", "Train", "TrainOnSome"]
+__all__ = ["CheckJob", "JobCost", "Explain", "Job", "Number", "Numbers", "PanelJob", "Train", "TrainOnSome"]

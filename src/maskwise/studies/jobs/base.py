@@ -1,45 +1,60 @@
-"""What every job shares: who it is, what it costs, and how it is run."""
+"""What every job shares: what it is, what it costs, and how it is run."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from maskwise.studies.estimate import Number
-
-if TYPE_CHECKING:
-    from maskwise.studies.room import Room
-    from maskwise.studies.scale import Scale
-    from maskwise.studies.study import Study
-
+from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.scale import Scale
 
 Numbers = dict[str, dict[str, Number]]  # by row and column
 
 
 @dataclass(frozen=True)
-class Cost:
+class JobCost:
     """Before anything is run: ``steps`` of training, and ``maps`` of a picture (a window of SESS is one)."""
 
     steps: int = 0
     maps: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.steps + other.steps, self.maps + other.maps)
+    def __add__(self, other: JobCost) -> JobCost:
+        return JobCost(self.steps + other.steps, self.maps + other.maps)
 
 
 class Job(ABC):
-    """What one cell does. Jobs are plain data, so that they can be told apart and sent to another process."""
+    """What one cell does. Jobs are plain data, so that they can be told apart and sent to another process.
 
-    trains = False  # is it repeated with several seeds?
+    Attributes:
+        trains: does it draw anything from its seed? Then it is repeated with several.
+        needs_judges: does it ask the judges of the run's configuration?
+        seed: of all draws.
+        network: which of the scale's classifiers is explained.
+    """
+
+    trains: ClassVar[bool] = False
+    needs_judges: ClassVar[bool] = False
+    seed: int = 0
+    network: str = "main"
+
+    def with_seed(self, seed: int) -> Job:
+        """The same job with another seed, for itself and for all that it trains; itself where it trains nothing."""
+        return self
+
+    def packaged_maskers(self, scale: Scale) -> tuple[str | None, ...]:
+        """Of each masker that it uses, the name of the packaged one that it takes; None where it trains one."""
+        return ()
 
     @abstractmethod
-    def facts(self, room: Room) -> dict[str, Any]:
+    def facts(self, config: RunConfig) -> dict[str, Any]:
         """All that decides its numbers, as plain data; raises ``InputError`` for what can't be run here."""
 
     @abstractmethod
-    def cost(self, scale: Scale) -> Cost:
+    def cost(self, scale: Scale) -> JobCost:
         """Of one seed."""
 
     def shared(self, scale: Scale) -> dict[str, int]:
@@ -47,5 +62,12 @@ class Job(ABC):
         return {}
 
     @abstractmethod
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        """Does it; ``folder`` keeps what a killed run goes on from."""
+    def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
+        """Numbers of the cell's rows.
+
+        Args:
+            config: scale, pictures and device.
+            protocol: how pictures are measured.
+            row: of the table.
+            folder: keeps what a killed run goes on from.
+        """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskwise.checks import Labelled, SmallTraining, drt, labelled, mprt, roar, trained_masker
 from maskwise.checks.pictures import pictures
@@ -16,31 +16,36 @@ from maskwise.core.errors import InputError
 from maskwise.core.lock import locked
 from maskwise.evaluation.store import key_of
 from maskwise.studies.estimate import Number
-from maskwise.studies.jobs.base import Cost, Job, Numbers
+from maskwise.studies.jobs.base import Job, JobCost, Numbers
 from maskwise.studies.jobs.masker import Train
+from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.scale import Scale
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
-    from maskwise.studies.room import Room
-    from maskwise.studies.scale import Scale
-    from maskwise.studies.study import Study
 
 COLUMNS = {"spearman_abs": "rank abs", "spearman": "rank no abs", "hog": "HOG", "ssim": "SSIM"}
-
 
 PICTURES = 50_000  # of a test set that no limit shortens: ImageNet's validation
 STAGES = 20  # of MPRT: a ResNet-50's layers, and the network as it was trained
 
 
 @dataclass(frozen=True)
-class Small:
-    """Of the networks that DRT and ROAR train: what fits a scale.
+class CheckSettings:
+    """What a scale sets for the checks, above all for the networks that DRT and ROAR train.
 
     Attributes:
+        network: as ``network_maker`` takes it.
+        size: side in pixels of the pictures that it is trained on.
+        train, test: pictures of each set; None is all of them.
+        epochs: of each training.
+        removed: percent of pixels that ROAR takes away.
+        repeats: trainings of each in ROAR.
         training: settings beside the epochs.
         augment: flips and crops in ROAR's trainings; DRT's must learn random labels by heart.
-        looks: pictures of MPRT, where nothing else limits them.
+        mprt_pictures: of MPRT, where nothing else limits them.
     """
 
     network: str
@@ -52,16 +57,16 @@ class Small:
     repeats: int = 3
     training: Mapping[str, Any] = field(default_factory=dict)
     augment: bool = False
-    looks: int | None = None
+    mprt_pictures: int | None = None
 
 
-SMALL = {
-    "smoke": Small("small_cnn", 32, None, None, 1, (50.0,), 2),
-    "small": Small("small_cnn", 64, 600, 100, 30),
+CHECK_SETTINGS = {
+    "smoke": CheckSettings("small_cnn", 32, None, None, 1, (50.0,), 2),
+    "small": CheckSettings("small_cnn", 64, 600, 100, 30),
     # ResNet-50's usual schedule (He et al. 2016, as Hooker et al. train). The seeds of the study are its repeats: with
     # three more inside each, 165 networks would be trained for the references alone. MPRT: a batch, as released.
-    "full": Small(
-        "torchvision/resnet50", 224, None, None, 90, repeats=1, augment=True, looks=128,
+    "full": CheckSettings(
+        "torchvision/resnet50", 224, None, None, 90, repeats=1, augment=True, mprt_pictures=128,
         training={"batch_size": 256, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4},
     ),
 }  # fmt: skip
@@ -75,72 +80,78 @@ class CheckJob(Job):
     masker: Train
     seed: int = 0
 
-    trains = True
+    trains: ClassVar[bool] = True
 
-    def facts(self, room: Room) -> dict[str, Any]:
-        return {"check": self.check, "masker": self.masker.facts(room), "train": room.identity(room.train)}
+    def with_seed(self, seed: int) -> CheckJob:
+        return replace(self, seed=seed, masker=self.masker.with_seed(seed))
 
-    def cost(self, scale: Scale) -> Cost:
-        own, small = self.masker.cost(scale), SMALL[scale.name]
+    def packaged_maskers(self, scale: Scale) -> tuple[str | None, ...]:
+        return self.masker.packaged_maskers(scale)
+
+    def facts(self, config: RunConfig) -> dict[str, Any]:
+        return {"check": self.check, "masker": self.masker.facts(config), "train": config.identity(config.train)}
+
+    def cost(self, scale: Scale) -> JobCost:
+        own, small = self.masker.cost(scale), CHECK_SETTINGS[scale.name]
         train, test = min(small.train or scale.pictures, scale.pictures), small.test or scale.limit or PICTURES
         if self.check == "mprt":
-            return Cost(own.steps, STAGES * (scale.limit or small.looks or PICTURES))
+            return JobCost(own.steps, STAGES * (scale.limit or small.mprt_pictures or PICTURES))
         network = small.epochs * max(math.ceil(train / self._training(small).batch_size), 1)
         if self.check == "drt":
-            return Cost(3 * (network + own.steps), 3 * test)
-        return Cost(small.repeats * (1 + 2 * len(small.removed)) * network + own.steps, train + test)
+            return JobCost(3 * (network + own.steps), 3 * test)
+        return JobCost(small.repeats * (1 + 2 * len(small.removed)) * network + own.steps, train + test)
 
     def shared(self, scale: Scale) -> dict[str, int]:
-        own, small, cost = self.masker.cost(scale), SMALL[scale.name], self.cost(scale)
+        own, small, cost = self.masker.cost(scale), CHECK_SETTINGS[scale.name], self.cost(scale)
         if self.check == "drt":
             return {"drt": cost.steps - 3 * own.steps}
         networks = 1 + 2 * len(small.removed)
         references = (cost.steps - own.steps) // networks * (1 + len(small.removed)) if self.check == "roar" else 0
         return {self.check: references, self.masker.recipe: own.steps}
 
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        return {"mprt": self._mprt, "drt": self._drt, "roar": self._roar}[self.check](room, row)
+    def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
+        return {"mprt": self._mprt, "drt": self._drt, "roar": self._roar}[self.check](config, row)
 
-    def _mprt(self, room: Room, row: str) -> Numbers:
+    def _mprt(self, config: RunConfig, row: str) -> Numbers:
         """Similarity once all layers are random."""
-        explainer = self.masker.trained(room)
-        size = room.classifier().input_size
-        images = pictures(room.test, size, room.limit or SMALL[room.scale.name].looks)
-        found = mprt(explainer, room.classifier(), images, modes=["cascading"], seed=self.seed)
+        explainer = self.masker.trained(config)
+        size = config.classifier().input_size
+        images = pictures(config.test, size, config.limit or CHECK_SETTINGS[config.scale.name].mprt_pictures)
+        found = mprt(explainer, config.classifier(), images, modes=["cascading"], seed=self.seed)
         last = [r for r in found.rows if r.layer == found.layers[-1]]
         return {row: _similarities(last)}
 
-    def _drt(self, room: Room, row: str) -> Numbers:
+    def _drt(self, config: RunConfig, row: str) -> Numbers:
         """Similarity to the masker of random labels; and, again, to that of another training on the true ones."""
-        small = SMALL[room.scale.name]
-        train, test = self._pair(room, small)
-        recipe = self.masker.settings(room.scale, room.overrides)
+        small = CHECK_SETTINGS[config.scale.name]
+        train, test = self._pair(config, small)
+        recipe = self.masker.settings(config.scale, config.overrides)
         overrides = [f"{key}={value}" for key, value in _plain(recipe).items()]
-        make = trained_masker("casm", self.masker.recipe, overrides, room.device)
-        key = key_of(self.masker.facts(room))
+        make = trained_masker("casm", self.masker.recipe, overrides, config.device)
+        key = key_of(self.masker.facts(config))
 
         def own(classifier: Classifier, data: Labelled, home: Path) -> AnyExplainer:
             """In a folder of this recipe's: the classifiers beside it are of all."""
             return make(classifier, data, home.with_name(f"{home.name}-{key}"))
 
-        with self._shared(room) as place:
+        with self._shared(config) as shared:
             found = drt(
-                {row: own}, train, test, network=small.network, settings=self._training(small), out=place,
-                device=room.device,
+                {row: own}, train, test, network=small.network, settings=self._training(small), out=shared,
+                device=config.device,
             )  # fmt: skip
         sides = {row: RANDOM_LABELS, f"{row}, again": TRUE_AGAIN}
         return {name: _similarities([r for r in found.rows if r.against == side]) for name, side in sides.items()}
 
-    def _roar(self, room: Room, row: str) -> Numbers:
+    def _roar(self, config: RunConfig, row: str) -> Numbers:
         """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
-        small = SMALL[room.scale.name]
-        train, test = self._pair(room, small, room.classifier().input_size)
-        masker = self.masker.trained(room)
-        with self._shared(room) as place:
+        small = CHECK_SETTINGS[config.scale.name]
+        train, test = self._pair(config, small, config.classifier().input_size)
+        masker = self.masker.trained(config)
+        with self._shared(config) as shared:
             found = roar(
-                {row: masker}, room.classifier(), train, test, network=small.network,
+                {row: masker}, config.classifier(), train, test, network=small.network,
                 settings=self._training(small), fractions=small.removed, repeats=small.repeats, size=small.size,
-                out=place, device=room.device,
+                out=shared, device=config.device,
             )  # fmt: skip
         of = {(r.method, r.removed): r.top1 for r in found.rows}
         gaps = [
@@ -152,26 +163,27 @@ class CheckJob(Job):
         return {row: {"below random": Number(middle, bounds=bounds)}}
 
     @contextmanager
-    def _shared(self, room: Room) -> Iterator[Path]:
+    def _shared(self, config: RunConfig) -> Iterator[Path]:
         """A folder for all maskers: DRT's classifiers and ROAR's references do not depend on who is checked."""
         facts = {
-            **asdict(SMALL[room.scale.name]), "train": room.identity(room.train), "test": room.identity(room.test),
-            "fingerprint": room.classifier().fingerprint(), "seed": self.seed,
+            **asdict(CHECK_SETTINGS[config.scale.name]),
+            "train": config.identity(config.train), "test": config.identity(config.test),
+            "fingerprint": config.classifier().fingerprint(), "seed": self.seed,
         }  # fmt: skip
-        place = room.trainings / f"{self.check}-{key_of(facts)}"
-        with locked(place, f"{self.check} of this study", wait=True):
-            yield place
+        folder = config.trainings / f"{self.check}-{key_of(facts)}"
+        with locked(folder, f"{self.check} of this study", wait=True):
+            yield folder
 
-    def _training(self, small: Small) -> SmallTraining:
+    def _training(self, small: CheckSettings) -> SmallTraining:
         augment = small.augment and self.check == "roar"
         return SmallTraining(**{"epochs": small.epochs, "seed": self.seed, "augment": augment, **small.training})
 
-    def _pair(self, room: Room, small: Small, size: int | None = None) -> tuple[Labelled, Labelled]:
-        if len(room.train) != 1 or len(room.test) != 1:
+    def _pair(self, config: RunConfig, small: CheckSettings, size: int | None = None) -> tuple[Labelled, Labelled]:
+        if len(config.train) != 1 or len(config.test) != 1:
             raise InputError(f"{self.check} trains classifiers: give one --data, whose pictures have classes")
         side = max(size or 0, small.size)
-        train = labelled(room.train[0], side, small.train)
-        return train, labelled(room.test[0], side, small.test, train.classes)
+        train = labelled(config.train[0], side, small.train)
+        return train, labelled(config.test[0], side, small.test, train.classes)
 
 
 def _similarities(rows: Sequence[MprtRow] | Sequence[DrtRow]) -> dict[str, Number]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwise.explainers.masker import packaged_masker
-from maskwise.studies.jobs.base import Cost, Job, Numbers
+from maskwise.studies.jobs.base import Job, JobCost, Numbers
 from maskwise.studies.measure import measured_numbers
+from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.scale import Scale
 
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
-    from maskwise.studies.room import Room
-    from maskwise.studies.scale import Scale
-    from maskwise.studies.study import Study
 
 PICTURES = 50_000  # of a test set that no limit shortens: ImageNet's validation
 
@@ -37,26 +37,27 @@ class Explain(Job):
     network: str = "main"
     limit: int | None = None
 
-    def facts(self, room: Room) -> dict[str, Any]:
+    def facts(self, config: RunConfig) -> dict[str, Any]:
         path = packaged_masker(self.method)
         return {
             "method": self.method, "options": self.options, "sess": self.sess, "limit": self.limit,
-            "network": room.scale.classifiers[self.network], "masker": room.digest(path) if path.is_file() else None,
+            "network": config.scale.classifiers[self.network],
+            "masker": config.digest(path) if path.is_file() else None,
         }  # fmt: skip
 
-    def cost(self, scale: Scale) -> Cost:
+    def cost(self, scale: Scale) -> JobCost:
         pictures = min(n for n in (self.limit, scale.limit, PICTURES) if n is not None)
-        return Cost(maps=pictures * windows(self.sess))
+        return JobCost(maps=pictures * windows(self.sess))
 
-    def explainer(self, room: Room) -> Explainer:
+    def explainer(self, config: RunConfig) -> Explainer:
         from maskwise.explainers import explainer
         from maskwise.sess import enhanced
 
-        made = explainer(self.method, room.classifier(self.network), **self.options)
+        made = explainer(self.method, config.classifier(self.network), **self.options)
         return made if self.sess is None else enhanced(made, **self.sess)
 
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        return {row: measured_numbers(self.explainer(room), room, study, self.network, folder, self.limit)}
+    def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
+        return {row: measured_numbers(self.explainer(config), config, protocol, self.network, folder, self.limit)}
 
 
 def windows(sess: dict[str, Any] | None) -> int:

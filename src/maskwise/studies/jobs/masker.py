@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from maskwise.explainers.masker import packaged_masker
-from maskwise.studies.jobs.base import Cost, Job, Numbers
+from maskwise.studies.jobs.base import Job, JobCost, Numbers
 from maskwise.studies.measure import measured_numbers
+from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.scale import Scale
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
-    from maskwise.studies.room import Room
-    from maskwise.studies.scale import Scale
-    from maskwise.studies.study import Study
 
 STAND_IN = "partial_conv"  # for infillers whose published weights are not at hand
 
@@ -40,7 +40,13 @@ class Train(Job):
     small: str | None = None
     seed: int = 0
 
-    trains = True
+    trains: ClassVar[bool] = True
+
+    def with_seed(self, seed: int) -> Train:
+        return replace(self, seed=seed)
+
+    def packaged_maskers(self, scale: Scale) -> tuple[str | None, ...]:
+        return (self.packaged if self.ready(scale) else None,)
 
     def settings(self, scale: Scale, more: tuple[str, ...] = ()) -> BaseRecipe:
         """The recipe as this scale runs it."""
@@ -59,36 +65,36 @@ class Train(Job):
         path = packaged_masker(self.packaged)
         return path if path.is_file() else None
 
-    def facts(self, room: Room) -> dict[str, Any]:
-        path = self.ready(room.scale)
-        network = room.scale.classifiers["main"]
+    def facts(self, config: RunConfig) -> dict[str, Any]:
+        path = self.ready(config.scale)
+        network = config.scale.classifiers["main"]
         if path is not None:
-            return {"packaged": self.packaged, "sha256": room.digest(path), "network": network}
-        return {"recipe": self.settings(room.scale, room.overrides).model_dump(mode="json"), "network": network,
-                "train": room.identity(room.train)}  # fmt: skip
+            return {"packaged": self.packaged, "sha256": config.digest(path), "network": network}
+        return {"recipe": self.settings(config.scale, config.overrides).model_dump(mode="json"), "network": network,
+                "train": config.identity(config.train)}  # fmt: skip
 
-    def cost(self, scale: Scale) -> Cost:
+    def cost(self, scale: Scale) -> JobCost:
         recipe = self.settings(scale)
         batches = max(int(scale.pictures * recipe.fraction) // recipe.batch_size, 1)
         steps = 0 if self.ready(scale) else recipe.total_steps(batches)
-        return Cost(steps, scale.limit or 50_000)
+        return JobCost(steps, scale.limit or 50_000)
 
-    def weights(self, room: Room, more: tuple[str, ...] = ()) -> Path:
+    def weights(self, config: RunConfig, more: tuple[str, ...] = ()) -> Path:
         """The masker's file, trained where it is neither packaged nor there from another cell."""
         from maskwise.studies.trainings import shared_training
 
-        ready = self.ready(room.scale)
-        return ready or shared_training(self.settings(room.scale, (*room.overrides, *more)), room)
+        ready = self.ready(config.scale)
+        return ready or shared_training(self.settings(config.scale, (*config.overrides, *more)), config)
 
-    def trained(self, room: Room, more: tuple[str, ...] = ()) -> Explainer:
+    def trained(self, config: RunConfig, more: tuple[str, ...] = ()) -> Explainer:
         """The masker as an explainer."""
         from maskwise.explainers import explainer
 
-        method = "dabkowski_gal" if self.settings(room.scale).kind == "class_mask" else "casm"
-        return explainer(method, room.classifier("main"), weights=self.weights(room, more))
+        method = "dabkowski_gal" if self.settings(config.scale).kind == "class_mask" else "casm"
+        return explainer(method, config.classifier("main"), weights=self.weights(config, more))
 
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        return {row: measured_numbers(self.trained(room), room, study, "main", folder)}
+    def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
+        return {row: measured_numbers(self.trained(config), config, protocol, "main", folder)}
 
 
 @lru_cache(maxsize=256)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,14 +13,12 @@ from maskwise.core.errors import InputError
 from maskwise.evaluation import Contender
 from maskwise.evaluation.panel import CONDITIONS, PanelSettings, classifier_panel
 from maskwise.studies.estimate import Number
-from maskwise.studies.jobs.base import Cost, Job, Numbers
+from maskwise.studies.jobs.base import Job, JobCost, Numbers
 from maskwise.studies.jobs.masker import Train
-from maskwise.studies.measure import drawn
-
-if TYPE_CHECKING:
-    from maskwise.studies.room import Room
-    from maskwise.studies.scale import Scale
-    from maskwise.studies.study import Study
+from maskwise.studies.measure import bootstrapped
+from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.scale import Scale
 
 COLUMNS = dict(zip(CONDITIONS, ("masked-in", "masked-out", "inpainted"), strict=True))
 
@@ -40,34 +38,41 @@ class PanelJob(Job):
     maskers: tuple[tuple[str, Train], ...]
     seed: int = 0
 
-    trains = True
+    trains: ClassVar[bool] = True
+    needs_judges: ClassVar[bool] = True
 
-    def facts(self, room: Room) -> dict[str, Any]:
-        judges = {name: room.judge(name).fingerprint() for name in room.judges}
-        return {"judges": judges, "maskers": {row: masker.facts(room) for row, masker in self.maskers}}
+    def with_seed(self, seed: int) -> PanelJob:
+        return replace(self, seed=seed, maskers=tuple((row, masker.with_seed(seed)) for row, masker in self.maskers))
 
-    def cost(self, scale: Scale) -> Cost:
-        return sum((masker.cost(scale) for _, masker in self.maskers), Cost())
+    def packaged_maskers(self, scale: Scale) -> tuple[str | None, ...]:
+        return tuple(name for _, masker in self.maskers for name in masker.packaged_maskers(scale))
 
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        if not room.judges:
+    def facts(self, config: RunConfig) -> dict[str, Any]:
+        judges = {name: config.judge(name).fingerprint() for name in config.judges}
+        return {"judges": judges, "maskers": {row: masker.facts(config) for row, masker in self.maskers}}
+
+    def cost(self, scale: Scale) -> JobCost:
+        return sum((masker.cost(scale) for _, masker in self.maskers), JobCost())
+
+    def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
+        if not config.judges:
             raise InputError("a panel needs classifiers that judge: add --judges")
-        contenders = [Contender.of(name, masker.trained(room)) for name, masker in self.maskers]
-        judges = {name: room.judge(name) for name in room.judges}
-        settings = PanelSettings(resize="crop", truth="clean", limit=room.limit)
-        panel = classifier_panel(contenders, room.classifier(), judges, room.sets(room.test), settings)
+        contenders = [Contender.of(name, masker.trained(config)) for name, masker in self.maskers]
+        judges = {name: config.judge(name) for name in config.judges}
+        settings = PanelSettings(resize="crop", truth="clean", limit=config.limit)
+        panel = classifier_panel(contenders, config.classifier(), judges, config.sets(config.test), settings)
         found: Numbers = {}
         for name, right in zip(panel.masks, 100 * panel.right.double(), strict=True):  # (judges, conditions, N)
-            found[name] = _numbers(right.mean(0), room)
+            found[name] = _numbers(right.mean(0), config)
             if name in dict(self.maskers) and len(judges) > 1:
-                found |= {f"{name} / {j}": _numbers(r, room) for j, r in zip(panel.classifiers, right, strict=True)}
+                found |= {f"{name} / {j}": _numbers(r, config) for j, r in zip(panel.classifiers, right, strict=True)}
         return found
 
 
-def _numbers(right: Tensor, room: Room) -> dict[str, Number]:
+def _numbers(right: Tensor, config: RunConfig) -> dict[str, Number]:
     """By column, of (conditions, N)."""
     pictures = torch.arange(right.shape[-1])
     return {
-        COLUMNS[condition]: drawn(None, values[:, None], pictures, room.scale.resamples)
+        COLUMNS[condition]: bootstrapped(None, values[:, None], pictures, config.scale.resamples)
         for condition, values in zip(CONDITIONS, right, strict=True)
     }

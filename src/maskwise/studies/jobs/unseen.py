@@ -11,16 +11,16 @@ import torch
 from maskwise.core.errors import InputError
 from maskwise.core.plain_yaml import read_yaml
 from maskwise.studies.estimate import Number
-from maskwise.studies.jobs.base import Cost, Numbers
+from maskwise.studies.jobs.base import JobCost, Numbers
 from maskwise.studies.jobs.masker import Train, loaded
-from maskwise.studies.measure import drawn, measured_rows, pictures_of, rows_of
+from maskwise.studies.measure import bootstrapped, measured_rows, metric_rows, pictures_of
+from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.scale import Scale
 from maskwise.training.classifier_recipe import ClassifierRecipe
 
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
-    from maskwise.studies.room import Room
-    from maskwise.studies.scale import Scale
-    from maskwise.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ class TrainOnSome(Train):
         made = loaded(scale.subset, (*scale.subsets, f"seed={self.seed}", *own))
         return cast(ClassifierRecipe, made.model_copy(update={"classifier": scale.classifiers["main"]}))
 
-    def facts(self, room: Room) -> dict[str, Any]:
-        first = self.first(room.scale, room.overrides).model_dump(mode="json") if self.retrains(room.scale) else None
-        return {**super().facts(room), "share": self.share, "first": first}
+    def facts(self, config: RunConfig) -> dict[str, Any]:
+        first = (
+            self.first(config.scale, config.overrides).model_dump(mode="json") if self.retrains(config.scale) else None
+        )
+        return {**super().facts(config), "share": self.share, "first": first}
 
-    def cost(self, scale: Scale) -> Cost:
+    def cost(self, scale: Scale) -> JobCost:
         """Both trainings, whose epochs are as short as there are few classes."""
 
         def steps(recipe: Any) -> int:
@@ -54,9 +56,9 @@ class TrainOnSome(Train):
             return int(recipe.total_steps(batches))
 
         classifier = steps(self.first(scale)) if self.retrains(scale) else 0
-        return Cost(classifier + steps(self.settings(scale)), super().cost(scale).maps)
+        return JobCost(classifier + steps(self.settings(scale)), super().cost(scale).maps)
 
-    def both(self, room: Room) -> tuple[Explainer, set[int]]:
+    def masker_and_classes(self, config: RunConfig) -> tuple[Explainer, set[int]]:
         """The masker of the classifier that was trained first, and the classes that the two have seen.
 
         Raises:
@@ -65,34 +67,34 @@ class TrainOnSome(Train):
         from maskwise.explainers import explainer
         from maskwise.studies.trainings import shared_training
 
-        labels = {r.label for data in room.sets(room.train) for r in data.records}
+        labels = {r.label for data in config.sets(config.train) for r in data.records}
         if None in labels:
             raise InputError("training on some classes needs pictures whose class is known")
-        seen, classifier, some = cast("set[int]", labels), room.classifier("main"), tuple[str, ...]()
-        if self.retrains(room.scale):
+        seen, classifier, some = cast("set[int]", labels), config.classifier("main"), tuple[str, ...]()
+        if self.retrains(config.scale):
             few = (f"classes={max(round(self.share * len(labels)), 1)}",) if self.share < 1 else ()
-            weights = shared_training(self.first(room.scale, (*room.overrides, *few)), room)
-            classifier = room.retrained(weights)
+            weights = shared_training(self.first(config.scale, (*config.overrides, *few)), config)
+            classifier = config.retrained(weights)
             if few:
                 seen = set(_classes(weights))
                 some = (f"classes={sorted(seen)}",)  # named, so that the masker can have no others
-        masker = shared_training(self.settings(room.scale, (*room.overrides, *some)), room, classifier)
+        masker = shared_training(self.settings(config.scale, (*config.overrides, *some)), config, classifier)
         return explainer("casm", classifier, weights=masker), seen
 
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        explainer, seen = self.both(room)
-        measured = measured_rows(explainer, room, study, "main", folder)
-        label = {r.id: r.label for data in room.sets(room.test) for r in data.records}
+    def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
+        explainer, seen = self.masker_and_classes(config)
+        measured = measured_rows(explainer, config, protocol, "main", folder)
+        label = {r.id: r.label for data in config.sets(config.test) for r in data.records}
         keys = [key.rpartition("#")[0] for source in measured.pictures for key in measured.pictures[source]]
         known = torch.tensor([label[key] in seen for key in keys])
         found: dict[str, Number] = {}
-        for column in study.columns:
+        for column in protocol.columns:
             if column.metric is None:
                 continue
-            rows, judge = rows_of(measured, column.name), measured.metrics[column.name]
+            rows, judge = metric_rows(measured, column.name), measured.metrics[column.name]
             for name, chosen in (("all", known | ~known), ("seen", known), ("unseen", ~known)):
                 part = torch.where(chosen[:, None], rows, torch.nan)
-                found[name] = drawn(judge, part, pictures_of(measured), room.scale.resamples)
+                found[name] = bootstrapped(judge, part, pictures_of(measured), config.scale.resamples)
         return {row: found}
 
 

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,24 +19,22 @@ from maskwise.core.files import atomic_write
 from maskwise.evaluation.store import key_of
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Numbers
-
-if TYPE_CHECKING:
-    from maskwise.studies.room import Room
-    from maskwise.studies.study import Cell, Study
+from maskwise.studies.run_config import RunConfig
+from maskwise.studies.study import GridCell, Study
 
 RESULT, ERROR = "result.json", "error.txt"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one cell of one seed lies.
+class CellDirectory:
+    """The folder of one cell with one seed.
 
     Attributes:
         folder: its name ends in the fingerprint of everything that decides the cell's numbers.
         facts: what the fingerprint is of.
     """
 
-    cell: Cell
+    cell: GridCell
     folder: Path
     facts: dict[str, Any]
 
@@ -84,22 +83,32 @@ class Place:
         return numbers, float(found["seconds"])
 
 
-def place_of(cell: Cell, room: Room, study: Study, out: Path) -> Place:
+def cell_directory(cell: GridCell, config: RunConfig, study: Study, out: Path) -> CellDirectory:
     """The cell's folder; a changed recipe, network, picture or metric is another folder.
 
     Raises:
         InputError: what the cell needs is not here.
     """
     facts = {
-        "job": type(cell.job).__name__, **cell.job.facts(room), "seed": getattr(cell.job, "seed", 0),
-        "scale": room.scale.name, "maskwise": maskwise.__version__, "limit": room.limit,
-        "test": room.identity(room.test),
-        "fingerprint": {role: room.classifier(role).fingerprint() for role in [getattr(cell.job, "network", "main")]},
+        "job": type(cell.job).__name__, **cell.job.facts(config), "seed": cell.job.seed,
+        "scale": config.scale.name, "maskwise": maskwise.__version__, "limit": config.limit,
+        "test": config.identity(config.test),
+        "fingerprint": {role: config.classifier(role).fingerprint() for role in [cell.job.network]},
         "columns": [[c.name, c.metric, c.options, c.times] for c in study.columns],
-        "resize": study.resize, "target": study.target, "resamples": room.scale.resamples, "batch": study.batch,
+        "resize": study.resize, "target": study.target, "resamples": config.scale.resamples, "batch": study.batch,
     }  # fmt: skip
     name = "".join(c if c.isalnum() else "-" for c in cell.row).strip("-")
-    return Place(cell, out / "cells" / study.name / f"{name}-{key_of(facts)}", facts)
+    return CellDirectory(cell, out / "cells" / study.name / f"{name}-{key_of(facts)}", facts)
+
+
+def run_cell(directory: CellDirectory, config: RunConfig, study: Study) -> None:
+    """One cell, start to finish; what goes wrong is written down beside it."""
+    began, cell = time.monotonic(), directory.cell
+    try:
+        numbers = cell.job.run(config, study.protocol, cell.row, directory.folder)
+        directory.write(numbers, time.monotonic() - began)
+    except Exception as error:  # whatever it is, the other cells go on
+        directory.fail(error)
 
 
 def machine() -> str:

@@ -18,7 +18,7 @@ from maskwise.training.distributed.processes import Precision
 
 
 @dataclass(frozen=True)
-class Room:
+class RunConfig:
     """Plain data; it can be sent to another process.
 
     Attributes:

@@ -1,0 +1,36 @@
+"""A study's table as figures and claims read it: numbers by row and column, and those of the paper beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maskwise.studies.estimate import Estimate
+from maskwise.studies.published import Printed
+
+
+@dataclass
+class ResultTable:
+    """Measured numbers beside printed ones.
+
+    Attributes:
+        numbers: by row and column, over all seeds that are there.
+        printed: the paper's table; None where there is none.
+    """
+
+    numbers: dict[tuple[str, str], Estimate] = field(default_factory=dict, kw_only=True)
+    printed: Printed | None = field(default=None, kw_only=True)
+
+    def __getitem__(self, row_and_column: tuple[str, str]) -> Estimate:
+        try:
+            return self.numbers[row_and_column]
+        except KeyError:
+            raise KeyError(" / ".join(row_and_column)) from None
+
+    @property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(row for row, _ in self.numbers))
+
+
+DrawFigure = Callable[[ResultTable, Path], None]
