@@ -16,11 +16,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.studies import SCALES, run_study, studies
-<<<<<<< main
-from maskwise.studies.room import Room, sources_of
-=======
 from maskwise.studies.run_config import RunConfig, sources_of
->>>>>>> helper
 from maskwise.training import Recipe, train
 
 HOLD = """

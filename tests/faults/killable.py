@@ -30,11 +30,7 @@ from maskwise.evaluation import Contender, Settings, measure
 from maskwise.explainers import explainer
 from maskwise.measures import metric
 from maskwise.studies import SCALES, run_study, studies
-<<<<<<< main
-from maskwise.studies.room import Room, sources_of
-=======
 from maskwise.studies.run_config import RunConfig, sources_of
->>>>>>> helper
 from maskwise.training import Recipe, train
 from maskwise.training.checkpoint import read_sealed
 

@@ -10,11 +10,7 @@ from faults.breaking import STUDY
 from faults.killable import context
 
 from maskwise.studies import SCALES, run_study
-<<<<<<< main
-from maskwise.studies.room import Room, sources_of
-=======
 from maskwise.studies.run_config import RunConfig, sources_of
->>>>>>> helper
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 

@@ -12,11 +12,7 @@ from maskwise.data import read_data
 from maskwise.labels import imagenet_labels
 from maskwise.studies import SCALES, studies
 from maskwise.studies.published import printed
-<<<<<<< main
-from maskwise.studies.room import sources_of
-=======
 from maskwise.studies.run_config import sources_of
->>>>>>> helper
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PHANG = {

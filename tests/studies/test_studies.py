@@ -20,21 +20,12 @@ from maskwise.studies.claim import Claim, Condition
 from maskwise.studies.jobs import Explain, JobCost, Train
 from maskwise.studies.jobs.checks import CHECK_SETTINGS
 from maskwise.studies.overview import overview
-<<<<<<< main
-from maskwise.studies.report import columns, markdown, write_all
-from maskwise.studies.room import Room, sources_of
-from maskwise.studies.run import grid
-from maskwise.studies.scale import scale_of
-from maskwise.studies.store import place_of
-from maskwise.studies.study import SECONDS, Cell, Column
-=======
 from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.report import columns, markdown, write_report
 from maskwise.studies.run import grid_cells
 from maskwise.studies.run_config import RunConfig, sources_of
 from maskwise.studies.scale import scale_of
 from maskwise.studies.study import GridCell
->>>>>>> helper
 
 SMOKE = SCALES["smoke"]
 

@@ -12,13 +12,8 @@ from maskwise.maskers.store import read_header
 from maskwise.studies import SCALES, run_study, studies
 from maskwise.studies.jobs import TrainOnSome
 from maskwise.studies.report import markdown
-<<<<<<< main
-from maskwise.studies.room import Room, sources_of
-from maskwise.studies.run import grid
-=======
 from maskwise.studies.run import grid_cells
 from maskwise.studies.run_config import RunConfig, sources_of
->>>>>>> helper
 from maskwise.studies.tiny import tiny_classifier
 from maskwise.training import recipes
 from maskwise.training.subset import subset

@@ -9,11 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-<<<<<<< main
 from maskwise.core.total_variation import total_variation
-=======
 from maskwise.training import objectives as package
->>>>>>> helper
 from maskwise.training import recipes
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.objectives import Judged, Term, Total, objectives

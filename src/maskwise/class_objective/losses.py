@@ -65,10 +65,10 @@ class Paper:
 class Released:
     """area mean (M + .0005)^power + tv TV(M) + preserve preserver + destroyer, hinges on logits, mean over the batch.
 
-    With m = best other logit - the class's own (``margin``), a picture that must show the class pays relu(m + t), one
-    that must not relu(u - m), after Carlini & Wagner. For a real class the preserved picture must show it (t = 1) and
-    the destroyed one must not (u = 5); for a fake one it is the other way round (u = 1, t = 1). TV is halved, and has 0.3
-    times the squares of the four border lines before that.
+    With m = best other logit - the class's own (``margin``), a picture that must show the class pays relu(m + t),
+    one that must not relu(u - m), after Carlini & Wagner. For a real class the preserved picture must show it (t =
+    1) and the destroyed one must not (u = 5); for a fake one it is the other way round (u = 1, t = 1). TV is
+    halved, and has 0.3 times the squares of the four border lines before that.
     """
 
     area: float = 8.0
