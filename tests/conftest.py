@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def tiny_net(seed: int = 0, classes: int = 5) -> nn.Module:
-    """Three scales, batch norm and ReLU: every part that training touches, at toy size."""
+    """Three scales, batch norm and ReLU: every part that training touches, at toy size; in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(
@@ -39,7 +39,7 @@ def tiny_net(seed: int = 0, classes: int = 5) -> nn.Module:
             nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(12, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
             nn.Flatten(), nn.Dropout(0.1), nn.Linear(16, classes),
-        )  # fmt: skip
+        ).eval()  # fmt: skip
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def explain_picture(
     image = load_image(path)[None]
     began = time.perf_counter()
     with torch.inference_mode():
-        probabilities = classifier.logits(classifier.prepare(image)).softmax(1)[0]
+        probabilities = classifier.probabilities(classifier.logits(classifier.prepare(image)))[0]
     if not probabilities.isfinite().all():
         raise InputError(f"{path}: {classifier.name} gives NaN as scores; its weights are broken")
     best = probabilities.topk(min(5, len(classifier.labels)))

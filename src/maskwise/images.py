@@ -159,8 +159,31 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
     return np.array(picture.convert("RGB"))
 
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Images (N,c,H,W) with so many channels: grey is repeated for RGB, and RGB becomes grey by its luma.
+
+    RGB that is grey already keeps its values to the last digit.
+
+    Raises:
+        InputError: any other change of channels.
+    """
+    had = images.shape[1]
+    if had == channels:
+        return images
+    if had == 1 and channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    if had == 3 and channels == 1:
+        if torch.equal(images[:, 0], images[:, 1]) and torch.equal(images[:, 0], images[:, 2]):
+            return images[:, :1]
+        return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    raise InputError(f"the classifier takes pictures of {channels} channels, and these have {had}")
+
+
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Images (N,3,H,W) squashed to (size,size) or (h,w): bilinear, antialiased, clamped to [0,1]."""
+    """Images (N,C,H,W) squashed to (size,size) or (h,w): bilinear, antialiased, clamped to [0,1]."""
     target = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     if tuple(images.shape[-2:]) == target:
         return images

@@ -39,13 +39,14 @@ class Labels:
         if re.fullmatch(r"-?[0-9]+", text):
             index = int(text)
             if not 0 <= index < len(self):
-                raise InputError(f"class index {index} is not in 0…{len(self) - 1}")
+                ends = f"0 ({self.name(0)!r}) to {len(self) - 1} ({self.name(len(self) - 1)!r})"
+                raise InputError(f"there is no class {index}: indices run from {ends}")
             return index
-        if self.wnids and text in self.wnids:
-            return self.wnids.index(text)
-        wanted = text.casefold()
-        synonyms = [[s.strip().casefold() for s in name.split(",")] for name in self.names]
-        hits = [i for i, names in enumerate(synonyms) if wanted in names or wanted == self.names[i].casefold()]
+        if self.wnids and text.casefold() in self.wnids:
+            return self.wnids.index(text.casefold())
+        wanted = _key(text)
+        synonyms = [[_key(s) for s in name.split(",")] for name in self.names]
+        hits = [i for i, names in enumerate(synonyms) if wanted in names or wanted == _key(self.names[i])]
         if len(hits) == 1:
             return hits[0]
         if hits:
@@ -53,6 +54,11 @@ class Labels:
         close = difflib.get_close_matches(wanted, [n for names in synonyms for n in names], n=3)
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise InputError(f"unknown class {text!r}{hint}")
+
+
+def _key(name: str) -> str:
+    """What names are compared by: without case, underscores and double spaces."""
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 @cache

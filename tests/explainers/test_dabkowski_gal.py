@@ -57,7 +57,7 @@ def test_a_score_function_is_the_class_it_raises_most() -> None:
         (lambda z: z.softmax(1)[:, 4], 4),
         (lambda z: z[:, 1] - 0.5 * z[:, 3], 1),
     ):
-        assert Targets(score=score).asked(logits).tolist() == [[expected]] * 3
+        assert Targets(score=score).classes_of(logits).tolist() == [[expected]] * 3
 
 
 def test_files_that_do_not_fit_are_named(tiny: Classifier, weights: Path, tmp_path: Path) -> None:

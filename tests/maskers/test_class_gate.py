@@ -194,7 +194,7 @@ def test_beside_an_encoder_trained_for_masks_alone_the_classifier_is_asked(
         logits, taps = colours.features(pictures)
         expected = everything[:, None] * gate(pictures, taps[-1], torch.tensor([[0, 1]]))
         torch.testing.assert_close(explain(pictures, [["red", "green"]]), expected)
-        _, found = explain.low_resolution(pictures, parse_targets(None, 1, colours.labels, colours.device))
+        _, found = explain.low_resolution(pictures, parse_targets(None, 1, colours))
     torch.testing.assert_close(found, logits)
     with pytest.raises(InputError, match="encoder of its own"):
         export(load_masker(path, colours), tmp_path / "masker.onnx")

@@ -109,9 +109,7 @@ def test_the_mean_of_scales_methods_and_mirrors_by_hand() -> None:
             for turned in (squashed, squashed.flip(-1)):
                 explain = mw.explainer(name, at_scale, **options)
                 with torch.no_grad():
-                    native, _ = explain.low_resolution(
-                        turned, mw.explainers.targets.parse_targets(label, 1, own.labels, own.device)
-                    )
+                    native, _ = explain.low_resolution(turned, mw.explainers.targets.parse_targets(label, 1, own))
                 enlarged = F.interpolate(native, (16, 16), mode="bilinear")[0, 0]
                 total += (enlarged.flip(-1) if turned is not squashed else enlarged).numpy()
         smooth = gaussian_filter1d(gaussian_filter1d(total / 6, 2, 0, mode="nearest"), 2, 1, mode="nearest")

@@ -78,12 +78,12 @@ def mprt(
     initialisations.get(init)
     subject = Subject.of(explainer, classifier, before_sigmoid)
     compared = chosen(measures, subject.logits)
-    network, size = subject.network, subject.network.input_size
+    network = subject.network
     found: dict[tuple[Mode, str, str], list[Tensor]] = {}
     kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
     parts, shown = chunks(images, batch), spread(len(images), examples)
     with eval_mode(network):
-        example = torch.zeros(1, 3, size, size, device=network.device)
+        example = network.example()
         layers = layers_from_the_top(network.module, example, depth)
         total, done = len(modes) * len(layers) * len(parts), 0
         for rows, part in zip(parts, parts_of(images, parts), strict=True):

@@ -104,9 +104,9 @@ def train_classifier(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         classifier = fresh_classifier(make, data, name, normalisation).to(device)
-        classifier.module.requires_grad_(True).train()
+        classifier.train().module.requires_grad_(True)
         epochs = _fit(classifier, on(data.images, device), data.labels.to(device), settings, progress)
-    classifier.module.requires_grad_(False).eval()
+    classifier.eval().module.requires_grad_(False)
     return Trained(classifier, accuracies(classifier, data)[0], epochs)
 
 

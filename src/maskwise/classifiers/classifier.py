@@ -1,38 +1,71 @@
-"""``Classifier``: any network that gives class scores, with its normalisation, labels and taps."""
+"""``Classifier``: any network that gives class scores, with its normalisation, link, labels and taps."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from maskwise.classifiers.taps import find_taps, tapped
+from maskwise.classifiers.grids import GridLayout
+from maskwise.classifiers.link import ACTIVATIONS, Activation, log_probabilities_of, probabilities_of
+from maskwise.classifiers.output import Output, scores_of
+from maskwise.classifiers.taps import Taps, layer_of, tapped
+from maskwise.classifiers.wrappers import LAYERS, inputs_of, last_activation, unwrapped
 from maskwise.core.errors import InputError
-from maskwise.images import resize
+from maskwise.core.modes import eval_mode
+from maskwise.core.options import one_of
+from maskwise.images import resize, with_channels
 from maskwise.labels import Labels
 
+log = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALVES = (torch.float16, torch.bfloat16)
 
 
 class Classifier(nn.Module):
-    """A frozen classifier on RGB pictures in [0,1].
+    """A classifier on pictures in [0,1].
+
+    It is checked by one forward of two pictures when it is made. The module is left as it was: while it is asked here
+    it is in eval mode, unless ``train()`` of this object says otherwise, and afterwards every flag is what it was.
 
     Args:
-        module: any network from normalised images (N,3,H,W) to logits (N,K).
-        mean, std: its normalisation per channel, in [0,1] units; applied in here and nowhere else.
+        module: any network from normalised images (N,C,H,W) to scores of classes. ``DataParallel``, ``torch.compile``
+            and ``torch.export`` programs are looked into; a network may also be scripted, quantised, half or double.
+        mean, std: its normalisation, one value for each of C channels, in [0,1] units; applied nowhere else.
         labels: names of the K classes; None numbers them.
-        input_size: the side, in pixels, of the square picture it expects.
-        taps: names of the layers to read, fine to coarse; None finds them (see ``taps.py``).
+        input_size: the side in pixels of the square pictures it expects, or (h,w).
+        taps: names of the layers to read, fine to coarse; None finds them when they are first needed (see ``taps.py``).
         name: what reports call it.
+        activation: what makes probabilities of its outputs: ``softmax`` (classes exclude each other), ``sigmoid``
+            (each finding by itself) or ``none`` (they are probabilities, or values of another kind). None takes the
+            sigmoid for one output, the one that the module itself ends in, ``none`` where what it gives adds up to one,
+            and else softmax. Where the module ends in that activation as a layer, logits are read before it.
+        output: index or name of the scores where the module gives a tuple, a dictionary or an object; None takes its
+            ``logits``, or the only tensor (N,K).
+
+    One output is two classes: not, and yes.
+
+    Attributes:
+        activation: as above, settled.
+        channels: C.
+        size: (h,w) in pixels.
+        input_size: the longer side of that.
 
     Raises:
-        InputError: an unknown tap, or a network in which no spatial layer can be found.
+        InputError: no network, one whose output is no scores of classes, labels of another number, an unknown tap, a
+            normalisation in other units; or the forward failed.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> Classifier(net, input_size=16).logits(torch.rand(2, 3, 16, 16)).shape
+        >>> classifier = Classifier(net, input_size=16)
+        >>> classifier(torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 4])
     """
 
@@ -46,35 +79,91 @@ class Classifier(nn.Module):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         labels: Labels | Sequence[str] | None = None,
-        input_size: int = 224,
+        input_size: int | tuple[int, int] = 224,
         taps: Sequence[str] | None = None,
         name: str = "classifier",
+        activation: Activation | None = None,
+        output: Output = None,
     ) -> None:
         super().__init__()
-        self.module = module.eval().requires_grad_(False)
-        self.name, self.input_size = name, input_size
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(3), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(3), persistent=False)
-        parameter = next(module.parameters(), None)
-        if parameter is not None:
-            self.to(parameter.device)
-        example = torch.zeros(1, 3, input_size, input_size, device=self.device)
-        with torch.no_grad():
-            classes = module(example).shape[-1]
+        if activation is not None:
+            one_of("activation", activation, ACTIVATIONS)
+        self.module = unwrapped(module)
+        self.training = False  # of this object; the module keeps its own
+        self.name, self.output = name, output
+        height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+        self.size = (int(height), int(width))
+        for key, values in (("mean", mean), ("std", std)):
+            self.register_buffer(key, torch.tensor([float(v) for v in values]), persistent=False)
+        _check_normalisation(self.mean, self.std, name)
+        self.channels = len(self.mean)
+        weight = next(self.module.parameters(), None)
+        if weight is not None:
+            self.to(weight.device)
+        self.ends_in: str | None = None  # name of the layer of the activation, whose input are the logits
+        self.is_paired = False  # one output, two classes
+        self.activation: Activation
+        scores = self._first_forward(activation)
+        classes = 2 if self.is_paired else scores.shape[1]
         if labels is None:
             labels = [str(i) for i in range(classes)]
         self.labels = labels if isinstance(labels, Labels) else Labels(tuple(labels))
         if len(self.labels) != classes:
             raise InputError(f"{name} gives {classes} classes but {len(self.labels)} labels were given")
-        if taps is None:
-            self.tap_names = find_taps(module, example)
-        else:
-            with tapped(module, taps):
-                self.tap_names = tuple(taps)
+        self._named = None if taps is None else tuple(taps)
+        for tap in self._named or ():
+            layer_of(self.module, tap)
+        self._taps: Taps | None = None
+
+    def _first_forward(self, activation: Activation | None) -> Tensor:
+        """Scores (2,K) of two pictures, and with them what its outputs are."""
+        draws = torch.Generator().manual_seed(0)
+        images = torch.rand(2, self.channels, *self.size, generator=draws).to(self.device)
+        given = self.normalise(images).to(self.dtype)
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(self.module):
+            try:
+                with last_activation(self.module) as ends:
+                    raw = self.module(given)
+            except Exception as error:  # every network has its own way to refuse a picture
+                raise InputError(self._refusal(given, error)) from None
+            scores = scores_of(raw, self.output, len(images))
+            ending = ends(raw) if isinstance(raw, Tensor) else None
+            if ending is not None:
+                self.ends_in, before = ending
+                scores = scores_of(before, None, len(images))
+        kind = None if self.ends_in is None else LAYERS[type(self.module.get_submodule(self.ends_in))]
+        self.is_paired = scores.shape[1] == 1
+        if activation is None:
+            activation = kind or ("sigmoid" if self.is_paired else _link_of(scores))
+        elif kind is not None and activation == "none":
+            self.ends_in, scores = None, scores_of(raw, self.output, len(images))  # its outputs as they are
+        self.activation = "sigmoid" if self.is_paired and activation == "softmax" else activation
+        if activation == "none":
+            log.info("%s: its outputs are taken as they are, without softmax or sigmoid", self.name)
+        return scores
+
+    def _refusal(self, given: Tensor, error: Exception) -> str:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        return (
+            f"{self.name}: a forward of two pictures {tuple(given.shape)}, {str(given.dtype).removeprefix('torch.')}, "
+            f"failed ({said}); say what it takes: input_size=224 or (h,w), mean and std with one value a channel"
+        )
+
+    # ---- what it is -----------------------------------------------------------------------------------------
 
     @property
     def device(self) -> torch.device:
         return self.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights; float32 where none is a floating-point number, as in quantised networks."""
+        kinds = (weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
+        return next(kinds, torch.float32)
+
+    @property
+    def input_size(self) -> int:
+        return max(self.size)
 
     @property
     def batch(self) -> int:
@@ -85,34 +174,163 @@ class Classifier(nn.Module):
         """
         return 8 if self.device.type == "cpu" else 64
 
+    def example(self, count: int = 1, size: tuple[int, int] | None = None) -> Tensor:
+        """Black pictures (count,C,h,w) on its device, for forwards whose values don't matter."""
+        return torch.zeros(count, self.channels, *(size or self.size), device=self.device)
+
+    def __repr__(self) -> str:
+        mean, std = (", ".join(f"{v:.4g}" for v in values.tolist()) for values in (self.mean, self.std))
+        shown = ", ".join(self.labels.name(i) for i in range(min(3, len(self.labels))))
+        shown += ", …" if len(self.labels) > 3 else ""
+        found = self._taps.names if self._taps is not None else self._named or ()
+        lines = [
+            f"{self.name}: {type(self.module).__name__} of {len(self.labels)} classes ({shown})",
+            f"pictures {self.channels}x{self.size[0]}x{self.size[1]}, mean ({mean}), std ({std})",
+            f"activation {self.activation}" + (f", outputs {self.output!r}" if self.output is not None else ""),
+            f"taps {', '.join(found) if found else 'not looked for yet'}",
+        ]
+        return "Classifier(" + ";\n           ".join(lines) + ")"
+
+    # ---- pictures in ----------------------------------------------------------------------------------------
+
     def prepare(self, images: Tensor) -> Tensor:
-        """Images (N,3,H,W) squashed to the input size, on the classifier's device."""
-        return resize(images.to(self.device), self.input_size)
+        """Images (N,c,H,W) squashed to the input size, with its channels, on the classifier's device."""
+        return resize(with_channels(images.to(self.device), self.channels), self.size)
 
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean[:, None, None]) / self.std[:, None, None]
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits (N,K) of images (N,3,H,W) in [0,1]."""
-        return self.module(self.normalise(images))
+    # ---- scores out -----------------------------------------------------------------------------------------
 
-    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits (N,K) and taps [(N,C,h,w), …] from fine to coarse, of one forward."""
-        with tapped(self.module, self.tap_names) as seen:
-            logits = self.module(self.normalise(images))
-        return logits, [seen[name] for name in self.tap_names]
+    def network(self, normalised: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits (N,K) of normalised pictures (N,C,H,W), which are cast to the type of the network's weights.
+
+        Args:
+            weights: a state dict in place of the network's own.
+        """
+        run = self.module if weights is None else partial(functional_call, self.module, dict(weights))
+        if not torch.is_autocast_enabled(normalised.device.type):
+            normalised = normalised.to(self.dtype)
+        with nullcontext() if self._is_as_told() else eval_mode(self.module):
+            if self.ends_in is None:
+                return self.read(run(normalised))
+            with inputs_of(self.module.get_submodule(self.ends_in)) as given:
+                run(normalised)
+            return self.read(given[-1])
+
+    def _is_as_told(self) -> bool:
+        """Is the module in the mode that it is asked in? In train mode of this object each part is in its own."""
+        if self.training or torch.compiler.is_compiling():
+            return True
+        return not any(part.training for part in self.module.modules())
+
+    def read(self, raw: Any) -> Tensor:
+        """Logits (N,K) in what the module gave."""
+        scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
+        if scores.dtype in HALVES and self.dtype in HALVES:
+            scores = scores.float()
+        if not self.is_paired:
+            return scores
+        return torch.cat([1 - scores, scores], 1) if self.activation == "none" else torch.cat([-scores, scores], 1)
+
+    def logits(self, images: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits (N,K) of images (N,C,H,W) in [0,1]; ``weights`` as ``network`` takes them."""
+        return self.network(self.normalise(images), weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """``logits``: a classifier is called like any network, with pictures in [0,1]."""
         return self.logits(images)
 
+    def probabilities(self, logits: Tensor, dim: int = 1) -> Tensor:
+        """Probabilities of logits, by its activation; in float32 at least."""
+        return probabilities_of(logits.float() if logits.dtype in HALVES else logits, self.activation, dim)
+
+    def log_probabilities(self, logits: Tensor, dim: int = 1) -> Tensor:
+        """Their logarithms."""
+        return log_probabilities_of(logits.float() if logits.dtype in HALVES else logits, self.activation, dim)
+
+    # ---- layers ---------------------------------------------------------------------------------------------
+
+    @property
+    def taps(self) -> Taps:
+        """The layers that are read, found by a forward when they are first asked for.
+
+        Raises:
+            InputError: no layer with a spatial grid was found.
+        """
+        if self._taps is None:
+            example = self.normalise(self.example()).to(self.dtype)
+            with torch.inference_mode(False), eval_mode(self.module):
+                self._taps = Taps.found(self.module, example, self._named)
+        return self._taps
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        """Names of the taps, fine to coarse."""
+        return self.taps.names
+
+    def layout(self, layer: str) -> GridLayout | None:
+        """Where the places of a layer's output are; None where that is not known before a forward."""
+        return self.taps.layouts.get(layer)
+
+    @contextmanager
+    def tapped(self, names: Sequence[str], leaf: bool = False) -> Iterator[dict[str, Tensor]]:
+        """While open, forwards file the outputs of the named layers (see ``taps.tapped``)."""
+        with tapped(self.module, names, leaf, self.taps.layouts) as seen:
+            yield seen
+
+    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits (N,K) and taps [(N,c,h,w), …] from fine to coarse, of one forward."""
+        with self.tapped(self.tap_names) as seen:
+            logits = self.logits(images)
+        return logits, [seen[name] for name in self.tap_names]
+
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of all weights and of the normalisation: who this classifier is."""
+        """Who this classifier is: first 16 hex digits of the SHA-256 of all weights and of the normalisation.
+
+        An activation that is not softmax is a part of it, too.
+        """
         digest = hashlib.sha256()
         for key, value in sorted(self.module.state_dict().items()):
             if key.endswith("num_batches_tracked"):
                 continue
             digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(_bytes(value))
         digest.update(torch.cat([self.mean, self.std]).cpu().numpy().tobytes())
+        if self.activation != "softmax":
+            digest.update(self.activation.encode())
         return digest.hexdigest()[:16]
+
+
+def _bytes(value: Any) -> bytes:
+    """Of an entry of a state dict; quantised networks have pairs of tensors, types and numbers there, too."""
+    if isinstance(value, (tuple, list)):
+        return b"".join(map(_bytes, value))
+    if not isinstance(value, Tensor):
+        return repr(value).encode()
+    value = value.detach().cpu()
+    scale = b""
+    if value.is_quantized:
+        scale = repr((value.qscheme(), str(value.dequantize().abs().max()))).encode()
+        value = value.int_repr()
+    return value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() + scale
+
+
+def _link_of(scores: Tensor) -> Activation:
+    """``none`` for rows of probabilities that add up to one, else ``softmax``."""
+    rows = scores.float()
+    adds_up = bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() <= 1e-3).all())
+    return "none" if adds_up else "softmax"
+
+
+def _check_normalisation(mean: Tensor, std: Tensor, name: str) -> None:
+    if mean.ndim != 1 or not len(mean) or mean.shape != std.shape:
+        raise InputError(
+            f"{name}: mean and std have one value a channel, not {tuple(mean.shape)} and {tuple(std.shape)}"
+        )
+    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise InputError(f"{name}: mean must be finite and std above 0, not {mean.tolist()} and {std.tolist()}")
+    if mean.abs().max() > 3 or std.max() > 3:
+        raise InputError(
+            f"{name}: mean {mean.tolist()} and std {std.tolist()} are in units of [0,255]: divide them by 255"
+        )

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
-from maskwise.classifiers.taps import SAME_SCALE_TAPS, as_grid
 from maskwise.core.errors import InputError
 
 
@@ -50,14 +48,13 @@ def from_hf(model: Any, processor: Any = None, name: str | None = None) -> Class
     if config is None or not type(model).__name__.endswith("ForImageClassification"):
         raise InputError(f"{type(model).__name__} is no image classifier of transformers (…ForImageClassification)")
     labels = [str(config.id2label.get(i, i)) for i in range(config.num_labels)]
-    network, side = Logits(model.eval()), _side(processor, config)
+    network, side = Logits(model), _side(processor, config)
     return Classifier(
         network,
         mean=getattr(processor, "image_mean", None) or IMAGENET_MEAN,
         std=getattr(processor, "image_std", None) or IMAGENET_STD,
         labels=labels,
         input_size=side,
-        taps=_taps(network, side),
         name=name or f"hf/{getattr(config, 'name_or_path', '') or type(model).__name__}",
     )
 
@@ -85,46 +82,7 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
         processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except Exception:  # a folder without one
         processor = None
-    return from_hf(model, processor, f"hf/{name}")
-
-
-def _taps(network: nn.Module, side: int) -> tuple[str, ...] | None:
-    """Of the blocks in the model's lists of layers, the last at each spatial size; None leaves the search to ``taps``.
-
-    These models hand their blocks' outputs on within functions of their own, which hides the chain from a general
-    search.
-    """
-    blocks = {
-        f"{name}.{key}": block
-        for name, module in network.named_modules()
-        if isinstance(module, (nn.ModuleList, nn.Sequential))
-        for key, block in module.named_children()
-    }
-    seen: list[tuple[str, tuple[int, int]]] = []
-    handles = []
-
-    def watch(name: str) -> Any:
-        def keep(_: nn.Module, __: Any, output: Any) -> None:
-            grid = as_grid(output) if isinstance(output, Tensor) else None
-            if grid is not None and min(grid.shape[-2:]) > 1:
-                seen.append((name, (grid.shape[-2], grid.shape[-1])))
-
-        return keep
-
-    try:
-        handles = [block.register_forward_hook(watch(name)) for name, block in blocks.items()]
-        with torch.no_grad():
-            device = next(network.parameters()).device
-            network(torch.zeros(1, 3, side, side, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    last = {grid: name for name, grid in seen}
-    if len(last) != 1:
-        return tuple(last[grid] for grid in sorted(last, reverse=True)) or None
-    names = list(dict.fromkeys(name for name, _ in seen))
-    picks = [round((i + 1) * len(names) / SAME_SCALE_TAPS) - 1 for i in range(SAME_SCALE_TAPS)]
-    return tuple(dict.fromkeys(names[max(p, 0)] for p in picks))
+    return from_hf(model.eval().requires_grad_(False), processor, f"hf/{name}")
 
 
 def _side(processor: Any, config: Any) -> int:

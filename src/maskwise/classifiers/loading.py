@@ -39,6 +39,7 @@ def load_classifier(
         InputError: unknown name, missing or unfitting weights or labels, or a hub that can't be reached.
     """
     classifier = _by_name(name, weights)
+    classifier.module.eval().requires_grad_(False)  # nobody else holds it
     if labels is not None:
         names = read_labels(labels)
         if len(names) != len(classifier.labels):

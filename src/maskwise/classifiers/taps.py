@@ -3,155 +3,171 @@
 CASM (supplement) reads the last activation before each downscaling and the final one. Which modules those are
 differs in every library, so nothing here knows a network by name. A module whose children hand one tensor from
 one to the next (a *chain*) is looked into; any other (a residual block, an attention block) is one opaque step,
-since what lies inside does not carry all the information past that point. Of the steps at one spatial size the
-last one is the tap. A network of one size only (a plain ViT) gives evenly spaced steps instead.
+since what lies inside does not carry all the information past that point. An opaque step that hides the network
+itself, as wrappers have one, is looked into nevertheless. Of the steps at one spatial size the last one is the tap.
+A network of one size only (a plain ViT) gives evenly spaced steps instead.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from maskwise.classifiers.grids import GridLayout, layout_of
+from maskwise.classifiers.watching import Call, watch
 from maskwise.core.errors import InputError
 
 SAME_SCALE_TAPS = 4  # how many depths are tapped where the scale never changes
+SCALES_OF_A_NETWORK = 3  # so many sizes within one opaque step with a grid: that is no block
+# A bare convolution is not an activation; identities and dropouts only repeat the step before them.
+REPEATS, BARE = (nn.Identity, nn.Dropout), nn.Conv2d
 
 
-@dataclass
-class _Call:
-    """One call of one module during the watched forward."""
+@dataclass(frozen=True)
+class Taps:
+    """The layers that are read.
 
-    name: str
-    module: nn.Module
-    inputs: int | None = None
-    output: int | None = None
-    grid: tuple[int, int] | None = None
-    children: list[_Call] = field(default_factory=list)
-
-
-def as_grid(activation: Tensor) -> Tensor | None:
-    """(N,C,h,w) view of an activation: as it is, from (N,h,w,C), or from tokens (N,T,C); None if it has no grid.
-
-    Tokens before the grid (class token, distillation, registers) are dropped.
+    Attributes:
+        names: of the taps, fine to coarse.
+        steps: names of all steps with a grid, in the order of the forward; the taps are among them.
+        layouts: of all calls whose output has a grid, by name.
+        sizes: (h,w) of the same.
     """
-    if activation.ndim == 4:
-        _, a, b, c = activation.shape
-        return activation.permute(0, 3, 1, 2) if a == b and b != c else activation
-    if activation.ndim == 3:
-        tokens = activation.shape[1]
-        for prefix in range(9):
-            side = round(max(tokens - prefix, 0) ** 0.5)
-            if side > 1 and side * side == tokens - prefix:
-                grid = activation[:, prefix:].transpose(1, 2)
-                return grid.reshape(activation.shape[0], -1, side, side)
+
+    names: tuple[str, ...]
+    steps: tuple[str, ...] = ()
+    layouts: Mapping[str, GridLayout] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def found(cls, module: nn.Module, example: Tensor, names: Sequence[str] | None = None) -> Taps:
+        """Those of a network.
+
+        Args:
+            module: in eval mode.
+            example: a normalised picture (1,C,H,W) at the network's input size.
+            names: of the taps, where somebody else says them.
+
+        Raises:
+            InputError: no activation with a spatial grid was seen.
+        """
+        root = watch(module, example)
+        steps = steps_of(root)
+        if names is None:
+            names = _one_a_scale(steps)
+        with_grid = [call for call in root.all_calls() if call.layout is not None and call.grid is not None]
+        layouts = {call.name: call.layout for call in with_grid if call.layout is not None}
+        sizes = {call.name: call.grid for call in with_grid if call.grid is not None}
+        return cls(tuple(names), tuple(step.name for step in steps), layouts, sizes)
+
+
+def steps_of(root: Call) -> list[Call]:
+    """The steps of a network whose outputs have a grid of more than one row and column, in order."""
+    steps = _flat(root)
+    while (hidden := _hidden_network(steps)) is not None:
+        place = steps.index(hidden)
+        steps[place : place + 1] = _flat(hidden)
+    first = next((i for i, step in enumerate(steps) if step.has_weights), 0)  # before it lies the picture itself
+    there = [s for s in steps[first:] if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, REPEATS)]
+    return [step for step in there if not isinstance(step.module, BARE)] or there
+
+
+def _flat(call: Call) -> list[Call]:
+    found: list[Call] = []
+    for child in call.children:
+        found += _flat(child) if child.is_chain else [child]
+    return found
+
+
+def _hidden_network(steps: Sequence[Call]) -> Call | None:
+    """An opaque step that is a whole network: more of the calls with a grid lie inside of it than outside.
+
+    Its output has no grid, as a backbone's vector or a classifier's scores; or it has one, after several scales.
+    """
+    inside = {id(step): [c for c in step.all_calls() if c.grid is not None and min(c.grid) > 1] for step in steps}
+    total = sum(map(len, inside.values())) + sum(step.grid is not None for step in steps)
+    for step in steps:
+        calls = inside[id(step)]
+        several = len({call.grid for call in calls}) >= SCALES_OF_A_NETWORK
+        if 2 * len(calls) > total and (step.grid is None or several):
+            return step
     return None
 
 
-def _watch(module: nn.Module, example: Tensor) -> _Call:
-    """The tree of module calls of one forward; tensors are told apart by identity and kept alive meanwhile."""
-    root = _Call("", module)
-    stack, alive, handles = [root], [], []
-    names = {m: n for n, m in module.named_modules()}
-
-    def before(m: nn.Module, args: Any) -> None:
-        call = _Call(names[m], m, id(args[0]) if args and isinstance(args[0], Tensor) else None)
-        stack[-1].children.append(call)
-        stack.append(call)
-        alive.append(args)
-
-    def after(m: nn.Module, args: Any, output: Any) -> None:
-        call = stack.pop()
-        alive.append(output)
-        if isinstance(output, Tensor):
-            call.output = id(output)
-            grid = as_grid(output)
-            call.grid = None if grid is None else (grid.shape[-2], grid.shape[-1])
-
-    try:
-        for m in module.modules():
-            if m is not module:
-                handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
-        with torch.no_grad():
-            module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return root
-
-
-def _is_chain(call: _Call) -> bool:
-    """Does each child receive what the one before it gave, and the module give what the last child gave?
-
-    The first child may receive something prepared (a position embedding added, say).
-    """
-    steps = call.children
-    linked = all(b.inputs is not None and b.inputs == a.output for a, b in pairwise(steps))
-    return bool(steps) and linked and steps[-1].output == call.output
-
-
-def _steps(call: _Call, root: bool = True) -> Iterator[_Call]:
-    for child in call.children:
-        if _is_chain(child):
-            yield from _steps(child, root=False)
-        else:
-            yield child
-
-
-def find_taps(module: nn.Module, example: Tensor) -> tuple[str, ...]:
-    """Names of the modules whose outputs are the taps, from fine to coarse.
-
-    Args:
-        module: any network, in eval mode.
-        example: a normalised picture (1,3,H,W) at the network's input size.
-
-    Raises:
-        InputError: no activation with a spatial grid was seen.
-    """
-    # A bare convolution is not an activation; identities and dropouts only repeat the step before them.
-    skip = (nn.Conv2d, nn.Identity, nn.Dropout)
-    steps = [
-        s
-        for s in _steps(_watch(module, example))
-        if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, skip)
-    ]
+def _one_a_scale(steps: Sequence[Call]) -> list[str]:
     if not steps:
         raise InputError("no layer with a spatial grid was found; name the layers yourself with taps=[…]")
     last_at = {step.grid: step.name for step in steps if step.grid is not None}
     if len(last_at) > 1:
-        return tuple(last_at[grid] for grid in sorted(last_at, reverse=True))
+        return [last_at[grid] for grid in sorted(last_at, reverse=True)]
     unique = list(dict.fromkeys(step.name for step in steps))
     picks = [round((i + 1) * len(unique) / SAME_SCALE_TAPS) - 1 for i in range(SAME_SCALE_TAPS)]
-    return tuple(dict.fromkeys(unique[max(p, 0)] for p in picks))
+    return list(dict.fromkeys(unique[max(p, 0)] for p in picks))
+
+
+def layer_of(module: nn.Module, name: str) -> tuple[nn.Module, int]:
+    """The module that a tap's name means, and which of its calls.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    path, _, call = name.partition("#")
+    try:
+        return module.get_submodule(path), int(call or 1)
+    except (AttributeError, ValueError):
+        raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
 
 
 @contextmanager
-def tapped(module: nn.Module, names: Sequence[str], leaf: bool = False) -> Iterator[dict[str, Tensor]]:
+def tapped(
+    module: nn.Module, names: Sequence[str], leaf: bool = False, layouts: Mapping[str, GridLayout] | None = None
+) -> Iterator[dict[str, Tensor]]:
     """While open, forwards of ``module`` file the outputs of the named layers; the hooks always come off.
 
     They are filed as grids, or with ``leaf`` as they are and as leaves to be differentiated by (the grid of tokens
     is a view that the network does not read): what comes before them is then not recorded.
+
+    Args:
+        names: of layers; ``NAME#2`` is the second call of one that a forward calls again.
+        layouts: of their outputs, where they are known.
+
+    Raises:
+        InputError: no such layer; or, in a forward, an output without a grid.
     """
     seen: dict[str, Tensor] = {}
     handles = []
     mine = threading.get_ident()  # hooks are the module's, and another thread may use it meanwhile
-    try:
-        for name in names:
-            try:
-                layer = module.get_submodule(name)
-            except AttributeError:
-                raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
+    calls: Counter[str] = Counter()
+    size = [1, 1]
 
-            def keep(_: nn.Module, __: Any, output: Any, name: str = name) -> Tensor | None:
+    def begin(_: nn.Module, args: Any) -> None:
+        if threading.get_ident() == mine:
+            calls.clear()
+            if args and isinstance(args[0], Tensor) and args[0].ndim == 4:
+                size[:] = args[0].shape[-2:]
+
+    try:
+        handles.append(module.register_forward_pre_hook(begin))
+        for name in names:
+            layer, wanted = layer_of(module, name)
+
+            def keep(_: nn.Module, __: Any, output: Any, name: str = name, wanted: int = wanted) -> Tensor | None:
                 if threading.get_ident() != mine:
                     return None
-                grid = as_grid(output) if isinstance(output, Tensor) else None
+                calls[name] += 1
+                if calls[name] != wanted:
+                    return None
+                layout = (layouts or {}).get(name)
+                if layout is None and isinstance(output, Tensor):
+                    layout = layout_of(output, (size[0], size[1]))
+                grid = layout.grid(output) if layout is not None and isinstance(output, Tensor) else None
                 if grid is None:
                     raise InputError(f"the output of layer {name!r} has no spatial grid; choose another tap")
                 if not leaf:

@@ -1,9 +1,11 @@
-"""Train and eval mode, for a while: each module's own flag comes back."""
+"""Train and eval mode, and gradients by weights, for a while: each module's own flags come back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
 from torch import nn
 
@@ -13,7 +15,8 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
     """While open, all parts of ``modules`` are in eval mode; after, also after an error, each part is as it was.
 
     ``module.eval()`` and ``module.train(was)`` would not do: they set one flag on every part, while a decoder may learn
-    on a frozen encoder, and an encoder's batch norm that is put into train mode changes its running statistics.
+    on a frozen encoder, and an encoder's batch norm that is put into train mode changes its running statistics. Flags
+    are set one by one, since some programs (``torch.export``) refuse ``eval()``.
 
     Example:
         >>> net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout()).train()
@@ -24,11 +27,49 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
         >>> net.training, net[0].training, net[1].training
         (True, False, True)
     """
-    flags = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
+    parts = [part for module in modules for part in module.modules()]
+    with _held(parts, lambda part: part.training, lambda part, flag: setattr(part, "training", flag)):
+        yield
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """While open, no weight of ``modules`` asks for a gradient; after, each one is as it was.
+
+    Graphs through a network are then no larger than its input needs.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> with frozen(net):
+        ...     print(net.weight.requires_grad)
+        False
+        >>> net.weight.requires_grad
+        True
+    """
+    weights = [weight for module in modules for weight in module.parameters()]
+    with _held(weights, lambda weight: weight.requires_grad, lambda weight, flag: weight.requires_grad_(flag)):
+        yield
+
+
+_lock = Lock()
+_holders: dict[int, int] = {}  # how many hold a thing down, by its identity: threads may share a network
+
+
+@contextmanager
+def _held(things: list[Any], is_on: Callable[[Any], bool], switch: Callable[[Any, bool], Any]) -> Iterator[None]:
+    """Switches off what is on, and on again when the last of those that wanted it off is done."""
+    with _lock:
+        held = [thing for thing in things if id(thing) in _holders or is_on(thing)]
+        for thing in held:
+            if id(thing) not in _holders:
+                switch(thing, False)
+            _holders[id(thing)] = _holders.get(id(thing), 0) + 1
     try:
         yield
     finally:
-        for part, flag in flags:
-            part.training = flag
+        with _lock:
+            for thing in held:
+                _holders[id(thing)] -= 1
+                if not _holders[id(thing)]:
+                    del _holders[id(thing)]
+                    switch(thing, True)

@@ -85,7 +85,7 @@ class Batch:
         with torch.inference_mode():
             whole = classifier.prepare(torch.stack(rows))
             scores = Portions()(lambda part: classifier.logits(whole[part]).float().cpu(), len(whole))
-            probabilities = torch.cat(scores).softmax(1)
+            probabilities = classifier.probabilities(torch.cat(scores))
         if not probabilities.isfinite().all():
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")
         probabilities = probabilities.clone()[whose]  # no tensor of the inference mode leaves

@@ -11,7 +11,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.core.total_variation import total_variation
 from maskwise.explainers.base import gradients, methods
-from maskwise.explainers.layers import LayerExplainer, grid, weighted
+from maskwise.explainers.layers import LayerExplainer, weighted
 from maskwise.explainers.perturb import Perturbation, generators, uniform
 from maskwise.explainers.targets import Targets
 
@@ -78,7 +78,7 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
             with torch.enable_grad():
                 logits, activation = self.activation(copies.flatten(0, 1))
                 (gradient,) = gradients(targets.scores(logits, rows), activation)
-            maps = weighted(grid(gradient.detach()).float().mean((2, 3)), grid(activation.detach()).float())
+            maps = weighted(self.grid(gradient.detach()).float().mean((2, 3)), self.grid(activation.detach()).float())
             coarse.append(maps.unflatten(0, (len(images), -1)))
         return self._sharpen(min_max(torch.cat(coarse, 1)), there, back, images)
 

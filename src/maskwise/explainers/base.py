@@ -13,7 +13,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
-from maskwise.core.modes import eval_mode
+from maskwise.core.modes import eval_mode, frozen
 from maskwise.core.registry import Registry
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
@@ -95,9 +95,9 @@ class Explainer:
         Raises:
             InputError: wrong shape, type or range; unknown class; or a map that holds NaN.
         """
-        check_images(images)
+        check_images(images, self.classifier.channels)
         with self.calling():
-            parsed = parse_targets(targets, len(images), self.classifier.labels, self.classifier.device)
+            parsed = parse_targets(targets, len(images), self.classifier)
             # Tensors of a caller's inference mode could not be differentiated.
             maps = self.explain(images.clone() if images.is_inference() else images, parsed)
         maps = maps.to(images.device).clamp(0, 1)
@@ -109,7 +109,8 @@ class Explainer:
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         self.report = {}
         precise = torch.autocast(self.classifier.device.type, dtype, enabled=dtype is not None)
-        with torch.inference_mode(False), torch.no_grad(), eval_mode(self.classifier), precise:
+        held = self.classifier
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(held), frozen(held), precise:
             yield
 
     def explain(self, images: Tensor, targets: Targets) -> Tensor:
@@ -144,12 +145,14 @@ class Explainer:
             return targets.resolved(self.classifier.logits(images))
 
 
-def check_images(images: Tensor) -> None:
-    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+def check_images(images: Tensor, channels: int = 3) -> None:
+    """Raises InputError unless they are pictures (N,C,H,W) in [0,1] of so many channels; grey may stand for RGB."""
+    taken = {1: (1, 3), 3: (3, 1)}.get(channels, (channels,))
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in taken or not images.numel():
         shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise InputError(f"images must be a tensor (N,3,H,W), not {shape}")
+        raise InputError(f"images must be a tensor (N,{channels},H,W), not {shape}")
     if not images.is_floating_point():
-        raise InputError(f"images must be float RGB in [0,1], not {images.dtype}")
+        raise InputError(f"images must be float in [0,1], not {images.dtype}")
     low, high = images.aminmax()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise InputError(f"images must lie in [0,1], not [{low:.3g}, {high:.3g}]; do not normalise them yourself")

@@ -9,7 +9,7 @@ from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import ClassActivation, NoClassActivationError
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import methods
-from maskwise.explainers.layers import LayerExplainer, grid
+from maskwise.explainers.layers import LayerExplainer
 from maskwise.explainers.targets import Targets
 
 
@@ -47,7 +47,7 @@ class Cam(LayerExplainer):
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             logits, output = self.activation(images)
-            activation = grid(output)
+            activation = self.grid(output)
             classes = targets.resolved(logits).classes
             if classes is None:
                 raise InputError("cam explains classes, not a score function: grad_cam does")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.taps import as_grid
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.explainers.base import methods, recording
@@ -90,10 +89,7 @@ class ExcitationBackprop(LayerExplainer):
                 f"no probability reaches layer {self.layer!r}: it lies off the way to the answer, in a gate, or "
                 "is folded into the batch norm after it; choose another layer"
             )
-        grid = as_grid(found * activation.detach())
-        if grid is None:
-            raise InputError(f"the output of layer {self.layer!r} has no spatial grid; choose another layer")
-        return grid.sum(1)
+        return self.grid(found * activation.detach()).sum(1)
 
 
 @methods.register(
@@ -142,8 +138,8 @@ def carries_all(classifier: Classifier, layer: str) -> bool:
         calls.append(layer)
         return output[:1].expand_as(output).clone()
 
-    side = classifier.input_size
-    pictures = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(classifier.device)
+    draws = torch.Generator().manual_seed(0)
+    pictures = torch.rand(2, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
     handle = classifier.module.get_submodule(layer).register_forward_hook(swap)
     try:
         with torch.inference_mode(False), torch.no_grad(), eval_mode(classifier):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.taps import tapped
+from maskwise.classifiers.taps import layer_of
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.min_max import min_max
 from maskwise.core.options import ranges
@@ -76,8 +76,7 @@ class GuidedFeatureInversion(LayerExplainer):
         ranges(iterations=(iterations, 1, inf), inversion=(inversion, 0, inf), learning_rate=(learning_rate, 0, inf))
         ranges(halving=(halving, 1, inf), decay=(decay, 0, inf), fine_decay=(fine_decay, 0, inf), blur=(blur, 0, inf))
         self.inverted = inversion_layer or self.layer
-        with tapped(classifier.module, [self.inverted]):
-            pass  # an unknown layer is named now
+        layer_of(classifier.module, self.inverted)  # an unknown one is named now
         self.iterations, self.inversion, self.learning_rate, self.halving = (
             iterations,
             inversion,
@@ -117,7 +116,7 @@ class GuidedFeatureInversion(LayerExplainer):
 
     def features(self, images: Tensor, *layers: str) -> list[Tensor]:
         """Activations (N,c,h,w) of the layers."""
-        with tapped(self.classifier.module, layers) as seen:
+        with self.classifier.tapped(layers) as seen:
             self.classifier.logits(images)
         return [seen[layer] for layer in layers]
 

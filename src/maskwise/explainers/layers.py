@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.taps import as_grid, tapped
-from maskwise.core.modes import eval_mode
+from maskwise.classifiers.answering import answering_layer
+from maskwise.classifiers.grids import layout_of
+from maskwise.classifiers.taps import layer_of
+from maskwise.core.errors import InputError
 from maskwise.explainers.base import Explainer, gradients
 from maskwise.explainers.targets import Targets
 
@@ -17,8 +19,8 @@ class LayerExplainer(Explainer):
 
     Args:
         classifier: what is explained.
-        layer: name of the layer; None is the classifier's last tap. Where tokens beside the grid (a class token)
-            carry the answer, the grid of the last block no longer reaches it, and the tap before is taken.
+        layer: name of the layer; None is the deepest one whose grid the answer depends on, measured by one backward
+            (``answering_layer``): the last activation, or where a class token carries the answer the block before.
 
     Raises:
         InputError: no such layer, or one without a spatial grid.
@@ -27,13 +29,20 @@ class LayerExplainer(Explainer):
     def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
         super().__init__(classifier)
         # A sequential network's layers are numbers, and so they arrive from a command line.
-        self.layer = _last_that_answers(classifier) if layer is None else str(layer)
-        with tapped(classifier.module, [self.layer]):
-            pass  # only to name an unknown layer now rather than at the first picture
+        self.layer = answering_layer(classifier) if layer is None else str(layer)
+        layer_of(classifier.module, self.layer)  # an unknown one is named now rather than at the first picture
+
+    def grid(self, output: Tensor) -> Tensor:
+        """(N,c,h,w) of the layer's output, or of its gradient."""
+        layout = self.classifier.layout(self.layer) or layout_of(output, self.classifier.size)
+        seen = None if layout is None else layout.grid(output)
+        if seen is None:
+            raise InputError(f"the output of layer {self.layer!r} has no spatial grid; choose another layer")
+        return seen
 
     def activation(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N,C) and the layer's output as it is; ``grid`` makes it (N,c,h,w)."""
-        with tapped(self.classifier.module, [self.layer], leaf=True) as seen:
+        """Logits (N,C) and the layer's output as it is; ``self.grid`` makes it (N,c,h,w)."""
+        with self.classifier.tapped([self.layer], leaf=True) as seen:
             logits = self.classifier.logits(images)
         return logits, seen[self.layer]
 
@@ -41,27 +50,8 @@ class LayerExplainer(Explainer):
         """Activation (N,c,h,w), for each target d logit / d activation, and the logits (N,C)."""
         with torch.enable_grad():
             logits, output = self.activation(images)
-            by_target = [grid(g.detach()) for g in gradients(targets.scores(logits), output)]
-            return grid(output.detach()), by_target, logits.detach()
-
-
-def grid(output: Tensor) -> Tensor:
-    """(N,c,h,w) of a layer's output, or of its gradient, which ``tapped`` found to have a grid."""
-    seen = as_grid(output)
-    assert seen is not None
-    return seen
-
-
-def _last_that_answers(classifier: Classifier) -> str:
-    last = classifier.tap_names[-1]
-    if len(classifier.tap_names) == 1:
-        return last
-    side = classifier.input_size
-    with torch.no_grad(), eval_mode(classifier), tapped(classifier.module, [last], leaf=True) as seen:
-        classifier.logits(torch.zeros(1, 3, side, side, device=classifier.device))
-    output = seen[last]
-    beside = output.ndim == 3 and output.shape[1] > grid(output)[0, 0].numel()
-    return classifier.tap_names[-2] if beside else last
+            by_target = [self.grid(g.detach()) for g in gradients(targets.scores(logits), output)]
+            return self.grid(output.detach()), by_target, logits.detach()
 
 
 def weighted(weights: Tensor, activation: Tensor) -> Tensor:

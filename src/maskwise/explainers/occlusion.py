@@ -55,7 +55,7 @@ class Occlusion(Perturbation):
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with torch.no_grad():
             clean = self.classifier.normalise(images)
-            logits = self.classifier.module(clean)
+            logits = self.classifier.network(clean)
             targets = targets.resolved(logits)
             values = targets.probabilities if self.scoring == "probability" else targets.scores
             before = values(logits, None).float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ def learning(images: Tensor, targets: Targets) -> Iterator[tuple[Tensor, Targets
     """Gradients on, also inside a caller's inference mode; gives copies of pictures and targets that left it."""
     with torch.inference_mode(False), torch.enable_grad():
         classes = None if targets.classes is None else targets.classes.clone()
-        yield images.detach().clone(), Targets(classes, targets.score)
+        yield images.detach().clone(), replace(targets, classes=classes)
 
 
 def steps(explainer: Explainer, total: int) -> Iterator[int]:

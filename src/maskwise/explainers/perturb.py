@@ -54,7 +54,7 @@ class Perturbation(Explainer):
         for first in range(0, pictures, step):
             part = slice(first, min(first + step, pictures))
             rows = torch.arange(part.start, part.stop, device=self.classifier.device).repeat_interleave(copies)
-            parts.append(values(self.classifier.module(make(part)), rows).float())
+            parts.append(values(self.classifier.network(make(part)), rows).float())
         return torch.cat(parts).unflatten(0, (pictures, copies))
 
 

@@ -13,7 +13,7 @@ from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.explainers.base import methods
-from maskwise.explainers.layers import LayerExplainer, grid
+from maskwise.explainers.layers import LayerExplainer
 from maskwise.explainers.perturb import Perturbation
 from maskwise.explainers.targets import Targets
 
@@ -74,7 +74,7 @@ class ScoreCam(MaskedByActivation):
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with torch.no_grad():
             logits, output = self.activation(images)
-            activation = grid(output)
+            activation = self.grid(output)
             targets = targets.resolved(logits)
             masks = min_max(activation.float())
             weights = self.masked_scores(images, masks, 0.0, targets)
@@ -142,7 +142,7 @@ class GroupCam(MaskedByActivation):
             masks = min_max(maps)
             clean = self.classifier.normalise(images)
             blurred = gaussian_blur(clean, self.blur_sigma, "mirror", reach=self.blur_size // 2)
-            without = targets.probabilities(self.classifier.module(blurred)).float()
+            without = targets.probabilities(self.classifier.network(blurred)).float()
             scores = (self.masked_scores(images, masks, blurred, targets) - without[:, None])[..., 0]
             scores = scores * (masks.amax((2, 3)) > 0)
             if self.variant == "paper":

@@ -8,7 +8,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import gradients, methods
-from maskwise.explainers.layers import LayerExplainer, grid, weighted
+from maskwise.explainers.layers import LayerExplainer, weighted
 from maskwise.explainers.perturb import Perturbation, generators
 from maskwise.explainers.smooth_grad import normal_each
 from maskwise.explainers.targets import Targets
@@ -58,7 +58,7 @@ class SmoothGradCamPP(Perturbation, LayerExplainer):
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with torch.no_grad():
             logits, activation = self.activation(images)
-        targets, activation = targets.resolved(logits), grid(activation).float()
+        targets, activation = targets.resolved(logits), self.grid(activation).float()
         sigma = (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))[:, None, None, None, None] * self.noise
         draws = generators(images, self.seed)
         shape = (targets.count, *activation.shape)
@@ -69,7 +69,7 @@ class SmoothGradCamPP(Perturbation, LayerExplainer):
             with torch.enable_grad():
                 logits, seen = self.activation(noisy)
                 for k, g in enumerate(gradients(targets.scores(logits, rows), seen)):
-                    each = grid(g.detach()).float().unflatten(0, (len(images), -1))
+                    each = self.grid(g.detach()).float().unflatten(0, (len(images), -1))
                     for power, moment in enumerate(moments, 1):
                         moment[k] += (each**power).sum(1) / self.samples
         first, second, third = moments

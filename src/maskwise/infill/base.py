@@ -46,7 +46,7 @@ class Infiller(ABC):
             return images.clone()
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             holes = holes[:, None].to(images.device, torch.float32)
-            fill = self.fill(images.float(), holes, colour.to(holes).reshape(1, 3, 1, 1))
+            fill = self.fill(images.float(), holes, colour.to(holes).reshape(1, -1, 1, 1))
         return fill.to(images.dtype)
 
 

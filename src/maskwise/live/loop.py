@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maskwise.explainers import Explainer
-from maskwise.explainers.targets import Targets
+from maskwise.explainers.targets import parse_targets
 from maskwise.live.sinks import Sink
 from maskwise.live.sources import Source
 
@@ -78,7 +78,7 @@ def explained(frame: np.ndarray, explainer: Explainer, targets: Sequence[int]) -
     """Maps (K,h,w) at the classifier's input size and logits (C,) of one frame, from one pass where the method can."""
     classifier = explainer.classifier
     image = torch.from_numpy(frame).to(classifier.device).permute(2, 0, 1)[None].float() / 255
-    parsed = Targets(torch.tensor([list(targets)], device=classifier.device)) if targets else Targets()
+    parsed = parse_targets([list(targets)] if targets else None, 1, classifier)
     with explainer.calling():
         maps, logits = explainer.low_resolution(image, parsed)
         if logits is None:
@@ -92,7 +92,7 @@ def annotated(
     """The frame with the map in colour, or the contour of each named class's; classes, probabilities and speed."""
     height, width = frame.shape[:2]
     sized = [cv2.resize(m.cpu().numpy(), (width, height), interpolation=cv2.INTER_LINEAR) for m in maps.float()]
-    probabilities = logits.float().softmax(0)
+    probabilities = explainer.classifier.probabilities(logits, 0)
     shown = list(targets) or [int(probabilities.argmax())]
     if len(sized) == 1:
         colours = cv2.applyColorMap((sized[0] * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]

@@ -60,12 +60,13 @@ class ClassGate:
 
     @staticmethod
     def _check_sizes(encoder: Classifier, scales: Sequence[float]) -> None:
-        side = encoder.input_size
+        height, width = encoder.size
         for scale in set(scales) - {1.0}:
+            size = (round(height * scale), round(width * scale))
             try:
-                encoder.features(torch.zeros(1, 3, round(side * scale), round(side * scale), device=encoder.device))
+                encoder.features(encoder.example(size=size))
             except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
-                raise InputError(f"{encoder.name} takes no pictures of {round(side * scale)} pixels") from error
+                raise InputError(f"{encoder.name} takes no pictures of {size[0]}x{size[1]} pixels") from error
 
 
 def check_class_activation(encoder: Classifier, setting: str) -> None:
@@ -77,10 +78,9 @@ def check_class_activation(encoder: Classifier, setting: str) -> None:
     Raises:
         InputError: it does not.
     """
-    side = encoder.input_size
     classes = torch.zeros(1, 1, dtype=torch.int64, device=encoder.device)
     with torch.no_grad():
-        picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        picture = torch.rand(1, encoder.channels, *encoder.size, generator=torch.Generator().manual_seed(0))
         logits, taps = encoder.features(picture.to(encoder.device))
         try:
             activation = ClassActivation(encoder)

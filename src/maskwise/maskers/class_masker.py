@@ -64,8 +64,7 @@ class ClassMasker(nn.Module):
                 f"not {upsampling!r} with {bottlenecks}"
             )
         with torch.no_grad():
-            side = classifier.input_size
-            _, taps = classifier.features(torch.zeros(1, 3, side, side, device=classifier.device))
+            _, taps = classifier.features(classifier.example())
         read = taps[-len(widths) - 1 :]
         scales = [2 if fine.shape[-1] > coarse.shape[-1] else 1 for fine, coarse in pairwise(read)]
         channels = [tap.shape[1] for tap in read]

@@ -79,8 +79,7 @@ class Masker(nn.Module):
         if not reads or not 0 <= reads[0] <= reads[-1] < count:
             raise InputError(f"{classifier.name} has {count} taps: name some of 0…{count - 1}, not {list(named)}")
         with torch.no_grad():
-            size = classifier.input_size
-            _, taps = classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
+            _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         decoder = layout.build([taps[i].shape[1] for i in reads]).to(classifier.device)
         return cls(copy.deepcopy(classifier), decoder, reads, finish, shares_encoder)

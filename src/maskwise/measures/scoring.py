@@ -73,7 +73,7 @@ def log_probabilities(
 
             def scores(part: slice, rows: Tensor = rows) -> Tensor:
                 images = classifier.prepare(make(rows[part])).contiguous(memory_format=torch.channels_last)
-                return classifier.logits(images).double().log_softmax(1)
+                return classifier.log_probabilities(classifier.logits(images).double())
 
             all_scores = torch.cat(portions(scores, len(rows)))
             found[rows] = all_scores if classes is None else all_scores.gather(1, classes[rows, None])[:, 0]

@@ -169,9 +169,9 @@ class SESS(Explainer):
             InputError: as a call does.
         """
         images = image[None]
-        check_images(images)
+        check_images(images, self.classifier.channels)
         with self.calling():
-            targets = parse_targets(target, 1, self.classifier.labels, self.classifier.device)
+            targets = parse_targets(target, 1, self.classifier)
             sweep = self.sweep(images.clone() if images.is_inference() else images, targets)
             return views_of(sweep)
 

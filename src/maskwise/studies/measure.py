@@ -65,7 +65,7 @@ def measured_rows(
     }
     if not metrics:  # time is all that is asked for
         metrics = {"area": metric("area")}  # without one no map is made
-        explainer(torch.zeros(1, 3, classifier.input_size, classifier.input_size))  # the first one plans and allocates
+        explainer(classifier.example().cpu())  # the first one plans and allocates
     few = [n for n in (limit, config.limit) if n is not None]
     settings = Settings(protocol.resize, protocol.target, min(few) if few else None, protocol.batch or classifier.batch)
     contender = Contender.of("map", explainer)

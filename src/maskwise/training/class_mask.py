@@ -54,7 +54,7 @@ class ClassMaskTrainer(Trainer):
         self.masker_parameters = [p for p in self.masker.decoder.parameters() if id(p) not in taken]
         if recipe.encoder == "scratch":
             self.masker_parameters += [*self.selector, *self.masker.encoder.module.parameters()]
-            self.masker.encoder.module.train()
+            self.masker.encoder.train()
         selector_adam = torch.optim.Adam(self.selector, recipe.selector_lr, weight_decay=recipe.weight_decay)
         masker_adam = torch.optim.Adam(self.masker_parameters, recipe.masker_lr, weight_decay=recipe.weight_decay)
         self.selector_step = OptimizerStep(selector_adam, self.selector, fabric, recipe.clip)

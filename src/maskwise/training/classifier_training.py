@@ -62,7 +62,7 @@ class ClassifierTrainer(Trainer):
     def _set_learning(self, learning: list[str]) -> None:
         """Train mode where something learns, and in parts without weights, such as dropout, beside it."""
         frozen = {name for name, module in self.network.named_modules() if own_weights(module)} - set(learning)
-        self.network.train()
+        self.live.train()
         for name in frozen:
             self.network.get_submodule(name).eval()
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.taps import as_grid
 from maskwise.core.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,17 +65,21 @@ class Tapping(nn.Module):
         self.listens = False
         layers = dict(classifier.module.named_modules())
         for name in classifier.tap_names:
+            if "#" in name:
+                raise InputError(f"{classifier.name} calls {name.partition('#')[0]} again: leave compile out")
             layers[name].register_forward_hook(self._kept(name))
 
     def _kept(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def keep(_: nn.Module, __: Any, output: Tensor) -> None:
             if self.listens:
-                self.taps[name] = cast(Tensor, as_grid(output))
+                layout = self.classifier.layout(name)
+                assert layout is not None
+                self.taps[name] = cast(Tensor, layout.grid(output))
 
         return keep
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         self.listens = True
-        logits = self.classifier.module(self.classifier.normalise(images))
+        logits = self.classifier.logits(images)
         self.listens = False
         return logits, [self.taps.pop(name) for name in self.classifier.tap_names]

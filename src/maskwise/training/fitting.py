@@ -214,7 +214,7 @@ def _size(classifier: Classifier, wanted: int | None) -> int:
     size = wanted or min(160, classifier.input_size)
     try:
         with torch.inference_mode():
-            classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
+            classifier.features(classifier.example(size=(size, size)))
     except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
         if wanted is not None:
             raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave --size out") from error

@@ -45,8 +45,7 @@ def layers_after(classifier: Classifier, tap: int) -> list[str]:
     handles.append(classifier.module.get_submodule(names[tap]).register_forward_hook(end))
     try:
         with torch.no_grad():
-            size = classifier.input_size
-            classifier.logits(torch.zeros(1, 3, size, size, device=classifier.device))
+            classifier.logits(classifier.example())
     finally:
         for handle in handles:
             handle.remove()

@@ -77,7 +77,7 @@ class InfillerTrainer(Trainer):
         for mine in parts:
             with self.alone_with(mine) as part:
                 holes = all_holes[list(part.places), None].to(part.images)
-                painted = self.paint(part.images, 1 - holes, self.classifier.mean.reshape(1, 3, 1, 1))
+                painted = self.paint(part.images, 1 - holes, self.classifier.mean.reshape(1, -1, 1, 1))
                 terms = self.losses(painted, part.images, holes)
             loss = torch.stack([getattr(recipe, f"{name}_weight") * term for name, term in terms.items()]).sum()
             self.update.add(loss, part)

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
@@ -64,9 +63,9 @@ class MaskTrainer(Trainer):
         # Batch statistics of masked-in pictures are not those of masked-out ones: in train mode each has a forward.
         self.own_statistics = self.adapts and recipe.batch_norm == "train"
         if self.own_statistics:
-            self.live.module.train()
+            self.live.train()
         if not recipe.shared:
-            self.masker.encoder.module.requires_grad_(True).train()
+            self.masker.encoder.train().module.requires_grad_(True)
         self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
         self.objective = Total(
             recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
@@ -210,11 +209,8 @@ class MaskTrainer(Trainer):
     def _seen_by(self, judge: Snapshot, views: Views) -> Views:
         """Logits (B,K) of a past classifier: its weights in the live network's code, in eval mode."""
 
-        def logits(images: Tensor) -> Tensor:
-            return functional_call(self.live.module, judge, (self.live.normalise(images),))
-
         with eval_mode(self.live.module):
-            return self._in_one_batch(logits, views)
+            return self._in_one_batch(lambda images: self.live.logits(images, judge), views)
 
     @staticmethod
     def _in_one_batch(logits: Callable[[Tensor], Tensor], views: Views) -> Views:

@@ -68,7 +68,7 @@ class Teacher:
         for scale in self.by_scale:
             try:
                 with torch.no_grad():
-                    classifier.features(torch.zeros(1, 3, scale, scale, device=classifier.device))
+                    classifier.features(classifier.example(size=(scale, scale)))
             except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
                 raise InputError(f"{classifier.name} takes no pictures of {scale} pixels: name other scales") from error
 

@@ -75,7 +75,7 @@ class Validation:
     @torch.inference_mode()
     def quality(self, masks: Tensor) -> Quality:
         """Of masks (N,H,W), one for each picture."""
-        fill = self.classifier.mean.reshape(1, 3, 1, 1)
+        fill = self.classifier.mean.reshape(1, -1, 1, 1)
         batch = self.classifier.batch
         logits: dict[str, list[Tensor]] = {"clean": [], "in": [], "out": []}
         for images, mask in zip(self.images.split(batch), masks.split(batch), strict=True):

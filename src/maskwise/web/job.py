@@ -165,4 +165,4 @@ class Job:
 def probabilities(image: Tensor, classifier: Classifier) -> Tensor:
     """Of each class (K,), for a picture (3,H,W)."""
     with torch.inference_mode():
-        return classifier.logits(classifier.prepare(image[None])).float().softmax(1)[0].cpu()
+        return classifier.probabilities(classifier.logits(classifier.prepare(image[None])).float())[0].cpu()

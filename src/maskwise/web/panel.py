@@ -46,7 +46,7 @@ def panel(image: Tensor, answers: Sequence[Answer], colour: Tensor) -> str:
 
 def _column(image: Tensor, answer: Answer, colour: Tensor) -> str:
     height, width = image.shape[-2:]
-    keep, fill = answer.keep[None], colour.reshape(1, 3, 1, 1)
+    keep, fill = answer.keep[None], colour.reshape(1, -1, 1, 1)
     source = uri(to_uint8(shrunk_to(image, SIDE)))
     coloured = colormaps["inferno"](shrunk_to(answer.map, SIDE).numpy())[..., :3]
     heat = uri((255 * coloured).round().astype(np.uint8))

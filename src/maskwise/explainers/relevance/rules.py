@@ -91,7 +91,7 @@ def run(rule: Epsilon | Signed, classifier: Classifier, inputs: Tensor, method: 
         InputError: a network of which nothing can be seen, or whose answer is no logit or not finite.
     """
     with RelevanceRules(rule) as rules:
-        logits = classifier.module(inputs)
+        logits = classifier.network(inputs)
     final = rules.final
     rules.forget()
     if final is None or not logits.requires_grad:

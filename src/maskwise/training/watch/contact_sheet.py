@@ -79,10 +79,10 @@ def _look_at(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Masks (N,S,S), masked-in and masked-out pictures, and chances (3,N) of the classes before and after masking."""
     masks = masker(images, classes[:, None])[1][:, 0].float()
-    colour = judge.mean.reshape(1, 3, 1, 1)
+    colour = judge.mean.reshape(1, -1, 1, 1)
     kept = masked_in(images, masks, colour if fill is None else fill(images, 1 - masks, judge.mean))
     gone = masked_out(images, masks, colour if fill is None else fill(images, masks, judge.mean))
-    seen = torch.stack([judge.logits(x).float().softmax(1) for x in (images, kept, gone)])
+    seen = torch.stack([judge.probabilities(judge.logits(x).float()) for x in (images, kept, gone)])
     return masks, kept, gone, seen.gather(2, classes[None, :, None].expand(3, -1, 1))[..., 0]
 
 

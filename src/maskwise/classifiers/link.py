@@ -1,0 +1,28 @@
+"""From logits to probabilities: softmax over classes that exclude each other, sigmoid for findings that don't."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Activation = Literal["softmax", "sigmoid", "none"]
+ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "none")
+
+
+def probabilities_of(logits: Tensor, activation: Activation, dim: int = 1) -> Tensor:
+    """Probabilities, in the type of the logits; with ``none`` the network's outputs are taken as they are."""
+    if activation == "softmax":
+        return logits.softmax(dim)
+    return logits.sigmoid() if activation == "sigmoid" else logits
+
+
+def log_probabilities_of(logits: Tensor, activation: Activation, dim: int = 1) -> Tensor:
+    """Their logarithms; outputs that are no probabilities are held at the smallest number above zero."""
+    if activation == "softmax":
+        return logits.log_softmax(dim)
+    if activation == "sigmoid":
+        return F.logsigmoid(logits)
+    return logits.clamp(min=torch.finfo(logits.dtype).tiny).log()

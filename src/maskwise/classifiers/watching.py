@@ -1,0 +1,118 @@
+"""One forward, watched: which module was called when, with what, and what it gave."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.classifiers.grids import GridLayout, Size, layout_of
+from maskwise.core.errors import InputError
+
+
+@dataclass
+class Call:
+    """One call of one module.
+
+    Attributes:
+        name: of the module; the second call of one that is called again is ``NAME#2``.
+        inputs, output: identities of the tensor that came in and of the one that went out.
+        layout, grid: of the output, where it has places: where they are, and (h,w).
+        children: calls within this one.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: int | None = None
+    output: int | None = None
+    layout: GridLayout | None = None
+    grid: Size | None = None
+    children: list[Call] = field(default_factory=list)
+
+    def all_calls(self) -> Iterator[Call]:
+        """All calls within this one, at any depth."""
+        for child in self.children:
+            yield child
+            yield from child.all_calls()
+
+    @property
+    def is_chain(self) -> bool:
+        """Does each child receive what the one before it gave, and the module give what the last child gave?
+
+        The first child may receive something prepared (a position embedding added, say).
+        """
+        steps = self.children
+        linked = all(b.inputs is not None and b.inputs == a.output for a, b in pairwise(steps))
+        return bool(steps) and linked and steps[-1].output == self.output
+
+    @property
+    def has_weights(self) -> bool:
+        return next(self.module.parameters(), None) is not None
+
+
+def watch(module: nn.Module, example: Tensor) -> Call:
+    """The tree of module calls of one forward; tensors are told apart by identity and kept alive meanwhile.
+
+    Args:
+        example: normalised pictures (1,C,H,W).
+
+    Raises:
+        InputError: a program whose parts can't be watched: scripted, or exported.
+    """
+    if isinstance(module, (torch.jit.ScriptModule, torch.fx.GraphModule)) and not _has_layers(module):
+        raise InputError(
+            "a scripted or exported program shows no layers: take the network it was made from, or a method that reads "
+            "none, such as rise, occlusion or gradient"
+        )
+    root, size = Call("", module), (example.shape[-2], example.shape[-1])
+    stack, alive, handles = [root], [], []
+    maps: list[Size] = []  # of outputs with channels so far
+    names = {m: n for n, m in module.named_modules()}
+    times: Counter[nn.Module] = Counter()
+    said = (vars(m).get("num_prefix_tokens") for m in module.modules())  # timm's networks say it
+    prefix = next((tokens for tokens in said if isinstance(tokens, int)), None)
+
+    def before(m: nn.Module, args: Any) -> None:
+        times[m] += 1
+        name = names[m] if times[m] == 1 else f"{names[m]}#{times[m]}"
+        call = Call(name, m, id(args[0]) if args and isinstance(args[0], Tensor) else None)
+        stack[-1].children.append(call)
+        stack.append(call)
+        alive.append(args)
+
+    def after(m: nn.Module, args: Any, output: Any) -> None:
+        call = stack.pop()
+        alive.append(output)
+        if not isinstance(output, Tensor):
+            return
+        call.output = id(output)
+        call.layout = layout_of(output, size, maps, prefix)
+        grid = None if call.layout is None else call.layout.grid(output)
+        if grid is not None:
+            call.grid = (grid.shape[-2], grid.shape[-1])
+            if output.ndim == 4:
+                maps.append(call.grid)
+
+    try:
+        for m in module.modules():
+            if m is not module:
+                handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
+        with torch.no_grad():
+            given = module(example)
+            root.output = id(given) if isinstance(given, Tensor) else None
+    finally:
+        for handle in handles:
+            handle.remove()
+    return root
+
+
+def _has_layers(module: nn.Module) -> bool:
+    """Are there parts that Python calls? Of scripted and exported programs there are none."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    return any(node.op == "call_module" for node in module.graph.nodes)  # type: ignore[union-attr]
