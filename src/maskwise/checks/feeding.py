@@ -1,36 +1,75 @@
-"""Batches in random order, random flips and crops, and the colours of a set of pictures."""
+"""Labelled pictures as a training loop takes them: batches in random order, flips and crops, and their colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskwise.checks.rows import Values
+from maskwise.checks.rows import Values, as_float, parts_of
 
 
-def batches(count: int, size: int) -> Iterator[Tensor]:
+@dataclass(frozen=True)
+class EpochBatches:
+    """Pictures and labels for ``training.loop.run_steps``, in one process.
+
+    Attributes:
+        images: (N,3,S,S) uint8; a tensor on the device of ``labels``, or rows that are read when they are needed.
+        labels: (N,) int64, on the device of the training.
+        size: pictures of a batch.
+        augment: flip and crop them?
+        draws: the order and the crops come from it, batch after batch.
+    """
+
+    images: Values
+    labels: Tensor
+    size: int
+    augment: bool
+    draws: torch.Generator
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch, as many as ``random_batches`` gives."""
+        count = len(self.images)
+        return -(-count // self.size) - (count > self.size and count % self.size == 1)
+
+    def batches(
+        self, first: int, end: int, rank: int = 0, world: int = 1
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Images (B,3,S,S) float in [0,1] and labels (B,) of so many steps; each epoch has all pictures."""
+        left = end - first
+        while left > 0:
+            # The order is drawn first: the crops come from the same generator.
+            order = random_batches(len(self.images), self.size, self.draws)[:left]
+            for rows, part in zip(order, parts_of(self.images, order), strict=True):
+                images = as_float(part.to(self.labels.device))
+                yield flipped_and_cropped(images, self.draws) if self.augment else images, self.labels[rows]
+            left -= len(order)
+
+
+def random_batches(count: int, size: int, draws: torch.Generator) -> list[Tensor]:
     """All rows in random order, ``size`` at once; a last one that is alone joins the batch before it.
 
     Batch norm can't be trained on one picture.
     """
-    parts = list(torch.randperm(count).split(size))
+    parts = list(torch.randperm(count, generator=draws).split(size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
-    yield from parts
+    return parts
 
 
-def flipped_and_cropped(images: Tensor) -> Tensor:
+def flipped_and_cropped(images: Tensor, draws: torch.Generator) -> Tensor:
     """Each picture (N,3,S,S) mirrored half the time and moved by up to an eighth of its side; edges are reflected."""
     count, _, side, _ = images.shape
     pad = max(side // 8, 1)
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
-    corner = torch.randint(2 * pad + 1, (2, count, 1)).to(images.device)
+    corner = torch.randint(2 * pad + 1, (2, count, 1), generator=draws).to(images.device)
     along = torch.arange(side, device=images.device)
     rows, columns = corner[0] + along, corner[1] + along
-    flip = (torch.rand(count, 1) < 0.5).to(images.device)
+    flip = (torch.rand(count, 1, generator=draws) < 0.5).to(images.device)
     columns = torch.where(flip, columns.flip(1), columns)
     each = torch.arange(count, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -5,21 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from maskwise.checks.feeding import batches, colours, flipped_and_cropped
+from maskwise.checks.feeding import EpochBatches, colours
 from maskwise.checks.networks import Maker
 from maskwise.checks.pictures import Labelled
-from maskwise.checks.rows import Values, as_float, on, parts_of
+from maskwise.checks.rows import Values, as_float, on
 from maskwise.checks.subject import Progress
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.training.callbacks import Callback, Callbacks, TrainingState
+from maskwise.training.classifier_recipe import ClassifierRecipe, Start
+from maskwise.training.classifier_training import ClassifierTrainer
+from maskwise.training.distributed.processes import Silence, fabric_of
+from maskwise.training.guard import Guard
+from maskwise.training.loop import Rhythm, run_steps
+
+Optimiser = Literal["adamw", "sgd"]
 
 
 class SmallTraining(BaseModel):
@@ -29,7 +38,7 @@ class SmallTraining(BaseModel):
 
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=32, ge=2)
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Optimiser = "adamw"
     lr: float = Field(
         default=2e-3, gt=0, description="at its highest: it rises over a tenth of all steps, then falls as a cosine"
     )
@@ -40,6 +49,9 @@ class SmallTraining(BaseModel):
         default=None, gt=0, le=1, description="stop after the epoch whose training pictures are so accurate"
     )
     seed: int = Field(default=0, ge=0, description="of first weights, order and augmentation")
+
+    def recipe(self) -> SmallRecipe:
+        return SmallRecipe(**self.model_dump(exclude={"augment", "until"}))
 
 
 def settings_of(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
@@ -55,6 +67,16 @@ def settings_of(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
         key = ".".join(map(str, first["loc"]))
         known = "" if key in SmallTraining.model_fields else f"; there are {', '.join(SmallTraining.model_fields)}"
         raise InputError(f"training settings: {key}: {first['msg'].lower()}{known}") from None
+
+
+class SmallRecipe(ClassifierRecipe):
+    """``SmallTraining`` as the training room knows it: it goes on from the network's own fresh weights."""
+
+    optimiser: Optimiser = "adamw"
+    start: Start = "pretrained"
+
+    def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
+        return rise_and_fall(step, self.total_steps(steps_per_epoch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +125,38 @@ def train_classifier(
         raise InputError("a classifier can't be trained on fewer than two pictures")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
+<<<<<<< main
         classifier = fresh_classifier(make, data, name, normalisation).to(device)
         classifier.train().module.requires_grad_(True)
         epochs = _fit(classifier, on(data.images, device), data.labels.to(device), settings, progress)
     classifier.eval().module.requires_grad_(False)
     return Trained(classifier, accuracies(classifier, data)[0], epochs)
+=======
+        first = fresh_classifier(make, data, name, normalisation)
+        draws = torch.Generator()
+        draws.set_state(torch.get_rng_state())  # goes on where the weights were drawn
+    feed = EpochBatches(on(data.images, device), data.labels.to(device), settings.batch_size, settings.augment, draws)
+    trainer = SmallTrainer(first.to(device), settings.recipe(), feed.steps, fabric_of(device.type))
+    _run(trainer, feed, settings.until, progress)
+    classifier = trainer.live
+    classifier.module.requires_grad_(False).eval()
+    return Trained(classifier, accuracies(classifier, data)[0], trainer.steps // feed.steps)
+
+
+def _run(trainer: SmallTrainer, feed: EpochBatches, until: float | None, progress: Progress | None) -> None:
+    """All steps of a training that leaves nothing on disk."""
+    state = TrainingState(trainer, Path(), trainer.recipe.total_steps(feed.steps))
+    done = count(1)
+
+    def advance(_: str) -> None:
+        if progress is not None:
+            progress(next(done), state.total)
+
+    callbacks = Callbacks([_EndsWhenItKnows(feed, until)])
+    run_steps(Guard(trainer, None), feed, state, Silence(), None, callbacks, Rhythm(), advance)
+    if state.interrupted:
+        raise KeyboardInterrupt
+>>>>>>> helper
 
 
 def fresh_classifier(
@@ -125,43 +174,37 @@ def fresh_classifier(
     )
 
 
-def _fit(
-    classifier: Classifier, images: Values, labels: Tensor, settings: SmallTraining, progress: Progress | None
-) -> int:
-    """Trains in place; returns the epochs that it took."""
-    weights = list(classifier.module.parameters())
-    steps = -(-len(images) // settings.batch_size)
-    total = settings.epochs * steps
-    optimiser: torch.optim.Optimizer
-    if settings.optimiser == "sgd":
-        optimiser = torch.optim.SGD(weights, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
-    else:
-        optimiser = torch.optim.AdamW(weights, settings.lr, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rise_and_fall(step, total))
-    done = 0
-    for epoch in range(1, settings.epochs + 1):
-        order = list(batches(len(images), settings.batch_size))  # drawn first: the crops come from the same generator
-        for rows, part in zip(order, parts_of(images, order), strict=True):
-            chosen = as_float(part.to(labels.device))
-            if settings.augment:
-                chosen = flipped_and_cropped(chosen)
-            loss = F.cross_entropy(classifier.logits(chosen), labels[rows])
-            if not loss.isfinite():
-                raise InputError(f"the loss became NaN in epoch {epoch}; lower the learning rate ({settings.lr})")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            done += 1
-            if progress is not None:
-                progress(done, total)
-        if settings.until is not None and _right(classifier, images, labels) >= settings.until:
-            return epoch
-    return settings.epochs
+class SmallTrainer(ClassifierTrainer):
+    """The training room's trainer of classifiers, with the optimizer of ``SmallTraining``."""
+
+    recipe: SmallRecipe
+    memory_format: ClassVar[torch.memory_format] = torch.preserve_format
+
+    def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        if self.recipe.optimiser == "adamw":
+            return torch.optim.AdamW(weights, self.recipe.lr, weight_decay=self.recipe.weight_decay)
+        return super().optimizer(weights)
+
+
+class _EndsWhenItKnows(Callback):
+    """Ends a training after an epoch whose pictures are classified well enough; counts the epochs."""
+
+    def __init__(self, feed: EpochBatches, until: float | None) -> None:
+        self.feed, self.until = feed, until
+
+    def on_step(self, state: TrainingState) -> None:
+        epoch, left = divmod(state.step, self.feed.steps)
+        if self.until is None or left or not isinstance(state.trainer, ClassifierTrainer):
+            return
+        if _right(state.trainer.live, self.feed.images, self.feed.labels) >= self.until:
+            state.end(f"its training pictures are known well enough after epoch {epoch}")
 
 
 def rise_and_fall(step: int, total: int) -> float:
-    """Factor of the learning rate in step 0…total: linear over the first tenth, then half a cosine down to 0."""
+    """Factor of the learning rate in step 0…total: linear over the first tenth, then half a cosine down to 0.
+
+    torch's ``OneCycleLR`` is another schedule (its rise is a cosine, too), and fails where a tenth is one step.
+    """
     rise = total / 10
     if step + 1 < rise:
         return (step + 1) / rise

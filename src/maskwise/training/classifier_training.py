@@ -50,14 +50,18 @@ class ClassifierTrainer(Trainer):
                 self.network.cpu()
                 begin_anew(self.network, learning)
         self.live.to(fabric.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self._set_learning(learning)
         self.weights = parameters_of(self.network, learning)
         for weight in self.weights:
             weight.requires_grad_(True)
-        sgd = torch.optim.SGD(self.weights, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
-        self.update = OptimizerStep(sgd, self.weights, fabric, recipe.clip)
+        self.update = OptimizerStep(self.optimizer(self.weights), self.weights, fabric, recipe.clip)
         self.logits: Callable[[Tensor], Tensor] = self.live.logits
+
+    def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Of the weights that learn."""
+        recipe = self.recipe
+        return torch.optim.SGD(weights, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
 
     def _set_learning(self, learning: list[str]) -> None:
         """Train mode where something learns, and in parts without weights, such as dropout, beside it."""

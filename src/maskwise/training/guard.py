@@ -48,20 +48,20 @@ class Guard:
 
     Args:
         trainer: whose steps are taken.
-        out: where ``nan_step.safetensors`` goes.
+        out: where ``nan_step.safetensors`` goes; None keeps no evidence.
         on_nan: ``stop`` saves the step's pictures, labels, step, seed and generators, and raises; ``skip`` puts every
             weight, statistic and generator back as before the step. A skipped step counts as done, so that the
             schedule and the pictures to come are the same. To skip, every step is read at once.
         most: so many skipped steps in a row stop the training after all.
         log: lines that a resumed run goes on from; what was skipped is counted from them.
-        batch: gives pictures and labels of a step again, by its number from 0.
+        batch: gives pictures and labels of a step again, by its number from 0; needed where there is ``out``.
     """
 
     def __init__(
         self,
         trainer: Trainer,
-        out: Path,
-        batch: Callable[[int], tuple[Tensor, Tensor]],
+        out: Path | None,
+        batch: Callable[[int], tuple[Tensor, Tensor]] | None = None,
         on_nan: OnNan = "stop",
         most: int = 10,
         log: Iterable[str] = (),
@@ -113,13 +113,13 @@ class Guard:
             self.trainer.steps = taken[0].number + 1
             return [{"skipped": 1.0}]
         step = taken[-1 if bad is None else bad]
-        path = self._save_evidence(step, rows[-1 if bad is None else bad])
         often = f", {self.in_a_row} times in a row," if before is not None else ""
+        said = f"the loss or a weight became NaN{often} at step {step.number + 1}"
+        if self.out is None or self.batch is None:
+            raise InputError(f"{said}; lower the learning rate")
+        path = self._save_evidence(self.out, self.batch(step.number), step, rows[-1 if bad is None else bad])
         otherwise = "" if before is not None else ", or resume with --on-nan skip"
-        raise InputError(
-            f"the loss or a weight became NaN{often} at step {step.number + 1}, whose pictures are in {path}; "
-            f"lower the learning rates{otherwise}"
-        )
+        raise InputError(f"{said}, whose pictures are in {path}; lower the learning rates{otherwise}")
 
     def say(self) -> None:
         """Warns of what was skipped, where anything was."""
@@ -138,11 +138,11 @@ class Guard:
         everybody: Any = fabric.all_reduce(torch.tensor(float(broken), device=fabric.device), reduce_op="sum")
         return float(everybody) > 0
 
-    def _save_evidence(self, step: _Taken, row: Row) -> Path:
+    def _save_evidence(self, out: Path, batch: tuple[Tensor, Tensor], step: _Taken, row: Row) -> Path:
         trainer = self.trainer
         rank = f"-rank{trainer.fabric.global_rank}" if trainer.fabric.world_size > 1 else ""
-        path = (self.out / EVIDENCE).with_stem(f"nan_step{rank}")
-        images, labels = self.batch(step.number)
+        path = (out / EVIDENCE).with_stem(f"nan_step{rank}")
+        images, labels = batch
         seed = trainer.recipe.seed
         facts = {
             "step": str(step.number + 1),

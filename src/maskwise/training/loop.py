@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
 
 from maskwise.training.callbacks import Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
 from maskwise.training.distributed.processes import broadcast, is_main_process
 from maskwise.training.guard import Guard, Row
 from maskwise.training.interrupts import interrupts
-from maskwise.training.loader import Loader
 from maskwise.training.log import Log
 
 
@@ -30,6 +32,19 @@ class Rhythm:
     look_minutes: float = 5.0
 
 
+class Batches(Protocol):
+    """Where a loop gets its pictures from: ``Loader``, or anything with as much."""
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+
+    def batches(
+        self, first: int, end: int, rank: int = 0, world: int = 1
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Images and labels of steps ``first`` to ``end``, over all epochs; each of ``world`` ranks gets its share."""
+
+
 class _Every:
     """Is it time again? Asked by the clock, answered by the main process for all."""
 
@@ -45,10 +60,10 @@ class _Every:
 
 def run_steps(
     guard: Guard,
-    loader: Loader,
+    loader: Batches,
     state: TrainingState,
     log: Log,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     callbacks: Callbacks,
     rhythm: Rhythm,
     advance: Callable[[str], None],
@@ -56,6 +71,13 @@ def run_steps(
     """Steps from where the trainer is to the end, or until a callback or a signal ends it; then a last checkpoint.
 
     Args:
+        guard: takes the steps.
+        loader: gives the pictures.
+        state: what callbacks see.
+        log: gets a line a step.
+        checkpoints: None saves nothing, not even at the end.
+        callbacks: watch, and may end the training.
+        rhythm: of checkpoints and looks.
         advance: the progress bar, told of each step that has been read.
     """
     trainer, fabric = guard.trainer, guard.trainer.fabric
@@ -81,7 +103,7 @@ def run_steps(
     def save() -> None:
         nonlocal saved
         log.sync()
-        if main:
+        if main and checkpoints is not None:
             checkpoints.save(trainer)
         saving.again()
         saved = trainer.steps
@@ -102,6 +124,8 @@ def run_steps(
             write(rows)
             if main:
                 callbacks.on_step(state)
+                if state.ended is not None and fabric.world_size == 1 and not rows:  # no other process to agree with
+                    write(rows := guard.read())
                 if interrupted():
                     state.interrupted = True
                     state.end("interrupted")

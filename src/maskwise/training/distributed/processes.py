@@ -147,7 +147,7 @@ def check_alike(identity: dict[str, Any]) -> None:
 
 
 class Silence(Log):
-    """The log of a process that does not write."""
+    """The log of a process that does not write, and of a training that keeps none."""
 
     def __init__(self) -> None:
         self.kept = []
