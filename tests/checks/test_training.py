@@ -15,10 +15,11 @@ from torch import nn
 from maskwise.checks.feeding import EpochBatches, colours, flipped_and_cropped, random_batches
 from maskwise.checks.networks import last_linear, network_maker, networks
 from maskwise.checks.pictures import Labelled, labelled, pictures, random_labels, split, spread
-from maskwise.checks.small_training import SmallTraining, accuracies, rise_and_fall, settings_of, train_classifier
+from maskwise.checks.small_training import SmallTraining, accuracies, settings_of, train_classifier
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.training.guard import Guard
+from maskwise.training.small_classifier import rise_and_fall
 
 QUICK = SmallTraining(epochs=3, batch_size=8, lr=0.01)
 
@@ -114,7 +115,7 @@ def test_it_stops_after_the_same_step_where_the_numbers_are_read_late(monkeypatc
             super().__init__(*given, **named)
             self.every = 20
 
-    monkeypatch.setattr("maskwise.checks.small_training.Guard", Late)
+    monkeypatch.setattr("maskwise.training.small_classifier.Guard", Late)
     done: list[tuple[int, int]] = []
     late = train_classifier(toy_net, toy_set(60, 0), settings, progress=lambda a, b: done.append((a, b)))
     assert late.epochs == once.epochs < 40 and done == [(k + 1, 240) for k in range(6 * once.epochs)]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwise.checks.feeding import EpochBatches, colours
 from maskwise.checks.networks import Maker
@@ -21,12 +18,6 @@ from maskwise.checks.subject import Progress
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
-from maskwise.training.callbacks import Callback, Callbacks, TrainingState
-from maskwise.training.classifier_recipe import ClassifierRecipe, Start
-from maskwise.training.classifier_training import ClassifierTrainer
-from maskwise.training.distributed.processes import Silence, fabric_of
-from maskwise.training.guard import Guard
-from maskwise.training.loop import Rhythm, run_steps
 
 Optimiser = Literal["adamw", "sgd"]
 
@@ -50,9 +41,6 @@ class SmallTraining(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="of first weights, order and augmentation")
 
-    def recipe(self) -> SmallRecipe:
-        return SmallRecipe(**self.model_dump(exclude={"augment", "until"}))
-
 
 def settings_of(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
     """Settings from plain data.
@@ -67,16 +55,6 @@ def settings_of(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
         key = ".".join(map(str, first["loc"]))
         known = "" if key in SmallTraining.model_fields else f"; there are {', '.join(SmallTraining.model_fields)}"
         raise InputError(f"training settings: {key}: {first['msg'].lower()}{known}") from None
-
-
-class SmallRecipe(ClassifierRecipe):
-    """``SmallTraining`` as the training room knows it: it goes on from the network's own fresh weights."""
-
-    optimiser: Optimiser = "adamw"
-    start: Start = "pretrained"
-
-    def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
-        return rise_and_fall(step, self.total_steps(steps_per_epoch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +97,16 @@ def train_classifier(
     Raises:
         InputError: fewer than two pictures, or a loss that became NaN.
     """
+
+    from maskwise.training.small_classifier import SmallRecipe, train_small_classifier  # heavy; MPRT trains nothing
+
     settings = settings or SmallTraining()
     device = torch.device(device)
     if len(data) < 2:
         raise InputError("a classifier can't be trained on fewer than two pictures")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
+<<<<<<< main
 <<<<<<< main
         classifier = fresh_classifier(make, data, name, normalisation).to(device)
         classifier.train().module.requires_grad_(True)
@@ -133,21 +115,17 @@ def train_classifier(
     return Trained(classifier, accuracies(classifier, data)[0], epochs)
 =======
         first = fresh_classifier(make, data, name, normalisation)
+=======
+        fresh = fresh_classifier(make, data, name, normalisation).to(device)
+>>>>>>> helper
         draws = torch.Generator()
         draws.set_state(torch.get_rng_state())  # goes on where the weights were drawn
-    feed = EpochBatches(on(data.images, device), data.labels.to(device), settings.batch_size, settings.augment, draws)
-    trainer = SmallTrainer(first.to(device), settings.recipe(), feed.steps, fabric_of(device.type))
-    _run(trainer, feed, settings.until, progress)
-    classifier = trainer.live
-    classifier.module.requires_grad_(False).eval()
-    return Trained(classifier, accuracies(classifier, data)[0], trainer.steps // feed.steps)
+    images, labels, until = on(data.images, device), data.labels.to(device), settings.until
 
+    def good_enough(classifier: Classifier) -> bool:
+        return until is not None and _right(classifier, images, labels) >= until
 
-def _run(trainer: SmallTrainer, feed: EpochBatches, until: float | None, progress: Progress | None) -> None:
-    """All steps of a training that leaves nothing on disk."""
-    state = TrainingState(trainer, Path(), trainer.recipe.total_steps(feed.steps))
-    done = count(1)
-
+<<<<<<< main
     def advance(_: str) -> None:
         if progress is not None:
             progress(next(done), state.total)
@@ -156,6 +134,16 @@ def _run(trainer: SmallTrainer, feed: EpochBatches, until: float | None, progres
     run_steps(Guard(trainer, None), feed, state, Silence(), None, callbacks, Rhythm(), advance)
     if state.interrupted:
         raise KeyboardInterrupt
+>>>>>>> helper
+=======
+    classifier, epochs = train_small_classifier(
+        fresh,
+        SmallRecipe(**settings.model_dump(exclude={"augment", "until"})),
+        EpochBatches(images, labels, settings.batch_size, settings.augment, draws),
+        good_enough=good_enough,
+        progress=progress,
+    )
+    return Trained(classifier, accuracies(classifier, data)[0], epochs)
 >>>>>>> helper
 
 
@@ -172,43 +160,6 @@ def fresh_classifier(
         input_size=data.images.shape[-1],
         name=name,
     )
-
-
-class SmallTrainer(ClassifierTrainer):
-    """The training room's trainer of classifiers, with the optimizer of ``SmallTraining``."""
-
-    recipe: SmallRecipe
-    memory_format: ClassVar[torch.memory_format] = torch.preserve_format
-
-    def optimizer(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-        if self.recipe.optimiser == "adamw":
-            return torch.optim.AdamW(weights, self.recipe.lr, weight_decay=self.recipe.weight_decay)
-        return super().optimizer(weights)
-
-
-class _EndsWhenItKnows(Callback):
-    """Ends a training after an epoch whose pictures are classified well enough; counts the epochs."""
-
-    def __init__(self, feed: EpochBatches, until: float | None) -> None:
-        self.feed, self.until = feed, until
-
-    def on_step(self, state: TrainingState) -> None:
-        epoch, left = divmod(state.step, self.feed.steps)
-        if self.until is None or left or not isinstance(state.trainer, ClassifierTrainer):
-            return
-        if _right(state.trainer.live, self.feed.images, self.feed.labels) >= self.until:
-            state.end(f"its training pictures are known well enough after epoch {epoch}")
-
-
-def rise_and_fall(step: int, total: int) -> float:
-    """Factor of the learning rate in step 0…total: linear over the first tenth, then half a cosine down to 0.
-
-    torch's ``OneCycleLR`` is another schedule (its rise is a cosine, too), and fails where a tenth is one step.
-    """
-    rise = total / 10
-    if step + 1 < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * min((step + 1 - rise) / (total + 1 - rise), 1)))
 
 
 def _right(classifier: Classifier, images: Values, labels: Tensor) -> float:
