@@ -11,6 +11,7 @@ from conftest import tiny_net
 from typer.testing import CliRunner
 
 import maskwise as mw
+from maskwise.checks import checks
 from maskwise.checks.networks import networks
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
@@ -163,3 +164,12 @@ def test_a_folder_that_cannot_be_written_is_said_first(small: Classifier, pictur
     (tmp_path / "file").write_text("in the way")
     result = call("mprt", "--data", "nowhere", "--out", tmp_path / "file" / "out")
     assert result.exit_code == 2 and "can't write" in result.stderr
+
+
+def test_every_check_has_a_command_that_asks_what_it_asks() -> None:
+    assert checks.names() == ["drt", "mprt", "roar"]
+    listed = " ".join(call("--help").stdout.split())
+    for name, facts in checks.items():
+        assert f" {name} " in listed
+        told = " ".join(call(name, "--help").stdout.split())
+        assert facts["title"].lower() in told.lower() and facts["paper"] in told

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwise.checks.base import register_check
 from maskwise.checks.cells import Cells
 from maskwise.checks.intervals import Undefined, mean_of
 from maskwise.checks.networks import PRETRAINED, Maker, name_of
@@ -29,6 +30,12 @@ from maskwise.sess.sweep import AnyExplainer
 MakeExplainer = Callable[[Classifier, Labelled, Path], AnyExplainer]
 
 
+@register_check(
+    "drt",
+    title="do maps of a network that learned random labels differ?",
+    paper="Adebayo et al. 2018",
+    trains=True,
+)
 def drt(
     methods: Mapping[str, MakeExplainer],
     train: Labelled,

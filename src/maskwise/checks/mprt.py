@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maskwise.checks.base import register_check
 from maskwise.checks.intervals import Undefined, mean_of
 from maskwise.checks.layers import layers_from_the_top
 from maskwise.checks.pictures import spread
@@ -23,6 +24,12 @@ from maskwise.explainers.base import check_images
 from maskwise.sess.sweep import AnyExplainer
 
 
+@register_check(
+    "mprt",
+    title="do maps change when the network's layers become random?",
+    paper="Adebayo et al. 2018",
+    trains=False,
+)
 def mprt(
     explainer: AnyExplainer,
     classifier: Classifier,

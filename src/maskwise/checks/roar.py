@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwise.checks.base import register_check
 from maskwise.checks.cells import Cells
 from maskwise.checks.feeding import colours
 from maskwise.checks.map_store import MethodMaps
@@ -29,6 +30,12 @@ from maskwise.sess.sweep import AnyExplainer
 FRACTIONS = (10.0, 30.0, 50.0, 70.0, 90.0)
 
 
+@register_check(
+    "roar",
+    title="is a network trained without the most salient pixels worse than without random ones?",
+    paper="Hooker et al. 2019",
+    trains=True,
+)
 def roar(
     methods: Mapping[str, AnyExplainer],
     classifier: Classifier,

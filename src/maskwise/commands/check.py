@@ -101,9 +101,9 @@ def mprt(
     modes = ["cascading", "independent"] if mode == "both" else [mode]
     enhance = sharpening.keywords(sess)
     from maskwise.checks import mprt as run
+    from maskwise.checks.figures import mprt_figure
     from maskwise.checks.pictures import pictures
-    from maskwise.report.check_tables import mprt_table
-    from maskwise.report.checks import mprt_figure
+    from maskwise.checks.tables import mprt_table
 
     model = classifier_on(classifier, weights, device)
     explain_it = make_explainer(method, model, method_options(options, masker), enhance)
@@ -167,10 +167,10 @@ def drt(
     check_first(out, undefined)
     keep_freed_memory()
     from maskwise.checks import drt as run
+    from maskwise.checks.figures import drt_figure
     from maskwise.checks.networks import PRETRAINED
     from maskwise.checks.small_training import settings_of
-    from maskwise.report.check_tables import drt_tables
-    from maskwise.report.checks import drt_figure
+    from maskwise.checks.tables import drt_tables
 
     enhance = sharpening.of_each(sess)
     settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed})
@@ -235,9 +235,9 @@ def roar(
     check_first(out)
     keep_freed_memory()
     from maskwise.checks import roar as run
+    from maskwise.checks.figures import roar_figure
     from maskwise.checks.small_training import settings_of
-    from maskwise.report.check_tables import roar_tables
-    from maskwise.report.checks import roar_figure
+    from maskwise.checks.tables import roar_tables
 
     shares, enhance = numbers(fractions), sharpening.of_each(sess)
     settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
