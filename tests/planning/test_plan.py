@@ -17,7 +17,11 @@ from maskwise.cli import app
 from maskwise.planning import counting, plan_evaluation, plan_training
 from maskwise.planning.machines import Machine
 from maskwise.planning.phases import phases_of
+<<<<<<< main
 from maskwise.planning.timing import timed
+=======
+from maskwise.planning.throughput import Throughput, step_throughput
+>>>>>>> helper
 from maskwise.training import recipes
 
 
@@ -82,7 +86,7 @@ def test_the_products_of_a_depthwise_gradient_counted_one_by_one() -> None:
 
 def test_steps_and_sizes() -> None:
     """CASM: a fifth of 10,000 pictures in batches of 128 is 15 steps an epoch; 11 snapshots of 1050 steps at 100."""
-    plan = plan_training("casm", 10_000, [2])
+    plan = plan_training("casm", 10_000, 2)
     assert plan.forward_flops == FORWARD
     assert (plan.steps_per_epoch, plan.steps) == (15, 15 * 70)
     one = sum(v.numel() * v.element_size() for v in tiny_net().state_dict().values())
@@ -111,7 +115,7 @@ def test_phases_of_a_class_conditional_training() -> None:
 
 def test_a_classifier_s_training() -> None:
     """One forward of each picture, and back to weights and inputs: 3 in all, but for the picture's own gradient."""
-    plan = plan_training("classifier_subset", 25_600, [1])
+    plan = plan_training("classifier_subset", 25_600)
     assert (plan.steps_per_epoch, plan.steps, plan.forwards, plan.pool) == (100, 9_000, 1, 0)
     first_layer = 2 * 32 * 32 * 8 * 27
     assert plan.backward_share == pytest.approx(2 - first_layer / FORWARD)
@@ -120,75 +124,65 @@ def test_a_classifier_s_training() -> None:
     assert plan.batch_norms == 3
 
 
-def test_the_model_of_a_machine() -> None:
-    machine = Machine("m", teraflops=100, used=0.5, gigabytes=1, launch=1e-5, near=1e9, far=1e8, wait=1e-3)
-    assert machine.compute(50e12, 10) == pytest.approx(1) and machine.compute(0, 10) == pytest.approx(1e-4)
-    assert machine.reduce(1e9, 5, 1) == 0
-    assert machine.reduce(1e9, 5, 2) == pytest.approx(1 + 0.005), "half goes there, half comes back"
-    assert machine.reduce(1e9, 5, 16) == pytest.approx(2 * 15 / 16 * 10 + 0.01)
-
-
-def test_more_devices_take_less_time_and_no_less_work() -> None:
-    one, eight = (plan_training("casm", 100_000, [n]) for n in (1, 8))
-    assert one.total_flops == eight.total_flops and eight.saved == pytest.approx(one.saved / 8, rel=0.01)
-    for a, b in zip(one.machines, eight.machines, strict=True):
-        assert a.reduce == 0 < b.reduce
-        assert b.hours <= a.hours <= b.device_hours
+def test_more_devices_hold_less_and_do_no_less_work() -> None:
+    one, eight = (plan_training("casm", 100_000, n) for n in (1, 8))
+    assert one.total_flops == eight.total_flops and one.gradients == eight.gradients > 0
+    assert eight.saved == pytest.approx(one.saved / 8, rel=0.01)
+    assert plan_training("casm", 100_000, 2, accumulate=4).saved == pytest.approx(eight.saved, rel=0.01)
 
 
 def test_an_evaluation_by_hand() -> None:
-    plan = plan_evaluation("grad_cam", 10**9, [4])
+    plan = plan_evaluation("grad_cam", 10**9)
     assert plan.forwards >= 1 and plan.picture_flops >= FORWARD
     assert plan.rows == pytest.approx(plan.row * 4 * 10**9) and 60 < plan.row < 400
     assert plan.maps == 4 * 32 * 32 * 10**9
-    more = plan_evaluation("grad_cam", 10**9, [4], metric_forwards=10)
+    more = plan_evaluation("grad_cam", 10**9, metric_forwards=10)
     assert more.picture_flops - plan.picture_flops == 10 * FORWARD
 
 
-def test_a_plan_for_this_machine_is_made_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compute from the step's FLOPs a second or its launches, reading from the threads here; nothing is assumed."""
-    found = {"step": 8.0, "pictures": 4, "picture": 2.0, "flop": 1e-9, "read": 50.0, "readers": 2, "launch": 1e-7}
-    monkeypatch.setattr("maskwise.planning.training.timed", lambda *_: found)
-    plan = plan_training("casm_baseline", 1000, [1], measure=1)
-    here, theirs = plan.machines[:2]
-    assert plan.measured == found and here.compute == pytest.approx(1e-9 * plan.step_flops)
-    assert here.step == pytest.approx(max(here.compute, 128 / (50 * 2)))
-    assert theirs.compute + theirs.read == pytest.approx(128 / (50 * 8)), "what a thread reads here holds for all"
-    launches = {**found, "flop": 1e-30, "launch": 0.5}
-    monkeypatch.setattr("maskwise.planning.training.timed", lambda *_: launches)
-    assert plan_training("casm_baseline", 1000, [1], measure=1).machines[0].compute % 0.5 == pytest.approx(0)
+def test_hours_and_mfu_by_hand() -> None:
+    """10 steps of 8 pictures: 8 * 5e9 FLOPs at 1e9 a second are 40 s, 8 pictures by 2 threads at 0.05 are 80 s."""
+    found = Throughput(4, 2.0, 1e9, 50.0, 2)
+    assert found.hours(10, 8, 5e9) == pytest.approx(400 / 3600)
+    assert Throughput(4, 2.0, 1e9, 0.05, 2).hours(10, 8, 5e9) == pytest.approx(800 / 3600)
+    assert found.mfu(8e9) == pytest.approx(0.125)
+
+
+def test_hours_here_are_made_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both kinds of CASM's steps, each at its own FLOPs; without a measurement nothing is said of time."""
+    found = Throughput(4, 8.0, 1e9, 1e9, 2)
+    monkeypatch.setattr("maskwise.planning.training.step_throughput", lambda *_: found)
+    plan = plan_training("casm", 10_000, measure=1)
+    assert plan.measured == found and plan.hours == pytest.approx(plan.total_flops / 1e9 / 3600)
+    unknown = plan_training("casm", 10_000)
+    assert unknown.measured is unknown.hours is None
 
 
 def test_what_is_timed_is_of_the_phase_that_costs_most() -> None:
     settings = ["selector_steps=5", "steps=6", "batch_size=4", "masker_batch_size=null", "widths=[4]", "bottlenecks=1"]
     phases = phases_of(recipes.load("dabkowski_gal", settings), 6)
-    found = timed(phases[-1], Classifier(tiny_net(), input_size=32), 1, 32, 4)
-    assert found["step"] == pytest.approx(found["picture"] * found["pictures"]) and found["pictures"] == 4
-    assert found["step"] / found["flop"] > 4 * 3 * FORWARD, "three forwards a picture and what goes back through two"
-    assert found["readers"] == 1 and 0 < found["launch"] < 1e-2 and found["read"] > 0
+    found = step_throughput(phases[-1], Classifier(tiny_net(), input_size=32), 1, 32, 4)
+    assert found.pictures == 4 and found.readers == 1 and found.read_per_second > 0
+    assert found.seconds * found.flops_per_second > 4 * 3 * FORWARD, "three forwards, and what goes back through two"
 
 
 def test_an_evaluation_here_reads_and_explains_in_turn() -> None:
-    plan = plan_evaluation("grad_cam", 3_600, [1], measure=True)
-    assert plan.seconds is not None and plan.reads != 100
-    here = plan.machines[0]
-    assert here.machine == "here" and here.hours == pytest.approx(plan.seconds + 1 / plan.reads)
-    assert here.slowest == ("computing" if plan.seconds >= 1 / plan.reads else "reading pictures")
-    assert plan_evaluation("grad_cam", 3_600, [1]).reads == 100
+    plan = plan_evaluation("grad_cam", 3_600, measure=True)
+    assert plan.seconds is not None and plan.read_per_second is not None
+    assert plan.hours == pytest.approx(plan.seconds + 1 / plan.read_per_second)
+    unknown = plan_evaluation("grad_cam", 3_600)
+    assert unknown.seconds is unknown.read_per_second is unknown.hours is None
 
 
 def test_the_command(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["plan", "casm", "--images", "1000", "--gpus", "2", "--measure", "--json"])
     assert found.exit_code == 0, found.output
     plan = json.loads(found.stdout)
-    here = plan["machines"][0]
-    assert here["machine"] == "here" and here["hours"] > 0 and plan["measured"]["read"] > 0
-    assert [m["machine"] for m in plan["machines"]] == ["here", "a100", "h100", "h200"]
-    told = CliRunner().invoke(app, ["plan", "casm_baseline", "--images", "1000", "--measure"])
-    assert told.exit_code == 0 and "measured here" in told.stdout
+    assert plan["hours"] > 0 and plan["measured"]["read_per_second"] > 0
+    told = CliRunner().invoke(app, ["plan", "casm_baseline", "--images", "1000", "--measure", "--peak", "0.1"])
+    assert told.exit_code == 0 and "throughput here" in told.stdout and "MFU" in told.stdout
     table = CliRunner().invoke(app, ["plan", "--evaluate", "grad_cam", "--images", "1000000"])
-    assert table.exit_code == 0 and "rows.db" in table.stdout and "h100" in table.stdout
-    assert "measured here" not in table.stdout
+    assert table.exit_code == 0 and "rows.db" in table.stdout and "here" not in table.stdout
 
 
 @pytest.mark.parametrize(
@@ -198,6 +192,7 @@ def test_the_command(tmp_path: Path) -> None:
         (["casm", "--evaluate", "casm"], "one of the two"),
         (["casm", "--gpus", "1000"], "can't be shared"),
         (["nonsense"], "no recipe"),
+        (["casm", "--peak", "312"], "add --measure"),
     ],
 )
 def test_bad_plans(arguments: list[str], said: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,9 +26,7 @@ def plan(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name or file; none with --evaluate.")] = None,
     evaluate: Annotated[str | None, typer.Option(help="Plan an evaluation of this method instead.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Pictures; ImageNet's training set otherwise.")] = 1_281_167,
-    gpus: Annotated[
-        list[int] | None, typer.Option(min=1, help="Devices that share them (1); may be given again.")
-    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="Devices that share each batch.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     classifier: Annotated[
         str | None, typer.Option(help="Instead of the recipe's; its weights are not fetched.")
@@ -40,44 +38,50 @@ def plan(
     metric_forwards: Annotated[
         int, typer.Option(min=0, help="With --evaluate: forwards a picture that the metrics need.")
     ] = 0,
-    measure: Annotated[bool, typer.Option("--measure", help="Time it here, too, and reckon from that.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Time it here, too: throughput, and hours.")] = False,
+    peak: Annotated[
+        float | None, typer.Option(min=1e-3, help="With --measure: TFLOP/s that the device's maker names, for the MFU.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What a training (or, with --evaluate, an evaluation) would cost: work, time, memory, disk.
 
-    Work is counted here on a few pictures of noise. Times are reckoned for other machines from printed peaks and stated
-    assumptions. With --measure this machine is timed: the line `here`, and what a thread reads, taken for all.
+    FLOPs and bytes are counted on a few pictures of noise. Throughput and hours are those of this machine, timed with
+    --measure; nothing is said of a machine that is not here.
     """
     from maskwise.planning import plan_evaluation, plan_training
 
     if (recipe is None) == (evaluate is None):
         raise InputError("name a recipe, or a method with --evaluate: one of the two")
+    if peak is not None and (evaluate is not None or not measure):
+        raise InputError("--peak is for the MFU of a training that is timed: name a recipe, and add --measure")
     made: TrainingPlan | EvaluationPlan
     if recipe is not None:
         made = plan_training(
-            recipe, images, gpus or [1], epochs=epochs, classifier=classifier, overrides=settings or [],
+            recipe, images, gpus, epochs=epochs, classifier=classifier, overrides=settings or [],
             accumulate=accumulate, measure=3 if measure else 0,
         )  # fmt: skip
-        rows = training_rows(made)
+        rows = training_rows(made, peak)
     else:
         made = plan_evaluation(
-            str(evaluate), images, gpus or [1], classifier=classifier or "efficientnet_lite0",
+            str(evaluate), images, classifier=classifier or "efficientnet_lite0",
             options=key_values(settings, "--set"), metric_forwards=metric_forwards, measure=measure,
         )  # fmt: skip
         rows = evaluation_rows(made)
     if as_json:
         typer.echo(json.dumps(asdict(made), indent=2))
         return
-    show(rows, made.machines)
+    show_facts(rows)
 
 
-def training_rows(made: TrainingPlan) -> list[tuple[str, str]]:
+def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[str, str]]:
     memory = made.state + made.pool + made.saved
     found, timed = made.measured, list[tuple[str, str]]()
     if found is not None:
-        step = f"{found['pictures']:.0f} pictures in {found['step']:.3f} s, {scaled(1 / found['flop'])}FLOP a second"
-        read = f"a thread reads {found['read']:.0f} pictures a second, of {found['readers']:.0f}"
-        timed = [("measured here", f"{step}; {read}; {1e6 * found['launch']:.1f} us a kernel")]
+        step = f"{found.pictures} pictures in {found.seconds:.3f} s, {scaled(found.flops_per_second)}FLOP/s"
+        share = "" if not peak else f", an MFU of {100 * found.mfu(1e12 * peak):.1f}%"
+        read = f"{found.readers} thread(s) read {found.read_per_second:.0f} pictures a second each"
+        timed = [("throughput here", f"{step}{share}; {read}"), ("hours here", f"{made.hours:,.1f}, on one device")]
     return [
         ("training", f"{made.recipe}, {made.classifier} at {made.input_size} pixels"),
         ("steps", f"{made.steps:,} of {made.batch} pictures, {made.steps_per_epoch:,} an epoch"),
@@ -105,13 +109,13 @@ def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
         ("maps, if kept", f"{scaled(made.maps)}B before compression, one file a picture"),
         ("pictures read", f"{scaled(made.read)}B, at 110 KB each"),
         *([] if made.seconds is None else [
-            ("measured here", f"{made.seconds:.3f} s a picture; {made.reads:.0f} pictures a second read by a thread"),
+            ("throughput here", f"{made.seconds:.3f} s a picture; a thread reads {made.read_per_second:.0f} a second"),
+            ("hours here", f"{made.hours:,.1f}, on one device"),
         ]),
     ]  # fmt: skip
 
 
-def show(rows: list[tuple[str, str]], machines: Any) -> None:
-    from rich import box
+def show_facts(rows: list[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -120,18 +124,6 @@ def show(rows: list[tuple[str, str]], machines: Any) -> None:
     for name, text in rows:
         facts.add_row(name, text)
     console.print(facts)
-    names = list(asdict(machines[0]))
-    table = Table(*(name.replace("_", " ") for name in names), box=box.SIMPLE)
-    for machine in machines:
-        table.add_row(*(cell(name, value) for name, value in asdict(machine).items()))
-    console.print(table)
-    console.print("step, compute, reduce, read: seconds. Only `here` is timed; docs/scale.md has the model.")
-
-
-def cell(name: str, value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.1f}" if "hours" in name else f"{value:.4f}"
 
 
 def scaled(number: float) -> str:

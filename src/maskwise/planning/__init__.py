@@ -1,4 +1,4 @@
-"""What a training or an evaluation will cost: counted here, reckoned for machines that are not here."""
+"""What a training or an evaluation will cost: FLOPs and bytes counted, throughput measured on this machine."""
 
 from maskwise.planning.evaluation import EvaluationPlan, plan_evaluation
 from maskwise.planning.training import TrainingPlan, plan_training

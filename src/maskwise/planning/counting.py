@@ -1,4 +1,4 @@
-"""Counting what a call does: operations, kernels, forwards, and what it keeps for the backward."""
+"""Counting what a call does: FLOPs, forwards, and what it keeps for the backward."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 
@@ -18,19 +17,17 @@ class Count:
 
     Attributes:
         flops: multiplications and additions of matrix products and convolutions, forwards and backwards.
-        kernels: operations that were dispatched.
         forwards: pictures that went through the classifier.
         saved: bytes kept for backwards, weights not counted; all graphs of the call together.
     """
 
     flops: float
-    kernels: float
     forwards: float
     saved: float
 
     def of_one(self, pictures: int) -> Count:
-        """Of one of several pictures; kernels stay, since they serve all of them."""
-        return Count(self.flops / pictures, self.kernels, self.forwards / pictures, self.saved / pictures)
+        """Of one of several pictures."""
+        return Count(self.flops / pictures, self.forwards / pictures, self.saved / pictures)
 
 
 def convolution_backward_flops(
@@ -64,16 +61,6 @@ def convolution_backward_flops(
 FORMULAS = {torch.ops.aten.convolution_backward: convolution_backward_flops}
 
 
-class _Kernels(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
-
-
 def counted(call: Callable[[], object], network: nn.Module) -> Count:
     """Runs ``call`` once and counts.
 
@@ -98,13 +85,12 @@ def counted(call: Callable[[], object], network: nn.Module) -> Count:
     try:
         with (
             FlopCounterMode(display=False, custom_mapping=FORMULAS) as flops,
-            _Kernels() as kernels,
             torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         ):
             call()
     finally:
         handle.remove()
-    return Count(flops.get_total_flops(), kernels.count, forwards, sum(kept.values()))
+    return Count(flops.get_total_flops(), forwards, sum(kept.values()))
 
 
 def size_of(state: Any) -> int:

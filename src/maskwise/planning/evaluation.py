@@ -1,10 +1,10 @@
-"""The plan of an evaluation: one picture explained and counted, many reckoned."""
+"""The plan of an evaluation: pictures explained and counted and, where that is asked for, timed here."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,9 @@ import torch
 
 from maskwise.core.errors import InputError
 from maskwise.planning.counting import counted
-from maskwise.planning.machines import MACHINES, Machine
 from maskwise.planning.skeleton import skeleton
-from maskwise.planning.timing import fabric_here, reading
-from maskwise.planning.timing import seconds as time_of
-from maskwise.planning.training import PICTURE_BYTES, READ
+from maskwise.planning.throughput import fabric_here, reading, seconds_of
+from maskwise.planning.training import PICTURE_BYTES
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
@@ -25,17 +23,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 2000  # rows that are written to see what one takes
 METRICS = 4  # of ``evaluate``'s default
-
-
-@dataclass(frozen=True)
-class Hours:
-    """For one machine; ``slowest`` is what holds it up: computing or reading."""
-
-    machine: str
-    devices: int
-    hours: float
-    device_hours: float
-    slowest: str
+NAME = 130  # bytes of a picture's name of 40 letters as an entry of a set
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,8 @@ class EvaluationPlan:
         maps: bytes that ``--save-maps`` would take, uncompressed.
         read: bytes of pictures.
         seconds: that explaining one picture takes here, if it was measured.
-        reads: pictures a second that one thread reads: assumed, or measured here.
+        read_per_second: pictures that one thread reads here, if it was measured.
+        hours: of all pictures on this machine, which reads and explains them in turn; from the two before.
     """
 
     method: str
@@ -64,15 +53,14 @@ class EvaluationPlan:
     names: float
     maps: float
     read: float
-    machines: tuple[Hours, ...]
     seconds: float | None = None
-    reads: float = READ
+    read_per_second: float | None = None
+    hours: float | None = None
 
 
 def plan_evaluation(
     method: str,
     images: int,
-    devices: Sequence[int] = (1,),
     *,
     classifier: str = "efficientnet_lite0",
     options: Mapping[str, Any] | None = None,
@@ -85,7 +73,6 @@ def plan_evaluation(
     Args:
         method: as ``maskwise methods`` lists it.
         images: pictures.
-        devices: that share them, one number or several to choose from.
         classifier: with random weights where they would have to be fetched.
         options: the method's.
         metrics: rows of each picture.
@@ -93,10 +80,10 @@ def plan_evaluation(
         measure: time it, too.
 
     Raises:
-        InputError: unknown method or classifier, no picture, or no device.
+        InputError: unknown method or classifier, or no picture.
     """
-    if images < 1 or min(devices) < 1:
-        raise InputError(f"a plan is for at least one picture and one device, not {images} and {min(devices)}")
+    if images < 1:
+        raise InputError(f"a plan is for at least one picture, not {images}")
     from maskwise.explainers import explainer
 
     judge = skeleton(classifier)
@@ -106,22 +93,15 @@ def plan_evaluation(
     forward = counted(lambda: judge.logits(pictures), judge.module).of_one(2)
     flops = whole.flops + metric_forwards * forward.flops
     row = row_bytes()
-    reads, seconds = READ, None
+    reads = seconds = hours = None
     if measure:
         reads, seconds = reading(judge.input_size), _explaining(made, judge, fabric_here().device, method, options)
-    machines = [_hours(m, flops, whole.kernels, images, n, reads) for m in MACHINES.values() for n in devices]
-    if seconds is not None:  # pictures are read and explained in turn
         hours = images * (seconds + 1 / reads) / 3600
-        slowest = "computing" if seconds >= 1 / reads else "reading pictures"
-        machines.insert(0, Hours("here", 1, hours, hours, slowest))
     return EvaluationPlan(
         method, judge.name, images, flops / forward.flops, flops, row, row * metrics * images,
-        NAME * metrics * images, 4.0 * judge.input_size**2 * images, float(PICTURE_BYTES) * images, tuple(machines),
-        seconds, reads,
+        NAME * metrics * images, 4.0 * judge.input_size**2 * images, float(PICTURE_BYTES) * images, seconds,
+        reads, hours,
     )  # fmt: skip
-
-
-NAME = 130  # bytes of a picture's name of 40 letters as an entry of a set
 
 
 def _explaining(
@@ -135,17 +115,7 @@ def _explaining(
         made = explainer(method, judge, **(options or {}))
     pictures = torch.rand(judge.batch if device.type == "cuda" else 2, 3, judge.input_size, judge.input_size)
     made(pictures.to(device))
-    return time_of(lambda: made(pictures.to(device)), device) / len(pictures)
-
-
-def _hours(
-    machine: Machine, flops: float, kernels: float, images: int, devices: int, reads: float, batch: int = 64
-) -> Hours:
-    own = images / devices
-    work = own / batch * machine.compute(flops * batch, kernels)
-    read = own / (reads * machine.readers)
-    hours = max(work, read) / 3600
-    return Hours(machine.name, devices, hours, hours * devices, "computing" if work >= read else "reading pictures")
+    return seconds_of(lambda: made(pictures.to(device)), device) / len(pictures)
 
 
 def row_bytes() -> float:

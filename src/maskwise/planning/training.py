@@ -1,4 +1,4 @@
-"""The plan of a training: counted on its own networks, reckoned for machines."""
+"""The plan of a training, counted on its own networks and, where that is asked for, timed here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from torch import nn
 
 from maskwise.core.errors import InputError
 from maskwise.planning.counting import Count, counted, size_of
-from maskwise.planning.machines import MACHINES
 from maskwise.planning.phases import counted_phase, phases_of, trainer_of
-from maskwise.planning.reckoning import Reckoned, reckon
 from maskwise.planning.skeleton import skeleton
-from maskwise.planning.timing import here, timed
+from maskwise.planning.throughput import Throughput, step_throughput
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.trainer import Trainer
 
 PICTURE_BYTES = 110_000  # a stored ImageNet picture, mean
-READ = 100.0  # pictures a second that one core decodes and crops, assumed; --measure times it
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,11 @@ class TrainingPlan:
         state: weights, gradients and optimisers, the pool not counted.
         saved: activations for backwards of one process's share, float32, all graphs at once: an upper bound.
         checkpoint, masker: bytes of files.
+        gradients: bytes that a step reduces over devices.
+        batch_norms: of the classifier, whose statistics a step takes over all devices.
         read_epoch: bytes read in one epoch.
-        measured: what was timed here, if it was (see ``timed``); what is read in a second then holds for all machines.
+        measured: what was timed here, if it was.
+        hours: of the whole training on this machine's device, from ``measured``.
     """
 
     recipe: str
@@ -62,14 +62,14 @@ class TrainingPlan:
     gradients: int
     batch_norms: int
     read_epoch: int
-    machines: tuple[Reckoned, ...]
-    measured: dict[str, float] | None = None
+    measured: Throughput | None = None
+    hours: float | None = None
 
 
 def plan_training(
     recipe: str,
     images: int,
-    devices: Sequence[int] = (1,),
+    devices: int = 1,
     *,
     epochs: int | None = None,
     classifier: str | None = None,
@@ -82,7 +82,7 @@ def plan_training(
     Args:
         recipe: a packaged name or a YAML file.
         images: pictures of the training set.
-        devices: that share each batch, one number or several to choose from; memory is that with the fewest.
+        devices: that share each batch.
         epochs: instead of the recipe's.
         classifier: instead of the recipe's.
         overrides: ``key=value`` settings.
@@ -94,10 +94,8 @@ def plan_training(
     """
     given = [*overrides, *([] if epochs is None else [f"epochs={epochs}"])]
     settings: BaseRecipe = recipes.load(recipe, given)
-    if images < 1 or min(devices) < 1 or accumulate < 1 or settings.batch_size < max(devices) * accumulate:
-        raise InputError(
-            f"{images} pictures in batches of {settings.batch_size} can't be shared by {max(devices)} devices"
-        )
+    if images < 1 or devices < 1 or accumulate < 1 or settings.batch_size < devices * accumulate:
+        raise InputError(f"{images} pictures in batches of {settings.batch_size} can't be shared by {devices} devices")
     network = skeleton(classifier or settings.classifier)
     size = settings.input_size or network.input_size
     per_epoch = max(int(images * settings.fraction) // settings.batch_size, 1)
@@ -115,19 +113,16 @@ def plan_training(
     stored = size_of(trainer.state_dict())
     one = size_of(network.module.state_dict())
     weights = stored + (0 if getattr(trainer, "classifier_parameters", []) else one)  # a frozen one is only read
-    share = -(-settings.batch_size // (min(devices) * accumulate))
-    measured = timed(phases[-1], network, measure, size, share) if measure else None
-    found = [
-        reckon(m, phases, n, gradients, norms, (measured or {}).get("read", READ))
-        for m in [*([here(measured)] if measured else []), *MACHINES.values()]
-        for n in (devices if m.name != "here" else [1])
-    ]
+    share = -(-settings.batch_size // (devices * accumulate))
+    found = step_throughput(phases[-1], network, measure, size, share) if measure else None
+    hours = None
+    if found is not None:
+        hours = sum(found.hours(p.steps, p.batch, c.flops) for p, c in zip(phases, counts, strict=True))
     return TrainingPlan(
         recipe, network.name, images, size, settings.batch_size, steps, per_epoch, forward, forwards,
         total_flops / sum(totals) / forward - forwards, total_flops / steps, total_flops, snapshots * one,
         2 * weights, int(max(c.saved for c in counts) * share), stored + snapshots * one,
-        _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), tuple(found),
-        measured,
+        _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), found, hours,
     )  # fmt: skip
 
 

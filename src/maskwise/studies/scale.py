@@ -19,7 +19,7 @@ class Scale:
         classifiers: by the part they play: ``main``, and ``second`` for tables with two networks.
         seeds: trainings of each cell.
         limit: pictures of each test set; None is all of them.
-        pictures: to reckon steps with before any data are read: of the training set the scale is meant for.
+        pictures: of the training set that the scale is meant for: steps are counted with it before any data are read.
         masks: overrides of class-agnostic maskers' recipes.
         lambda_r: where a steered lambda_r begins, instead of the recipe's: by masked-out objective, and whether total
             variation shrinks its masks, too. Recipes with another objective as well keep their own.

@@ -1,11 +1,11 @@
-"""What this machine does: a step, a picture read, a kernel started. Only what is timed here is said of it."""
+"""What this machine does: FLOPs and pictures a second, timed here. Nothing is said of a machine that is not here."""
 
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -13,26 +13,56 @@ from lightning.fabric import Fabric
 
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import counted
-from maskwise.planning.machines import Machine
 from maskwise.planning.phases import SAMPLE, Phase, trainer_of
 from maskwise.training.distributed.processes import fabric_of, readers
 
 AT_ONCE = 2 * SAMPLE  # pictures of a timed step on a CPU, whose time is in proportion to them
-LAUNCHES = 1000
 
 
-def timed(phase: Phase, network: Classifier, steps: int, size: int, share: int) -> dict[str, float]:
-    """Times steps of a phase, after one that warms up, and all else that a plan otherwise assumes of a machine.
+@dataclass(frozen=True)
+class Throughput:
+    """Of this machine's device, as it was timed.
+
+    Attributes:
+        pictures: that went through at once.
+        seconds: they took, median of several.
+        flops_per_second: counted FLOPs over these seconds.
+        read_per_second: pictures that one thread decodes and crops.
+        readers: threads that a training here has.
+    """
+
+    pictures: int
+    seconds: float
+    flops_per_second: float
+    read_per_second: float
+    readers: int
+
+    def hours(self, steps: float, pictures: int, flops: float) -> float:
+        """Of steps of so many pictures, of ``flops`` each; reading goes on beside computing, and the slower one counts.
+
+        Args:
+            steps: how many.
+            pictures: of each.
+            flops: of a picture.
+        """
+        computing = pictures * flops / self.flops_per_second
+        reading = pictures / (self.read_per_second * self.readers)
+        return steps * max(computing, reading) / 3600
+
+    def mfu(self, peak: float) -> float:
+        """Model FLOPs utilisation (Chowdhery et al. 2022): the share of ``peak``, FLOPs a second, that is reached."""
+        return self.flops_per_second / peak
+
+
+def step_throughput(phase: Phase, network: Classifier, steps: int, size: int, share: int) -> Throughput:
+    """Times steps of a phase, after one that warms up.
 
     Args:
+        phase: of a training.
         network: a copy of it goes to the GPU, where there is one, and runs in bfloat16 there.
         steps: of which the median is taken.
         size: pixels.
         share: pictures of a device's share of a batch: so many are timed on a GPU, which a few would leave idle.
-
-    Returns:
-        ``step``: seconds of ``pictures`` pictures; ``picture``, ``flop``: of one; ``read``: pictures that a thread
-        reads in a second; ``readers``: threads that a training here has; ``launch``: seconds of a kernel without work.
     """
     fabric = fabric_here()
     on_gpu = fabric.device.type == "cuda"
@@ -44,16 +74,8 @@ def timed(phase: Phase, network: Classifier, steps: int, size: int, share: int) 
     trainer.step(images, labels)
     live = getattr(trainer, "live", trainer.classifier)
     flops = counted(lambda: trainer.step(images, labels), live.module).flops
-    step = median(seconds(lambda: trainer.step(images, labels), fabric.device) for _ in range(steps))
-    return {
-        "step": step,
-        "pictures": pictures,
-        "picture": step / pictures,
-        "flop": step / flops,
-        "read": reading(size),
-        "readers": readers(fabric),
-        "launch": launching(fabric.device),
-    }
+    step = median(seconds_of(lambda: trainer.step(images, labels), fabric.device) for _ in range(steps))
+    return Throughput(pictures, step, flops / step, reading(size), readers(fabric))
 
 
 def fabric_here() -> Fabric:
@@ -62,37 +84,13 @@ def fabric_here() -> Fabric:
     return fabric_of("cuda" if there else "cpu", precision="auto")
 
 
-def here(found: dict[str, float]) -> Machine:
-    """This machine as ``timed`` found it; one device, so that nothing is reduced."""
-    device = fabric_here().device
-    bytes_there = (
-        torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    )  # fmt: skip
-    return Machine(
-        "here", 1e-12 / found["flop"], 1.0, bytes_there / 1e9, launch=found["launch"], readers=int(found["readers"])
-    )
-
-
-def seconds(call: Callable[[], object], device: torch.device) -> float:
+def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     """What a call takes, until a GPU is through with it."""
     began = time.perf_counter()
     call()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began
-
-
-def launching(device: torch.device) -> float:
-    """Seconds that a kernel takes which has next to nothing to do."""
-    one = torch.zeros(1, device=device)
-
-    def many() -> None:
-        for _ in range(LAUNCHES):
-            one.add_(1)
-
-    many()
-    return seconds(many, device) / LAUNCHES
 
 
 def reading(size: int) -> float:
