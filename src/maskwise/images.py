@@ -216,6 +216,11 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return (image.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
+def to_bytes(images: Tensor) -> Tensor:
+    """Values (…) in [0,1] as uint8, rounded; exact for pictures of 8 bits."""
+    return (images * 255).round().to(torch.uint8)
+
+
 def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
     """Files as they are, and folders as the pictures below them, sorted.
 

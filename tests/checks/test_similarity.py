@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 
 from maskwise.checks.correlation import pearson, ranks
 from maskwise.checks.intervals import mean_of
-from maskwise.checks.similarity import Comparison, Hog, Spearman, SpearmanAbs, Ssim, chosen, similarities
+from maskwise.checks.similarity import Comparison, Hog, Spearman, SpearmanAbs, Ssim, chosen_similarities, similarities
 from maskwise.core.errors import InputError
 
 few_values = arrays(np.float32, (3, 17), elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
@@ -117,7 +117,7 @@ def test_flat_is_told_by_the_values_and_not_by_a_rounded_norm() -> None:
 
 def test_comparison_equals_each_similarity_by_itself() -> None:
     a, b = maps(14), maps(15)
-    found = Comparison(a, chosen(None, False))(b)
+    found = Comparison(a, chosen_similarities(None, False))(b)
     assert list(found) == similarities.names()
     for name, values in found.items():
         assert torch.equal(values, similarities.get(name)()(a, b))
@@ -136,9 +136,9 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="must both be"):
         Spearman()(maps(0), maps(0, 2))
     with pytest.raises(InputError, match="unknown similarity 'sim'"):
-        chosen(["sim"], False)
+        chosen_similarities(["sim"], False)
     with pytest.raises(InputError, match="nothing to compare by"):
-        chosen([], False)
+        chosen_similarities([], False)
     with pytest.raises(InputError, match="at least 5x5"):
         Ssim()(maps(0, side=4), maps(1, side=4))
     with pytest.raises(InputError, match="at least 3x3"):

@@ -34,7 +34,7 @@ from maskwise.checks.maskers import LabelledSet
 from maskwise.checks.pictures import pictures, split
 from maskwise.checks.removal import Noise, Removed, random_maps, removed
 from maskwise.checks.results import RANDOM_REMOVAL
-from maskwise.checks.rows import Picked, Rows, ahead, parts_of
+from maskwise.checks.rows import LazyRows, Picked, ahead, parts_of
 from maskwise.checks.small_training import accuracies, train_classifier
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
@@ -45,7 +45,7 @@ SOURCE = "shapes:n=40,size=40,seed=2"
 QUICK = SmallTraining(epochs=2, batch_size=9, lr=0.01, augment=True)
 
 
-class Later(Rows):
+class Later(LazyRows):
     """A tensor that is read row by row, and by whom and how much at once is noted."""
 
     def __init__(self, values: Tensor) -> None:
@@ -69,7 +69,7 @@ def classifier() -> Classifier:
 
 def test_pictures_that_do_not_fit_are_the_same_pictures() -> None:
     kept, streamed = labelled(SOURCE, 32), labelled(SOURCE, 32, cache_gib=0)
-    assert isinstance(kept.images, Tensor) and isinstance(streamed.images, Rows)
+    assert isinstance(kept.images, Tensor) and isinstance(streamed.images, LazyRows)
     assert kept.images.shape == streamed.images.shape and len(streamed) == 40
     assert torch.equal(streamed.images[[3, 0, 39]], kept.images[[3, 0, 39]])
     assert torch.equal(torch.cat(list(streamed.images.split(7))), kept.images)
@@ -79,14 +79,14 @@ def test_pictures_that_do_not_fit_are_the_same_pictures() -> None:
     assert streamed.shrunk(20).checksum() == kept.shrunk(20).checksum()
     assert streamed.shrunk(32) is streamed
     for ours, theirs in zip(split(streamed.shrunk(20), 0.4), split(kept.shrunk(20), 0.4), strict=True):
-        assert isinstance(ours.images, Rows) and ours.checksum() == theirs.checksum()
+        assert isinstance(ours.images, LazyRows) and ours.checksum() == theirs.checksum()
     assert torch.equal(torch.cat(list(pictures([SOURCE] * 2, 16, 5, 0).split(4))), pictures([SOURCE] * 2, 16, 5))
 
 
 def test_what_fits_is_decided_by_its_bytes() -> None:
     size = 40 * 3 * 16 * 16 / 2**30
     assert isinstance(pictures([SOURCE], 16, cache_gib=size), Tensor)
-    assert isinstance(pictures([SOURCE], 16, cache_gib=0.999 * size), Rows)
+    assert isinstance(pictures([SOURCE], 16, cache_gib=0.999 * size), LazyRows)
     with pytest.raises(InputError, match="0 GiB or more"):
         pictures([SOURCE], 16, cache_gib=-1)
 
@@ -165,7 +165,7 @@ def test_mprt_and_drt_find_the_same(classifier: Classifier, monkeypatch: pytest.
     gradient = explainer("gradient", classifier)
     methods = {"gradient": lambda known, *_: explainer("gradient", known)}
 
-    def both(test: Labelled, images: Tensor | Rows) -> tuple[object, ...]:
+    def both(test: Labelled, images: Tensor | LazyRows) -> tuple[object, ...]:
         a = mprt(gradient, classifier, images, batch=4, examples=4)
         b = drt(methods, train, test, network=toy_net, settings=QUICK, batch=4)
         looks = [a.examples, *a.maps.values(), b.examples, *b.maps["gradient"].values()]
@@ -217,7 +217,7 @@ def test_noise_of_many_pictures_is_each_ones_own(classifier: Classifier, monkeyp
     assert noise[list(range(1000))].mean().item() == pytest.approx(0.5, abs=0.01)
     sets = toy_set(20, 0), toy_set(10, 1)
 
-    def drawn(cache_gib: float) -> tuple[Tensor | Rows, ...]:
+    def drawn(cache_gib: float) -> tuple[Tensor | LazyRows, ...]:
         return MethodMaps({}, classifier, sets, 8, 0, None, 4, cache_gib).of(RANDOM_REMOVAL, 3)
 
     few = drawn(0)

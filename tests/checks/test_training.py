@@ -14,8 +14,8 @@ from torch import nn
 
 from maskwise.checks.feeding import EpochBatches, colours, flipped_and_cropped, random_batches
 from maskwise.checks.networks import last_linear, network_maker, networks
-from maskwise.checks.pictures import Labelled, labelled, pictures, random_labels, split, spread
-from maskwise.checks.small_training import SmallTraining, accuracies, settings_of, train_classifier
+from maskwise.checks.pictures import Labelled, evenly_spread, labelled, pictures, random_labels, split
+from maskwise.checks.small_training import SmallTraining, accuracies, train_classifier, training_settings
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.training.guard import Guard
@@ -76,7 +76,11 @@ def test_random_labels() -> None:
 
 
 def test_spread_is_even() -> None:
-    assert spread(10, 5) == [0, 2, 4, 6, 8] and spread(3, 5) == [0, 1, 2] and spread(4, None) == [0, 1, 2, 3]
+    assert (
+        evenly_spread(10, 5) == [0, 2, 4, 6, 8]
+        and evenly_spread(3, 5) == [0, 1, 2]
+        and evenly_spread(4, None) == [0, 1, 2, 3]
+    )
 
 
 def test_shrinking_squashes() -> None:
@@ -126,7 +130,7 @@ def test_it_stops_after_the_same_step_where_the_numbers_are_read_late(monkeypatc
 def test_one_step_is_torchs_own(optimiser: str) -> None:
     """A slow twin of one epoch of one batch with plain torch."""
     data = toy_set(12, 0)
-    settings = settings_of(
+    settings = training_settings(
         {"epochs": 1, "batch_size": 12, "optimiser": optimiser, "lr": 0.1, "momentum": 0.0, "weight_decay": 0.01}
     )
     found = train_classifier(toy_net, data, settings).classifier
@@ -233,10 +237,10 @@ def test_networks_that_there_are_not(tiny: Classifier) -> None:
 
 
 def test_bad_settings() -> None:
-    assert settings_of({"epochs": 2}, augment=True) == SmallTraining(epochs=2, augment=True)
+    assert training_settings({"epochs": 2}, augment=True) == SmallTraining(epochs=2, augment=True)
     for given, words in (({"epoch": 2}, "there are epochs"), ({"lr": -1}, "lr"), ({"optimiser": "lion"}, "optimiser")):
         with pytest.raises(InputError, match=words):
-            settings_of(given)
+            training_settings(given)
     with pytest.raises(InputError, match="fewer than two"):
         train_classifier(toy_net, toy_set(1, 0))
     with pytest.raises(InputError, match="NaN"):

@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.checkpoint import Checkpoints, read_sealed, write_sealed
-from maskwise.training.pool import Pool
+from maskwise.training.pool import SnapshotPool
 
 PICTURES = "shapes:n=12,size=40,labels=own"
 RECIPE = Recipe(steps=8, fraction=1.0, batch_size=4, input_size=32, seed=3, crop_area=(0.5, 1.0), p_history=0.7)
@@ -29,7 +29,7 @@ def run(out: Path, **options: Any) -> Path:
 @pytest.fixture
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that keeps the classifier of every step."""
-    monkeypatch.setattr(Pool, "wants", lambda self, step: True)
+    monkeypatch.setattr(SnapshotPool, "wants", lambda self, step: True)
 
 
 @pytest.mark.usefixtures("every_step")

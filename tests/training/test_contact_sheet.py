@@ -32,7 +32,7 @@ from maskwise.training.watch.contact_sheet import (
     HEAVIEST,
     KEPT,
     ContactSheets,
-    asked_for,
+    asked_classes,
     draw,
     has_masks,
     jpeg,
@@ -210,7 +210,7 @@ def test_which_pictures_and_which_classes(picture_folder: Path, tiny: Classifier
     assert views.labels == tuple(k * 20 // 8 % 5 for k in range(8))
     data = read_data(picture_folder)
     assert torch.equal(views.images[1:2], middle(data.image(data.records[2]), 32))
-    classes, names = asked_for(tiny, Views(views.images[:2], "", (3, 99)))
+    classes, names = asked_classes(tiny, Views(views.images[:2], "", (3, 99)))
     own = tiny.logits(views.images[1:2]).argmax(1)
     assert classes.tolist() == [3, int(own)] and names[0] == tiny.labels.name(3)
     packaged = Views.of(None, 48)

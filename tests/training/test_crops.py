@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from maskwise.training.crops import MOST, Crop, Packed, random_crop, resize_weights, resized
+from maskwise.training.crops import MOST, Crop, PackedCrops, random_crop, resize_weights, resized
 from maskwise.training.draws import generator
 
 
@@ -49,7 +49,7 @@ def test_packed_pictures_of_many_sizes_are_the_single_ones() -> None:
     pictures = [picture(40, 60), picture(97, 31, 1), picture(20, 20, 2)]
     crops = [Crop(5, 3, 41, 30, True), Crop(0, 10, 31, 80, False), Crop(1, 2, 9, 8, True)]
     expected = torch.stack([resized(p, crop, 24) for p, crop in zip(pictures, crops, strict=True)])
-    found = Packed.of(pictures, crops, 24).on(torch.device("cpu"))
+    found = PackedCrops.of(pictures, crops, 24).on(torch.device("cpu"))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
     assert torch.equal(resized(picture(8, 8), Crop(0, 0, 8, 8, True), 8), picture(8, 8).flip(-1) / 255)
 
@@ -59,7 +59,7 @@ def test_a_large_region_travels_small() -> None:
     size = 16
     side = int((MOST * size * size) ** 0.5) + 5
     large, crop = picture(side, side), Crop(0, 0, side, side, False)
-    packed = Packed.of([large], [crop], size)
+    packed = PackedCrops.of([large], [crop], size)
     assert packed.pixels.shape == (1, 3, size, size)
     off = (packed.on(torch.device("cpu"))[0] - resized(large, crop, size)).abs().max()
     assert off <= 0.5 / 255 + 1e-5

@@ -21,17 +21,24 @@ import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
+from maskwise.images import to_bytes
 from maskwise.maskers import load_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.crops import Crop, random_crop, resized, resized_map
 from maskwise.training.distil import DistilRecipe, DistilTrainer, target
 from maskwise.training.draws import generator
-from maskwise.training.label_file import LabelFile, labelled, picture_key
-from maskwise.training.loader import Loader, to_bytes
-from maskwise.training.teacher import Lesson, Teacher, View
+from maskwise.training.label_file import LabelFile, label_pictures, picture_key
+from maskwise.training.loader import Loader
+from maskwise.training.teacher import Lesson, Teacher, TeacherView
 
 SMALL = DistilRecipe(
-    teacher=Lesson(views={"cam": View()}), width=4, mix=6, input_size=32, batch_size=4, steps=8, crop_area=(0.4, 1.0)
+    teacher=Lesson(views={"cam": TeacherView()}),
+    width=4,
+    mix=6,
+    input_size=32,
+    batch_size=4,
+    steps=8,
+    crop_area=(0.4, 1.0),
 )
 
 
@@ -99,7 +106,7 @@ def stretched(saliency: np.ndarray) -> np.ndarray:
 
 def test_the_mean_of_scales_methods_and_mirrors_by_hand() -> None:
     own, images, classes = classifier(), pictures(), [1, 4, 0]
-    views = {"cam": View(scales=(32, 48)), "grad_cam": View(options={"layer": "10"}, scales=(32,))}
+    views = {"cam": TeacherView(scales=(32, 48)), "grad_cam": TeacherView(options={"layer": "10"}, scales=(32,))}
     taught = Teacher(own, Lesson(views=views, smooth=4, mirrored=True, grid=16))(images, classes)
     for picture, label, found in zip(images, classes, taught, strict=True):
         total = np.zeros((16, 16))
@@ -118,7 +125,7 @@ def test_the_mean_of_scales_methods_and_mirrors_by_hand() -> None:
 
 def test_who_can_not_teach() -> None:
     with pytest.raises(InputError, match="no option"):
-        Teacher(classifier(), Lesson(views={"cam": View(options={"x": 1})}))
+        Teacher(classifier(), Lesson(views={"cam": TeacherView(options={"x": 1})}))
     with pytest.raises(InputError, match="is no method"):
         recipes.load("distilled_lite0", ["teacher.views={nothing: {}}"])
     with pytest.raises(InputError, match="class_tap"):
@@ -141,7 +148,7 @@ def test_maps_are_made_once_and_again_where_picture_class_or_teacher_changed(tmp
     def run(key: str = "a", labels: Sequence[int] = (0, 1, 2)) -> dict[int, Tensor]:
         taught.clear()
         own = LabelFile(tmp_path / "labels.npz")
-        return labelled(own, key, lambda i: (to_bytes(images[i]), labels[i]), teach, range(3), batch=2)
+        return label_pictures(own, key, lambda i: (to_bytes(images[i]), labels[i]), teach, range(3), batch=2)
 
     first = run()
     assert taught == [0, 1, 2] and all((first[i] - float(images[i].mean()) - i).abs().max() < 4e-3 for i in range(3))
@@ -164,12 +171,13 @@ def test_maps_are_made_once_and_again_where_picture_class_or_teacher_changed(tmp
 
 def test_a_teacher_s_key_tells_all_that_matters() -> None:
     def key(seed: int = 0, **settings: object) -> str:
-        lesson = {"views": {"cam": View()}, **settings}
+        lesson = {"views": {"cam": TeacherView()}, **settings}
         return Teacher(Classifier(tiny_net(seed), input_size=32), Lesson.model_validate(lesson)).key()
 
     others = [
-        key(seed=1), key(smooth=1.0), key(mirrored=True), key(grid=28), key(views={"cam": View(scales=(32, 48))}),
-        key(views={"grad_cam": View()}), key(views={"grad_cam": View(options={"layer": "10"})}),
+        key(seed=1), key(smooth=1.0), key(mirrored=True), key(grid=28),
+        key(views={"cam": TeacherView(scales=(32, 48))}),
+        key(views={"grad_cam": TeacherView()}), key(views={"grad_cam": TeacherView(options={"layer": "10"})}),
     ]  # fmt: skip
     assert key() == key() and len({key(), *others}) == 8
     image = to_bytes(pictures()[0])

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from maskwise.data import DataSet, read_data
+from maskwise.images import to_bytes
 from maskwise.training import Recipe
-from maskwise.training.crops import Packed
-from maskwise.training.loader import Loader, to_bytes
+from maskwise.training.crops import PackedCrops
+from maskwise.training.loader import Loader
 
 RECIPE = Recipe(epochs=4, fraction=1.0, batch_size=4, input_size=32, seed=3, crop_area=(0.5, 1.0))
 
@@ -61,7 +62,7 @@ def test_what_is_packed_for_an_accelerator_is_the_same_batch(picture_folder: Pat
     packing = loader(picture_folder, device=torch.device("meta"))
     images, maps, labels = packing._read(6, 0, 1)
     assert maps is None
-    assert isinstance(images, Packed) and images.pixels.dtype == torch.uint8
+    assert isinstance(images, PackedCrops) and images.pixels.dtype == torch.uint8
     expected = plain.batch(6)
     torch.testing.assert_close(images.on(torch.device("cpu")), expected[0], atol=2e-5, rtol=0)
     assert torch.equal(labels, expected[1])

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from maskwise.training.loader import generator
-from maskwise.training.pool import Pool
+from maskwise.training.pool import SnapshotPool
 
 
-def filled(thinning: str, steps: int, size: int = 30, p: float = 0.5) -> Pool:
+def filled(thinning: str, steps: int, size: int = 30, p: float = 0.5) -> SnapshotPool:
     net = nn.Linear(1, 1, bias=False)
-    pool = Pool(thinning, size, p, generator(0))  # type: ignore[arg-type]
+    pool = SnapshotPool(thinning, size, p, generator(0))  # type: ignore[arg-type]
     for step in range(steps):
         with torch.no_grad():
             net.weight.fill_(step)
@@ -58,7 +58,7 @@ def test_an_empty_pool_or_no_history_gives_the_newest() -> None:
 
 def test_a_snapshot_does_not_follow_the_live_network() -> None:
     net = nn.BatchNorm1d(2)
-    pool = Pool("FL", 30, 0.5, generator(0))
+    pool = SnapshotPool("FL", 30, 0.5, generator(0))
     pool.offer(0, net)
     net(torch.randn(8, 2) + 5)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from maskwise.core.errors import InputError
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.guard import Guard
 from maskwise.training.watch import warnings as early
-from maskwise.training.watch.charts import POINTS, averaged, charts
+from maskwise.training.watch.charts import POINTS, block_means, charts
 from maskwise.training.watch.page import command_line, read_log
 from maskwise.training.watch.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart_svg, legend, log_ticks, ticks
 
@@ -112,9 +112,9 @@ def test_long_trainings_have_few_points_and_the_same_mean() -> None:
     lines = [{"step": s, "loss": float(s % 7)} for s in range(1, 10_001)]
     (curve,) = charts(lines)[0].curves
     assert len(curve.points) <= POINTS and curve.last == lines[-1]["loss"]
-    whole = averaged([(line["step"], line["loss"]) for line in lines], 400)
+    whole = block_means([(line["step"], line["loss"]) for line in lines], 400)
     assert sum(y for _, y in whole) / len(whole) == pytest.approx(sum(line["loss"] for line in lines) / 10_000)
-    assert len(averaged([(1.0, 1.0)] * 401, 400)) == 201
+    assert len(block_means([(1.0, 1.0)] * 401, 400)) == 201
 
 
 def test_every_number_of_a_real_log_is_on_one_chart(tmp_path: Path) -> None:

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from maskwise.checks.base import register_check
 from maskwise.checks.cells import Cells
-from maskwise.checks.intervals import Undefined, mean_of
+from maskwise.checks.intervals import UndefinedRule, mean_of
 from maskwise.checks.networks import PRETRAINED, Maker, name_of
-from maskwise.checks.pictures import Labelled, RandomLabels, random_labels, spread
+from maskwise.checks.pictures import Labelled, RandomLabels, evenly_spread, random_labels
 from maskwise.checks.protocol import comparison_protocol, versions
 from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS, DrtResult, DrtRow
 from maskwise.checks.rows import Values, as_float, parts_of
-from maskwise.checks.similarity import Comparison, Measures, Similarity, chosen, chunks
+from maskwise.checks.similarity import Comparison, Measures, Similarity, chosen_similarities, chunks
 from maskwise.checks.small_training import SmallTraining, accuracies
 from maskwise.checks.stored_trainings import StoredTrainings
-from maskwise.checks.subject import Progress, Subject, top_classes
+from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.sess.sweep import AnyExplainer
@@ -48,12 +48,12 @@ def drt(
     again: bool = True,
     before_sigmoid: bool | None = None,
     measures: Measures = None,
-    undefined: Undefined = "zero",
+    undefined: UndefinedRule = "zero",
     examples: int = 3,
     out: str | Path | None = None,
     device: torch.device | str = "cpu",
     batch: int = 32,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DrtResult:
     """Compares maps, on test pictures, of a classifier trained on the labels and of one trained on random ones.
 
@@ -99,7 +99,7 @@ def drt(
         "pretrained": pretrained.fingerprint() if network == PRETRAINED and pretrained is not None else None,
         "training": settings.model_dump(),
     }
-    shown = spread(len(test), examples)
+    shown = evenly_spread(len(test), examples)
     rows: list[DrtRow] = []
     kept: dict[str, dict[str, Tensor]] = {}
     protocols: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def drt(
                 home = folder / "maskers" / f"{method} {which}".replace(" ", "_")
                 explainer = make(known.classifier, sets[which], home)
                 subject = subjects[which] = Subject.of(explainer, known.classifier, before_sigmoid)
-            compared = chosen(measures, subject.logits)
+            compared = chosen_similarities(measures, subject.logits)
             networks = {which: known.classifier for which, known in trained.items()}
             found, kept[method] = _compared(subjects, networks, test.images, compared, batch, shown)
             for (which, name), values in found.items():
@@ -173,6 +173,6 @@ def _compared(
     )
 
 
-def _part(progress: Progress | None, index: int, parts: int) -> Progress | None:
+def _part(progress: ProgressCallback | None, index: int, parts: int) -> ProgressCallback | None:
     """Progress of one of several pieces of work of about the same size."""
     return None if progress is None else lambda done, total: progress(index * total + done, parts * total)

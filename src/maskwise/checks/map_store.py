@@ -16,7 +16,7 @@ from torch import Tensor
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.removal import Noise, random_maps
 from maskwise.checks.results import RANDOM_REMOVAL
-from maskwise.checks.rows import Index, Rows, Values, as_float
+from maskwise.checks.rows import Index, LazyRows, Values, as_float
 from maskwise.checks.streamed import CACHE_GIB
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
@@ -49,7 +49,7 @@ def stored_maps(
     return torch.cat([maps for maps, _ in _made(subject, images, targets, size, folder, batch)])
 
 
-class MapFiles(Rows):
+class MapFiles(LazyRows):
     """Maps (N,size,size) float32 that stay on disk; arguments as ``stored_maps``, which makes the same files."""
 
     def __init__(
@@ -75,7 +75,7 @@ def _made(
     subject: Subject, images: Values, targets: Tensor, size: int, folder: Path | None, batch: int
 ) -> Iterator[tuple[Tensor, Path]]:
     """Batch by batch, the maps and where they lie (nowhere without a folder)."""
-    who = key_of(subject)
+    who = map_key(subject)
     for part, goal in zip(images.split(batch), targets.split(batch), strict=True):
         path = None if folder is None else folder / f"{_key(who, part, goal, size)}.npy"
         maps = _read(path, (len(part), size, size))
@@ -87,7 +87,7 @@ def _made(
         yield maps, path or Path()
 
 
-def key_of(subject: Subject) -> str:
+def map_key(subject: Subject) -> str:
     """First 16 hex digits of the SHA-256 of who explains what: explainer, options and the network's weights."""
     facts = json.dumps([subject.identity, subject.network.fingerprint()], sort_keys=True, default=str)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
@@ -117,7 +117,7 @@ class MethodMaps:
 
     Args:
         subjects: what makes them, by method.
-        classifier: whose top class is explained.
+        classifier: its top class is explained.
         sets: training and test pictures.
         size: side in pixels that maps are squashed to.
         seed: of the maps that are noise.
@@ -142,7 +142,7 @@ class MethodMaps:
         self._targets: list[Tensor] = []
         self._held: tuple[str, tuple[Values, Values]] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._keys = {name: key_of(subject) for name, subject in subjects.items()}
+        self._keys = {name: map_key(subject) for name, subject in subjects.items()}
 
     def key(self, method: str) -> str | None:
         """Tells methods of one name with other options apart; the references have none."""

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.base import register_check
-from maskwise.checks.intervals import Undefined, mean_of
+from maskwise.checks.intervals import UndefinedRule, mean_of
 from maskwise.checks.layers import layers_from_the_top
-from maskwise.checks.pictures import spread
+from maskwise.checks.pictures import evenly_spread
 from maskwise.checks.protocol import check_seed, comparison_protocol, versions
 from maskwise.checks.randomise import initialisations, randomise, restored
-from maskwise.checks.results import MODES, Mode, MprtResult, MprtRow
+from maskwise.checks.results import MODES, MprtResult, MprtRow, RandomisationMode
 from maskwise.checks.rows import Values, as_float, parts_of
-from maskwise.checks.similarity import Comparison, Measures, chosen, chunks
-from maskwise.checks.subject import Progress, Subject, top_classes
+from maskwise.checks.similarity import Comparison, Measures, chosen_similarities, chunks
+from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
@@ -35,17 +35,17 @@ def mprt(
     classifier: Classifier,
     images: Values,
     *,
-    modes: Sequence[Mode] = MODES,
+    modes: Sequence[RandomisationMode] = MODES,
     init: str = "own",
     depth: int | None = 2,
     before_sigmoid: bool | None = None,
     targets: Tensor | None = None,
     measures: Measures = None,
-    undefined: Undefined = "zero",
+    undefined: UndefinedRule = "zero",
     seed: int = 0,
     batch: int = 32,
     examples: int = 3,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> MprtResult:
     """Compares maps of the trained network with maps of the same network with random layers.
 
@@ -84,11 +84,17 @@ def mprt(
     modes = list(dict.fromkeys(modes))
     initialisations.get(init)
     subject = Subject.of(explainer, classifier, before_sigmoid)
+<<<<<<< main
     compared = chosen(measures, subject.logits)
     network = subject.network
     found: dict[tuple[Mode, str, str], list[Tensor]] = {}
+=======
+    compared = chosen_similarities(measures, subject.logits)
+    network, size = subject.network, subject.network.input_size
+    found: dict[tuple[RandomisationMode, str, str], list[Tensor]] = {}
+>>>>>>> helper
     kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
-    parts, shown = chunks(images, batch), spread(len(images), examples)
+    parts, shown = chunks(images, batch), evenly_spread(len(images), examples)
     with eval_mode(network):
         example = network.example()
         layers = layers_from_the_top(network.module, example, depth)

@@ -69,7 +69,7 @@ def pictures(sources: Sequence[str], size: int, limit: int | None = None, cache_
         InputError: a source that can't be read.
     """
     sets = [read_data(source) for source in sources]
-    items = [(data, data.records[i]) for data in sets for i in spread(len(data), limit)]
+    items = [(data, data.records[i]) for data in sets for i in evenly_spread(len(data), limit)]
     return in_memory_if_it_fits(Streamed(items, size), cache_gib)
 
 
@@ -93,7 +93,7 @@ def labelled(
         InputError: pictures without labels, fewer than two classes, or one that ``classes`` does not name.
     """
     data = read_data(source)
-    records = [data.records[i] for i in spread(len(data), limit)]
+    records = [data.records[i] for i in evenly_spread(len(data), limit)]
     named = [_class_of(data, record) for record in records]
     known = sorted(set(named), key=_numbers_as_numbers) if classes is None else list(classes)
     if len(known) < 2:
@@ -143,7 +143,7 @@ def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
     raise InputError(f"labels are shuffled or uniform, not {how!r}")
 
 
-def spread(count: int, limit: int | None) -> list[int]:
+def evenly_spread(count: int, limit: int | None) -> list[int]:
     """``limit`` positions evenly spread over ``count``, since listings are often sorted by class."""
     if limit is None or limit >= count:
         return list(range(count))

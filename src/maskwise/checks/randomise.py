@@ -18,7 +18,7 @@ initialisations: Registry[Callable[[nn.Module], None]] = Registry("initialisatio
 
 
 @initialisations.register("own", title="the module's own reset_parameters")
-def own(module: nn.Module) -> None:
+def own_rule(module: nn.Module) -> None:
     """As the module's constructor made it: batch norm forgets its running statistics, too.
 
     A module without such a rule (a class token, a layer scale) draws each parameter from a normal distribution of the
@@ -34,7 +34,7 @@ def own(module: nn.Module) -> None:
 
 
 @initialisations.register("released", title="the rule of Phang et al.'s released code")
-def released(module: nn.Module) -> None:
+def released_rule(module: nn.Module) -> None:
     """Convolutions N(0, 2 / (out * in * kernel width)), other matrices Kaiming-uniform with a = sqrt 5.
 
     Every vector, batch norm's weight among them, is uniform within 1 / sqrt(its length); running statistics stay.

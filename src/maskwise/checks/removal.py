@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskwise.checks.rows import Index, Rows, Values
+from maskwise.checks.rows import Index, LazyRows, Values
 from maskwise.core.errors import InputError
 
 
@@ -55,7 +55,7 @@ def random_maps(count: int, size: int, *key: int) -> Tensor:
     return torch.rand(count, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-class Noise(Rows):
+class Noise(LazyRows):
     """The same for more pictures than are drawn at once: each one's map has a generator of its own."""
 
     def __init__(self, count: int, size: int, *key: int) -> None:
@@ -65,7 +65,7 @@ class Noise(Rows):
         return torch.cat([random_maps(1, self.shape[1], *self.key, int(i)) for i in rows])
 
 
-class Removed(Rows):
+class Removed(LazyRows):
     """Images (N,3,H,W) uint8 without their most salient pixels, painted over whenever they are read.
 
     Args:

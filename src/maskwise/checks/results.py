@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from maskwise.checks.intervals import Mean
+from maskwise.checks.intervals import MeanInterval
 
 TRUE_LABELS, RANDOM_LABELS, TRUE_AGAIN = "true labels", "random labels", "true labels again"
 WHOLE, RANDOM_REMOVAL = "none", "random removal"
-Mode = Literal["cascading", "independent"]
-MODES: tuple[Mode, ...] = ("cascading", "independent")
+RandomisationMode = Literal["cascading", "independent"]
+MODES: tuple[RandomisationMode, ...] = ("cascading", "independent")
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class MprtRow:
         value: mean over pictures.
     """
 
-    mode: Mode
+    mode: RandomisationMode
     layer: str
     similarity: str
-    value: Mean
+    value: MeanInterval
 
     def plain(self) -> dict[str, Any]:
         return {"mode": self.mode, "layer": self.layer, "similarity": self.similarity, **self.value.plain()}
@@ -73,7 +73,7 @@ class DrtRow:
     method: str
     against: str
     similarity: str
-    value: Mean
+    value: MeanInterval
 
     def plain(self) -> dict[str, Any]:
         return {"method": self.method, "against": self.against, "similarity": self.similarity, **self.value.plain()}

@@ -22,7 +22,7 @@ from maskwise.checks.results import RANDOM_REMOVAL, WHOLE, RoarResult, RoarRow
 from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining, accuracies, train_classifier
 from maskwise.checks.streamed import CACHE_GIB
-from maskwise.checks.subject import Progress, Subject
+from maskwise.checks.subject import ProgressCallback, Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.sess.sweep import AnyExplainer
@@ -51,7 +51,7 @@ def roar(
     device: torch.device | str = "cpu",
     batch: int = 32,
     cache_gib: float = CACHE_GIB,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> RoarResult:
     """Trains fresh networks on pictures without their most salient pixels, against as many removed at random.
 
@@ -150,7 +150,7 @@ def _plan(methods: Iterable[str], shares: Sequence[float], repeats: int) -> Iter
 
 
 def _named(name: str, explainer: AnyExplainer, classifier: Classifier) -> Subject:
-    """Masks rather than their logits, whose order of pixels is the same; known by the name they were given, too."""
+    """Masks rather than their logits, which rank the pixels alike; the given name is part of the identity."""
     subject = Subject.of(explainer, classifier, before_sigmoid=False)
     return replace(subject, identity={"name": name, **subject.identity})
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 Index = Tensor | Sequence[int]
-Job = TypeVar("Job")
+Request = TypeVar("Request")
 Made = TypeVar("Made")
 MOST_READERS = 8
 
 
-class Rows(ABC):
+class LazyRows(ABC):
     """Stands for a tensor (N,…) where that would not fit in memory: it has its shape, rows by index, and ``split``.
 
     Code that asks for nothing else takes either. Rows are read from several threads at once.
@@ -41,10 +41,10 @@ class Rows(ABC):
         return parts_of(self, torch.arange(len(self)).split(size))
 
 
-Values = Tensor | Rows
+Values = Tensor | LazyRows
 
 
-class Picked(Rows):
+class Picked(LazyRows):
     """Some rows of others, in another order perhaps; nothing is read until one is asked for.
 
     Args:
@@ -52,7 +52,7 @@ class Picked(Rows):
         picks: their indices (B,).
     """
 
-    def __init__(self, rows: Rows, picks: Tensor) -> None:
+    def __init__(self, rows: LazyRows, picks: Tensor) -> None:
         self.rows, self.picks = rows, picks
         self.shape = (len(picks), *rows.shape[1:])
 
@@ -69,10 +69,10 @@ def parts_of(values: Values, parts: Iterable[Tensor]) -> Iterator[Tensor]:
     """``values[rows]`` for each ``rows`` of ``parts``; what is not in memory is read ahead."""
     if isinstance(values, Tensor):
         return (values[rows.to(values.device)] for rows in parts)
-    return ahead(values.__getitem__, parts, readers())
+    return ahead(values.__getitem__, parts, read_ahead_threads())
 
 
-def ahead(read: Callable[[Job], Made], jobs: Iterable[Job], threads: int) -> Iterator[Made]:
+def ahead(read: Callable[[Request], Made], jobs: Iterable[Request], threads: int) -> Iterator[Made]:
     """``map(read, jobs)``, in order, of which ``threads`` are under way while one is used, and no more."""
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[Made]] = deque()
@@ -88,7 +88,7 @@ def ahead(read: Callable[[Job], Made], jobs: Iterable[Job], threads: int) -> Ite
                 future.cancel()
 
 
-def readers() -> int:
+def read_ahead_threads() -> int:
     """Threads that read: one for each core that this process may use, and at most eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_READERS)

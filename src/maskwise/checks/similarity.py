@@ -155,7 +155,7 @@ class Ssim(Similarity):
 Measures = Mapping[str, Similarity] | Sequence[str] | None
 
 
-def chosen(measures: Measures, logits: bool) -> dict[str, Similarity]:
+def chosen_similarities(measures: Measures, logits: bool) -> dict[str, Similarity]:
     """Similarities by name, or as the caller made them; None is all that are registered.
 
     Raises:

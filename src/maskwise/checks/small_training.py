@@ -14,7 +14,7 @@ from maskwise.checks.feeding import EpochBatches, colours
 from maskwise.checks.networks import Maker
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.rows import Values, as_float, on
-from maskwise.checks.subject import Progress
+from maskwise.checks.subject import ProgressCallback
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
@@ -37,12 +37,12 @@ class SmallTraining(BaseModel):
     weight_decay: float = Field(default=1e-4, ge=0)
     augment: bool = Field(default=False, description="flip, and crop after padding by an eighth of the side")
     until: float | None = Field(
-        default=None, gt=0, le=1, description="stop after the epoch whose training pictures are so accurate"
+        default=None, gt=0, le=1, description="stop after the first epoch with this accuracy on the training pictures"
     )
     seed: int = Field(default=0, ge=0, description="of first weights, order and augmentation")
 
 
-def settings_of(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
+def training_settings(given: Mapping[str, Any], **defaults: Any) -> SmallTraining:
     """Settings from plain data.
 
     Raises:
@@ -80,7 +80,7 @@ def train_classifier(
     name: str = "small",
     normalisation: tuple[Tensor, Tensor] | None = None,
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Trained:
     """Trains a fresh network on labelled pictures; on a CPU the same call gives the same weights.
 

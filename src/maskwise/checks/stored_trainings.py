@@ -12,7 +12,7 @@ from maskwise.checks.cells import Cells
 from maskwise.checks.networks import PRETRAINED, Maker, name_of, network_maker
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.small_training import SmallTraining, Trained, fresh_classifier, train_classifier
-from maskwise.checks.subject import Progress
+from maskwise.checks.subject import ProgressCallback
 from maskwise.classifiers import Classifier
 from maskwise.core.files import atomic_write
 
@@ -27,7 +27,9 @@ class StoredTrainings:
     pretrained: Classifier | None
     device: torch.device | str
 
-    def trained(self, which: str, data: Labelled, settings: SmallTraining, progress: Progress | None) -> Trained:
+    def trained(
+        self, which: str, data: Labelled, settings: SmallTraining, progress: ProgressCallback | None
+    ) -> Trained:
         make, name = network_maker(self.network, self.pretrained), f"{name_of(self.network)}, {which}"
         normalisation = None
         if self.network == PRETRAINED and self.pretrained is not None:

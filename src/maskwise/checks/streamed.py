@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from maskwise.checks.rows import Index, Rows, Values
+from maskwise.checks.rows import Index, LazyRows, Values
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
-from maskwise.images import resize
+from maskwise.images import resize, to_bytes
 
 CACHE_GIB = 4.0
-Item = tuple[DataSet, Record]
+StoredPicture = tuple[DataSet, Record]
 
 
-class Streamed(Rows):
+class Streamed(LazyRows):
     """Pictures (N,3,S,S) uint8 that are decoded whenever they are needed.
 
     Args:
@@ -25,7 +25,7 @@ class Streamed(Rows):
         size: S, the side in pixels that it is squashed to.
     """
 
-    def __init__(self, items: Sequence[Item], size: int) -> None:
+    def __init__(self, items: Sequence[StoredPicture], size: int) -> None:
         self.items, self.size = items, size
         self.shape = (len(items), 3, size, size)
 
@@ -34,7 +34,7 @@ class Streamed(Rows):
         return torch.cat([to_bytes(resize(data.image(record)[None], self.size)) for data, record in chosen])
 
 
-class Squashed(Rows):
+class Squashed(LazyRows):
     """Pictures uint8 squashed to another size whenever they are needed.
 
     Args:
@@ -42,7 +42,7 @@ class Squashed(Rows):
         size: side in pixels.
     """
 
-    def __init__(self, images: Rows, size: int) -> None:
+    def __init__(self, images: LazyRows, size: int) -> None:
         self.images, self.size = images, size
         self.shape = (len(images), 3, size, size)
 
@@ -63,11 +63,7 @@ def squashed_bytes(images: Tensor, size: int) -> Tensor:
     return to_bytes(resize(images.float() / 255, size))
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    return (images * 255).round().to(torch.uint8)
-
-
-def in_memory_if_it_fits(values: Rows, cache_gib: float = CACHE_GIB, part: int = 64) -> Values:
+def in_memory_if_it_fits(values: LazyRows, cache_gib: float = CACHE_GIB, part: int = 64) -> Values:
     """Pictures uint8 as a tensor where that takes up to ``cache_gib`` GiB, else as they are.
 
     Raises:

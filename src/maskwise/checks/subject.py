@@ -19,7 +19,7 @@ from maskwise.maskers import Masker
 from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

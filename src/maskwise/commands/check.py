@@ -169,11 +169,11 @@ def drt(
     from maskwise.checks import drt as run
     from maskwise.checks.figures import drt_figure
     from maskwise.checks.networks import PRETRAINED
-    from maskwise.checks.small_training import settings_of
+    from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import drt_tables
 
     enhance = sharpening.of_each(sess)
-    settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed})
+    settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed})
     makers = {
         name: map_maker(name, own_options(options, method), recipe, recipe_set or [], device)
         for name in dict.fromkeys(method)
@@ -236,11 +236,11 @@ def roar(
     keep_freed_memory()
     from maskwise.checks import roar as run
     from maskwise.checks.figures import roar_figure
-    from maskwise.checks.small_training import settings_of
+    from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import roar_tables
 
     shares, enhance = numbers(fractions), sharpening.of_each(sess)
-    settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
+    settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
     own = own_options(options, method)
     model = classifier_on(classifier, weights, device)
     explainers = {

@@ -68,7 +68,7 @@ def study(
     chosen, size = studies.get(name), scale_of(scale)
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.core.files import check_writable
-    from maskwise.studies.report import outcome_table, plain, write_report
+    from maskwise.studies.report import outcome_data, outcome_table, write_report
     from maskwise.studies.run import run_study
     from maskwise.studies.run_config import RunConfig, sources_of
 
@@ -91,7 +91,7 @@ def study(
         outcome = run_study(chosen, config, out, seeds=seeds, only=only or [], devices=devices, progress=step)
     files = write_report(outcome, out)
     if as_json:
-        typer.echo(json.dumps(plain(outcome), indent=2, default=str))
+        typer.echo(json.dumps(outcome_data(outcome), indent=2, default=str))
     else:
         from rich.console import Console
 

@@ -14,7 +14,7 @@ import torch
 from maskwise.core.errors import InputError
 from maskwise.planning.counting import counted
 from maskwise.planning.skeleton import skeleton
-from maskwise.planning.throughput import fabric_here, reading, seconds_of
+from maskwise.planning.throughput import fabric_here, reading, timed_seconds
 from maskwise.planning.training import PICTURE_BYTES
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _explaining(
         made = explainer(method, judge, **(options or {}))
     pictures = torch.rand(judge.batch if device.type == "cuda" else 2, 3, judge.input_size, judge.input_size)
     made(pictures.to(device))
-    return seconds_of(lambda: made(pictures.to(device)), device) / len(pictures)
+    return timed_seconds(lambda: made(pictures.to(device)), device) / len(pictures)
 
 
 def row_bytes() -> float:

@@ -14,9 +14,9 @@ from lightning.fabric import Fabric
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import counted
 from maskwise.planning.phases import SAMPLE, Phase, trainer_of
-from maskwise.training.distributed.processes import fabric_of, readers
+from maskwise.training.distributed.processes import fabric_of, reader_threads
 
-AT_ONCE = 2 * SAMPLE  # pictures of a timed step on a CPU, whose time is in proportion to them
+AT_ONCE = 2 * SAMPLE  # pictures of a timed step on a CPU, where time is in proportion to them
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def step_throughput(phase: Phase, network: Classifier, steps: int, size: int, sh
     trainer.step(images, labels)
     live = getattr(trainer, "live", trainer.classifier)
     flops = counted(lambda: trainer.step(images, labels), live.module).flops
-    step = median(seconds_of(lambda: trainer.step(images, labels), fabric.device) for _ in range(steps))
-    return Throughput(pictures, step, flops / step, reading(size), readers(fabric))
+    step = median(timed_seconds(lambda: trainer.step(images, labels), fabric.device) for _ in range(steps))
+    return Throughput(pictures, step, flops / step, reading(size), reader_threads(fabric))
 
 
 def fabric_here() -> Fabric:
@@ -84,7 +84,7 @@ def fabric_here() -> Fabric:
     return fabric_of("cuda" if there else "cpu", precision="auto")
 
 
-def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+def timed_seconds(call: Callable[[], object], device: torch.device) -> float:
     """What a call takes, until a GPU is through with it."""
     began = time.perf_counter()
     call()
@@ -95,10 +95,9 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
 
 def reading(size: int) -> float:
     """Packaged pictures a second that one thread decodes and crops here."""
-    from maskwise.images import load_image, packaged_pictures
+    from maskwise.images import load_image, packaged_pictures, to_bytes
     from maskwise.training.crops import random_crop, resized
     from maskwise.training.draws import generator
-    from maskwise.training.loader import to_bytes
 
     paths = packaged_pictures()
     began = time.perf_counter()

@@ -36,7 +36,7 @@ class TrainingPlan:
         saved: activations for backwards of one process's share, float32, all graphs at once: an upper bound.
         checkpoint, masker: bytes of files.
         gradients: bytes that a step reduces over devices.
-        batch_norms: of the classifier, whose statistics a step takes over all devices.
+        batch_norms: of the classifier, with statistics taken over all devices in each step.
         read_epoch: bytes read in one epoch.
         measured: what was timed here, if it was.
         hours: of the whole training on this machine's device, from ``measured``.

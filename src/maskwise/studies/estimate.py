@@ -32,7 +32,7 @@ class Estimate:
     """One number, measured once or by several seeds.
 
     With several seeds the 95% interval is Student's, over seeds. With one it is the percentile bootstrap over pictures,
-    whose draws are kept: two estimates on the same pictures were drawn alike, so that their difference is paired.
+    and its draws are kept: two estimates on the same pictures were drawn alike, so that their difference is paired.
 
     Attributes:
         points: (S,) float64, one value a seed.

@@ -13,7 +13,7 @@ NAME = "overview.md"
 
 
 def write_overview(folder: Path) -> Path:
-    """``overview.md`` of the studies whose ``NAME.json`` lies in ``folder``."""
+    """``overview.md`` of all studies that have a ``NAME.json`` in ``folder``."""
     path = folder / NAME
     with atomic_write(path) as temporary:
         temporary.write_text(overview(folder), encoding="utf-8")

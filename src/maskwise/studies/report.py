@@ -24,7 +24,7 @@ def write_report(outcome: Outcome, folder: Path) -> list[Path]:
     """``NAME.json``, ``.csv``, ``.md``, ``.png`` where there is a figure, and ``overview.md`` of all studies there."""
     name = outcome.study.name
     texts = {
-        ".json": json.dumps(plain(outcome), indent=1, default=str) + "\n",
+        ".json": json.dumps(outcome_data(outcome), indent=1, default=str) + "\n",
         ".csv": as_csv(outcome),
         ".md": markdown(outcome),
     }
@@ -37,7 +37,7 @@ def write_report(outcome: Outcome, folder: Path) -> list[Path]:
     return [*(path for path in made if path.is_file()), write_overview(folder)]
 
 
-def plain(outcome: Outcome) -> dict[str, Any]:
+def outcome_data(outcome: Outcome) -> dict[str, Any]:
     """Everything, as plain data."""
     table = outcome.printed
     rows = []

@@ -1,4 +1,4 @@
-"""Running a study: cells on disk are taken as they are, the others are done, and one that fails stops nobody."""
+"""Running a study: cells on disk are reused, the others are run, and one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from maskwise.studies.published import printed
 from maskwise.studies.run_config import RunConfig
 from maskwise.studies.study import GridCell, Study
 from maskwise.studies.table import ResultTable
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -90,7 +88,7 @@ def run_study(
     seeds: int | None = None,
     only: Sequence[str] = (),
     devices: int = 1,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Runs what is missing of a study and puts the table together.
 

@@ -21,7 +21,7 @@ class GridCell:
     """One row of the grid, before seeds: what is done, and what is to be known about it.
 
     Attributes:
-        row: of the table; a job may fill several, whose names then begin with it.
+        row: of the table; a job may fill several; their names then begin with it.
         job: what is trained or explained.
         note: where this scale puts something in place of what the paper has.
     """

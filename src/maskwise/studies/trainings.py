@@ -21,10 +21,10 @@ NAMELESS = {"title": "", "paper": "", "row": None}  # of which table a recipe is
 def shared_training(recipe: BaseRecipe, config: RunConfig, classifier: Classifier | None = None) -> Path:
     """The file that ``recipe`` trains with the config's network and pictures; below ``config.trainings``.
 
-    Who comes while another process trains the same waits for it. A killed training is gone on with.
+    A process that asks for a training which another one is running waits for it. A killed training is resumed.
 
     Args:
-        classifier: in place of the config's network, one that was trained from it.
+        classifier: in place of the run's network, one that was trained from it.
 
     Returns:
         The trained file; ``recipe.yaml`` and the log lie beside it.

@@ -24,7 +24,7 @@ class TrainingState:
         fresh: all lines that the log got since the last ``on_step``: one on a CPU, none or up to 20 beside a GPU.
         ended: why the training was asked to end; None goes on.
         waited: share of the time that went by waiting for pictures.
-        seconds_waited: the same in seconds, since this run began or was gone on with.
+        seconds_waited: the same in seconds, since this run began or was resumed.
         interrupted: is it ending since the user or the system asked for it? Then it may be resumed.
     """
 

@@ -34,7 +34,7 @@ class Checkpoints:
 
     Args:
         out: the folder.
-        identity: of the run, as plain data; who goes on must have the same.
+        identity: of the run, as plain data; a resumed run must have the same.
         callbacks: what they remember is stored, too.
     """
 

@@ -55,7 +55,7 @@ class Tapping(nn.Module):
     Its hooks stay, and do nothing while no forward of this module runs.
 
     Args:
-        classifier: whose module is run.
+        classifier: its module is run.
     """
 
     def __init__(self, classifier: Classifier) -> None:

@@ -94,7 +94,7 @@ def resized_map(squashed: Tensor, crop: Crop, picture: tuple[int, int], size: in
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedCrops:
     """Crops of pictures of any size, ready to be resized together on an accelerator: bytes and two matrices each.
 
     On a GPU that is one copy and two products of matrices a batch, instead of a kernel or three a picture. On a CPU
@@ -111,7 +111,7 @@ class Packed:
     across: Tensor
 
     @classmethod
-    def of(cls, pictures: Sequence[Tensor], crops: Sequence[Crop], size: int, pinned: bool = False) -> Packed:
+    def of(cls, pictures: Sequence[Tensor], crops: Sequence[Crop], size: int, pinned: bool = False) -> PackedCrops:
         """Packs uint8 pictures, all on one device; ``pinned`` memory of the CPU can travel while a GPU computes.
 
         A region of more than ``MOST`` times the pixels of the result is resized, and rounded to bytes, before.

@@ -24,7 +24,7 @@ from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crops import Crop, resized_map
 from maskwise.training.distributed.processes import all_gather
-from maskwise.training.label_file import LabelFile, labelled
+from maskwise.training.label_file import LabelFile, label_pictures
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
@@ -109,7 +109,7 @@ class DistilTrainer(Trainer):
 
         with progress_bar(progress, len(places), 0, "labels") as advance:
             batch = self.classifier.batch
-            mine = labelled(file, teacher.key(), picture, teacher, places, batch, lambda: advance(""))
+            mine = label_pictures(file, teacher.key(), picture, teacher, places, batch, lambda: advance(""))
         everybody = all_gather(mine) if world > 1 else [mine]
         self.maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
         self.means = {place: float(saliency.float().mean()) for place, saliency in self.maps.items()}

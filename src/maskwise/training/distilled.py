@@ -22,7 +22,7 @@ from maskwise.training.callbacks import Callback
 from maskwise.training.distributed.processes import Precision
 from maskwise.training.loader import Loader
 from maskwise.training.run import train
-from maskwise.training.teacher import Lesson, Teacher, View
+from maskwise.training.teacher import Lesson, Teacher, TeacherView
 from maskwise.training.validation import Quality, Validation
 
 NO_CLASS = ("class_tap=false", "class_gate=null")
@@ -36,7 +36,11 @@ TEACHERS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+<<<<<<< main
 class Distillation:
+=======
+class DistilledMasker:
+>>>>>>> helper
     """What came out.
 
     Attributes:
@@ -70,7 +74,11 @@ def distilled(
     precision: Precision = "auto",
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
+<<<<<<< main
 ) -> Distillation:
+=======
+) -> DistilledMasker:
+>>>>>>> helper
     """Distils the teacher whose masks keep and hide best what the classifier looks for.
 
     The teachers' maps are cut at their mean. The best has the least (cross entropy of masked-in - entropy of
@@ -107,13 +115,20 @@ def distilled(
         settings, list(kept), classifier=classifier, out=out, resume=resume, device=device, precision=precision,
         progress=progress, callbacks=callbacks,
     )  # fmt: skip
+<<<<<<< main
     masks = validation.masks(load_agnostic_masker(path, classifier))
     return Distillation(path, chosen, judged, validation.quality(masks), validation.quality(validation.centre(masks)))
+=======
+    masks = validation.masks(load_masker(path, classifier))
+    return DistilledMasker(
+        path, chosen, judged, validation.quality(masks), validation.quality(validation.centre(masks))
+    )
+>>>>>>> helper
 
 
 def lesson(name: str, classifier: Classifier) -> Lesson:
     """What a teacher of ``TEACHERS`` says of this classifier's pictures."""
-    views = {method: View.model_validate({}) for method in TEACHERS[name]}
+    views = {method: TeacherView.model_validate({}) for method in TEACHERS[name]}
     return Lesson(views=views, smooth=SMOOTH * classifier.input_size, mirrored=False, stretch=True, grid=56)
 
 

@@ -18,7 +18,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.portions import out_of_memory
 from maskwise.training.draws import generator
-from maskwise.training.meter import Meter, read
+from maskwise.training.meter import Meter, read_meters
 from maskwise.training.trainer import Trainer
 
 OnNan = Literal["stop", "skip"]
@@ -28,12 +28,12 @@ OUT_OF_MEMORY = (
     "out of memory at step {} with {} pictures at once: add --accumulate 2 or more, which changes next to nothing, or "
     "set batch_size lower, which is another training"
 )
-Row = dict[str, float]
+StepMetrics = dict[str, float]
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """A step whose numbers are still on the device."""
+    """A step with numbers that are still on the device."""
 
     number: int
     meter: Meter
@@ -47,7 +47,7 @@ class Guard:
     since reading waits for the device; a NaN is then found some steps late, and said of the step that it came in.
 
     Args:
-        trainer: whose steps are taken.
+        trainer: takes the steps.
         out: where ``nan_step.safetensors`` goes; None keeps no evidence.
         on_nan: ``stop`` saves the step's pictures, labels, step, seed and generators, and raises; ``skip`` puts every
             weight, statistic and generator back as before the step. A skipped step counts as done, so that the
@@ -73,7 +73,7 @@ class Guard:
         for line in log:
             self._count("skipped" in json.loads(line))
 
-    def step(self, images: Tensor, labels: Tensor) -> list[Row]:
+    def step(self, images: Tensor, labels: Tensor) -> list[StepMetrics]:
         """One step; returns what has been read since the last, a row a step: ``{"skipped": 1}`` if taken back.
 
         Raises:
@@ -92,7 +92,7 @@ class Guard:
         self.pending.append(_Taken(number, meter, generators))
         return self.read(before) if len(self.pending) >= self.every else []
 
-    def read(self, before: dict[str, Any] | None = None) -> list[Row]:
+    def read(self, before: dict[str, Any] | None = None) -> list[StepMetrics]:
         """The rows of all steps that have not been read yet; all processes must ask at the same step.
 
         Args:
@@ -101,7 +101,7 @@ class Guard:
         taken, self.pending = self.pending, []
         if not taken:
             return []
-        rows = read([step.meter for step in taken])
+        rows = read_meters([step.meter for step in taken])
         bad = next((k for k, row in enumerate(rows) if not math.isfinite(row["loss"])), None)
         broken = self._agreed(bad is not None or not _finite_weights(self.trainer))
         for _ in taken:
@@ -138,7 +138,7 @@ class Guard:
         everybody: Any = fabric.all_reduce(torch.tensor(float(broken), device=fabric.device), reduce_op="sum")
         return float(everybody) > 0
 
-    def _save_evidence(self, out: Path, batch: tuple[Tensor, Tensor], step: _Taken, row: Row) -> Path:
+    def _save_evidence(self, out: Path, batch: tuple[Tensor, Tensor], step: _Taken, row: StepMetrics) -> Path:
         trainer = self.trainer
         rank = f"-rank{trainer.fabric.global_rank}" if trainer.fabric.world_size > 1 else ""
         path = (out / EVIDENCE).with_stem(f"nan_step{rank}")

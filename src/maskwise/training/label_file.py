@@ -69,7 +69,7 @@ class LabelFile:
         self.unwritten = 0
 
 
-def labelled(
+def label_pictures(
     file: LabelFile,
     teacher: str,
     picture: Callable[[int], tuple[Tensor, int]],

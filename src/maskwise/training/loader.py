@@ -15,14 +15,15 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, Record
 from maskwise.data.order import epoch_order
+from maskwise.images import to_bytes
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.crops import Crop, Packed, random_crop, resized
+from maskwise.training.crops import Crop, PackedCrops, random_crop, resized
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
 from maskwise.training.picture_cache import PictureCache
 
-Read = tuple[Tensor | Packed, Tensor | None, Tensor]  # crops or what they are made of; maps (B,m,S,S); labels
-Job = list[tuple[int, int]]  # pictures, and the how-manieth time each is taken in its epoch
+Read = tuple[Tensor | PackedCrops, Tensor | None, Tensor]  # crops or what they are made of; maps (B,m,S,S); labels
+BatchPictures = list[tuple[int, int]]  # pictures, and the how-manieth time each is taken in its epoch
 
 
 @dataclass
@@ -144,10 +145,10 @@ class Loader:
         if self.device.type == "cpu":
             cut = torch.stack([resized(p, crop, self.size) for p, crop in zip(pictures, crops, strict=True)])
             return cut, maps, labels
-        return Packed.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), maps, labels
+        return PackedCrops.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), maps, labels
 
-    def _there(self, images: Tensor | Packed, maps: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
-        images = images.on(self.device) if isinstance(images, Packed) else images
+    def _there(self, images: Tensor | PackedCrops, maps: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
+        images = images.on(self.device) if isinstance(images, PackedCrops) else images
         if maps is not None:
             images = torch.cat([images, maps.to(self.device, non_blocking=True)], 1)
         return images, labels.to(self.device, non_blocking=True)
@@ -160,8 +161,3 @@ class Loader:
     @staticmethod
     def _image(data: DataSet, record: Record) -> Tensor:
         return data.image(record)
-
-
-def to_bytes(image: Tensor) -> Tensor:
-    """[0,1] as uint8; exact for pictures of 8 bits."""
-    return (image * 255).round().to(torch.uint8)

@@ -12,7 +12,7 @@ from torch import Tensor
 from maskwise.training.callbacks import Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
 from maskwise.training.distributed.processes import broadcast, is_main_process
-from maskwise.training.guard import Guard, Row
+from maskwise.training.guard import Guard, StepMetrics
 from maskwise.training.interrupts import interrupts
 from maskwise.training.log import Log
 
@@ -87,7 +87,7 @@ def run_steps(
     written = trainer.steps
     saved: int | None = None
 
-    def write(rows: list[Row]) -> None:
+    def write(rows: list[StepMetrics]) -> None:
         nonlocal written
         fresh: list[Mapping[str, float]] = []
         for row in rows:

@@ -24,16 +24,16 @@ from maskwise.maskers.store import start_at
 from maskwise.training import mask_recipe
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
-from maskwise.training.distributed.share import Part
+from maskwise.training.distributed.share import MicroBatch
 from maskwise.training.draws import generator
 from maskwise.training.meter import Meter
 from maskwise.training.objectives import Judged, Total
 from maskwise.training.objectives.base import Side
 from maskwise.training.optimizer_step import OptimizerStep
-from maskwise.training.pool import Pool, Snapshot
+from maskwise.training.pool import Snapshot, SnapshotPool
 from maskwise.training.trainer import Trainer, trainers
 
-Views = dict[Side, Tensor]  # masked pictures (B,3,S,S), or what a classifier says of them (B,K)
+BySide = dict[Side, Tensor]  # masked pictures (B,3,S,S), or what a classifier says of them (B,K)
 
 
 @trainers.register("mask")
@@ -65,8 +65,13 @@ class MaskTrainer(Trainer):
         if self.own_statistics:
             self.live.train()
         if not recipe.shared:
+<<<<<<< main
             self.masker.encoder.train().module.requires_grad_(True)
         self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
+=======
+            self.masker.encoder.module.requires_grad_(True).train()
+        self.pool = SnapshotPool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
+>>>>>>> helper
         self.objective = Total(
             recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
             recipe.target_area, recipe.area_gain, recipe.area_lookahead,
@@ -100,7 +105,7 @@ class MaskTrainer(Trainer):
         meter.note(lambda_factor=self.objective.factor, older=float(older))
         return meter
 
-    def _averaged(self, parts: list[Part], meter: Meter, factor: float) -> bool:
+    def _averaged(self, parts: list[MicroBatch], meter: Meter, factor: float) -> bool:
         """The paper's Eq. 8: the classifier's loss is the mean of clean and masked; one update of each network.
 
         All gradients are taken before any weight moves, so every network is judged as it was in the forward.
@@ -109,8 +114,8 @@ class MaskTrainer(Trainer):
             self.pool.offer(self.steps, self.live.module)
         older, judge = self._draw()
         learns = self.adapts and not (older and self.recipe.pool_use == "skip")
-        for whose in parts:
-            with self.alone_with(whose) as part:
+        for mine in parts:
+            with self.alone_with(mine) as part:
                 clean, taps = self._read(part.images)
                 masks = self._mask(part.images, taps, part.labels)
                 masked = self._masked(part.images, masks)
@@ -138,14 +143,14 @@ class MaskTrainer(Trainer):
         self.masker_step.update(self.recipe.masker_lr * factor)
         return older
 
-    def _two_steps(self, parts: list[Part], meter: Meter, factor: float) -> bool:
+    def _two_steps(self, parts: list[MicroBatch], meter: Meter, factor: float) -> bool:
         """The released code: a full step on the clean pictures, then one on the masked if the live net judged.
 
         Masks are made from what the classifier saw before the first of them.
         """
         read: list[tuple[Tensor, list[Tensor]]] = []
-        for whose in parts:
-            with self.alone_with(whose) as part:
+        for mine in parts:
+            with self.alone_with(mine) as part:
                 clean, taps = self._read(part.images)
                 if self.adapts and self.recipe.classifier_sees == "clean_and_masked":
                     self.classifier_step.add(F.cross_entropy(clean, part.labels), part)
@@ -155,8 +160,8 @@ class MaskTrainer(Trainer):
             self.pool.offer(self.steps, self.live.module)
         older, judge = self._draw()
         learns = self.adapts and not older
-        for whose, (clean, taps) in zip(parts, read, strict=True):
-            with self.alone_with(whose, 1) as part:
+        for mine, (clean, taps) in zip(parts, read, strict=True):
+            with self.alone_with(mine, 1) as part:
                 masks = self._mask(part.images, taps, part.labels)
                 masked = self._masked(part.images, masks)
                 seen = self._seen_live(masked) if judge is None else self._seen_by(judge, masked)
@@ -190,9 +195,9 @@ class MaskTrainer(Trainer):
         masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]), labels)
         return self.masker.finish.averaged(masks, images)
 
-    def _masked(self, images: Tensor, masks: Tensor) -> Views:
+    def _masked(self, images: Tensor, masks: Tensor) -> BySide:
         """The masked pictures (B,3,H,W) of all sides that are needed."""
-        views: Views = {}
+        views: BySide = {}
         for side in self.sides:
             holes = masks.detach() if side == "out" else 1 - masks.detach()
             with torch.no_grad():
@@ -200,25 +205,25 @@ class MaskTrainer(Trainer):
             views[side] = (masked_out if side == "out" else masked_in)(images, masks, fill)
         return views
 
-    def _seen_live(self, views: Views) -> Views:
+    def _seen_live(self, views: BySide) -> BySide:
         """Logits (B,K) of the live classifier, by side."""
         if self.own_statistics:
             return {side: self.logits(_channels_last(view)) for side, view in views.items()}
         return self._in_one_batch(self.logits, views)
 
-    def _seen_by(self, judge: Snapshot, views: Views) -> Views:
+    def _seen_by(self, judge: Snapshot, views: BySide) -> BySide:
         """Logits (B,K) of a past classifier: its weights in the live network's code, in eval mode."""
 
         with eval_mode(self.live.module):
             return self._in_one_batch(lambda images: self.live.logits(images, judge), views)
 
     @staticmethod
-    def _in_one_batch(logits: Callable[[Tensor], Tensor], views: Views) -> Views:
+    def _in_one_batch(logits: Callable[[Tensor], Tensor], views: BySide) -> BySide:
         """In eval mode no picture's answer depends on the others', and one large forward is quicker than two."""
         together = _channels_last(torch.cat(list(views.values())))
         return dict(zip(views, logits(together).chunk(len(views)), strict=True))
 
-    def _masked_loss(self, seen: Views, labels: Tensor) -> Tensor:
+    def _masked_loss(self, seen: BySide, labels: Tensor) -> Tensor:
         """The classifier's own cross entropy on masked pictures, sides weighted as in the mask's objective."""
         terms = [weight * F.cross_entropy(seen[side], labels) for side, weight in self.sides.items()]
         return torch.stack(terms).sum()

@@ -73,7 +73,7 @@ class Recipe(BaseRecipe):
     regularise_when: When = Field(
         "fooled",
         description="a masked-out objective lets masks shrink where the picture is right clean and wrong masked-out "
-        "(fooled, CASM), wrong masked-out ([P]), or where predictions differ (changed, nobody's)",
+        "(fooled, CASM), wrong masked-out ([P]), or where predictions differ (changed, in no paper)",
     )
     lambda_inside_weights: bool = Field(
         False,

@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 class Meter:
-    """Adds up facts of one step by name, on the device: nothing waits for it until ``read``.
+    """Adds up facts of one step by name, on the device: nothing waits for it until ``read_meters``.
 
     Args:
-        fabric: whose processes.
+        fabric: the processes to sum over.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -49,7 +49,7 @@ class Meter:
         return total / count
 
 
-def read(meters: Sequence[Meter]) -> list[dict[str, float]]:
+def read_meters(meters: Sequence[Meter]) -> list[dict[str, float]]:
     """The means of each step by name, all in one transfer from the device; a mean over no picture is left out."""
     pairs = [pair for meter in meters for pair in meter.sums.values()]
     noted = [note for meter in meters for note in meter.notes.values() if isinstance(note, Tensor)]

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from maskwise.training.distributed.share import Part
+from maskwise.training.distributed.share import MicroBatch
 
 
 class OptimizerStep:
@@ -43,7 +43,7 @@ class OptimizerStep:
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=half)
         self.sums: list[Tensor | None] | None = None
 
-    def add(self, loss: Tensor, part: Part, keep_graph: bool = False) -> None:
+    def add(self, loss: Tensor, part: MicroBatch, keep_graph: bool = False) -> None:
         """The part's share of the gradient of a loss that is a mean over pictures."""
         # Weighed before the backward: synchronised batch norm adds up gradients of all processes inside of it.
         loss = loss if part.weight == 1 else loss * part.weight

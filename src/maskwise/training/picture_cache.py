@@ -11,7 +11,7 @@ GPU_SHARE = 0.25  # of its free memory, at most; the rest is for the training
 
 
 class PictureCache:
-    """Keeps what it was asked for first, until it is full; nothing is ever thrown out, since every epoch reads all.
+    """Keeps what it was asked for first, until it is full; nothing is evicted, since every epoch reads all.
 
     Threads may use it together: what two of them decode at once is the same.
 

@@ -18,7 +18,7 @@ def snapshot(module: nn.Module) -> Snapshot:
     return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
 
-class Pool:
+class SnapshotPool:
     """Snapshots of one classifier over its training, at most ``size`` of them.
 
     Args:

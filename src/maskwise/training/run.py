@@ -31,7 +31,7 @@ from maskwise.training.distributed.processes import (
     is_main_process,
     one_line_if_one_is_gone,
     processes_here,
-    readers,
+    reader_threads,
 )
 from maskwise.training.guard import Guard, OnNan
 from maskwise.training.loader import Loader
@@ -144,7 +144,7 @@ def train(
     classifier.to(fabric.device)
     size = settings.input_size or classifier.input_size
     cache = int(cache_gib * GIB / processes_here(fabric))
-    loader = Loader(sets, settings, size, workers or readers(fabric), fabric.device, cache)
+    loader = Loader(sets, settings, size, workers or reader_threads(fabric), fabric.device, cache)
     kind = trainers.get(settings.kind)
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world)

@@ -21,7 +21,7 @@ from maskwise.explainers.targets import Targets
 from maskwise.images import resize
 
 
-class View(BaseModel):
+class TeacherView(BaseModel):
     """How one method looks at a picture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,12 +35,12 @@ class View(BaseModel):
 class Lesson(BaseModel):
     """What is taught: the mean of what methods say at their scales.
 
-    ``stretch`` is off for random teachers whose error is to average out over pictures: stretching bends it.
+    ``stretch`` is off for random teachers: their error is to average out over pictures: stretching bends it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    views: dict[str, View] = Field(description="by the method's name", min_length=1)
+    views: dict[str, TeacherView] = Field(description="by the method's name", min_length=1)
     smooth: float = Field(0.0, ge=0, description="sigma of a blur of the mean, in pixels of the classifier's own size")
     mirrored: bool = Field(False, description="see the mirrored picture, too")
     stretch: bool = Field(True, description="bring every map to [0,1] before they are averaged, and their mean")

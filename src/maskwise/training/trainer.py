@@ -16,10 +16,10 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.distributed.share import AsTheWhole, Part, portions
+from maskwise.training.distributed.share import AsTheWhole, MicroBatch, portions
 from maskwise.training.draws import generator
 from maskwise.training.loader import Loader
-from maskwise.training.meter import Meter, read
+from maskwise.training.meter import Meter, read_meters
 from maskwise.training.optimizer_step import OptimizerStep
 
 
@@ -66,7 +66,7 @@ class Trainer(ABC):
         """Writes what was trained, atomically."""
 
     def generators(self) -> Mapping[str, torch.Generator]:
-        """Generators whose draws depend on those before, by name."""
+        """Generators with a state that goes on from draw to draw, by name."""
         return {}
 
     def snapshots(self) -> Mapping[str, Mapping[str, Tensor]]:
@@ -84,7 +84,7 @@ class Trainer(ABC):
         """What must be known of the pictures before the first step; most kinds need nothing.
 
         Args:
-            loader: whose pictures they are; may be told of maps to cut ``along`` with them, which are further channels
+            loader: gives the pictures; may be told of maps to cut ``along`` with them, which are further channels
                 of the images then.
             out: the run's folder.
             progress: show a progress bar.
@@ -107,7 +107,7 @@ class Trainer(ABC):
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """``metered_step`` as numbers, which waits for the device."""
-        return read([self.metered_step(images, labels)])[0]
+        return read_meters([self.metered_step(images, labels)])[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data, all but ``snapshots``; loading both goes on as if nothing had happened."""
@@ -133,7 +133,7 @@ class Trainer(ABC):
         factor: float = self.recipe.learning_rate_factor(self.steps, self.steps_per_epoch)
         return self.rate * factor
 
-    def parts(self, images: Tensor, labels: Tensor, whole: int | None = None) -> list[Part]:
+    def parts(self, images: Tensor, labels: Tensor, whole: int | None = None) -> list[MicroBatch]:
         """This process's share of a batch in micro-batches; they go to the device one by one, in ``alone_with``.
 
         Args:
@@ -145,18 +145,18 @@ class Trainer(ABC):
         found, first = [], 0
         for places in portions(own, self.accumulate):
             rows = slice(first, first := first + len(places))
-            found.append(Part(images[rows], labels[rows], places, whole))
+            found.append(MicroBatch(images[rows], labels[rows], places, whole))
         return found
 
     @contextmanager
-    def alone_with(self, part: Part, *more: int) -> Iterator[Part]:
+    def alone_with(self, part: MicroBatch, *more: int) -> Iterator[MicroBatch]:
         """The part on the device, under autocast, with draws of (seed, step, more) as inside its whole batch."""
         device, world = self.fabric.device, self.fabric.world_size
         images = part.images.to(device, memory_format=self.memory_format, non_blocking=True)
         with self.own_randomness(*more), self.fabric.autocast(), ExitStack() as inside:
             if part.whole > len(part.places):
                 inside.enter_context(AsTheWhole(part, world))
-            yield Part(images, part.labels.to(device, non_blocking=True), part.places, part.whole)
+            yield MicroBatch(images, part.labels.to(device, non_blocking=True), part.places, part.whole)
 
     @contextmanager
     def own_randomness(self, *more: int) -> Iterator[None]:

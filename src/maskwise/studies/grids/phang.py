@@ -25,7 +25,7 @@ def rows(letters: str, scale: Scale) -> list[GridCell]:
 def stand_in(job: Train, scale: Scale) -> str:
     infill = getattr(job.settings(scale), "infill", None)
     painted = job.recipe.rpartition("/")[2] in "tuwxyz"
-    return f"{infill} for the network whose weights are not here" if painted and not scale.full else ""
+    return f"{infill} for the network that needs published weights" if painted and not scale.full else ""
 
 
 def both_better(table: Table) -> list[Condition]:

@@ -19,7 +19,7 @@ from maskwise.training.base_recipe import BaseRecipe
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
 
-STAND_IN = "partial_conv"  # for infillers whose published weights are not at hand
+STAND_IN = "partial_conv"  # in place of infillers that need published weights
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def adapted(recipe: BaseRecipe, scale: Scale) -> tuple[str, ...]:
 
 
 def needs_weights(recipe: BaseRecipe) -> bool:
-    """Does its infiller want a file of published weights that nobody has named?"""
+    """Does its infiller need a file of published weights, and is none named?"""
     from maskwise.infill import infillers
 
     infill = getattr(recipe, "infill", None)

@@ -49,7 +49,7 @@ class TrainOnSome(Train):
         return {**super().facts(config), "share": self.share, "first": first}
 
     def cost(self, scale: Scale) -> JobCost:
-        """Both trainings, whose epochs are as short as there are few classes."""
+        """Both trainings; their epochs are shorter the fewer classes there are."""
 
         def steps(recipe: Any) -> int:
             batches = max(int(scale.pictures * self.share * recipe.fraction) // recipe.batch_size, 1)
@@ -69,7 +69,7 @@ class TrainOnSome(Train):
 
         labels = {r.label for data in config.sets(config.train) for r in data.records}
         if None in labels:
-            raise InputError("training on some classes needs pictures whose class is known")
+            raise InputError("training on some classes needs pictures with known classes")
         seen, classifier, some = cast("set[int]", labels), config.classifier("main"), tuple[str, ...]()
         if self.retrains(config.scale):
             few = (f"classes={max(round(self.share * len(labels)), 1)}",) if self.share < 1 else ()

@@ -107,7 +107,7 @@ def is_main_process(fabric: Fabric) -> bool:
     return fabric.global_rank == 0
 
 
-def readers(fabric: Fabric) -> int:
+def reader_threads(fabric: Fabric) -> int:
     """Threads that read pictures for one process: a GPU is quicker than one of them, a CPU is not."""
     if fabric.device.type == "cpu":
         return 1

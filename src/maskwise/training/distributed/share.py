@@ -18,7 +18,7 @@ LIKE: dict[Any, Callable[..., Tensor]] = {torch.rand_like: torch.rand, torch.ran
 
 
 @dataclass(frozen=True)
-class Part:
+class MicroBatch:
     """Some pictures of a step's batch.
 
     Attributes:
@@ -40,7 +40,7 @@ class Part:
 
 
 def portions(places: range, count: int) -> list[range]:
-    """``places`` in ``count`` runs whose lengths differ by one at most.
+    """``places`` in ``count`` runs with lengths that differ by one at most.
 
     Example:
         >>> [list(p) for p in portions(range(1, 8, 2), 3)]
@@ -57,7 +57,7 @@ class AsTheWhole(TorchFunctionMode):
 
     Random draws that have one row a picture are drawn for the whole batch and cut: all processes and all micro-batches
     begin at the same state of the generator. Batch norm in train mode takes its statistics over all processes, as
-    SyncBatchNorm does, whose kernels it uses on CUDA; it is intercepted here rather than swapped, since the network
+    SyncBatchNorm does, with its kernels on CUDA; it is intercepted here rather than swapped, since the network
     may be of any library, and its weights are those of snapshots, too. Statistics of one micro-batch know nothing of
     the next.
 
@@ -66,7 +66,7 @@ class AsTheWhole(TorchFunctionMode):
         processes: how many there are.
     """
 
-    def __init__(self, part: Part, processes: int) -> None:
+    def __init__(self, part: MicroBatch, processes: int) -> None:
         super().__init__()
         self.places, self.whole, self.processes = part.places, part.whole, processes
 
@@ -151,7 +151,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """``torch.nn.functional.batch_norm`` whose batch is that of all processes together (Ioffe & Szegedy 2015)."""
+    """``torch.nn.functional.batch_norm`` over the batch of all processes together (Ioffe & Szegedy 2015)."""
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     if x.is_cuda and weight is not None:

@@ -1,4 +1,4 @@
-"""An objective: a loss on one side of the mask, and a rule for whose mask may shrink."""
+"""An objective: a loss on one side of the mask, and a rule that says which masks may shrink."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Objective(ABC):
 
     @abstractmethod
     def shrinks(self, judged: Judged) -> Tensor:
-        """(B,) bool: whose mask already does its work, so that it is made smaller."""
+        """(B,) bool: masks that already do their work, and are made smaller."""
 
 
 objectives: Registry[type[Objective]] = Registry("objective")

@@ -35,7 +35,7 @@ def watchers(
         settings: what the page says the training was called with.
         page: write ``index.html``?
         log: names of loggers.
-        held_out: whose pictures the contact sheets show; None is the packaged ones.
+        held_out: data sets with the pictures on the contact sheets; None is the packaged ones.
 
     Raises:
         InputError: a held-out picture can't be read.

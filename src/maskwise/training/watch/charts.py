@@ -84,11 +84,11 @@ def charts(lines: Sequence[Mapping[str, float]]) -> list[Chart]:
         scaled = [(step, value * family.scale) for step, value in points if value > 0 or not family.log]
         if scaled:
             name = family.names.get(key, key.removeprefix("lr_").replace("_", " "))
-            made.setdefault(family.title, []).append(Curve(name, averaged(scaled), scaled[-1][1]))
+            made.setdefault(family.title, []).append(Curve(name, block_means(scaled), scaled[-1][1]))
     return [Chart(family, made[family.title]) for family in FAMILIES if family.title in made]
 
 
-def averaged(points: Points, most: int = POINTS) -> Points:
+def block_means(points: Points, most: int = POINTS) -> Points:
     """At most so many points, each the mean of as many neighbours as any other, the last ones perhaps of fewer.
 
     Example:

@@ -163,7 +163,7 @@ def jpeg(sheet: Image.Image, most: int = HEAVIEST) -> bytes:
 def superfluous(steps: Sequence[int], most: int = KEPT) -> list[int]:
     """Which of the looks at ``steps`` go, so that at most ``most`` are left: the first and the last stay.
 
-    Again and again the one goes whose neighbours are closest, the earliest where several are.
+    One after another is dropped: the one with the closest neighbours, the earliest of several.
 
     Example:
         >>> superfluous([0, 10, 20, 30, 31, 40], 4)
@@ -195,7 +195,7 @@ class ContactSheets(Watcher):
         self.views = views
         self.latest: Path | None = None
         self.size = (0, 0)
-        self.classes, self.names = asked_for(trainer.classifier, views)
+        self.classes, self.names = asked_classes(trainer.classifier, views)
 
     def on_look(self, state: TrainingState) -> None:
         with self.careful():
@@ -226,7 +226,7 @@ def sheets_in(folder: Path) -> list[Path]:
 
 
 @torch.no_grad()
-def asked_for(classifier: Classifier, views: Views) -> tuple[Tensor, list[str]]:
+def asked_classes(classifier: Classifier, views: Views) -> tuple[Tensor, list[str]]:
     """The class (N,) of each picture and its name: its label, or what the classifier sees where it has none."""
     with eval_mode(classifier), _own_randomness(classifier.device):
         one_by_one = views.images.to(classifier.device).split(1)

@@ -21,7 +21,7 @@ from maskwise.training.watch.contact_sheet import ContactSheets
 from maskwise.training.watch.watcher import Watcher
 
 PROJECT = "maskwise"  # what runs are filed under, where the user's settings name nothing else
-Line = Mapping[str, float]
+LogLine = Mapping[str, float]
 
 
 class Logger(Watcher):
@@ -30,7 +30,7 @@ class Logger(Watcher):
     What a subclass must remember to go on with the same run is its ``run``; it goes into the checkpoints.
 
     Args:
-        sheets: whose pictures are sent; None where there are none.
+        sheets: their pictures are sent; None where there are none.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # modules, any one of which does
@@ -45,7 +45,7 @@ class Logger(Watcher):
         """Opens what is written to; ``state.step`` steps are behind it."""
 
     @abstractmethod
-    def scalars(self, step: int, values: Line) -> None:
+    def scalars(self, step: int, values: LogLine) -> None:
         """Numbers of one step, by name."""
 
     def image(self, step: int, path: Path) -> None:
@@ -132,7 +132,7 @@ class CsvLog(Logger):
         for line in read_log(state.out / "log.jsonl")[: state.step]:
             self.scalars(int(line["step"]), {name: v for name, v in line.items() if name != "step"})
 
-    def scalars(self, step: int, values: Line) -> None:
+    def scalars(self, step: int, values: LogLine) -> None:
         self.logger.log_metrics(dict(values), step)
 
     def close(self, well: bool) -> None:
@@ -152,7 +152,7 @@ class TensorBoardLog(Logger):
         # Steps past the one that a resumed run goes on from are taken back.
         self.logger = TensorBoardLogger(state.out, "tensorboard", "", purge_step=state.step + 1)
 
-    def scalars(self, step: int, values: Line) -> None:
+    def scalars(self, step: int, values: LogLine) -> None:
         self.logger.log_metrics(dict(values), step)
 
     def image(self, step: int, path: Path) -> None:
@@ -177,10 +177,10 @@ class WandbLog(Logger):
             resume="allow", config=state.trainer.recipe.model_dump(mode="json"),
         )  # fmt: skip
         self.run = self.writer.id
-        # Their own count of steps only goes up, while a run that is gone on with may take some again.
+        # Their own count of steps only goes up, while a resumed run may take some again.
         self.writer.define_metric("*", step_metric="step")
 
-    def scalars(self, step: int, values: Line) -> None:
+    def scalars(self, step: int, values: LogLine) -> None:
         self.writer.log({**values, "step": step})
 
     def image(self, step: int, path: Path) -> None:
@@ -214,7 +214,7 @@ class MlflowLog(Logger):
         else:
             self.client.set_terminated(self.run, "RUNNING")
 
-    def scalars(self, step: int, values: Line) -> None:
+    def scalars(self, step: int, values: LogLine) -> None:
         for name, value in values.items():
             self.client.log_metric(self.run, name, value, step=step)
 

@@ -44,11 +44,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks(low, high)
 
 
-def number(value: float) -> str:
+def text_of(value: float) -> str:
     """As short as it can be said.
 
     Example:
-        >>> [number(v) for v in (0, 0.25, 12, 0.001, 2.34e-05, 23000, -0.310000001)]
+        >>> [text_of(v) for v in (0, 0.25, 12, 0.001, 2.34e-05, 23000, -0.310000001)]
         ['0', '0.25', '12', '1e-3', '2.34e-5', '23000', '-0.31']
     """
     text = f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3g}"
@@ -79,10 +79,10 @@ def chart_svg(chart: Chart) -> str:
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}"><title>{said}</title>']
     for y in log_ticks(low, high) if family.log else ticks(low, high):
         parts.append(f'<path class="grid" d="M{LEFT} {down(y):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{number(y)}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{text_of(y)}</text>')
     for x in (tick for tick in ticks(first, last) if tick == int(tick)):
         parts.append(f'<path class="tick" d="M{across(x):.1f} {HEIGHT - BOTTOM}v5"/>')
-        parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(x)}</text>')
+        parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{text_of(x)}</text>')
     parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 5}" text-anchor="middle">step</text>')
     parts.append(f'<text x="4" y="15">{escape(unit)}{", log scale" if family.log else ""}</text>')
@@ -100,7 +100,7 @@ def legend(chart: Chart) -> str:
     """The curves' names beside a piece of their line, with their last values."""
     items = [
         f'<li><svg viewBox="0 0 28 8" aria-hidden="true"><path {_style(k)} d="M1 4H27"/></svg>'
-        f"{escape(curve.name)} <b>{number(curve.last)}</b></li>"
+        f"{escape(curve.name)} <b>{text_of(curve.last)}</b></li>"
         for k, curve in enumerate(chart.curves)
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
@@ -122,8 +122,8 @@ def _course(curve: Curve) -> str:
     (x0, y0), (x1, y1) = curve.points[0], curve.points[-1]
     values = [y for _, y in curve.points]
     return (
-        f"{curve.name} from {number(y0)} at step {number(x0)} to {number(y1)} at step {number(x1)}, "
-        f"between {number(min(values))} and {number(max(values))}"
+        f"{curve.name} from {text_of(y0)} at step {text_of(x0)} to {text_of(y1)} at step {text_of(x1)}, "
+        f"between {text_of(min(values))} and {text_of(max(values))}"
     )
 
 

@@ -11,7 +11,7 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, TrainingState
 
 PATIENCE = 50  # steps in a row; masks that overshoot lambda_r's steering are back sooner
-WINDOW = 50  # steps whose clean accuracy is averaged
+WINDOW = 50  # steps that clean accuracy is averaged over
 FALLEN = 0.8  # of the first steps' accuracy
 WAITING = 0.3  # of the time, for pictures
 
@@ -125,7 +125,7 @@ class WaitsForPictures(EarlyWarning):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps = 0  # of this process, whose time it is
+        self.steps = 0  # of this process: its time is measured
 
     def on_step(self, state: TrainingState) -> None:
         self.steps += 1
