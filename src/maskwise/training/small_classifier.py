@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
 from maskwise.classifiers import Classifier
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.classifier_recipe import ClassifierRecipe, Start
 from maskwise.training.classifier_training import ClassifierTrainer
-from maskwise.training.distributed.processes import Silence, fabric_of
+from maskwise.training.distributed.processes import Silence
 from maskwise.training.guard import Guard
 from maskwise.training.loop import Batches, Rhythm, run_steps
 
@@ -88,7 +89,9 @@ def train_small_classifier(
     Raises:
         InputError: the loss or a weight became NaN.
     """
-    trainer = SmallTrainer(classifier, recipe, batches.steps, fabric_of(classifier.device.type))
+    device = classifier.device
+    fabric = Fabric(accelerator=device.type, devices=[device.index] if device.index is not None else 1)
+    trainer = SmallTrainer(classifier, recipe, batches.steps, fabric)
     state = TrainingState(trainer, Path(), recipe.total_steps(batches.steps))
     done = count(1)
 
