@@ -15,13 +15,8 @@ from typer.testing import CliRunner
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.planning import counting, plan_evaluation, plan_training
-from maskwise.planning.machines import Machine
 from maskwise.planning.phases import phases_of
-<<<<<<< main
-from maskwise.planning.timing import timed
-=======
 from maskwise.planning.throughput import Throughput, step_throughput
->>>>>>> helper
 from maskwise.training import recipes
 
 

@@ -11,12 +11,7 @@ from torch import Tensor
 from maskwise.core.bootstrap import Average, interval
 
 RESAMPLES = 2000
-<<<<<<< main
-Undefined = Literal["zero", "left_out"]
-=======
-AT_ONCE = 2**22  # values drawn: 64 MiB with their indices
 UndefinedRule = Literal["zero", "left_out"]
->>>>>>> helper
 
 
 @dataclass(frozen=True)
@@ -56,21 +51,6 @@ def mean_of(values: Tensor, undefined: UndefinedRule = "zero", seed: int = 0) ->
     missing = values.isnan()
     kept = values[~missing] if undefined == "left_out" else values.nan_to_num(0.0)
     if not len(kept):
-<<<<<<< main
-        return Mean(torch.nan, torch.nan, torch.nan, int(missing.sum()))
-    low, high = interval(Average(), kept[:, None], RESAMPLES, seed=seed)
-    return Mean(float(kept.mean()), low, high, int(missing.sum()))
-=======
         return MeanInterval(torch.nan, torch.nan, torch.nan, int(missing.sum()))
-    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = _resampled(kept, seed).quantile(tails).tolist()
+    low, high = interval(Average(), kept[:, None], RESAMPLES, seed=seed)
     return MeanInterval(float(kept.mean()), low, high, int(missing.sum()))
-
-
-def _resampled(values: Tensor, seed: int) -> Tensor:
-    """Means (RESAMPLES,) of values (N,) drawn with replacement, of which a few at once are in memory."""
-    draws = torch.Generator().manual_seed(seed)
-    at_once = max(AT_ONCE // len(values), 1)
-    counts = [min(at_once, RESAMPLES - first) for first in range(0, RESAMPLES, at_once)]
-    return torch.cat([values[torch.randint(len(values), (n, len(values)), generator=draws)].mean(1) for n in counts])
->>>>>>> helper

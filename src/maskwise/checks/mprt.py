@@ -84,15 +84,9 @@ def mprt(
     modes = list(dict.fromkeys(modes))
     initialisations.get(init)
     subject = Subject.of(explainer, classifier, before_sigmoid)
-<<<<<<< main
-    compared = chosen(measures, subject.logits)
-    network = subject.network
-    found: dict[tuple[Mode, str, str], list[Tensor]] = {}
-=======
     compared = chosen_similarities(measures, subject.logits)
-    network, size = subject.network, subject.network.input_size
+    network = subject.network
     found: dict[tuple[RandomisationMode, str, str], list[Tensor]] = {}
->>>>>>> helper
     kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
     parts, shown = chunks(images, batch), evenly_spread(len(images), examples)
     with eval_mode(network):

@@ -106,18 +106,7 @@ def train_classifier(
         raise InputError("a classifier can't be trained on fewer than two pictures")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-<<<<<<< main
-<<<<<<< main
-        classifier = fresh_classifier(make, data, name, normalisation).to(device)
-        classifier.train().module.requires_grad_(True)
-        epochs = _fit(classifier, on(data.images, device), data.labels.to(device), settings, progress)
-    classifier.eval().module.requires_grad_(False)
-    return Trained(classifier, accuracies(classifier, data)[0], epochs)
-=======
-        first = fresh_classifier(make, data, name, normalisation)
-=======
         fresh = fresh_classifier(make, data, name, normalisation).to(device)
->>>>>>> helper
         draws = torch.Generator()
         draws.set_state(torch.get_rng_state())  # goes on where the weights were drawn
     images, labels, until = on(data.images, device), data.labels.to(device), settings.until
@@ -125,17 +114,6 @@ def train_classifier(
     def good_enough(classifier: Classifier) -> bool:
         return until is not None and _right(classifier, images, labels) >= until
 
-<<<<<<< main
-    def advance(_: str) -> None:
-        if progress is not None:
-            progress(next(done), state.total)
-
-    callbacks = Callbacks([_EndsWhenItKnows(feed, until)])
-    run_steps(Guard(trainer, None), feed, state, Silence(), None, callbacks, Rhythm(), advance)
-    if state.interrupted:
-        raise KeyboardInterrupt
->>>>>>> helper
-=======
     classifier, epochs = train_small_classifier(
         fresh,
         SmallRecipe(**settings.model_dump(exclude={"augment", "until"})),
@@ -144,7 +122,6 @@ def train_classifier(
         progress=progress,
     )
     return Trained(classifier, accuracies(classifier, data)[0], epochs)
->>>>>>> helper
 
 
 def fresh_classifier(

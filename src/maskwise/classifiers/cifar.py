@@ -27,11 +27,7 @@ def cifar_resnet18(classes: int = 10) -> nn.Module:
 @classifiers.register(
     "cifar_resnet18", source="your own --weights, by torchvision's names", input_size=32, offline=True
 )
-<<<<<<< main
-def load_cifar(weights: str | Path | None = None) -> Classifier:
-=======
 def load_cifar_resnet18(weights: str | Path | None = None) -> Classifier:
->>>>>>> helper
     """Raises InputError without weights: nobody ships any."""
     if weights is None:
         raise InputError("cifar_resnet18 comes without weights: give a state dict of yours with --weights FILE")

@@ -36,11 +36,7 @@ TEACHERS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-<<<<<<< main
-class Distillation:
-=======
 class DistilledMasker:
->>>>>>> helper
     """What came out.
 
     Attributes:
@@ -74,11 +70,7 @@ def distilled(
     precision: Precision = "auto",
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
-<<<<<<< main
-) -> Distillation:
-=======
 ) -> DistilledMasker:
->>>>>>> helper
     """Distils the teacher whose masks keep and hide best what the classifier looks for.
 
     The teachers' maps are cut at their mean. The best has the least (cross entropy of masked-in - entropy of
@@ -115,15 +107,10 @@ def distilled(
         settings, list(kept), classifier=classifier, out=out, resume=resume, device=device, precision=precision,
         progress=progress, callbacks=callbacks,
     )  # fmt: skip
-<<<<<<< main
     masks = validation.masks(load_agnostic_masker(path, classifier))
-    return Distillation(path, chosen, judged, validation.quality(masks), validation.quality(validation.centre(masks)))
-=======
-    masks = validation.masks(load_masker(path, classifier))
     return DistilledMasker(
         path, chosen, judged, validation.quality(masks), validation.quality(validation.centre(masks))
     )
->>>>>>> helper
 
 
 def lesson(name: str, classifier: Classifier) -> Lesson:

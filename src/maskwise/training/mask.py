@@ -65,13 +65,8 @@ class MaskTrainer(Trainer):
         if self.own_statistics:
             self.live.train()
         if not recipe.shared:
-<<<<<<< main
             self.masker.encoder.train().module.requires_grad_(True)
-        self.pool = Pool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
-=======
-            self.masker.encoder.module.requires_grad_(True).train()
         self.pool = SnapshotPool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
->>>>>>> helper
         self.objective = Total(
             recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
             recipe.target_area, recipe.area_gain, recipe.area_lookahead,

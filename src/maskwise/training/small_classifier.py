@@ -103,5 +103,5 @@ def train_small_classifier(
     run_steps(Guard(trainer, None), batches, state, Silence(), None, watching, Rhythm(), advance)
     if state.interrupted:
         raise KeyboardInterrupt
-    trainer.live.module.requires_grad_(False).eval()
+    trainer.live.eval().module.requires_grad_(False)
     return trainer.live, trainer.steps // batches.steps
