@@ -17,7 +17,7 @@ from maskwise.data import read_data
 from maskwise.images import resize
 from maskwise.infill import infiller, infillers
 from maskwise.infill.holes import blobs, strokes
-from maskwise.training.loader import generator
+from maskwise.training.draws import generator
 
 BATCH = 10
 

@@ -46,7 +46,7 @@ def contenders(
     found: dict[str, tuple[float | None, Callable[[Tensor], object]]] = {}
     for title, reads in (("all taps", None), ("packaged casm's taps", [2, 3, 4]), ("last two taps", [-2, -1])):
         decoder = Masker.build(classifier, reads=reads).eval()
-        fuse(decoder.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fuse(decoder.decoder).to(memory_format=torch.channels_last)
         decoder.encoder = classifier
         found[f"decoder, {title}"] = AIMS["decoder"], decoder
     for upsampling, kernel in (("transposed", 2), ("transposed", 3), ("transposed", 4), ("pixel_shuffle", 2)):
@@ -77,7 +77,8 @@ def seconds(call: Callable[[Tensor], object], images: Tensor) -> float:
 def multiplications(call: Callable[[Tensor], object], images: Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call(images)
-    return counter.get_total_flops()
+    flops: int = counter.get_total_flops()
+    return flops
 
 
 def main() -> None:

@@ -36,7 +36,8 @@ def small_cnn(classes: int) -> nn.Module:
 def resnet18(classes: int) -> nn.Module:
     from torchvision import models
 
-    return models.resnet18(weights=None, num_classes=classes)
+    network: nn.Module = models.resnet18(weights=None, num_classes=classes)
+    return network
 
 
 def network_maker(name: str | Maker, pretrained: Classifier | None = None) -> Maker:

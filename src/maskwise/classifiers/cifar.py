@@ -18,9 +18,9 @@ def cifar_resnet18(classes: int = 10) -> nn.Module:
     """torchvision's ResNet-18 with a 3x3 stem of stride 1 and no max-pooling, so that 32 pixels end at 4."""
     from torchvision.models import resnet18
 
-    network = resnet18(weights=None, num_classes=classes)
+    network: nn.Module = resnet18(weights=None, num_classes=classes)
     network.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
-    network.maxpool = nn.Identity()  # type: ignore[assignment]
+    network.maxpool = nn.Identity()
     return network
 
 

@@ -61,7 +61,8 @@ class ReleasedWeights:
         options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
         if weights is None and self.model.startswith("vit_"):  # whose positions are as many as the size has patches
             options["image_size"] = self.input_size
-        return models.get_model(self.model, weights=weights, **options)
+        network: nn.Module = models.get_model(self.model, weights=weights, **options)
+        return network
 
 
 def released_weights(text: str) -> ReleasedWeights:

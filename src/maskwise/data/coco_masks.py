@@ -67,7 +67,8 @@ def _runs(counts: Sequence[int], height: int, width: int) -> np.ndarray:
     if sum(counts) != height * width:
         raise ValueError(f"the runs cover {sum(counts)} of {height * width} pixels")
     values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(width, height).T
+    mask: np.ndarray = np.repeat(values, counts).reshape(width, height).T
+    return mask
 
 
 def unpacked(text: str) -> list[int]:

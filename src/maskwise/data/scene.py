@@ -32,7 +32,8 @@ def _star(radius: Array, angle: Array) -> Array:
     angle = abs((angle + FOLD) % (2 * FOLD) - FOLD)
     x, y = radius * np.cos(angle), radius * np.sin(angle)
     inner_x, inner_y = 0.42 * np.cos(FOLD), 0.42 * np.sin(FOLD)
-    return inner_y * (1 - x) - (1 - inner_x) * y >= 0
+    inside: np.ndarray = inner_y * (1 - x) - (1 - inner_x) * y >= 0
+    return inside
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ def _coordinates(size: int, draws: np.random.Generator) -> tuple[Array, Array]:
 
 def _ramp(size: int, draws: np.random.Generator) -> Array:
     u, _ = _coordinates(size, draws)
-    return (u - u.min()) / (u.max() - u.min())
+    stretched: np.ndarray = (u - u.min()) / (u.max() - u.min())
+    return stretched
 
 
 def _clouds(size: int, draws: np.random.Generator) -> Array:
@@ -65,16 +66,19 @@ def _cells(size: int, draws: np.random.Generator) -> Array:
     empty = np.ones((size, size), dtype=bool)
     empty[tuple(seeds.T)] = False
     rows, columns = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-    return draws.uniform(size=(size, size))[rows, columns]
+    cells: np.ndarray = draws.uniform(size=(size, size))[rows, columns]
+    return cells
 
 
 def _soft(wave: Array) -> Array:
     """A wave about 0 as two tones with narrow passages."""
-    return 1 / (1 + np.exp(-4 * wave))
+    waves: np.ndarray = 1 / (1 + np.exp(-4 * wave))
+    return waves
 
 
 def _stretched(values: Array) -> Array:
-    return (values - values.min()) / (values.max() - values.min())
+    stretched: np.ndarray = (values - values.min()) / (values.max() - values.min())
+    return stretched
 
 
 TEXTURES: dict[str, Callable[[int, np.random.Generator], Array]] = {

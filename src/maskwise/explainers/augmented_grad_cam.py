@@ -114,4 +114,5 @@ def _turn(pictures: Tensor, affine: Tensor) -> Tensor:
     flat = pictures.flatten(0, 1)
     places = F.affine_grid(affine.flatten(0, 1), list(flat.shape), align_corners=False)
     turned = F.grid_sample(flat, places, padding_mode="border", align_corners=False)
-    return turned.unflatten(0, pictures.shape[:2])
+    by_picture: Tensor = turned.unflatten(0, pictures.shape[:2])
+    return by_picture

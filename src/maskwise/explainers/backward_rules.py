@@ -84,7 +84,8 @@ def spelling(func: Any) -> tuple[str, bool]:
 
 def out_of_place(name: str) -> Callable[..., Any]:
     """The out-of-place function of an operation by its plain name."""
-    return getattr(F, name, None) or getattr(torch, name)
+    function: Callable[..., Any] = getattr(F, name, None) or getattr(torch, name)
+    return function
 
 
 class _Rectify(torch.autograd.Function):

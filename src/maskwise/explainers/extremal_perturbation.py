@@ -122,7 +122,8 @@ class ExtremalPerturbation(Explainer):
                 cells.clamp_(0, 1)
             weight *= self.growth
         with torch.no_grad():
-            return operator.picture(operator(cells)).unflatten(0, (n, count))
+            found: Tensor = operator.picture(operator(cells)).unflatten(0, (n, count))
+            return found
 
 
 class SmoothMask:

@@ -104,7 +104,11 @@ class Gating(TorchFunctionMode):
         self.gates, self.filling, self.calls = gates, not gates, 0
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping | None = None
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "").rstrip("_") not in ACTIVATIONS or not isinstance(output, Tensor):

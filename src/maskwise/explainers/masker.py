@@ -73,7 +73,7 @@ class MaskerExplainer(Explainer):
             ClassGate.check(self.judge, finish.gate_scales)
             self.masker.finish = finish
         self.needs_target = self.masker.needs_class
-        fuse(self.masker.decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fuse(self.masker.decoder).to(memory_format=torch.channels_last)
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @property

@@ -101,4 +101,5 @@ class Edges(Reference):
         grey = images.mean(1, keepdim=True).float()
         across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=images.device)
         kernel = torch.stack([across, across.T])[:, None]
-        return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernel).norm(dim=1)
+        edges: Tensor = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernel).norm(dim=1)
+        return edges

@@ -97,7 +97,8 @@ class Rise(Perturbation):
             self.report["standard_error"] = _error(total, squares, used)
             # Where no mask changes the score the sum holds only the masks' own noise, which is no answer.
             told = ~(high - low <= 1e-6 * high.abs())[..., None]  # not, so that NaN stays NaN and is reported
-            return torch.where(told, total / (used * self.keep), 0).unflatten(2, side)
+            means: Tensor = torch.where(told, total / (used * self.keep), 0).unflatten(2, side)
+            return means
 
 
 def _error(total: Tensor, squares: Tensor, used: int) -> Tensor:
@@ -116,7 +117,8 @@ def random_masks(draws: list[torch.Generator], count: int, grid: int, keep: floa
     drawn = uniform(draws, count, grid * grid + 2)
     cells = (drawn[..., 2:] < keep).float().unflatten(-1, (grid, grid))
     rows, columns = (_shifted(drawn[..., axis], grid, side[axis]) for axis in (0, 1))
-    return rows @ cells @ columns.mT
+    grown: Tensor = rows @ cells @ columns.mT
+    return grown
 
 
 def _shifted(place: Tensor, grid: int, side: int) -> Tensor:

@@ -49,7 +49,8 @@ def _propagated(scores: Tensor, height: int, width: int) -> Tensor:
     scores = _along_the_diagonal(scores).unflatten(2, grid[2:]).unflatten(1, grid[:2])
     columns = _along_the_diagonal(scores.permute(0, 2, 1, 4, 3).flatten(3).flatten(1, 2))
     columns = columns.unflatten(2, (width, height)).unflatten(1, (width, height))
-    return columns.permute(0, 2, 1, 4, 3).flatten(3).flatten(1, 2)
+    patches: Tensor = columns.permute(0, 2, 1, 4, 3).flatten(3).flatten(1, 2)
+    return patches
 
 
 def _along_the_diagonal(scores: Tensor) -> Tensor:

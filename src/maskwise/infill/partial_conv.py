@@ -128,4 +128,5 @@ class PartialConvNet(nn.Module):
             x, known = self.up[i]((x, known), scales[i], coarse)
             if i:
                 x = F.leaky_relu(self.up_norm[i - 1](x), 0.2)
-        return smooth + x * known * (1 - valid)
+        filled: Tensor = smooth + x * known * (1 - valid)
+        return filled

@@ -82,7 +82,7 @@ class ClassMasker(nn.Module):
     @property
     def shares_encoder(self) -> bool:
         """Is the encoder the classifier itself, so that its logits come with the mask?"""
-        return self.settings["encoder"] == "frozen"
+        return bool(self.settings["encoder"] == "frozen")
 
     def masks_for(
         self, taps: Sequence[Tensor], classes: Tensor, size: tuple[int, int], confidence: float = 0.0
@@ -95,7 +95,8 @@ class ClassMasker(nn.Module):
             size: (H,W) of the masks.
             confidence: as ``FeatureFilter``.
         """
-        return self.decoder(taps[-len(self.decoder.upsamplers) - 1 :], classes, size, confidence)
+        masks: Tensor = self.decoder(taps[-len(self.decoder.upsamplers) - 1 :], classes, size, confidence)
+        return masks
 
     def existence(self, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
         """Logits (N,K) of each class being in the picture, by the feature filter alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ class FeatureFilter(nn.Module):
     def agreement(self, features: Tensor, classes: Tensor) -> Tensor:
         """X_ij . C_k: (N,K,h,w) of features (N,C,h,w) and classes (N,K)."""
         rows = torch.bmm(self.embedding[classes], features.flatten(2))
-        return rows.unflatten(2, features.shape[-2:])
+        filtered: Tensor = rows.unflatten(2, features.shape[-2:])
+        return filtered
 
     def existence(self, features: Tensor, classes: Tensor) -> Tensor:
         """Logits (N,K) of each class being in the picture: the mean of ``agreement`` over the grid.
@@ -73,4 +74,4 @@ class FeatureFilter(nn.Module):
                 f"{classifier.name} has no linear layer of {wanted[1]} features and {wanted[0]} classes: "
                 "take embedding=normal"
             )
-        self.embedding.copy_(cast(Tensor, fitting[-1]))
+        self.embedding.copy_(fitting[-1])

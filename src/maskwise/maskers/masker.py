@@ -102,7 +102,8 @@ class Masker(nn.Module):
             activation = ClassActivation(self.encoder)(taps[-1].detach(), classes).detach().relu()
             logits: Tensor = self.decoder(read, size, min_max(activation))
             return logits
-        return self.decoder(read, size)[:, None]
+        masks: Tensor = self.decoder(read, size)[:, None]
+        return masks
 
     def mask_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor | None = None) -> Tensor:
         """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed, before any gate.
@@ -118,7 +119,8 @@ class Masker(nn.Module):
     def _finished(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Masks (N,K,H,W) of logits (N,K,h,w), before superpixels and gate."""
         masks = self.finish.mask(logits.flatten(0, 1), size, self.decoder.training)
-        return masks.unflatten(0, (-1, logits.shape[1]))
+        by_class: Tensor = masks.unflatten(0, (-1, logits.shape[1]))
+        return by_class
 
     def forward(self, images: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (N,C) of the encoder and masks, from images (N,3,H,W) in [0,1], in one pass.

@@ -80,7 +80,8 @@ class MixingDecoder(nn.Module):
         classes = activation.shape[1]
         weight = self.mix.weight[:, first:].reshape(1, 1, -1, 1, 1)
         of_class = enlarged(activation.to(mixed.dtype), grid)[:, :, None] * weight  # (N,K,mix,h,w)
-        return self._drawn((mixed[:, None] + of_class).flatten(0, 1)).unflatten(0, (-1, classes))
+        masks: Tensor = self._drawn((mixed[:, None] + of_class).flatten(0, 1)).unflatten(0, (-1, classes))
+        return masks
 
     def _drawn(self, mixed: Tensor) -> Tensor:
         drawn: Tensor = self.head(self.norm(mixed).relu())

@@ -69,4 +69,5 @@ class UNet(nn.Module):
         for upsampler, skip in zip(self.upsamplers, reversed(taps[:-1]), strict=True):
             x, gate = upsampler(x, skip, gate), None
         masks = F.interpolate(ratio(self.head(x))[:, None], size, mode="bilinear", align_corners=False)
-        return masks[:, 0].unflatten(0, (-1, classes.shape[1]))
+        by_class: Tensor = masks[:, 0].unflatten(0, (-1, classes.shape[1]))
+        return by_class

@@ -102,7 +102,8 @@ class Upsampler(nn.Module):
             x = F.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False)
         first = self.blocks[0]
         assert isinstance(first, Bottleneck)
-        return self.blocks[1:](first.joined(x, skip))
+        drawn: Tensor = self.blocks[1:](first.joined(x, skip))
+        return drawn
 
     @torch.no_grad()
     def quieten_skip(self, gain: float) -> None:
@@ -135,7 +136,7 @@ def _enlarger(channels: int, out: int, upsampling: Upsampling, scale: int, kerne
 
 def _three(channels: int, out: int) -> nn.Conv2d:
     """3x3, its weights laid out as the one matrix that ``_gated`` takes them for."""
-    return nn.Conv2d(channels, out, 3, padding=1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return nn.Conv2d(channels, out, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
 
 
 def _gated(conv: nn.Module, features: Tensor, gate: Tensor) -> Tensor:
@@ -162,4 +163,5 @@ def _gated(conv: nn.Module, features: Tensor, gate: Tensor) -> Tensor:
 
 def _mixed(weight: Tensor, features: Tensor) -> Tensor:
     """The 1x1 convolution (O,C,1,1) of features (N,C,H,W), contiguous: few channels convolve fastest so on a CPU."""
-    return (weight.flatten(1) @ features.flatten(2)).unflatten(2, features.shape[-2:])
+    products: Tensor = (weight.flatten(1) @ features.flatten(2)).unflatten(2, features.shape[-2:])
+    return products

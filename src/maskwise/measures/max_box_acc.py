@@ -104,7 +104,8 @@ class MaxBoxAcc(Metric):
 
     def value(self, total: Tensor, count: Tensor) -> Tensor:
         right = total.unflatten(-1, (len(self.overlaps), self.steps))
-        return 100 * (right.amax(-1) / count[..., None]).mean(-1)
+        accuracy: Tensor = 100 * (right.amax(-1) / count[..., None]).mean(-1)
+        return accuracy
 
 
 @metrics.register(

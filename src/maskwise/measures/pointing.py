@@ -133,7 +133,8 @@ class Pointing(Metric):
         both = both[..., both.flatten(0, -2).any(0)]  # of a thousand classes few are met, and resamples are many
         hits, tries = both.unbind(-2)
         tried = tries > 0
-        return 100 * torch.where(tried, hits / tries.where(tried, 1), 0).sum(-1) / tried.sum(-1)
+        accuracy: Tensor = 100 * torch.where(tried, hits / tries.where(tried, 1), 0).sum(-1) / tried.sum(-1)
+        return accuracy
 
 
 @metrics.register(

@@ -28,7 +28,8 @@ def mask_entropy(maps: Tensor | np.ndarray, two_sided: bool = True) -> Tensor:
     bits = -torch.special.xlogy(maps, maps)
     if two_sided:
         bits = bits - torch.special.xlogy(1 - maps, 1 - maps)
-    return bits.mean((1, 2)) / np.log(2)
+    entropies: Tensor = bits.mean((1, 2)) / np.log(2)
+    return entropies
 
 
 @metrics.register(

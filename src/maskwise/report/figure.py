@@ -28,7 +28,8 @@ def overlay(image: Tensor, saliency: Tensor, strength: float = 0.55) -> np.ndarr
     grey = image.mean(0, keepdim=True).expand(3, -1, -1)
     colours = colormaps["inferno"](saliency.cpu().numpy())[..., :3]
     mixed = (1 - strength) * to_uint8(grey) + strength * 255 * colours
-    return mixed.round().astype(np.uint8)
+    picture: np.ndarray = mixed.round().astype(np.uint8)
+    return picture
 
 
 def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:

@@ -84,7 +84,8 @@ def cards_of(batch: Batch, contenders: Sequence[Contender], classifier: Classifi
 
 def _truth(batch: Batch, i: int) -> torch.Tensor:
     """(M,4), the boxes that the metrics take."""
-    return batch.truth(["boxes"], [i]).get("boxes", [torch.zeros(0, 4)])[0]
+    boxes: torch.Tensor = batch.truth(["boxes"], [i]).get("boxes", [torch.zeros(0, 4)])[0]
+    return boxes
 
 
 def rows_of(board: dict[str, Any]) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ class ClassMaskTrainer(Trainer):
             self.masker.decoder.filter.start_at(classifier)
         for upsampler in self.masker.decoder.upsamplers:
             cast(Upsampler, upsampler).quieten_skip(recipe.skip_gain)
-        self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.masker.to(fabric.device).to(memory_format=torch.channels_last)
         self.selector = list(self.masker.decoder.filter.parameters())
         taken = {id(p) for p in self.selector}
         self.masker_parameters = [p for p in self.masker.decoder.parameters() if id(p) not in taken]

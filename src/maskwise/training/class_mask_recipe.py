@@ -76,7 +76,8 @@ class ClassMaskRecipe(BaseRecipe):
 
     def objective(self) -> Paper | Released:
         made: Any = {"paper": Paper, "released": Released}[self.reading]
-        return made(**self.weights)
+        losses: Paper | Released = made(**self.weights)
+        return losses
 
     def alternative(self) -> Alternative:
         return Alternative(self.blur_size, self.blur_sigma)

@@ -89,7 +89,7 @@ class DistilTrainer(Trainer):
                 classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe))
             )
         start_at(self.masker, recipe.start, classifier)
-        self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.masker.to(fabric.device).to(memory_format=torch.channels_last)
         self.masker.decoder.train()
         self.weights = list(self.masker.decoder.parameters())
         adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)

@@ -38,7 +38,7 @@ def layers_after(classifier: Classifier, tap: int) -> list[str]:
         passed = True
 
     handles = [
-        module.register_forward_pre_hook(lambda *_, name=name: see(name))  # type: ignore[misc]
+        module.register_forward_pre_hook(lambda *_, name=name: see(name))
         for name, module in classifier.module.named_modules()
         if own_weights(module)
     ]

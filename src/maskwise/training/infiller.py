@@ -62,7 +62,7 @@ class InfillerTrainer(Trainer):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.network = PartialConvNet()
-        self.network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(fabric.device).to(memory_format=torch.channels_last)
         self.network.train()
         self.weights = list(self.network.parameters())
         adam = torch.optim.Adam(self.weights, recipe.lr, weight_decay=recipe.weight_decay)

@@ -46,7 +46,8 @@ class Meter:
     def mean(self, name: str) -> Tensor:
         """A scalar, on the device."""
         total, count = self.sums[name]
-        return total / count
+        mean: Tensor = total / count
+        return mean
 
 
 def read_meters(meters: Sequence[Meter]) -> list[dict[str, float]]:

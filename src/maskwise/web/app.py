@@ -156,7 +156,8 @@ def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam"
         go.click(explain, asked, [told, result], concurrency_limit=2, **quiet)
         stop.click(cancel, None, None, queue=False, **quiet)
         blocks.unload(cancel)
-    return blocks.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
+    queued: gr.Blocks = blocks.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
+    return queued
 
 
 def launch(blocks: gr.Blocks, host: str, port: int, wait: bool = True) -> str:

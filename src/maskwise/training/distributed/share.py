@@ -103,7 +103,8 @@ class AsTheWhole(TorchFunctionMode):
 
     def _cut(self, rows: Tensor) -> Tensor:
         sides = rows.unflatten(0, (-1, self.whole))
-        return sides[:, self.places.start : self.places.stop : self.places.step].flatten(0, 1).contiguous()
+        mine: Tensor = sides[:, self.places.start : self.places.stop : self.places.step].flatten(0, 1).contiguous()
+        return mine
 
     def _drawn(self, draw: Callable[..., Tensor], shape: Sequence[int], kwargs: dict[str, Any]) -> Tensor:
         return self._cut(draw(self._wide(shape), **kwargs)) if self._mine(shape) else draw(shape, **kwargs)
@@ -182,4 +183,5 @@ def batch_norm(
         normal = normal * weight.reshape(shape)
     if bias is not None:
         normal = normal + bias.reshape(shape)
-    return normal.to(x.dtype)
+    found: Tensor = normal.to(x.dtype)
+    return found
