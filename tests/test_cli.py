@@ -85,7 +85,9 @@ def test_help_is_quick() -> None:
 
 
 @pytest.mark.parametrize("size", [(50, 70), (70, 50), (1, 90)])
-def test_explain_writes_a_folder_at_the_pictures_own_size(small: Classifier, tmp_path: Path, size) -> None:
+def test_explain_writes_a_folder_at_the_pictures_own_size(
+    small: Classifier, tmp_path: Path, size: tuple[int, int]
+) -> None:
     path = save(tmp_path / "dog.png", *size)
     result = explain(path, out=tmp_path / "out")
     assert result.exit_code == 0 and not result.stderr, "no progress bar in a pipe"

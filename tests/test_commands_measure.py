@@ -96,8 +96,8 @@ class TestCompare:
         ("center,center", (), ("once",)), (" , ", (), ("method",)), ("center", ("--scales", 3), ("--sess",)),
         ("center", ("--metrics", "om"), ("labels",)),
     ])  # fmt: skip
-    def test_refuses(  # type: ignore[no-untyped-def]
-        self, eight: Classifier, tmp_path: Path, methods: str, options, words
+    def test_refuses(
+        self, eight: Classifier, tmp_path: Path, methods: str, options: tuple[str, ...], words: tuple[str, ...]
     ) -> None:
         refused(call("compare", "--data", DATA, "--methods", methods, *options, "--out", tmp_path / "out"), *words)
         assert not (tmp_path / "out" / "leaderboard.json").exists()

@@ -22,10 +22,10 @@ from typing import Any
 import torch
 
 import maskwise as mw
-from maskwise.data import read_data
-from maskwise.evaluation import Contender, Leaderboard, Measured, Settings, measure, leaderboard
-from maskwise.evaluation.loader import spread_indices
 from maskwise.core.files import atomic_write
+from maskwise.data import read_data
+from maskwise.evaluation import Contender, Leaderboard, Measured, Settings, leaderboard, measure
+from maskwise.evaluation.loader import spread_indices
 from maskwise.measures import Metric, metric
 
 Row = dict[str, Any]

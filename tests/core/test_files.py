@@ -1,7 +1,9 @@
 """Atomic writes: all or nothing, also when the disk or the place is bad (the plain cases: test_small_rooms)."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ def test_the_check_creates_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("check", [check_writable, writable_folder])
 @pytest.mark.parametrize("below", ["file", "file/a/b", "n" * 300])
-def test_places_that_can_not_be_written(tmp_path: Path, check, below: str) -> None:
+def test_places_that_can_not_be_written(tmp_path: Path, check: Callable[[Path], Any], below: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can't write to .*--out"):
         check(tmp_path / below)

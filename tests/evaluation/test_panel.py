@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def quadrants(size: int, name: str) -> Classifier:
 
 
 @pytest.fixture
-def lights(tmp_path):  # type: ignore[no-untyped-def]
+def lights(tmp_path: Path) -> str:
     """Dim pictures with one bright quadrant, which is the label; half of them have a label."""
     (tmp_path / "images").mkdir()
     rows = ["file,label"]
@@ -101,6 +103,6 @@ class TestPanel:
         with pytest.raises(InputError, match="fill"):
             PanelSettings(fill="white")  # type: ignore[arg-type]
 
-    def test_drawn(self, found: Panel, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    def test_drawn(self, found: Panel, tmp_path: Path) -> None:
         panel_figure(found, tmp_path / "panel.png")
         assert Image.open(tmp_path / "panel.png").width > 600

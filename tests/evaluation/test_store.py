@@ -1,5 +1,6 @@
 """Rows on disk: kept, found again, all or nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.evaluation.maps import MapFolder
@@ -32,7 +34,7 @@ class TestRows:
         assert key_of({"a": 1}) != key_of({"a": 2}) and key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
 
     def test_half_a_transaction_is_none(self, tmp_path: Path) -> None:
-        def broken():  # type: ignore[no-untyped-def]
+        def broken() -> Iterator[tuple[str, str, Tensor]]:
             yield "le", "a", torch.ones(1)
             raise RuntimeError("killed")
 

@@ -1,5 +1,8 @@
 """Every registered method: batch, sizes, targets, flat answers, nothing left behind; and closed forms."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import tiny_net
@@ -34,7 +37,7 @@ CONSTANT = {"uniform"}  # a map without contrast is what it promises
 
 
 @pytest.fixture
-def build(tiny: Classifier, tmp_path):  # type: ignore[no-untyped-def]
+def build(tiny: Classifier, tmp_path: Path) -> Callable[..., Explainer]:
     """An explainer by name on the tiny network; maskers get an untrained decoder."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -65,18 +68,18 @@ def state(classifier: Classifier) -> tuple:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("name", methods.names())
 class TestEveryMethod:
-    def test_maps_are_as_promised(self, name: str, build) -> None:  # type: ignore[no-untyped-def]
+    def test_maps_are_as_promised(self, name: str, build: Callable[..., Explainer]) -> None:
         maps = build(name)(IMAGES)
         assert maps.shape == (3, 40, 52) and maps.dtype == torch.float32
         assert maps.min() >= 0 and maps.max() <= 1
         assert (maps.std() > 1e-3) != (name in CONSTANT)
 
-    def test_batch_equals_single(self, name: str, build) -> None:  # type: ignore[no-untyped-def]
+    def test_batch_equals_single(self, name: str, build: Callable[..., Explainer]) -> None:
         explain = build(name)
         singles = torch.cat([explain(IMAGES[i : i + 1]) for i in range(3)])
         assert torch.allclose(explain(IMAGES), singles, atol=1e-4)
 
-    def test_targets_of_every_kind(self, name: str, build, tiny: Classifier) -> None:  # type: ignore[no-untyped-def]
+    def test_targets_of_every_kind(self, name: str, build: Callable[..., Explainer], tiny: Classifier) -> None:
         explain = build(name)
         one = explain(IMAGES, 2)
         for same in ("2", [2, 2, 2], torch.tensor([2, 2, 2])):
@@ -86,7 +89,7 @@ class TestEveryMethod:
         if methods.facts(name)["needs_target"]:
             assert not torch.allclose(one, explain(IMAGES, 3))
 
-    def test_nothing_is_left_behind(self, name: str, build, tiny: Classifier) -> None:  # type: ignore[no-untyped-def]
+    def test_nothing_is_left_behind(self, name: str, build: Callable[..., Explainer], tiny: Classifier) -> None:
         explain = build(name)
         tiny.module[1].train()  # type: ignore[index, union-attr]
         before = state(tiny)
@@ -96,7 +99,9 @@ class TestEveryMethod:
                 explain(IMAGES, bad)
         assert state(tiny) == before
 
-    def test_nothing_is_left_behind_by_a_network_that_raises(self, name: str, build, tiny: Classifier) -> None:  # type: ignore[no-untyped-def]
+    def test_nothing_is_left_behind_by_a_network_that_raises(
+        self, name: str, build: Callable[..., Explainer], tiny: Classifier
+    ) -> None:
         explain = build(name)
         if methods.facts(name)["family"] == "references":
             return  # these never run the network
@@ -113,7 +118,7 @@ class TestEveryMethod:
         assert state(tiny) == before
         handle.remove()
 
-    def test_it_works_where_gradients_are_off(self, name: str, build) -> None:  # type: ignore[no-untyped-def]
+    def test_it_works_where_gradients_are_off(self, name: str, build: Callable[..., Explainer]) -> None:
         explain = build(name)
         expected = explain(IMAGES)
         named = explain(IMAGES, 3)
@@ -132,7 +137,7 @@ class TestEveryMethod:
             torch.full((1, 3, 8, 8), torch.nan),
         ],
     )
-    def test_bad_images_are_named(self, name: str, build, images: Tensor) -> None:  # type: ignore[no-untyped-def]
+    def test_bad_images_are_named(self, name: str, build: Callable[..., Explainer], images: Tensor) -> None:
         with pytest.raises(InputError, match="images must"):
             build(name)(images)
 

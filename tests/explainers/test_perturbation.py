@@ -17,6 +17,7 @@ from maskwise.core.min_max import min_max
 from maskwise.explainers import explainer
 from maskwise.explainers.perturb import generators
 from maskwise.explainers.rise import random_masks
+from maskwise.explainers.targets import Targets
 from maskwise.explainers.xrai import ranked, segments
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(7))
@@ -87,9 +88,7 @@ def test_rise_says_its_standard_error_and_stops_by_it() -> None:
     assert early.report["masks"].item() < 4000 and early.report["standard_error"].item() <= 0.15
 
 
-def _first():  # type: ignore[no-untyped-def]
-    from maskwise.explainers.targets import Targets
-
+def _first() -> Targets:
     return Targets(torch.tensor([[0]]))
 
 

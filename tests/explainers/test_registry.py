@@ -1,5 +1,7 @@
 """What every method promises beyond one class and one network: targets, precision, networks, progress, listing."""
 
+from collections.abc import Callable
+
 import pytest
 import timm
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers import explainer, methods
+from maskwise.explainers.base import Explainer
 
 NAMES = methods.names()
 CLASSED = [n for n in NAMES if methods.facts(n)["needs_target"]]
@@ -31,14 +34,18 @@ def _probability(logits: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", NAMES)
 class TestGoals:
-    def test_several_classes_are_what_each_class_alone_gives(self, name: str, build) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    def test_several_classes_are_what_each_class_alone_gives(self, name: str, build: Callable[..., Explainer]) -> None:  # noqa: F811
         explain = build(name)
         together = explain(IMAGES, torch.tensor([[0, 3]] * 3))
         assert together.shape == (3, 2, 40, 52)
         for k, target in enumerate((0, 3)):
             assert torch.allclose(together[:, k], explain(IMAGES, target), atol=1e-4)
 
-    def test_a_score_function_that_picks_a_class_is_that_class(self, name: str, build) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    def test_a_score_function_that_picks_a_class_is_that_class(
+        self,
+        name: str,
+        build: Callable[..., Explainer],  # noqa: F811
+    ) -> None:
         """By its logit or by its probability, whichever the method scores by."""
         explain = build(name)
         if name == "cam":
@@ -49,7 +56,7 @@ class TestGoals:
         if name not in BOTH:
             assert any(torch.allclose(maps, expected, atol=1e-4) for maps in (by_logit, by_probability))
 
-    def test_bf16_is_close(self, name: str, build) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    def test_bf16_is_close(self, name: str, build: Callable[..., Explainer]) -> None:  # noqa: F811
         explain = build(name)
         exact = explain(IMAGES, 3)
         explain.precision = "bf16"

@@ -24,8 +24,12 @@ from maskwise.measures import metric
 
 DATA = "shapes:n=7,size=48,seed=3,labels=own"
 
+Measured = tuple[
+    dict[str, Tensor], dict[str, tuple[float, float, float, int]], int
+]  # rows, cells, and how many maps were made
 
-def rows_and_cells(out: Path | None) -> tuple[dict[str, Tensor], dict[str, tuple[float, float, float, int]], int]:
+
+def rows_and_cells(out: Path | None) -> Measured:
     """Rows and cells of seven pictures, and maps made by this process; one picture a batch, so that none is alike."""
     torch.set_num_threads(1)
     classifier = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
@@ -84,12 +88,12 @@ def together(world: int, out: Path | None = None, ending: str = "") -> list[obje
 
 
 @pytest.fixture(scope="module")
-def alone() -> tuple[dict[str, Tensor], dict[str, tuple[float, float, float, int]], int]:
+def alone() -> Measured:
     return rows_and_cells(None)
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_any_number_of_processes_says_the_same(world: int, alone) -> None:  # type: ignore[no-untyped-def]
+def test_any_number_of_processes_says_the_same(world: int, alone: Measured) -> None:
     rows, cells, made = alone
     said = together(world)
     for theirs, their_cells, _ in said:  # type: ignore[misc]
@@ -100,8 +104,8 @@ def test_any_number_of_processes_says_the_same(world: int, alone) -> None:  # ty
 
 
 @pytest.mark.parametrize("ending", ["kill", "stop"])
-def test_a_dead_rank_fails_the_others_and_a_rerun_does_what_is_missing(  # type: ignore[no-untyped-def]
-    ending: str, tmp_path: Path, alone
+def test_a_dead_rank_fails_the_others_and_a_rerun_does_what_is_missing(
+    ending: str, tmp_path: Path, alone: Measured
 ) -> None:
     began = time.monotonic()
     said = together(2, tmp_path, ending)
@@ -122,7 +126,7 @@ def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
             patience()
 
 
-def test_two_evaluations_share_a_folder(tmp_path: Path, alone) -> None:  # type: ignore[no-untyped-def]
+def test_two_evaluations_share_a_folder(tmp_path: Path, alone: Measured) -> None:
     """At the same time, without a lock of ours: rows are added in transactions, and equal ones replace each other."""
     ends = [context().Pipe(duplex=False) for _ in range(2)]
     processes = [context().Process(target=_share, args=(tmp_path, end)) for _, end in ends]

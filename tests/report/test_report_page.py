@@ -96,7 +96,9 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_explain_writes_the_report(tiny: Classifier, pictures: list[Path], tmp_path: Path, monkeypatch) -> None:
+def test_explain_writes_the_report(
+    tiny: Classifier, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: tiny)
     ask = ["explain", *map(str, pictures), "--method", "grad_cam", "--target", "3", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*ask, "--curves", "--json"])
@@ -116,7 +118,9 @@ def test_explain_writes_the_report(tiny: Classifier, pictures: list[Path], tmp_p
     assert plain.exit_code == 0 and not (tmp_path / "plain" / "report.html").exists()
 
 
-def test_compare_writes_the_report(tiny: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_compare_writes_the_report(
+    tiny: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda *a, **k: tiny)
     ask = ["compare", "--data", str(picture_folder), "--methods", "grad_cam,gradient", "--metrics", "le,area"]
     done = CliRunner().invoke(app, [*ask, "--limit", "6", "--report", "--out", str(tmp_path), "--json"])

@@ -23,7 +23,7 @@ def drawn(name: str, text: str) -> bool:
 
 
 @pytest.mark.parametrize("name, claim", CLAIMS, ids=[f"{name}: {claim.text[:50]}" for name, claim in CLAIMS])
-def test_every_claim_holds_on_the_paper_s_own_numbers(name: str, claim) -> None:  # type: ignore[no-untyped-def]
+def test_every_claim_holds_on_the_paper_s_own_numbers(name: str, claim: Claim) -> None:
     table = studies.get(name).printed
     assert table is not None
     finding = judge(claim, printed(table))

@@ -293,7 +293,7 @@ class TestCommand:
         (("casm-ablation", "--scale", "smoke", "--precision", "8"), ("--precision",)),
         (("casm-ablation", "--data", "nowhere"), ("nowhere",)),
     ])  # fmt: skip
-    def test_refuses(self, tmp_path: Path, options, words) -> None:  # type: ignore[no-untyped-def]
+    def test_refuses(self, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
         refused(call("study", *options, "--out", tmp_path / "o"), *words)
 
 

@@ -1,6 +1,7 @@
 """What a cell of a study does: train and measure, explain and measure, ask a panel, run a check."""
 
-from maskwise.studies.jobs.base import Job, JobCost, Number, Numbers
+from maskwise.studies.estimate import Number
+from maskwise.studies.jobs.base import Job, JobCost, Numbers
 from maskwise.studies.jobs.checks import CheckJob
 from maskwise.studies.jobs.explain import Explain
 from maskwise.studies.jobs.masker import Train
