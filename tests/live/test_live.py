@@ -16,8 +16,8 @@ from maskwise.core.errors import InputError
 from maskwise.explainers import Explainer, explainer
 from maskwise.live import Frames, Nowhere, Video, camera, folder, live, video
 from maskwise.live.loop import annotated, explained
-from maskwise.live.sinks import Window
-from maskwise.live.sources import Source
+from maskwise.live.sinks import ScreenWindow
+from maskwise.live.sources import FrameSource
 from maskwise.maskers import ClassMasker, save_masker
 
 
@@ -140,7 +140,7 @@ def test_a_window_ends_with_q_escape_or_its_closing(
     monkeypatch.setattr(cv2, "getWindowProperty", state)
     monkeypatch.setattr(cv2, "destroyAllWindows", destroy)
     red = np.full((4, 6, 3), (255, 0, 0), np.uint8)
-    with Window() as window:
+    with ScreenWindow() as window:
         assert [window.put(red), window.put(red)] == [True, False]
     assert shown[0][0, 0].tolist() == [0, 0, 255]
 
@@ -185,15 +185,15 @@ def test_frames_are_drawn_on_not_replaced(explain: Explainer) -> None:
 def test_the_loop_counts_tells_and_stops(explain: Explainer) -> None:
     told: list[int] = []
     sink = Nowhere()
-    pace = live(Source(iter(pictures(5))), explain, sink, limit=3, tell=lambda number, _: told.append(number))
+    pace = live(FrameSource(iter(pictures(5))), explain, sink, limit=3, tell=lambda number, _: told.append(number))
     assert pace.frames == sink.count == 3 and told == [1, 2, 3] and pace.fps > 0 and pace.milliseconds > 0
 
     class Closed(Nowhere):
         def put(self, frame: np.ndarray) -> bool:
             return False
 
-    assert live(Source(iter(pictures(5))), explain, Closed()).frames == 1
-    assert live(Source(iter([])), explain, Nowhere()).frames == 0
+    assert live(FrameSource(iter(pictures(5))), explain, Closed()).frames == 1
+    assert live(FrameSource(iter([])), explain, Nowhere()).frames == 0
 
 
 def test_the_command(explain: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

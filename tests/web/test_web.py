@@ -25,7 +25,7 @@ from maskwise.core.errors import InputError
 from maskwise.images import packaged_pictures
 from maskwise.report.page_cards import Answer
 from maskwise.web import panel, pictures
-from maskwise.web.job import Job, Progress, Stopped
+from maskwise.web.job import ExplainJob, JobProgress, Stopped
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -68,10 +68,10 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_PIXELS", 1199)
     monkeypatch.setattr(pictures, "load_image", lambda *a: pytest.fail("decoded"))
     with pytest.raises(InputError, match="40 x 30"):
-        pictures.read(sent)
+        pictures.open_picture(sent)
     monkeypatch.setattr(pictures, "MAX_BYTES", 100)
     with pytest.raises(InputError, match="MB"):
-        pictures.read(sent)
+        pictures.open_picture(sent)
 
 
 # The work
@@ -80,10 +80,10 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_gives_what_the_explainer_gives(tiny: Classifier) -> None:
     image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
     sess = {"scales": 3, "prefilter": 0.5}
-    job = Job(image, tiny, ["grad_cam", "gradient"], "2", sess, with_curves=True)
+    job = ExplainJob(image, tiny, ["grad_cam", "gradient"], "2", sess, with_curves=True)
     items = list(job.run())
     answers = [item for item in items if isinstance(item, Answer)]
-    shares = [item.share for item in items if isinstance(item, Progress)]
+    shares = [item.share for item in items if isinstance(item, JobProgress)]
     assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
     assert [a.method for a in answers] == ["grad_cam + SESS", "gradient + SESS"]
     for answer, method in zip(answers, job.methods, strict=True):
@@ -97,29 +97,30 @@ def test_a_job_gives_what_the_explainer_gives(tiny: Classifier) -> None:
 
 def test_a_job_can_be_stopped_within_a_method(tiny: Classifier) -> None:
     image = torch.rand(3, 40, 40)
-    job = Job(image, tiny, ["smooth_grad", "grad_cam"], sess={"scales": 12, "stride": 1})
+    job = ExplainJob(image, tiny, ["smooth_grad", "grad_cam"], sess={"scales": 12, "stride": 1})
     with pytest.raises(Stopped):
         for item in job.run():
-            assert isinstance(item, Progress), "SESS around SmoothGrad at this stride takes minutes"
+            assert isinstance(item, JobProgress), "SESS around SmoothGrad at this stride takes minutes"
             job.stop.set()
     # The next visitor's job begins when the stopped one has let go, and nothing of it is left in the classifier.
-    (answer,) = [item for item in Job(image, tiny, ["gradient"]).run() if isinstance(item, Answer)]
+    (answer,) = [item for item in ExplainJob(image, tiny, ["gradient"]).run() if isinstance(item, Answer)]
     assert torch.equal(answer.map, maskwise.explainer("gradient", tiny)(image[None])[0])
 
 
 def test_what_a_method_refuses_is_said(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="elephant"):
-        list(Job(torch.rand(3, 40, 40), tiny, ["grad_cam"], "elephant").run())
+        list(ExplainJob(torch.rand(3, 40, 40), tiny, ["grad_cam"], "elephant").run())
     monkeypatch.setattr("maskwise.web.job.explainer", lambda *a: 1 / 0)
     with pytest.raises(InputError, match="log"):
-        list(Job(torch.rand(3, 40, 40), tiny, ["grad_cam"]).run())
+        list(ExplainJob(torch.rand(3, 40, 40), tiny, ["grad_cam"]).run())
 
 
 def test_no_name_becomes_html(tiny: Classifier) -> None:
     image, saliency = torch.rand(3, 20, 30), torch.rand(20, 30)
     answer = Answer(EVIL, saliency, saliency > 0.5, (0, 0, 9, 9), image, EVIL, insertion=[0.0, 1.0])
     shown = [
-        panel.panel(image, [answer, answer], tiny.mean), panel.preview(image, [(EVIL, 0.5)]), panel.status(EVIL, 0.5)
+        panel.answers_panel(image, [answer, answer], tiny.mean),
+        panel.preview(image, [(EVIL, 0.5)]), panel.status(EVIL, 0.5)
     ]  # fmt: skip
     for text in shown:
         assert "<img src=x" not in text and "&lt;img src=x" in text

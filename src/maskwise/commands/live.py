@@ -41,7 +41,7 @@ def live(
         raise InputError("name one source: --camera N, --video FILE or --folder DIR")
     from maskwise.classifiers import load_classifier
     from maskwise.explainers import methods
-    from maskwise.live import Frames, Sink, Video, Window, has_screen
+    from maskwise.live import Frames, ScreenWindow, Sink, Video, has_screen
     from maskwise.live import camera as from_camera
     from maskwise.live import folder as from_folder
     from maskwise.live import live as run
@@ -54,7 +54,7 @@ def live(
         source = from_video(video) if video is not None else from_folder(folder or Path())
     sink: Sink
     if out is None and has_screen():
-        sink = Window()
+        sink = ScreenWindow()
     else:
         place = out or Path("live" if folder is not None else "live.mp4")
         sink = Video(place, source.fps) if place.suffix else Frames(place)

@@ -15,7 +15,7 @@ from maskwise.data.place import Place
 from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.store import Archive
-from maskwise.data.tables import AS_IS, BOX_COLUMNS, FROM_ZERO, Row, csv_rows, row_box, whole_number
+from maskwise.data.tables import AS_IS, BOX_COLUMNS, FROM_ZERO, TableRow, csv_rows, row_box, whole_number
 from maskwise.data.trimap import read_trimap
 
 Boxes = dict[str, list[tuple[Box, str | None]]]
@@ -115,7 +115,7 @@ def _map_classes(store: Archive, things: tuple[str, ...]) -> tuple[tuple[str, ..
     return tuple(classes), tuple(classes.index(names[v]) if v in names else -1 for v in values)
 
 
-def _own_classes(store: Archive, rows: list[Row]) -> tuple[str, ...]:
+def _own_classes(store: Archive, rows: list[TableRow]) -> tuple[str, ...]:
     """Names by label: from classes.csv, or the column class, or labels that are names themselves."""
     if store.exists("classes.csv"):
         title = store.title("classes.csv")
@@ -133,7 +133,7 @@ def _in_order(names: dict[int, str]) -> tuple[str, ...]:
     return tuple(names.get(i) or f"class {i}" for i in range(max(names, default=-1) + 1))
 
 
-def _record(row: Row, classes: tuple[str, ...], boxes: Boxes, multi: bool, store: Archive, shift: Box) -> Record:
+def _record(row: TableRow, classes: tuple[str, ...], boxes: Boxes, multi: bool, store: Archive, shift: Box) -> Record:
     title, file = store.title("images.csv"), row["file"]
     label, own = row.get("imagenet_index") or row.get("class_index"), row.get("label")
     if own in classes:

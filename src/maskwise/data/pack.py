@@ -22,7 +22,7 @@ from maskwise.data.shards import SET_FORMAT
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedShards:
     """What was written: ``pictures`` in ``shards`` of ``size`` bytes together, below ``folder``."""
 
     folder: Path
@@ -39,7 +39,7 @@ def pack(
     count: int | None = None,
     shuffle: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Packed:
+) -> PackedShards:
     """Writes every picture with its truth into shards below ``out``; what is read back equals what was packed.
 
     Files of pictures are copied byte by byte; drawn pictures become a PNG, or a .npy where 8 bits don't hold them.
@@ -94,7 +94,7 @@ def pack(
         with atomic_write(out / SET_INDEX) as temporary:
             temporary.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         (out / UNFINISHED).unlink(missing_ok=True)
-    return Packed(out, done, len(shards), sum(shard["bytes"] for shard in shards))
+    return PackedShards(out, done, len(shards), sum(shard["bytes"] for shard in shards))
 
 
 def _digest(data: DataSet) -> str:

@@ -44,7 +44,7 @@ class Place:
                 settings.insert(0, first)
             else:
                 split = first or None
-            options = settings_of(settings, text)
+            options = parsed_settings(settings, text)
         for key, value in options.items():
             if key not in choices:
                 raise InputError(f"{text}: no option {key!r}; there are {', '.join(choices)}")
@@ -95,7 +95,7 @@ class Place:
         return data.with_own_labels() if self.options["labels"] == "own" else data
 
 
-def settings_of(parts: Sequence[str], text: str) -> dict[str, str]:
+def parsed_settings(parts: Sequence[str], text: str) -> dict[str, str]:
     """``key=value`` parts as a mapping.
 
     Raises:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskwise.data.textures import paint
+from maskwise.data.textures import Array, paint
 
-Array = np.ndarray
 FINE = 4  # each pixel is cut into FINE x FINE points for antialiased edges
 FOLD = np.pi / 5
 

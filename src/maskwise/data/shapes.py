@@ -11,7 +11,7 @@ from torch import Tensor
 from maskwise.box import tight_boxes
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
-from maskwise.data.place import settings_of
+from maskwise.data.place import parsed_settings
 from maskwise.data.sample import Sample
 from maskwise.data.scene import SHAPES, Scene, draw_scene
 from maskwise.data.sources import datasets
@@ -47,7 +47,7 @@ class Shapes(DataSet):
 
     @classmethod
     def read(cls, rest: str) -> DataSet:
-        given = settings_of([part for part in rest.split(",") if part], f"shapes:{rest}")
+        given = parsed_settings([part for part in rest.split(",") if part], f"shapes:{rest}")
         values = {key: default for key, (default, _, _) in SETTINGS.items()}
         own = given.pop("labels", None)
         if own not in (None, "own"):

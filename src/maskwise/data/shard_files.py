@@ -21,7 +21,9 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive
 PIPE, ALLOW_PIPE = "pipe:", "MASKWISE_ALLOW_PIPE"
 INDEX = ".index.json"  # in the place of .tar: what lies where in a shard
 SET_INDEX, UNFINISHED = "index.json", "packing.json"  # of a folder of shards: all of them, or what is being packed
-OPTIONS = re.compile(r"(.*)@(\w+=\w+(?:,\w+=\w+)*)", re.S)  # PATTERN@key=value; addresses hold an @ of their own
+ADDRESS_OPTIONS = re.compile(
+    r"(.*)@(\w+=\w+(?:,\w+=\w+)*)", re.S
+)  # PATTERN@key=value; addresses hold an @ of their own
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 MOST = 1_000_000  # shards
 
@@ -33,7 +35,7 @@ def is_remote(text: str) -> bool:
 
 def are_shards(text: str) -> bool:
     """Does a source mean shards: a URL, a command, a .tar, or a folder that ``maskwise pack`` made?"""
-    where = OPTIONS.sub(r"\1", text)
+    where = ADDRESS_OPTIONS.sub(r"\1", text)
     if is_remote(text) or where.endswith(".tar"):
         return True
     folder = Path(where)

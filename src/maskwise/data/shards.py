@@ -13,9 +13,9 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
-from maskwise.data.place import LABELS, settings_of
+from maskwise.data.place import LABELS, parsed_settings
 from maskwise.data.sample import Sample
-from maskwise.data.shard_files import OPTIONS, PIPE, SET_INDEX, UNFINISHED, URL, ShardFile, expanded, read_whole
+from maskwise.data.shard_files import ADDRESS_OPTIONS, PIPE, SET_INDEX, UNFINISHED, URL, ShardFile, expanded, read_whole
 from maskwise.data.shard_index import ShardRecord, index_of, with_classes
 from maskwise.data.sources import datasets
 from maskwise.data.tar import one_sample
@@ -95,10 +95,10 @@ def _placed(record: Record) -> ShardRecord:
 
 def _parsed(text: str) -> tuple[str, dict[str, str]]:
     options = {"labels": LABELS[0]}
-    matched = None if Path(text).exists() else OPTIONS.fullmatch(text)
+    matched = None if Path(text).exists() else ADDRESS_OPTIONS.fullmatch(text)
     if matched is None:
         return text, options
-    for key, value in settings_of(matched[2].split(","), text).items():
+    for key, value in parsed_settings(matched[2].split(","), text).items():
         if key != "labels" or value not in LABELS:
             raise InputError(f"{text}: shards have one option, labels={' or labels='.join(LABELS)}")
         options[key] = value

@@ -12,7 +12,7 @@ from itertools import islice
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box
 
-Row = dict[str, str]
+TableRow = dict[str, str]
 MOST_CLASSES = 1_000_000  # tables of names are as long as the highest index
 MOST_ROWS = 2_000_000  # ImageNet has 1.3 million pictures; a small file may be a bomb
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
@@ -23,7 +23,7 @@ FROM_ZERO: Box = (0, 0, 1, 1)  # first and last pixel, counted from 0
 FROM_ONE: Box = (-1, -1, 0, 0)  # first and last pixel, counted from 1
 
 
-def csv_rows(text: str, name: str, needed: Sequence[str]) -> list[Row]:
+def csv_rows(text: str, name: str, needed: Sequence[str]) -> list[TableRow]:
     """The rows of a csv with a header.
 
     Raises:
@@ -77,12 +77,12 @@ def make_box(edges: Sequence[str | float], name: str, file: str, shift: Box = AS
     return x0, y0, x1, y1
 
 
-def row_box(row: Row, name: str, shift: Box = AS_IS) -> Box:
+def row_box(row: TableRow, name: str, shift: Box = AS_IS) -> Box:
     """The box in columns x0, y0, x1, y1 of a row whose column ``file`` names its picture."""
     return make_box([row[edge] for edge in BOX_COLUMNS[1:]], name, row["file"], shift)
 
 
-def boxes_by_file(rows: Sequence[Row], name: str) -> dict[str, list[Box]]:
+def boxes_by_file(rows: Sequence[TableRow], name: str) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = defaultdict(list)
     for row in rows:
         boxes[row["file"]].append(row_box(row, name))

@@ -49,12 +49,12 @@ class TinyImageNet(PictureFiles):
         return place.finish(cls(rest, records, classes, store=store))
 
 
-Line = tuple[str, str, list[str], str]
+ListedPicture = tuple[str, str, list[str], str]
 
 
-def _train(store: Folder, wnids: list[str]) -> list[Line]:
+def _train(store: Folder, wnids: list[str]) -> list[ListedPicture]:
     """Pictures with class, edges and the table that says so."""
-    found: list[Line] = []
+    found: list[ListedPicture] = []
     for wnid in wnids:
         table = f"train/{wnid}/{wnid}_boxes.txt"
         for file, *edges in fields(store.text(table), store.title(table), 5):
@@ -62,7 +62,7 @@ def _train(store: Folder, wnids: list[str]) -> list[Line]:
     return found
 
 
-def _val(store: Folder) -> list[Line]:
+def _val(store: Folder) -> list[ListedPicture]:
     table = "val/val_annotations.txt"
     lines = fields(store.text(table), store.title(table), 6)
     return [(f"val/images/{file}", wnid, edges[:4], store.title(table)) for file, wnid, *edges in lines]

@@ -11,7 +11,7 @@ from maskwise.infill.base import Infiller, infillers
 
 @infillers.register("mean", source="the papers' default")
 @dataclass(frozen=True)
-class Mean(Infiller):
+class MeanColour(Infiller):
     """The mean colour everywhere."""
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwise.explainers import Explainer
 from maskwise.explainers.targets import parse_targets
 from maskwise.live.sinks import Sink
-from maskwise.live.sources import Source
+from maskwise.live.sources import FrameSource
 
 COLOURS = ((0, 229, 160), (255, 176, 0), (0, 160, 255), (255, 80, 160))  # of the named classes' contours, RGB
 STRENGTH = 0.5  # of the map over the frame
@@ -38,7 +38,7 @@ class Pace:
 
 
 def live(
-    source: Source,
+    source: FrameSource,
     explainer: Explainer,
     sink: Sink,
     targets: Sequence[int] = (),

@@ -56,7 +56,7 @@ class Nowhere:
         return True
 
 
-class Window(Nowhere):
+class ScreenWindow(Nowhere):
     """A window; q, Esc or closing it ends the show."""
 
     def __exit__(self, kind: Kind, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -17,7 +17,7 @@ FPS = 25.0  # of what does not say
 
 
 @dataclass(frozen=True)
-class Source:
+class FrameSource:
     """Frames, and what is known of them beforehand.
 
     Attributes:
@@ -31,17 +31,17 @@ class Source:
     total: int | None = None
 
 
-def camera(number: int) -> Source:
+def camera(number: int) -> FrameSource:
     """A camera, by its number from 0.
 
     Raises:
         InputError: there is none, or it gives no picture.
     """
     capture = _opened(number, f"there is no camera {number}; name another with --camera, or use --video or --folder")
-    return Source(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS)
+    return FrameSource(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS)
 
 
-def video(path: str | Path) -> Source:
+def video(path: str | Path) -> FrameSource:
     """A video file.
 
     Raises:
@@ -51,10 +51,10 @@ def video(path: str | Path) -> Source:
         raise InputError(f"{path}: no such file")
     capture = _opened(str(path), f"{path}: not a video that can be read")
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return Source(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS, total if total > 0 else None)
+    return FrameSource(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS, total if total > 0 else None)
 
 
-def folder(path: str | Path) -> Source:
+def folder(path: str | Path) -> FrameSource:
     """The pictures below a folder, in the order of their names.
 
     Raises:
@@ -63,7 +63,7 @@ def folder(path: str | Path) -> Source:
     if not Path(path).is_dir():
         raise InputError(f"{path}: no such folder")
     paths = find_pictures([path])
-    return Source((to_uint8(load_image(p)) for p in paths), FPS, len(paths))
+    return FrameSource((to_uint8(load_image(p)) for p in paths), FPS, len(paths))
 
 
 def _opened(what: int | str, otherwise: str) -> cv2.VideoCapture:

@@ -22,7 +22,7 @@ from maskwise.evaluation.run import Measured
 from maskwise.report.curves import insertion_deletion_figure
 
 
-def number(value: float) -> str:
+def short_number(value: float) -> str:
     """Three significant digits, and as many as it takes before the point."""
     if math.isnan(value):
         return "-"
@@ -34,9 +34,9 @@ def number(value: float) -> str:
     return f"{value:.{max(digits, 0)}f}" if digits <= 5 else f"{value:.1e}"
 
 
-def spread(cell: Cell) -> str:
+def interval_text(cell: Cell) -> str:
     """The interval in brackets."""
-    return f"[{number(cell.low)}, {number(cell.high)}]"
+    return f"[{short_number(cell.low)}, {short_number(cell.high)}]"
 
 
 def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
@@ -53,9 +53,9 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
         row = []
         for name in metric_names:
             cell = line.cells[name]
-            text = f"{number(cell.value)}\n[dim]{spread(cell).replace('[', chr(92) + '[')}[/dim]"
+            text = f"{short_number(cell.value)}\n[dim]{interval_text(cell).replace('[', chr(92) + '[')}[/dim]"
             row.append(f"[bold]{text}[/bold]" if board.best.get((data, name)) == line.method else text)
-        table.add_row(plain.cell(line.method), *row, number(line.milliseconds))
+        table.add_row(plain.cell(line.method), *row, short_number(line.milliseconds))
     return table
 
 
@@ -146,7 +146,7 @@ def write_html(board: Leaderboard, path: Path, pictures: Mapping[str, Path] | No
         loader=PackageLoader("maskwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "spread": spread}
+    environment.filters |= {"number": short_number, "spread": interval_text}
     page = environment.get_template("leaderboard.html").render(
         board=board,
         groups=list(dict.fromkeys(line.data for line in board.lines)),

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwise.images import resize, to_uint8
 
 SIDE = 256  # pixels of a thumbnail's longer side
-Box = Sequence[float]
+BoxEdges = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Answer:
     method: str
     map: Tensor
     keep: Tensor
-    box: Box
+    box: BoxEdges
     inpainted: Tensor | None = None
     target: str | None = None
     iou: float | None = None
@@ -52,7 +52,7 @@ def card(
     answers: Sequence[Answer],
     top: Sequence[tuple[str, float]] = (),
     label: str | None = None,
-    truth: Sequence[Box] = (),
+    truth: Sequence[BoxEdges] = (),
     side: int = SIDE,
 ) -> dict[str, Any]:
     """One picture of the page.
@@ -108,7 +108,7 @@ def shrunk_to(picture: Tensor, side: int) -> Tensor:
     return resize(picture.reshape(1, -1, height, width), size).reshape(*picture.shape[:-2], *size)
 
 
-def _share(box: Box, width: int, height: int) -> list[float]:
+def _share(box: BoxEdges, width: int, height: int) -> list[float]:
     """A box in shares of the picture's sides, as style sheets take it."""
     x0, y0, x1, y1 = (float(v) for v in box)
     return [round(x0 / width, 5), round(y0 / height, 5), round(x1 / width, 5), round(y1 / height, 5)]

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from maskwise.core.files import atomic_write
-from maskwise.report.leaderboard import number as shown
+from maskwise.report.leaderboard import short_number as shown
 from maskwise.studies.claim import ClaimResult, Condition
 from maskwise.studies.estimate import Estimate
 from maskwise.studies.jobs import Job

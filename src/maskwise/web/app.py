@@ -16,9 +16,9 @@ from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers import methods
 from maskwise.images import packaged_pictures
-from maskwise.web.job import Job, Progress, Stopped, probabilities
-from maskwise.web.panel import panel, preview, status
-from maskwise.web.pictures import MAX_BYTES, read, take
+from maskwise.web.job import ExplainJob, JobProgress, Stopped, probabilities
+from maskwise.web.panel import answers_panel, preview, status
+from maskwise.web.pictures import MAX_BYTES, open_picture, take
 
 MOST_METHODS = 4
 WAITING = 16  # jobs in the queue; who comes then is told so
@@ -65,7 +65,7 @@ def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam"
         return None, image, *show(image, name)
 
     def example(name: str, event: gr.SelectData) -> tuple[Any, ...]:
-        image = read(examples[int(event.index)])
+        image = open_picture(examples[int(event.index)])
         return image, *show(image, name)
 
     def explain(
@@ -84,15 +84,15 @@ def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam"
         try:
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
             asked = None if target in (None, "", TOP) else str(target)
-            job = Job(image, classifier_of(name), wanted, asked, enhance, with_curves)
+            job = ExplainJob(image, classifier_of(name), wanted, asked, enhance, with_curves)
             running[session] = job.stop
             for item in job.run():
-                if isinstance(item, Progress):
+                if isinstance(item, JobProgress):
                     yield status(item.text, item.share), gr.skip()
                 else:
                     answers.append(item)
                     share = len(answers) / len(wanted)
-                    yield status("", share), panel(image, answers, job.classifier.mean.cpu())
+                    yield status("", share), answers_panel(image, answers, job.classifier.mean.cpu())
             yield status("done"), gr.skip()
         except Stopped:
             yield status("cancelled"), gr.skip()

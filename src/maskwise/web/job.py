@@ -34,7 +34,7 @@ class Stopped(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """What the job does now, and the share in [0,1] of it that is done."""
 
     text: str
@@ -42,7 +42,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Job:
+class ExplainJob:
     """What a visitor asked for.
 
     Attributes:
@@ -62,21 +62,21 @@ class Job:
     with_curves: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> Iterator[Progress | Answer]:
+    def run(self) -> Iterator[JobProgress | Answer]:
         """Progress as it goes, and an answer for each method.
 
         Raises:
             Stopped: ``stop`` was set.
             InputError: what the methods refuse.
         """
-        found: queue.SimpleQueue[Progress | Answer | Exception | None] = queue.SimpleQueue()
+        found: queue.SimpleQueue[JobProgress | Answer | Exception | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, args=(found,), daemon=True).start()
-        latest = Progress("waiting for the visitor before", 0.0)
+        latest = JobProgress("waiting for the visitor before", 0.0)
         try:
             while True:
                 try:
                     item = found.get(timeout=BREATH)
-                    while isinstance(item, Progress) and not found.empty():
+                    while isinstance(item, JobProgress) and not found.empty():
                         item = found.get()  # only the newest is worth showing
                 except queue.Empty:
                     item = latest
@@ -86,13 +86,13 @@ class Job:
                     return
                 if isinstance(item, Exception):
                     raise item
-                if isinstance(item, Progress):
+                if isinstance(item, JobProgress):
                     latest = item
                 yield item
         finally:
             self.stop.set()
 
-    def _work(self, found: queue.SimpleQueue[Progress | Answer | Exception | None]) -> None:
+    def _work(self, found: queue.SimpleQueue[JobProgress | Answer | Exception | None]) -> None:
         try:
             while not _one_at_a_time.acquire(timeout=BREATH):
                 if self.stop.is_set():
@@ -121,7 +121,7 @@ class Job:
                 raise Stopped
             # A method may find on the way that there is more to do; a bar never goes back.
             furthest = max(furthest, before + 0.9 * done / max(total, 1) / whole)
-            found.put(Progress(name, furthest))
+            found.put(JobProgress(name, furthest))
 
         step(0, 1)
         made = explainer(method, self.classifier)
@@ -139,7 +139,7 @@ class Job:
             for mode in ("insertion", "deletion"):
                 if self.stop.is_set():
                     raise Stopped
-                found.put(Progress(f"{name}: {mode}", before + 0.9 / whole))
+                found.put(JobProgress(f"{name}: {mode}", before + 0.9 / whole))
                 found_curves[mode] = self._curve(maps, mode)
         target = self.classifier.labels.name(self.explained()) if made.needs_target else None
         return Answer(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.images import to_uint8
-from maskwise.report.page_cards import Answer, Box, shrunk_to, uri
+from maskwise.report.page_cards import Answer, BoxEdges, shrunk_to, uri
 
 SIDE = 420  # pixels of a shown picture's longer side
 CAPTIONS = ("heat map", "box", "masked-in", "masked-out", "inpainted")
@@ -31,7 +31,7 @@ def preview(image: Tensor, top: Sequence[tuple[str, float]]) -> str:
     )
 
 
-def panel(image: Tensor, answers: Sequence[Answer], colour: Tensor) -> str:
+def answers_panel(image: Tensor, answers: Sequence[Answer], colour: Tensor) -> str:
     """Methods side by side, with one slider for the strength of all heat maps."""
     if not answers:
         return ""
@@ -77,7 +77,7 @@ def _picture(image: Tensor, text: str) -> str:
     return f'<img src="{uri(to_uint8(shrunk_to(image, SIDE)))}" alt="{text}">'
 
 
-def _frame(box: Box, width: int, height: int) -> str:
+def _frame(box: BoxEdges, width: int, height: int) -> str:
     x0, y0, x1, y1 = box
     if x1 <= x0:
         return ""

@@ -31,7 +31,7 @@ def take(path: str | Path, inside: str | Path) -> Tensor:
     if not path.is_relative_to(Path(inside).resolve()):
         raise InputError("that is no picture that was sent")
     try:
-        return read(path)
+        return open_picture(path)
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -47,7 +47,7 @@ def _sweep(uploads: Path) -> None:
                     folder.rmdir()
 
 
-def read(path: Path) -> Tensor:
+def open_picture(path: Path) -> Tensor:
     """A picture (3,H,W) of at most ``LONGEST`` pixels a side, after looking at its size only."""
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise InputError(f"the file has more than {MAX_BYTES // 1_000_000} MB; shrink the picture")
