@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import maskwise as mw
-from maskwise.classifiers import Classifier
 from maskwise.explainers import methods
 from maskwise.measures import metrics
 
@@ -44,24 +43,6 @@ def test_bring_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_callback_of_the_training_page() -> None:
     found = doctest.testfile(str(DOCS / "training.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted == 5 and not found.failed
-
-
-def test_a_method_in_one_file(tiny: Classifier, tmp_path: Path) -> None:
-    """What CONTRIBUTING.md shows is a file as it stands."""
-    import torch
-
-    (text,) = snippets(ROOT / "CONTRIBUTING.md")
-    (tmp_path / "contrast.py").write_text(text)
-    spec = importlib.util.spec_from_file_location("contrast", tmp_path / "contrast.py")
-    assert spec is not None and spec.loader is not None
-    try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        images = torch.zeros(1, 3, 32, 32)
-        images[:, :, 10:14, 20:24] = 1
-        maps = mw.explainer("contrast", tiny, window=9)(images)
-        assert maps.shape == (1, 32, 32) and maps[0, 12, 22] > 0.9 and maps[0, 0, 0] == 0
-    finally:
-        forget(methods, "contrast")
 
 
 def test_the_page_of_each_method_and_metric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,8 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive
 PIPE, ALLOW_PIPE = "pipe:", "MASKWISE_ALLOW_PIPE"
 INDEX = ".index.json"  # in the place of .tar: what lies where in a shard
 SET_INDEX, UNFINISHED = "index.json", "packing.json"  # of a folder of shards: all of them, or what is being packed
-ADDRESS_OPTIONS = re.compile(
-    r"(.*)@(\w+=\w+(?:,\w+=\w+)*)", re.S
-)  # PATTERN@key=value; addresses hold an @ of their own
+# PATTERN@key=value; an address may hold an @ of its own
+ADDRESS_OPTIONS = re.compile(r"(.*)@(\w+=\w+(?:,\w+=\w+)*)", re.S)
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 MOST = 1_000_000  # shards
 
