@@ -84,6 +84,25 @@ def test_links_within_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None
             assert link in made or (DOCS / link).exists() or link.startswith(".."), f"{page.name}: {link}"
 
 
+def test_the_page_of_the_code_names_every_room_and_short_walks() -> None:
+    """Each file that it names exists, each room is named, and nobody is led through more than eight files."""
+    house, text = ROOT / "src" / "maskwise", (DOCS / "code.md").read_text(encoding="utf-8")
+    rooms = text.split("## The rooms")[1].split("## The walk")[0]
+    table = "".join(line for line in rooms.splitlines() if line.startswith("|"))
+    named = {name.rstrip("/") for name in re.findall(r"`([\w/]+(?:/|\.py))`", table)}
+    here = {path.name for path in house.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert here - {"__main__.py"} == named
+    walks = re.findall(r"^## The walk of a (.*?)\n(.*?)(?=^## )", text, re.S | re.M)
+    assert [name for name, _ in walks] == ["picture", "recipe", "measured map"]
+    for name, walk in walks:
+        stations = re.findall(r"^(\d+)\. `([\w/]+\.py)`", walk, re.M)
+        assert [int(number) for number, _ in stations] == list(range(1, len(stations) + 1)), name
+        assert 3 < len({path for _, path in stations}) == len(stations) <= 8, name
+        assert [path for _, path in stations if not (house / path).is_file()] == []
+    tails = {path.name for path in house.rglob("*.py")} | {"test_architecture.py", "pictures.py"}
+    assert {Path(path).name for path in re.findall(r"[\w/]+\.py", text)} <= tails
+
+
 def test_the_tutorial_as_a_notebook(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     client = pytest.importorskip("nbclient", reason="nbclient is not installed")
