@@ -21,8 +21,8 @@ def segmentation_mask(segmentation: Any, height: int, width: int, title: str) ->
     """(H,W) bool, the pixels of one annotation.
 
     Args:
-        segmentation: a list of polygons x0,y0,x1,y1,…, whose union counts; or {"size": [h,w], "counts": …} with run
-            lengths of background and object in turn, down the columns, as a list or as COCO's text.
+        segmentation: a list of polygons x0,y0,x1,y1,…, of which the union counts; or {"size": [h,w], "counts": …} with
+            run lengths of background and object in turn, down the columns, as a list or as COCO's text.
         height: of the picture.
         width: of the picture.
         title: what an error calls the annotation.

@@ -58,7 +58,7 @@ class Cub(PictureFiles):
         return place.finish(cls(rest, records, tuple(classes), store=store, below="images/"))
 
     def foreground(self, names: tuple[str, ...], sample: Sample) -> Tensor | None:
-        """A grey level is the part of the annotators who marked a pixel: foreground is where most of them did."""
+        """A grey level is the share of annotators that marked a pixel: foreground is where most of them did."""
         return self.pixels(names[0], sample) > 127 if names else None
 
 

@@ -111,7 +111,7 @@ class DataSet:
         return replace(self, records=[self.records[i] for i in indices])
 
     def filter(self: Self, keep: Callable[[Record], bool]) -> Self:
-        """The pictures whose record ``keep`` says yes to."""
+        """The pictures for which ``keep(record)`` is true."""
         return replace(self, records=[record for record in self.records if keep(record)])
 
     def with_own_labels(self: Self) -> Self:

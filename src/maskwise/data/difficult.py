@@ -1,4 +1,4 @@
-"""Lists of the pointing game's difficult cases, for data whose authors published one (Zhang et al. 2016)."""
+"""Lists of the pointing game's difficult cases, for data sets with a published one (Zhang et al. 2016)."""
 
 from __future__ import annotations
 

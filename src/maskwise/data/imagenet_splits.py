@@ -17,9 +17,9 @@ SEED = 1234
 def train_part(records: Sequence[Record], part: str, title: str, each: int = EACH, seed: int = SEED) -> list[Record]:
     """The pictures of ``train_val``, at most ``each`` of a class, or of ``train_train``, all others.
 
-    Candidates are pictures of a known class with a boxes annotation, as in the released code. Of each class those are
-    taken whose digest of seed and file name is smallest: a draw that depends on no other picture, on no order and on no
-    library's generator. So it is another draw than the released code's, which is not known.
+    Candidates are pictures of a known class with a boxes annotation, as in the released code. Of each class those
+    with the smallest digests of seed and file name are taken: a draw that depends on no other picture, on no order and
+    on no library's generator. So it is another draw than the released code's, which is not known.
 
     Args:
         records: of all training pictures.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 LANES = 8  # of every LANES neighbours in the order each is of another lane: the ranks of a run share the lanes
-WINDOW = 2  # shards of a lane whose pictures are shuffled together
+WINDOW = 2  # so many shards of a lane are shuffled together
 
 
 def epoch_order(groups: Sequence[int | None], draws: torch.Generator, lanes: int = LANES) -> list[int]:
@@ -16,7 +16,7 @@ def epoch_order(groups: Sequence[int | None], draws: torch.Generator, lanes: int
     Without groups it is a permutation like any other. With groups, shards in a random order are dealt to lanes; a lane
     goes through its shards two at a time, their pictures shuffled together; and the lanes take turns. So at any time
     at most ``2 * lanes`` shards are in use, and a rank that takes every n-th position, n a divisor of ``lanes``, reads
-    only its lanes' shards as long as all lanes last. Positions without a group are strewn among the others.
+    only its lanes' shards as long as all lanes last. Positions without a group are placed at random among the others.
 
     Args:
         groups: the shard of each position; None where any order costs the same.

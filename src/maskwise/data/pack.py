@@ -98,7 +98,7 @@ def pack(
 
 
 def _digest(data: DataSet) -> str:
-    """Of who is packed; the folder that it came from may move between two calls."""
+    """Of the records and classes, not of the folder, which may move between two calls."""
     digest, seen = hashlib.sha256(repr(data.classes).encode("utf-8", "replace")), set()
     for record in data.records:
         digest.update(repr((record.id, record.label, record.category)).encode("utf-8", "replace"))

@@ -141,7 +141,7 @@ class Sample:
         A class without a pixel in the picture is left out.
 
         Args:
-            difficult: keep classes whose objects are all flagged difficult, which TorchRay leaves out.
+            difficult: keep classes with difficult objects only, which TorchRay leaves out.
         """
         if self.box_classes is not None:
             found = {int(c): self.box_classes == c for c in self.box_classes.unique()}
@@ -189,7 +189,7 @@ def clipped(boxes: Tensor, width: int, height: int) -> Tensor:
 
 
 def filled(boxes: Tensor, height: int, width: int) -> Tensor:
-    """(H,W) bool, the pixels whose centres lie in any of the boxes (M,4)."""
+    """(H,W) bool, the pixels with their centre in any of the boxes (M,4)."""
     x0, y0, x1, y1 = (edge[:, None] for edge in boxes.unbind(1))
     x = torch.arange(width, dtype=boxes.dtype, device=boxes.device) + 0.5
     y = torch.arange(height, dtype=boxes.dtype, device=boxes.device) + 0.5

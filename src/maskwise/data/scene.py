@@ -45,7 +45,7 @@ class Scene:
 
 
 def draw_scene(kind: int, size: int, objects: int, draws: np.random.Generator) -> Scene:
-    """A scene whose target is of class ``kind``.
+    """A scene with a target of class ``kind``.
 
     The target is the largest object and lies on top; distractors are of other classes and at most 0.65 of its width.
     Colours, textures, angles and places are drawn alike for all classes.

@@ -1,4 +1,4 @@
-"""``shapes``: scenes drawn on the fly, whose truth is exact."""
+"""``shapes``: scenes drawn on the fly, with exact truth."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ class ShardCache:
         """The file of that key, downloaded where it is not there.
 
         Args:
-            key: who the file is, and which version of it.
-            size: expected bytes, for which room is made; 0 where nobody knows.
+            key: address and version of the file.
+            size: expected bytes, for which room is made; 0 if unknown.
             download: writes the file to the path that it is given.
 
         Raises:

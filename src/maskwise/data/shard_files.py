@@ -1,4 +1,4 @@
-"""Where shards lie: local files, URLs that fsspec knows, and commands whose output is a tar."""
+"""Where shards lie: local files, URLs that fsspec knows, and commands that print a tar."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class ShardFile:
                 yield cast(BinaryIO, remote)
 
     def bytes_and_version(self) -> tuple[int, str]:
-        """Its size, 0 if nobody knows, and a text that changes with its content.
+        """Its size, 0 if unknown, and a text that changes with its content.
 
         Raises:
             InputError: it is not there.
@@ -231,7 +231,7 @@ def _remote(address: str) -> Iterator[tuple[Any, str]]:
 def _run(command: str, path: Path) -> None:
     """Runs a command in the shell, its output into ``path``; only where the environment allows it.
 
-    The permission does not stand in the source itself: who wrote a list of data sets is not always who runs it.
+    The permission is not part of the source: a list of data sets may have been written by somebody else.
     """
     if os.environ.get(ALLOW_PIPE) != "1":
         raise InputError(f"pipe: runs {command[:60]!r} in a shell; if you trust it, set {ALLOW_PIPE}=1")

@@ -78,7 +78,7 @@ def make_box(edges: Sequence[str | float], name: str, file: str, shift: Box = AS
 
 
 def row_box(row: TableRow, name: str, shift: Box = AS_IS) -> Box:
-    """The box in columns x0, y0, x1, y1 of a row whose column ``file`` names its picture."""
+    """The box in columns x0, y0, x1, y1 of a row; column ``file`` names the picture."""
     return make_box([row[edge] for edge in BOX_COLUMNS[1:]], name, row["file"], shift)
 
 

@@ -115,7 +115,7 @@ def read_facts(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
 
 
 def read_truth(image: Tensor, record: Record, files: Mapping[str, bytes], name: str) -> Sample:
-    """The sample whose files these are.
+    """The sample that these files hold.
 
     Raises:
         InputError: a file that can't be read, or that does not fit the picture.

@@ -24,7 +24,7 @@ def infiller(name: str | Mapping[str, Any], **options: Any) -> Infiller:
         options: the infiller's own keywords.
 
     Raises:
-        InputError: unknown name or option, a network whose weights are not given or do not fit.
+        InputError: unknown name or option, weights of a network that are not given or do not fit.
 
     Example:
         >>> infiller("blur:sigma=10")

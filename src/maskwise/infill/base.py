@@ -14,13 +14,13 @@ from maskwise.core.registry import Registry
 class Infiller(ABC):
     """What stands in the hole of a picture: ``(images, holes, colour) -> fill``.
 
-    A subclass is a frozen dataclass whose fields are the infiller's options, every one with a default. Who calls it
-    blends: ``masked_out(images, maps, fill)`` with ``holes = maps``, ``masked_in(images, maps, fill)`` with
+    A subclass is a frozen dataclass; its fields are the infiller's options, each with a default. The
+    caller blends: ``masked_out(images, maps, fill)`` with ``holes = maps``, ``masked_in(images, maps, fill)`` with
     ``holes = 1 - maps``. So kept pixels never change, whatever an infiller paints there.
     """
 
     def load(self) -> None:  # noqa: B027
-        """Reads what the infiller needs, so that a missing file is said before any work; most need nothing."""
+        """Reads what the infiller needs, so that a missing file is reported before any work; most need nothing."""
 
     @abstractmethod
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""DFNet: an encoder-decoder whose last step fuses what it painted with what it was given (Hong et al. 2019)."""
+"""DFNet: an encoder-decoder; its last step fuses what it painted with the picture (Hong et al. 2019)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ RELAXATIONS = 6  # per level; measured: 20 are hardly better
 
 
 def smooth_fill(images: Tensor, valid: Tensor, colour: Tensor) -> Tensor:
-    """Pictures (N,3,H,W) whose missing pixels are means of the known ones around them.
+    """Pictures (N,3,H,W); missing pixels are means of the known ones around them.
 
     Down a pyramid each pixel is the mean of four weighted by how known they are, min(1, sum) known itself; up again
     each level is laid, as far as it is known, over the enlarged coarser one, and the missing pixels are a few times

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def working_size(size: tuple[int, int], largest: int, multiple: int = 1) -> tuple[int, int]:
-    """(h,w) of the same shape whose longer side is at most ``largest``, rounded to multiples.
+    """(h,w) of the same shape, the longer side at most ``largest``, rounded to multiples.
 
     Example:
         >>> working_size((600, 800), 512, 8)

@@ -24,7 +24,7 @@ def write_explanation(explanation: Explanation, panels: Panels, folder: Path, se
     An earlier result of that name is replaced.
 
     Args:
-        sess: the SESS whose patches are drawn as sess_panel.png, too.
+        sess: its patches are drawn as sess_panel.png.
 
     Raises:
         InputError: the folder can't be written, or holds something else than a result.

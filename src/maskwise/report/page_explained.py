@@ -25,7 +25,7 @@ def card_of(
 
     Args:
         explanation, panels: as ``explain_picture`` gives them.
-        classifier: who gave the answer.
+        classifier: name of the explained classifier.
         with_curves: also insertion and deletion, at the classifier's input size; 56 forwards.
     """
     found: dict[str, list[float]] = {}

@@ -21,7 +21,7 @@ from maskwise.web.panel import answers_panel, preview, status
 from maskwise.web.pictures import MAX_BYTES, open_picture, take
 
 MOST_METHODS = 4
-WAITING = 16  # jobs in the queue; who comes then is told so
+WAITING = 16  # jobs in the queue; later visitors are told that it is full
 MINUTES = 10  # that a picture stays in the memory of an idle session
 TOP = "its top class"
 INTRO = """# Which pixels does the classifier use?
@@ -152,7 +152,7 @@ def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam"
         name.change(show, [kept, name], [shown, target, told], concurrency_limit=1, **quiet)
         sess.change(lambda on: gr.Group(visible=on), sess, settings, queue=False, **quiet)
         asked = [kept, name, wanted, target, sess, scales, prefilter, with_curves]
-        # Two at once, so that one who cancelled while another is at work is told so; the work itself is one by one.
+        # Two at once, so that a visitor may cancel while another one's job runs; jobs themselves run one by one.
         go.click(explain, asked, [told, result], concurrency_limit=2, **quiet)
         stop.click(cancel, None, None, queue=False, **quiet)
         blocks.unload(cancel)
