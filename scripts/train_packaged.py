@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from maskwise.core.devices import device_of
 
 from maskwise.classifiers import load_classifier
-from maskwise.commands.options import device_of
 from maskwise.core.allocator import keep_freed_memory
 from maskwise.core.files import atomic_write
 from maskwise.evaluation import Contender, Settings, measure
@@ -78,7 +78,7 @@ def measured(path: Path, val: Sequence[str], device: str, limit: int | None) -> 
     """By data set and metric: value and ends of its 95% interval over pictures, of the predicted class."""
     classifier = load_classifier(read_header(path)["classifier"]).to(device_of(device))
     network = read_header(path)["network"]
-    made = explainer("dabkowski_gal" if network == "unet" else "casm", classifier, weights=str(path))
+    made = explainer("dabkowski_gal" if network == "unet" else "casm", classifier, masker=str(path))
     metrics = {name: metric(name) for name in METRICS}
     found: dict[str, dict[str, list[float]]] = {}
     for source in val:

@@ -153,7 +153,7 @@ def test_the_loaders_share_is_what_the_loop_waits_for(gpu: ModuleType) -> None:
 
 def test_bad_options(gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "out")]
-    for given, words in ((out, "name the pictures: --data"), ([*out, "--data", "nowhere"], "gpu.py: nowhere: neither")):
+    for given, words in ((out, "name the pictures"), ([*out, "--data", "nowhere"], "gpu.py: nowhere: neither")):
         with pytest.raises(SystemExit) as left:
             gpu.main(given)
         assert left.value.code == 2 and words in capsys.readouterr().err

@@ -113,7 +113,7 @@ settings = [
     "masker_lr=0.003", "objectives.max_entropy.lambda_r=1", "target_area=0.2",
 ]  # fmt: skip
 path = mw.train("casm_lite0", folder, classifier=mine, out=folder / "run", overrides=settings)
-masker = mw.explainer("casm", mine, weights=path)
+masker = mw.explainer("casm", mine, masker=path)
 
 # %%
 scenes = [scene(colour) for colour in COLOURS for _ in range(20)]

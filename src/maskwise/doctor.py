@@ -157,7 +157,7 @@ def _hubs() -> list[Finding]:
             socket.create_connection((host, 443), timeout=SECONDS).close()
             found.append(Finding(host, "ok", "answers"))
         except OSError as error:
-            do = f"only for {use}; efficientnet_lite0 and your own --weights need none"
+            do = f"only for {use}; efficientnet_lite0 and weights of your own need none"
             proxied = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy"))
             found.append(
                 Finding(host, "note", "not reached directly (a proxy is set)" if proxied else f"no answer: {error}", do)

@@ -153,3 +153,48 @@ def _panels(
         box=(box[0], box[1], box[2], box[3]),
         caption=caption,
     )
+<<<<<<< main
+=======
+
+
+def write(explanation: Explanation, row: Row, folder: Path, panel: Explainer | None = None) -> None:
+    """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
+
+    An earlier result of that name is replaced.
+
+    Args:
+        panel: the SESS whose patches are drawn as sess_panel.png, too.
+
+    Raises:
+        InputError: the folder can't be written, or holds something else than a result.
+    """
+    check_replaceable(folder)
+    pictures = {
+        "masked_in": to_uint8(row.masked_in),
+        "masked_out": to_uint8(row.masked_out),
+        "inpainted": to_uint8(row.inpainted),
+        "overlay": overlay(row.image, row.map),
+        "map": (row.map.numpy() * 255).round().astype(np.uint8),
+    }
+    with atomic_folder(folder) as temporary:
+        np.save(temporary / "map.npy", row.map.numpy().astype(np.float32))
+        for name, picture in pictures.items():
+            _, png = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
+            (temporary / f"{name}.png").write_bytes(png.tobytes())  # unlike cv2.imwrite this says why it fails
+        fig2([row], temporary / "figure.png")
+        if isinstance(panel, SESS):
+            sess_panel(row.image, row.map, panel.views(row.image, explanation.target), temporary / "sess_panel.png")
+        (temporary / "result.json").write_text(json.dumps(explanation.facts(), indent=2) + "\n", encoding="utf-8")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Only what was written here may be replaced: ``dog.jpg`` must never cost its owner a folder ``dog``.
+
+    Raises:
+        InputError: a file, or a folder that is neither empty nor a result.
+    """
+    if folder.is_dir() and ((folder / "result.json").is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder}: is in the way and no earlier result, so it stays; name another `out`")
+>>>>>>> helper

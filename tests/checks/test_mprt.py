@@ -35,7 +35,7 @@ def masker(tiny: Classifier, tmp_path: object) -> Explainer:
         torch.manual_seed(0)
         made = Masker.build(tiny).eval()
     save_masker(f"{tmp_path}/masker.safetensors", made, tiny, {})
-    return explainer("casm", tiny, weights=f"{tmp_path}/masker.safetensors")
+    return explainer("casm", tiny, masker=f"{tmp_path}/masker.safetensors")
 
 
 def weights(network: Classifier) -> dict[str, Tensor]:

@@ -156,7 +156,7 @@ def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp
         raise OSError("no route")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    with pytest.raises(InputError, match="--weights FILE"):
+    with pytest.raises(InputError, match="local file as `weights`"):
         mw.load_classifier("torchvision/squeezenet1_1")
 
 

@@ -131,7 +131,7 @@ class TestFiles:
             assert mw.load_classifier(name, file).name == "torchvision/mobilenet_v2@IMAGENET1K_V1"
 
     def test_another_release_than_was_asked_for_is_refused(self, file: Path) -> None:
-        with pytest.raises(InputError, match="holds torchvision.s IMAGENET1K_V1.*use --classifier torchvision"):
+        with pytest.raises(InputError, match="holds torchvision.s IMAGENET1K_V1.*name torchvision"):
             mw.load_classifier("torchvision/mobilenet_v2@IMAGENET1K_V2", file)
 
     def test_weights_of_one_s_own_have_no_tag(self, file: Path, tmp_path: Path) -> None:

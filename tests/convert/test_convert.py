@@ -121,7 +121,7 @@ def save_phang(path: Path, network: nn.Module, decoder: nn.Module, args: dict[st
 
 def masks_of(converted: Any, images: Tensor) -> Tensor:
     classifier = mw.load_classifier("torchvision/resnet50", converted.classifier)
-    return mw.explainer("casm", classifier, weights=converted.masker)(images)
+    return mw.explainer("casm", classifier, masker=converted.masker)(images)
 
 
 @pytest.mark.parametrize("format", ["zip", "legacy"])
@@ -173,7 +173,7 @@ def test_with_a_pretrained_network_the_encoder_is_in_the_file(network: nn.Module
     ]
     classifier = mw.load_classifier("torchvision/resnet50", tmp_path / "pretrained.pth")
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
-    masks = mw.explainer("casm", classifier, weights=converted.masker)(images)
+    masks = mw.explainer("casm", classifier, masker=converted.masker)(images)
     assert (masks - released_masks(network, decoder, images)).abs().max() < 1e-4
 
 

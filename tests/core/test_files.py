@@ -20,7 +20,7 @@ def test_the_check_creates_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", ["file", "file/a/b", "n" * 300])
 def test_places_that_can_not_be_written(tmp_path: Path, check: Callable[[Path], Any], below: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="can't write to .*--out"):
+    with pytest.raises(InputError, match="can't write to .*`out`"):
         check(tmp_path / below)
 
 

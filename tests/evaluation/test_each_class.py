@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from calling import call, refused
 from conftest import DATA, tiny_net
 from evaluation.coco_scenes import CLASSES, SCENES, SIZE, write_scenes
 from safetensors.torch import save_file
-from test_cli import call, refused
 from torch import Tensor
 
 from maskwise.classifiers import Classifier

@@ -25,7 +25,7 @@ def weights(tiny: Classifier, tmp_path: Path) -> Path:
 
 
 def test_one_forward_gives_logits_and_all_maps(tiny: Classifier, weights: Path) -> None:
-    explain = explainer("dabkowski_gal", tiny, weights=weights)
+    explain = explainer("dabkowski_gal", tiny, masker=weights)
     forwards: list[int] = []
     tiny.module.register_forward_hook(lambda *_: forwards.append(1))
     maps = explain(IMAGES, [[0, 1, 2, 3]] * 2)
@@ -38,14 +38,14 @@ def test_one_forward_gives_logits_and_all_maps(tiny: Classifier, weights: Path) 
 
 def test_confidence_is_taken_from_the_agreement(tiny: Classifier, weights: Path) -> None:
     """A large one closes the filter: what is left no longer knows the class."""
-    open_, shut = (explainer("dabkowski_gal", tiny, weights=weights, confidence=c) for c in (0, 60))
+    open_, shut = (explainer("dabkowski_gal", tiny, masker=weights, confidence=c) for c in (0, 60))
     assert not torch.allclose(open_(IMAGES, 1), open_(IMAGES, 2))
     assert torch.allclose(shut(IMAGES, 1), shut(IMAGES, 2))
 
 
 def test_an_encoder_of_its_own_leaves_the_logits_to_the_classifier(tiny: Classifier, tmp_path: Path) -> None:
     save_masker(tmp_path / "own.safetensors", ClassMasker.build(tiny, (8, 4), encoder="scratch"), tiny, {})
-    explain = explainer("dabkowski_gal", tiny, weights=tmp_path / "own.safetensors")
+    explain = explainer("dabkowski_gal", tiny, masker=tmp_path / "own.safetensors")
     top = tiny.logits(IMAGES).argmax(1)
     assert torch.equal(explain(IMAGES), explain(IMAGES, top))
 
@@ -63,11 +63,11 @@ def test_a_score_function_is_the_class_it_raises_most() -> None:
 def test_files_that_do_not_fit_are_named(tiny: Classifier, weights: Path, tmp_path: Path) -> None:
     save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
     with pytest.raises(InputError, match="knows no classes"):
-        explainer("dabkowski_gal", tiny, weights=tmp_path / "any.safetensors")
+        explainer("dabkowski_gal", tiny, masker=tmp_path / "any.safetensors")
     with pytest.raises(InputError, match="needs a class"):
-        explainer("casm", tiny, weights=weights)
+        explainer("casm", tiny, masker=weights)
     with pytest.raises(InputError, match="confidence"):
-        explainer("dabkowski_gal", tiny, weights=weights, confidence=float("nan"))
+        explainer("dabkowski_gal", tiny, masker=weights, confidence=float("nan"))
     with pytest.raises(InputError, match="packaged dabkowski_gal masker was trained on|does not exist"):
         explainer("dabkowski_gal", tiny)
 

@@ -29,9 +29,9 @@ def test_from_its_two_parts(parts: tuple[Classifier, Path]) -> None:
     """scipy smooths what excitation backpropagation gives; the gate opens from 0.45 of its peak on."""
     classifier, path = parts
     images, targets = torch.rand(3, 3, 32, 32), [0, 4, 2]
-    masks = mw.explainer("casm", classifier, weights=path)(images)
+    masks = mw.explainer("casm", classifier, masker=path)(images)
     visits = mw.explainer("excitation_backprop", classifier)(images, targets)
-    found = mw.explainer("excited_casm", classifier, weights=path, smooth=2 / 32)(images, targets)
+    found = mw.explainer("excited_casm", classifier, masker=path, smooth=2 / 32)(images, targets)
     for mask, visit, map_ in zip(masks, visits, found, strict=True):
         gate = ndimage.gaussian_filter(visit.numpy(), 2, mode="nearest", truncate=8)
         gate = (gate - gate.min()) / (gate.max() - gate.min()) / 0.45
@@ -41,7 +41,7 @@ def test_from_its_two_parts(parts: tuple[Classifier, Path]) -> None:
 
 def test_several_classes_of_one_picture(parts: tuple[Classifier, Path]) -> None:
     classifier, path = parts
-    explain = mw.explainer("excited_casm", classifier, weights=path)
+    explain = mw.explainer("excited_casm", classifier, masker=path)
     images = torch.rand(2, 3, 32, 32)
     both = explain(images, [[0, 3], [1, 4]])
     assert both.shape == (2, 2, 32, 32)
@@ -55,4 +55,4 @@ def test_several_classes_of_one_picture(parts: tuple[Classifier, Path]) -> None:
 @pytest.mark.parametrize("options", [{"full": 0}, {"full": 1.5}, {"smooth": -1}, {"smooth": float("nan")}])
 def test_options_out_of_range(parts: tuple[Classifier, Path], options: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
-        mw.explainer("excited_casm", parts[0], weights=parts[1], **options)
+        mw.explainer("excited_casm", parts[0], masker=parts[1], **options)

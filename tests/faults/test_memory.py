@@ -100,14 +100,14 @@ def test_a_plain_function_is_not_cut() -> None:
 
     classifier = judge(1000)
     measures = {"area_std": metric("area_std", classifier)}
-    with pytest.raises(InputError, match="greedy: out of memory; .*--batch"):
+    with pytest.raises(InputError, match="greedy: out of memory; .*`batch`"):
         measure([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=7))
     measure([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=3))
 
 
 def test_training_says_what_to_do_and_changes_nothing(tmp_path: Path) -> None:
     recipe = Recipe(epochs=1, fraction=1.0, batch_size=4, input_size=32, thinning="F")
-    with pytest.raises(InputError, match="at step 1 with 4 pictures at once: add --accumulate 2"):
+    with pytest.raises(InputError, match="at step 1 with 4 pictures at once: set `accumulate=2`"):
         train(recipe, DATA, classifier=judge(3), out=tmp_path / "run", device="cpu")
 
 

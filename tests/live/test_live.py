@@ -29,7 +29,7 @@ def pictures(count: int, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:
 @pytest.fixture
 def explain(tiny: Classifier, tmp_path: Path) -> Explainer:
     save_masker(tmp_path / "m.safetensors", ClassMasker.build(tiny, (8, 4)), tiny, {})
-    return explainer("dabkowski_gal", tiny, weights=tmp_path / "m.safetensors")
+    return explainer("dabkowski_gal", tiny, masker=tmp_path / "m.safetensors")
 
 
 def test_a_video_that_is_written_can_be_read_again(tmp_path: Path) -> None:

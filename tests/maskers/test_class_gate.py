@@ -110,10 +110,10 @@ def test_scales_that_are_none(colours: Classifier, tmp_path: Path) -> None:
     save_masker(path, gated(colours, None), colours, recipes.load("casm").model_dump(mode="json"))
     for scales in ([], [0.5], [5], "2", 2, ["a"], [float("nan")]):
         with pytest.raises(InputError, match="gate_scales must be"):
-            mw.explainer("gated_casm", colours, weights=path, gate_scales=scales)
+            mw.explainer("gated_casm", colours, masker=path, gate_scales=scales)
     with pytest.raises(InputError, match="set class_gate, too"):
-        mw.explainer("casm", colours, weights=path, gate_scales=[1, 2])
-    explain = mw.explainer("gated_casm", colours, weights=path, gate_scales=[1, 2])
+        mw.explainer("casm", colours, masker=path, gate_scales=[1, 2])
+    explain = mw.explainer("gated_casm", colours, masker=path, gate_scales=[1, 2])
     assert explain.masker.finish.gate_scales == (1.0, 2.0)
 
 
@@ -166,14 +166,14 @@ def test_as_an_explainer_and_from_a_file(colours: Classifier, halves: Tensor, tm
     path = tmp_path / "masker.safetensors"
     save_masker(path, gated(colours), colours, recipe)
     assert load_masker(path, colours).finish.class_gate == 0.5
-    explain = mw.explainer("casm", colours, weights=path)
+    explain = mw.explainer("casm", colours, masker=path)
     assert explain.needs_target
     maps = explain(halves, [["red", "green"]])
     assert maps.shape == (1, 2, 32, 32)
     torch.testing.assert_close(explain(halves, "green"), maps[:, 1])
     # A score that rises with green's logit is green's.
     torch.testing.assert_close(explain(halves, lambda logits: logits[:, 1] - 0.5 * logits[:, 0]), maps[:, 1])
-    other = mw.explainer("gated_casm", colours, weights=path, class_gate=1.0)
+    other = mw.explainer("gated_casm", colours, masker=path, class_gate=1.0)
     assert float(other(halves, "green").mean()) <= float(maps[:, 1].mean())
 
 
@@ -186,9 +186,9 @@ def test_beside_an_encoder_trained_for_masks_alone_the_classifier_is_asked(
         masker.encoder.module.head.weight.copy_(10 * torch.eye(3).flip(0))
     path, pictures = tmp_path / "masker.safetensors", 0.2 + 0.6 * halves
     save_masker(path, masker, colours, recipes.load("casm", ["shared=false"]).model_dump(mode="json"))
-    explain = mw.explainer("gated_casm", colours, weights=path, class_gate=0.5)
+    explain = mw.explainer("gated_casm", colours, masker=path, class_gate=0.5)
     assert isinstance(explain, MaskerExplainer) and explain.judge is colours
-    everything = mw.explainer("casm", colours, weights=path)(pictures)
+    everything = mw.explainer("casm", colours, masker=path)(pictures)
     gate = ClassGate(colours, 0.5)
     with torch.no_grad():
         logits, taps = colours.features(pictures)
@@ -219,4 +219,4 @@ def test_a_gate_out_of_range(colours: Classifier, tmp_path: Path, gate: float) -
     path = tmp_path / "masker.safetensors"
     save_masker(path, gated(colours, None), colours, recipes.load("casm").model_dump(mode="json"))
     with pytest.raises(InputError, match="class_gate"):
-        mw.explainer("casm", colours, weights=path, class_gate=gate)
+        mw.explainer("casm", colours, masker=path, class_gate=gate)

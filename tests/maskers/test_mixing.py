@@ -142,7 +142,7 @@ def test_it_survives_its_file_and_another_training_starts_there(tmp_path: Path) 
 def test_explainers_answer_for_the_class_that_is_asked_for(tmp_path: Path) -> None:
     own, made = classifier(), masker()
     save_masker(tmp_path / "m.safetensors", made, own, RECIPE)
-    explain = mw.explainer("casm", own, weights=tmp_path / "m.safetensors")
+    explain = mw.explainer("casm", own, masker=tmp_path / "m.safetensors")
     assert isinstance(explain, MaskerExplainer) and explain.needs_target
     images = torch.rand(2, 3, 32, 32)
     maps = explain(images, torch.tensor([[0, 3], [2, 1]]))

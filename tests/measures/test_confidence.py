@@ -30,7 +30,7 @@ def test_both_equal_the_formula_picture_by_picture(seed: int, given_class: bool)
         y, o = float(whole[category]), float(part[category])
         drops.append(100 * max(0.0, y - o) / y)
         rises.append(100.0 * (o > y))
-    target = "given" if given_class else "predicted"
+    target = "class" if given_class else "predicted"
     for name, expected in (("average_drop", drops), ("increase_in_confidence", rises)):
         rows = metric(name, CLASSIFIER, target=target, batch=3).per_image(maps, images=images, targets=targets)
         assert rows.flatten().tolist() == pytest.approx(expected, abs=1e-3)
@@ -56,7 +56,7 @@ def test_what_does_not_fit_is_refused() -> None:
     images = torch.rand(2, 3, SIDE, SIDE)
     with pytest.raises(InputError, match="must fit"):
         metric("average_drop", CLASSIFIER).per_image(torch.rand(1, SIDE, SIDE), images=images)
-    with pytest.raises(InputError, match="needs targets"):
-        metric("average_drop", CLASSIFIER, target="given").per_image(torch.rand(2, SIDE, SIDE), images=images)
+    with pytest.raises(InputError, match="needs `targets`"):
+        metric("average_drop", CLASSIFIER, target="class").per_image(torch.rand(2, SIDE, SIDE), images=images)
     with pytest.raises(InputError, match=r"\[0,1\]"):
         metric("average_drop", CLASSIFIER).per_image(torch.full((2, SIDE, SIDE), 2.0), images=images)

@@ -84,11 +84,11 @@ def test_curves_of_brightness_are_known() -> None:
     expected = {"deletion": (12.5, 37.5), "insertion": (37.5, 12.5)}
     for name, (from_left, from_right) in expected.items():
         options = {"blur": "mean"} if name == "insertion" else {}
-        area = metric(name, brightness(), step=column, target="given", **options)
+        area = metric(name, brightness(), step=column, target="class", **options)
         for maps, expected in ((left, from_left), (left.flip(2), from_right)):
             found = area.value(area.per_image(maps, **truth)[0], torch.tensor(1.0))
             assert float(found) == pytest.approx(expected, abs=1e-4)
-    both = metric("insertion_deletion", brightness(), step=column, target="given", blur="mean")
+    both = metric("insertion_deletion", brightness(), step=column, target="class", blur="mean")
     both.update(left, **truth)
     assert float(both.compute()) == pytest.approx(25, abs=1e-4)
     both.update(left.flip(2), **truth)
@@ -99,11 +99,11 @@ def test_the_class_is_the_predicted_one_unless_it_is_given() -> None:
     predicted = CLASSIFIER.logits(IMAGES).argmax(1)
     other = (predicted + 1) % 5
     deletion = metric("deletion", CLASSIFIER, step=256)
-    given_predicted = metric("deletion", CLASSIFIER, step=256, target="given")
+    given_predicted = metric("deletion", CLASSIFIER, step=256, target="class")
     free = deletion.per_image(MAPS, images=IMAGES, targets=other)
     assert torch.equal(free, given_predicted.per_image(MAPS, images=IMAGES, targets=predicted))
     assert not torch.allclose(free, given_predicted.per_image(MAPS, images=IMAGES, targets=other))
-    with pytest.raises(InputError, match="needs targets"):
+    with pytest.raises(InputError, match="needs `targets`"):
         given_predicted.per_image(MAPS, images=IMAGES)
     with pytest.raises(InputError, match="class -1"):
         given_predicted.per_image(MAPS, images=IMAGES, targets=torch.tensor([0, -1, 2]))

@@ -12,11 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_net
+<<<<<<< main
+=======
+from rich.console import Console
+>>>>>>> helper
 from typer.testing import CliRunner
 
 from maskwise.cli import app
-from maskwise.commands.explain import _table
+from maskwise.commands.explaining import table_of
+from maskwise.commands.plain import complain
+from maskwise.commands.tables import show
 from maskwise.core.errors import InputError
+from maskwise.core.text import cell, printable
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line
 from maskwise.explain import explain_picture
 from maskwise.explainers import explainer
@@ -130,9 +137,12 @@ def test_a_picture_of_any_name_is_explained(name: str, tmp_path: Path, capsys: p
     path = tmp_path / f"{name}.png"
     Image.new("RGB", (40, 40), "red").save(path)
     done, _ = explain_picture(path, explainer("center", tiny), tiny, "center", None)
-    _table([done], tmp_path / "[/out]")
-    said = capsys.readouterr().out
-    assert all(line.isprintable() for line in said.split("\n")) and "\x1b" not in said
+    show(table_of([done]))  # in a pipe, with tabs between the columns
+    piped = capsys.readouterr().out
+    assert all(word.isprintable() for line in piped.split("\n") for word in line.split("\t")) and "\x1b" not in piped
+    show(table_of([done]), Console(width=120))
+    drawn = capsys.readouterr().out
+    assert all(line.isprintable() for line in drawn.split("\n")) and "\x1b" not in drawn
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")

@@ -19,7 +19,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 
-from maskwise.commands.serve import serve
+from maskwise.commands.serve import serve_command
 from maskwise.images import packaged_pictures
 from maskwise.web import app as web
 from maskwise.web.pictures import MAX_BYTES
@@ -107,7 +107,7 @@ def test_no_event_is_an_api(served: tuple[str, Path]) -> None:
 
 
 def test_settings() -> None:
-    default = inspect.signature(serve).parameters["host"].default
+    default = inspect.signature(serve_command).parameters["host"].default
     assert default == "127.0.0.1"
     source = inspect.getsource(web.launch)
     for setting in ("share=False", "max_file_size=MAX_BYTES", "enable_monitoring=False", "mcp_server=False"):

@@ -97,7 +97,7 @@ def masker_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 def base(name: str, masker_file: str) -> Callable[..., Tensor]:
     if name == "function":
         return brightness
-    return mw.explainer(name, TINY, **({"weights": masker_file} if name == "casm" else {}))
+    return mw.explainer(name, TINY, **({"masker": masker_file} if name == "casm" else {}))
 
 
 class TestAlgorithm1:
@@ -277,7 +277,7 @@ class TestNothingTwice:
 
     @pytest.mark.parametrize("r", [0.0, 0.9])
     def test_a_masker_passes_once(self, r: float, masker_file: str) -> None:
-        masker = mw.explainer("casm", TINY, weights=masker_file)
+        masker = mw.explainer("casm", TINY, masker=masker_file)
         explain = mw.SESS(masker, scales=12, prefilter=r)
         assert rows_seen(masker.masker.encoder, lambda: explain(self.image, 1)) == 2 * 122  # type: ignore[attr-defined]
         assert rows_seen(TINY, lambda: explain(self.image, 1)) == 0

@@ -10,7 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+<<<<<<< main
 from test_cli import call, refused
+=======
+from calling import call, refused
+from maskwise.studies.store import place_of
+>>>>>>> helper
 
 from maskwise.checks import SmallTraining
 from maskwise.core.errors import InputError
@@ -251,9 +256,9 @@ def test_which_pictures_are_trained_on_and_which_are_measured(picture_folder: Pa
     assert sources_of([str(parted)], [], SCALES["small"]) == ((f"{parted}@train",), (f"{parted}@test",))
     for test in (f"{parted}@test", "b"):  # never on its test pictures, whatever is measured on
         assert sources_of([str(parted), "a"], [test], SCALES["small"]) == ((f"{parted}@train", "a"), (test,))
-    with pytest.raises(InputError, match="--data"):
+    with pytest.raises(InputError, match="as `data`"):
         sources_of([], [], SCALES["small"])
-    with pytest.raises(InputError, match="--test-data"):
+    with pytest.raises(InputError, match="as `test_data`"):
         sources_of([str(picture_folder)], [], SCALES["small"])
 
 

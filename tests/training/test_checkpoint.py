@@ -90,7 +90,7 @@ class Signal(Callback):
 def test_interrupted_saved_and_gone_on_with(number: int, tmp_path: Path) -> None:
     """Without a checkpoint every so many steps: the signal itself has one written, at the step that it came in."""
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(KeyboardInterrupt, match="after step 5, which is saved: go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match="after step 5, which is saved: go on with `resume=True`"):
         run(tmp_path / "b", checkpoint_every=None, callbacks=[Signal(5, number)])
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert not (tmp_path / "b" / "masker.safetensors").exists() and len(lines(tmp_path / "b")) == 5

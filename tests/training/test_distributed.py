@@ -351,5 +351,5 @@ def test_a_compiler_that_fails_is_said_in_one_line(monkeypatch: pytest.MonkeyPat
     import torch._dynamo as dynamo
 
     dynamo.register_backend(broken, name="maskwise_broken")  # type: ignore[call-arg]
-    with pytest.raises(InputError, match=r"--compile failed .*leave --compile out"):
+    with pytest.raises(InputError, match=r"compiling failed .*leave `compiler` out"):
         compiled(lambda x: x.sin() + 1, "maskwise_broken")(torch.rand(3))

@@ -165,7 +165,7 @@ def test_a_missing_library_is_said_before_any_work(name: str, tmp_path: Path, mo
     find = importlib.util.find_spec
     hidden = loggers.get(name).needs
     monkeypatch.setattr("importlib.util.find_spec", lambda module, *a: None if module in hidden else find(module, *a))
-    with pytest.raises(InputError, match=rf"--log {name} needs {name}: pip install 'maskwise\[watch\]'"):
+    with pytest.raises(InputError, match=rf"`log={name}` needs {name}: pip install 'maskwise\[watch\]'"):
         run(tmp_path / "r", name)
     assert not (tmp_path / "r").exists()
 

@@ -93,6 +93,6 @@ def test_what_can_not_be_fetched_says_what_to_give(
         raise OSError("no route")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    with pytest.raises(InputError, match=f"{V1} can't be fetched.*--weights FILE.*--classifier efficientnet_lite0"):
+    with pytest.raises(InputError, match=f"{V1} can't be fetched.*`weights`.*classifier efficientnet_lite0"):
         train("casm", picture_folder, out=tmp_path / "r", device="cpu")
     assert not (tmp_path / "r").exists()

@@ -103,7 +103,7 @@ def test_bad_runs_are_refused(picture_folder: Path, tmp_path: Path) -> None:
         return train(**{**settings, "classifier": classifier, "device": "cpu", **options})  # type: ignore[arg-type]
 
     run()
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="`resume=True`"):
         run()
     with pytest.raises(InputError, match="recipe differ"):
         run(recipe=SMALL, resume=True)

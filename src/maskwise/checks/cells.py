@@ -35,7 +35,7 @@ class Cells:
             if first != {"run": run}:
                 theirs = first.get("run", {})
                 differs = [key for key in run if theirs.get(key) != run[key]] if isinstance(theirs, dict) else []
-                raise InputError(f"{self.path}: belongs to another run ({', '.join(differs)}); name another --out")
+                raise InputError(f"{self.path}: belongs to another run ({', '.join(differs)}); name another `out`")
         with atomic_write(self.path) as temporary:  # without a half-written last line
             lines = [json.dumps(line) + "\n" for line in [{"run": run}, *self.rows]]
             temporary.write_text("".join(lines), encoding="utf-8")

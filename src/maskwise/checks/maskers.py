@@ -39,7 +39,7 @@ def trained_masker(
         if isinstance(data.images, Tensor):  # they take less room as files than they do in memory
             pictures = folder / "pictures"
             write_folder(data, pictures)
-        weights = train(
+        masker = train(
             recipe or method,
             pictures,
             classifier=classifier,
@@ -50,7 +50,7 @@ def trained_masker(
             progress=progress,
             page=False,
         )
-        return explainer(method, classifier, weights=weights)
+        return explainer(method, classifier, masker=masker)
 
     return make
 

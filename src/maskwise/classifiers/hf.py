@@ -72,7 +72,7 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
     except ImportError:
         raise InputError(f"hf/{name} needs transformers: pip install transformers") from None
     if weights is not None:
-        raise InputError("hf/NAME takes no --weights; name a folder that save_pretrained wrote: hf/FOLDER")
+        raise InputError("hf/NAME takes no `weights`; name a folder that save_pretrained wrote: hf/FOLDER")
     try:
         model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
     except Exception as error:  # the hub's client raises many kinds

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from maskwise.classifiers.torchvision_models import ReleasedWeights, released_weights, whose_file
 from maskwise.core.errors import InputError
+from maskwise.core.modes import eval_mode
 from maskwise.core.registry import Registry
 from maskwise.core.weights import fill, read_weights
 from maskwise.labels import Labels, imagenet_labels
@@ -23,7 +25,13 @@ classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("cla
 
 
 def load_classifier(
-    name: str = "efficientnet_lite0", weights: str | Path | None = None, labels: str | Path | None = None
+    name: str = "efficientnet_lite0",
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
 ) -> Classifier:
     """A pretrained classifier.
 
@@ -34,9 +42,12 @@ def load_classifier(
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
         labels: a text file with the name of each class, one a line.
+        mean, std: normalisation of the three channels, in [0,1] units, where it is not the usual one of ``name``.
+        size: side in pixels of the square pictures it takes, where that is not the usual one.
 
     Raises:
-        InputError: unknown name, missing or unfitting weights or labels, or a hub that can't be reached.
+        InputError: unknown name, missing or unfitting weights or labels, a hub that can't be reached, or a
+            normalisation or size that this classifier can't have.
     """
     classifier = _by_name(name, weights)
     classifier.module.eval().requires_grad_(False)  # nobody else holds it
@@ -45,9 +56,33 @@ def load_classifier(
         if len(names) != len(classifier.labels):
             raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
         classifier.labels = names
+    for what, values in (("mean", mean), ("std", std)):
+        if values is not None:
+            getattr(classifier, what).copy_(_channels(what, values))
+    if size is not None:
+        _set_size(classifier, size)
     size, taps = classifier.input_size, ", ".join(classifier.tap_names)
     log.info("classifier %s: %d px, %d classes, taps %s", classifier.name, size, len(classifier.labels), taps)
     return classifier
+
+
+def _channels(what: str, values: Sequence[float]) -> Tensor:
+    """(3,) of a mean or standard deviation that was given."""
+    fits = len(values) == 3 and all(math.isfinite(value) for value in values)
+    if not fits or (what == "std" and min(values) <= 0):
+        least = " above 0" if what == "std" else ""
+        raise InputError(f"`{what}` is three numbers{least}, one a channel, not {', '.join(map(str, values))}")
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _set_size(classifier: Classifier, size: int) -> None:
+    """Another input size, after a forward has shown that the network takes it."""
+    try:
+        with eval_mode(classifier), torch.no_grad():
+            classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
+    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+        raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave `size` out") from error
+    classifier.input_size = size
 
 
 def read_labels(path: str | Path) -> Labels:
@@ -188,5 +223,5 @@ def _with_tag(name: str, config: dict[str, Any]) -> str:
 def _unreachable(name: str, error: Exception) -> InputError:
     return InputError(
         f"the pretrained weights of {name} can't be fetched ({type(error).__name__}); "
-        "give a local file with --weights FILE, or use --classifier efficientnet_lite0, which is offline"
+        "give a local file as `weights`, or take the classifier efficientnet_lite0, which is offline"
     )

@@ -112,7 +112,7 @@ def whose_file(path: Path, asked: ReleasedWeights) -> ReleasedWeights | None:
             if asked.named and tag != asked.tag:
                 raise InputError(
                     f"{path} holds torchvision's {tag}, and {asked.name} was asked for: "
-                    f"use --classifier torchvision/{asked.model}@{tag}, or the other file"
+                    f"name torchvision/{asked.model}@{tag}, or give the other file"
                 )
             return ReleasedWeights(asked.model, tag, weights, asked.named)
     return None

@@ -1,72 +1,72 @@
-"""``maskwise demo`` and ``maskwise explain``."""
+"""``maskwise explain``."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from maskwise.commands.groups import ungrouped
-from maskwise.commands.options import (
-    ClassifierName,
-    Enhance,
-    Json,
-    MaskerFile,
-    Options,
-    Out,
-    Sharpening,
-    Weights,
-    make_explainer,
-    method_options,
-)
+from maskwise.commands import completion
+from maskwise.commands.explaining import Wanted, explain_pictures
+from maskwise.commands.groups import Method, Model, Out, Output, Sess
+from maskwise.commands.groups.sess import HEADING as SESS
+from maskwise.commands.groups.sess import Enhance
+from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
+<<<<<<< main
 from maskwise.plain import cell, complain, printable, speaks_plainly
 from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
     from maskwise.explain import Explanation, Panels
     from maskwise.explainers import Explainer
+=======
+>>>>>>> helper
 
 
-@speaks_plainly
-def demo(out: Out = Path("demo"), as_json: Json = False) -> None:
-    """The main job on the packaged pictures, offline: figures and a table."""
-    from maskwise.images import packaged_pictures
-
-    _explain(
-        packaged_pictures(), "efficientnet_lite0", None, "casm", {}, None, out, as_json, together=True, page="plain"
-    )
-
-
-@speaks_plainly
-@ungrouped
-def explain(
+@command(
+    "explain",
+    section="Explain",
+    example="maskwise explain dog.jpg --method casm --out explained\n"
+    "maskwise explain pictures/ --method grad_cam --target 'tabby cat' --sess --scales 6",
+)
+def explain_command(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
-    classifier: ClassifierName = "efficientnet_lite0",
-    weights: Weights = None,
-    method: Annotated[str, typer.Option("--method", help="See `maskwise methods`.")] = "casm",
-    masker: MaskerFile = None,
-    target: Annotated[str | None, typer.Option("--target", help="Class index, name or WordNet id.")] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            help="The class explained: predicted, or a class (index, name, WordNet id).",
+            autocompletion=completion.predicted,
+        ),
+    ] = "predicted",
     infill: Annotated[
-        str, typer.Option("--infill", help="Paints the inpainted picture: telea, partial_conv, NAME:key=value, ….")
+        str,
+        typer.Option(
+            "--infill",
+            help="Paints the inpainted picture: telea, partial_conv, NAME:key=value, ….",
+            autocompletion=completion.infillers,
+        ),
     ] = "telea",
-    options: Options = None,
     sess: Enhance = False,
     panel: Annotated[
-        bool, typer.Option("--sess-panel", help="SESS: also a picture of every patch with its map, box and score.")
+        bool,
+        typer.Option(
+            "--sess-panel", help="Also a picture of every patch with its map, box and score.", rich_help_panel=SESS
+        ),
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="Also one page of all pictures, report.html.")] = False,
     curves: Annotated[bool, typer.Option("--curves", help="The report with insertion and deletion curves.")] = False,
     out: Out = Path("explained"),
-    as_json: Json = False,
     *,
-    sharpening: Sharpening,
+    model: Model,
+    method: Method,
+    sess_options: Sess,
+    output: Output,
 ) -> None:
     """Map, box and masked pictures of each PICTURE, in a folder of its own below --out."""
+<<<<<<< main
     enhance = sharpening.keywords(sess or panel)
     chosen = method_options(options, masker)
     page = "curves" if curves else "plain" if report else None
@@ -214,4 +214,15 @@ def _table(done: list[Explanation], out: Path) -> None:
     console.print(table)
     console.print(
         f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}", highlight=False, markup=False
+=======
+    if target in ("label", "each"):
+        raise InputError(f"`target={target}` needs a data set, whose pictures have labels; here name the class")
+    wanted = Wanted(
+        None if target == "predicted" else target,
+        infill,
+        sess_options.keywords(sess or panel),
+        panel,
+        "curves" if curves else "plain" if report else None,
+>>>>>>> helper
     )
+    explain_pictures(pictures, model, method, wanted, out, output)

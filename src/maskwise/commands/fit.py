@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwise.commands.groups import ungrouped
-from maskwise.commands.options import ClassifierName, Json, Out, Weights
-from maskwise.commands.train import Precision, TrainOn, Watched, check_device
-from maskwise.plain import speaks_plainly
-from maskwise.volume import shows_progress
+from maskwise.commands.groups import Model, Out, Output
+from maskwise.commands.groups.training import AUTO, RecipeSettings, Watched
+from maskwise.commands.registration import command
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from maskwise.training.fitting import Fitted
 
 
-@speaks_plainly
-@ungrouped
-def fit(
+@command("fit", section="Train", example="maskwise fit pictures/ --classifier torchvision/resnet50 --out runs/fit")
+def fit_command(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, zips or zip@split; labels are not needed.")],
-    classifier: ClassifierName = "efficientnet_lite0",
-    weights: Weights = None,
-    out: Out = Path("runs/fit"),
     size: Annotated[
-        int | None, typer.Option(min=32, help="Pixels of the training pictures (160, or the classifier's own).")
+        int | None,
+        typer.Option("--size", min=32, help="Pixels of the training pictures (160, or the classifier's own)."),
     ] = None,
-    max_steps: Annotated[int, typer.Option(min=1, help="Stop at the latest after so many steps of 32 pictures.")] = 600,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, overrides the recipe.")] = None,
+    max_steps: Annotated[
+        int, typer.Option("--max-steps", min=1, help="Stop at the latest after so many steps of 32 pictures.")
+    ] = 600,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all draws.")] = 0,
+    overrides: RecipeSettings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit in --out.")] = False,
-    device: TrainOn = "auto",
-    precision: Precision = "auto",
-    as_json: Json = False,
+    out: Out = Path("runs/fit"),
     *,
+    model: Model = AUTO,
     watched: Watched,
+    output: Output,
 ) -> None:
     """A masker for your classifier in a coffee break; stops by itself and says how good it is."""
     from maskwise.core.allocator import keep_freed_memory
@@ -45,36 +43,30 @@ def fit(
 
     keep_freed_memory()
     check_writable(out)
-    check_device(device)
-    from maskwise.classifiers import load_classifier
-    from maskwise.training.fitting import as_row
-    from maskwise.training.fitting import fit as run
+    model.on()  # a device that is not here is said before anything is read
+    from maskwise.training.fitting import as_row, fit
 
-    fitted = run(
+    fitted = fit(
         pictures,
-        load_classifier(classifier, weights=weights),
+        replace(model, device="cpu").load(),  # the training brings it to its device
         out=out,
         size=size,
         max_steps=max_steps,
         seed=seed,
-        overrides=settings or [],
+        overrides=overrides or [],
         resume=resume,
-        device=device,
-        precision=precision,  # type: ignore[arg-type]
-        progress=shows_progress(),
-        callbacks=watched.lines(),
+        device=model.device,
+        precision=model.precision,  # type: ignore[arg-type]
+        progress=output.shows_progress,
+        callbacks=watched.lines(output),
         look_minutes=watched.look_minutes,
         page=watched.page,
         log=watched.log or (),
     )
-    if as_json:
-        typer.echo(json.dumps(as_row(fitted), indent=2))
-    else:
-        _print(fitted, classifier)
+    output.tell(as_row(fitted), _table(fitted), lines=_lines(fitted, model.classifier))
 
 
-def _print(fitted: Fitted, classifier: str) -> None:
-    from rich.console import Console
+def _table(fitted: Fitted) -> Table:
     from rich.table import Table
 
     table = Table("on held-out pictures", "masker", "square in the middle", "whole picture")
@@ -89,17 +81,16 @@ def _print(fitted: Fitted, classifier: str) -> None:
         rows.append(("localisation error (%)", masker.localisation_error, centre.localisation_error or 0.0, None))
     for title, *values in rows:
         table.add_row(title, *("" if value is None else f"{value:.2f}" for value in values))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    why = (
-        "the objective had flattened" if fitted.flattened else "all steps were used and it may still learn: --max-steps"
-    )
+    return table
+
+
+def _lines(fitted: Fitted, classifier: str) -> tuple[str, str]:
+    """How the training ended, and how its masker is used."""
+    flattened = "the objective had flattened"
+    why = flattened if fitted.flattened else "all steps were used and it may still learn: --max-steps"
     trained, held_out = fitted.pictures
-    console.print(
-        f"{trained} pictures, {held_out} held out; {fitted.steps} steps in {fitted.seconds / 60:.1f} min ({why})"
-    )
-    console.print(
+    minutes = f"{fitted.seconds / 60:.1f} min"
+    return (
+        f"{trained} pictures, {held_out} held out; {fitted.steps} steps in {minutes} ({why})",
         f"use it: maskwise explain PICTURE --classifier {classifier} --masker {fitted.path}",
-        soft_wrap=True,
-        markup=False,
     )

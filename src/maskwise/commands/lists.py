@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
-import typer
+from maskwise.commands.groups import Imports, Output
+from maskwise.commands.registration import command
+from maskwise.commands.tables import listed
 
-from maskwise.commands.options import Json
-from maskwise.plain import speaks_plainly
+SECTION = "What there is"
 
 
-def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+def _list(rows: list[dict[str, Any]], output: Output) -> None:
+    """The table, as many columns of it as the terminal has room for; all of them in a pipe and as JSON."""
+    if output.as_json:
+        output.tell(rows)
         return
-    from rich.console import Console
-    from rich.table import Table
+    width = None
+    if sys.stdout.isatty():
+        from rich.console import Console
 
-    table = Table(*(rows[0] if rows else {}))
-    for row in rows:
-        table.add_row(*(_cell(v) for v in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _cell(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        width = Console().width
+    table, left = listed(rows, width)
+    more = (f"not shown: {', '.join(left)}; a wider window, a pipe or --json has all columns",) if left else ()
+    output.tell(rows, table, lines=more)
 
 
-@speaks_plainly
-def list_methods(as_json: Json = False) -> None:
+@command("methods", section=SECTION, example="maskwise methods\nmaskwise methods --json")
+def methods_command(*, imports: Imports, output: Output) -> None:
     """The saliency methods there are."""
     from maskwise.explainers import methods
 
-    _list([{"name": name, **facts} for name, facts in methods.items()], as_json)
+    _list([{"name": name, **facts} for name, facts in methods.items()], output)
 
 
-@speaks_plainly
-def list_classifiers(as_json: Json = False) -> None:
+@command("classifiers", section=SECTION, example="maskwise classifiers")
+def classifiers_command(*, imports: Imports, output: Output) -> None:
     """The classifiers there are; torchvision/NAME[@WEIGHTS] and timm/NAME[.TAG] take any model of theirs."""
     from maskwise.classifiers import classifiers
 
@@ -50,11 +48,11 @@ def list_classifiers(as_json: Json = False) -> None:
         ("timm/NAME.TAG", "those of that tag, as timm/resnet50.tv_in1k"),
     ):
         rows.append({"name": name, "source": source, "input_size": "its own", "offline": False})
-    _list(rows, as_json)
+    _list(rows, output)
 
 
-@speaks_plainly
-def list_recipes(as_json: Json = False) -> None:
+@command("recipes", section=SECTION, example="maskwise recipes | grep casm")
+def recipes_command(*, imports: Imports, output: Output) -> None:
     """The packaged training recipes."""
     from maskwise.training import recipes
 
@@ -62,26 +60,22 @@ def list_recipes(as_json: Json = False) -> None:
     rows = []
     for name in recipes.names():
         settings = recipes.load(name).model_dump(mode="json")
-        rows.append({"name": name, **(settings if as_json else {k: settings[k] or "" for k in shown})})
-    _list(rows, as_json)
+        rows.append({"name": name, **(settings if output.as_json else {k: settings[k] or "" for k in shown})})
+    _list(rows, output)
 
 
-@speaks_plainly
-def list_metrics(as_json: Json = False) -> None:
+@command("metrics", section=SECTION, example="maskwise metrics")
+def metrics_command(*, imports: Imports, output: Output) -> None:
     """The metrics there are."""
     from maskwise.measures import metrics
 
     shown = ("family", "title", "unit", "higher_is_better", "needs", "paper")
-    rows = []
-    for name, facts in metrics.items():
-        row: dict[str, Any] = {"name": name, **{key: facts[key] for key in shown}}
-        rows.append(row if as_json else {**row, "needs": ", ".join(row["needs"])})
-    _list(rows, as_json)
+    _list([{"name": name, **{key: facts[key] for key in shown}} for name, facts in metrics.items()], output)
 
 
-@speaks_plainly
-def list_datasets(as_json: Json = False) -> None:
+@command("datasets", section=SECTION, example="maskwise datasets")
+def datasets_command(*, imports: Imports, output: Output) -> None:
     """The data sets that can be read."""
     from maskwise.data import datasets
 
-    _list([{"name": name, **facts} for name, facts in datasets.items()], as_json)
+    _list([{"name": name, **facts} for name, facts in datasets.items()], output)

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwise.commands.options import ClassifierName, Json, MaskerFile, Options, Weights, make_explainer, method_options
+from maskwise.commands.groups import Method, Model, Output
+from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
-from maskwise.plain import speaks_plainly
-from maskwise.volume import shows_progress
+
+if TYPE_CHECKING:
+    from maskwise.classifiers import Classifier
+
+QUICKEST = Method(method="dabkowski_gal")
 
 
-@speaks_plainly
-def live(
+@command("live", section="Explain", example="maskwise live --camera 0 --target 'coffee mug'")
+def live_command(
     camera: Annotated[int | None, typer.Option("--camera", min=0, help="A camera's number, from 0.")] = None,
     video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="A folder of pictures.")] = None,
-    classifier: ClassifierName = "efficientnet_lite0",
-    weights: Weights = None,
-    method: Annotated[str, typer.Option("--method", help="See `maskwise methods`.")] = "dabkowski_gal",
-    masker: MaskerFile = None,
     target: Annotated[
-        list[str] | None, typer.Option("--target", help="A class to look for; may be given again. The top class.")
+        list[str] | None,
+        typer.Option("--target", help="A class to look for, or predicted: the top one. May be given again."),
     ] = None,
-    options: Options = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A video (.mp4, .avi) or a folder, instead of a window.")
+        Path | None,
+        typer.Option("--out", help="A video (.mp4, .avi) or a folder, instead of a window.", rich_help_panel="Output"),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="End after so many frames.")] = None,
-    as_json: Json = False,
+    *,
+    model: Model,
+    method: Method = QUICKEST,
+    output: Output,
 ) -> None:
     """Explains frames as they come: in a window, or where there is no screen, in a video or folder; prints frames/s."""
     given = [source for source in (camera, video, folder) if source is not None]
     if len(given) != 1:
         raise InputError("name one source: --camera N, --video FILE or --folder DIR")
+<<<<<<< main
     from maskwise.classifiers import load_classifier
     from maskwise.explainers import methods
     from maskwise.live import Frames, ScreenWindow, Sink, Video, has_screen
+=======
+    from maskwise.live import Frames, Sink, Video, Window, has_screen, live
+>>>>>>> helper
     from maskwise.live import camera as from_camera
     from maskwise.live import folder as from_folder
-    from maskwise.live import live as run
     from maskwise.live import video as from_video
 
-    methods.get(method)  # a wrong name is said before anything is loaded
+    method.check()  # a wrong name is said before anything is loaded
     if camera is not None:
         source = from_camera(camera)
     else:
@@ -59,22 +65,31 @@ def live(
         place = out or Path("live" if folder is not None else "live.mp4")
         sink = Video(place, source.fps) if place.suffix else Frames(place)
         out = place
-    network = load_classifier(classifier, weights)
-    explainer = make_explainer(method, network, method_options(options, masker), None)
-    classes = [network.labels.resolve(name) for name in target or []]
+    network = model.load()
+    explainer = method.make(network, model.precision)
+    classes = _classes(target or [], network)
 
     def tell(number: int, fps: float) -> None:
         if number % 10 == 0:
             of = "" if source.total is None else f" of {source.total}"
             sys.stderr.write(f"\rframe {number}{of}, {fps:.1f} frames/s ")
 
-    pace = run(source, explainer, sink, classes, limit, tell if shows_progress() else None)
-    if shows_progress():
+    pace = live(source, explainer, sink, classes, limit, tell if output.shows_progress else None)
+    if output.shows_progress:
         sys.stderr.write("\r\033[K")
     if not pace.frames:
         raise InputError("the source gave no frame")
-    if as_json:
-        typer.echo(json.dumps({**asdict(pace), "method": method, "out": None if out is None else str(out)}))
-        return
+    facts = {**asdict(pace), "method": method.method, "out": None if out is None else str(out)}
     where = "" if out is None else f"; {out}"
-    typer.echo(f"{pace.frames} frames, {pace.fps:.1f} frames/s, {pace.milliseconds:.0f} ms for logits and map{where}")
+    said = f"{pace.frames} frames, {pace.fps:.1f} frames/s, {pace.milliseconds:.0f} ms for logits and map{where}"
+    output.tell(facts, lines=(said,))
+
+
+def _classes(targets: list[str], classifier: Classifier) -> list[int]:
+    """The classes looked for; none stands for the top one of each frame."""
+    if targets == ["predicted"]:
+        return []
+    for rule in ("predicted", "label", "each"):
+        if rule in targets:
+            raise InputError(f"`target={rule}` names no class; of a stream name classes, or predicted alone")
+    return [classifier.labels.resolve(name) for name in targets]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwise.commands.groups import ungrouped
-from maskwise.commands.options import Json, key_values
+from maskwise.commands import completion
+from maskwise.commands.groups import Imports, Output, key_values
+from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
-from maskwise.plain import speaks_plainly
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from maskwise.planning import EvaluationPlan, TrainingPlan
 
+ASSUMED = "step, compute, reduce, read: seconds. Only `here` is timed; docs/scale.md has the model."
 UNITS = ("", "K", "M", "G", "T", "P", "E", "Z", "Y")
 
 
+<<<<<<< main
 @speaks_plainly
 @ungrouped
 def plan(
@@ -28,21 +30,58 @@ def plan(
     images: Annotated[int, typer.Option(min=1, help="Pictures; ImageNet's training set otherwise.")] = 1_281_167,
     gpus: Annotated[int, typer.Option(min=1, help="Devices that share each batch.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+=======
+@command(
+    "plan",
+    section="Train",
+    example="maskwise plan casm --images 1281167 --gpus 1 --gpus 8\nmaskwise plan --evaluate rise --images 50000",
+)
+def plan_command(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe's name or file; none with --evaluate.", autocompletion=completion.recipes),
+    ] = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluate", help="Plan an evaluation of this method instead.", autocompletion=completion.methods
+        ),
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Pictures; ImageNet's training set otherwise.")
+    ] = 1_281_167,
+    gpus: Annotated[
+        list[int] | None, typer.Option("--gpus", min=1, help="Devices that share them (1); may be given again.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
+>>>>>>> helper
     classifier: Annotated[
-        str | None, typer.Option(help="Instead of the recipe's; its weights are not fetched.")
+        str | None,
+        typer.Option(
+            "--classifier",
+            help="Instead of the recipe's; its weights are not fetched.",
+            autocompletion=completion.classifiers,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, of the recipe or the method; may be given again.")
     ] = None,
-    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a device's share of a batch.")] = 1,
+    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Parts of a device's share of a batch.")] = 1,
     metric_forwards: Annotated[
-        int, typer.Option(min=0, help="With --evaluate: forwards a picture that the metrics need.")
+        int, typer.Option("--metric-forwards", min=0, help="With --evaluate: forwards a picture that the metrics need.")
     ] = 0,
+<<<<<<< main
     measure: Annotated[bool, typer.Option("--measure", help="Time it here, too: throughput, and hours.")] = False,
     peak: Annotated[
         float | None, typer.Option(min=1e-3, help="With --measure: TFLOP/s that the device's maker names, for the MFU.")
     ] = None,
     as_json: Json = False,
+=======
+    measure: Annotated[bool, typer.Option("--measure", help="Time it here, too, and reckon from that.")] = False,
+    *,
+    imports: Imports,
+    output: Output,
+>>>>>>> helper
 ) -> None:
     """What a training (or, with --evaluate, an evaluation) would cost: work, time, memory, disk.
 
@@ -68,10 +107,14 @@ def plan(
             options=key_values(settings, "--set"), metric_forwards=metric_forwards, measure=measure,
         )  # fmt: skip
         rows = evaluation_rows(made)
+<<<<<<< main
     if as_json:
         typer.echo(json.dumps(asdict(made), indent=2))
         return
     show_facts(rows)
+=======
+    output.tell(asdict(made), *tables_of(rows, made.machines), lines=(ASSUMED,))
+>>>>>>> helper
 
 
 def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[str, str]]:
@@ -115,15 +158,33 @@ def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+<<<<<<< main
 def show_facts(rows: list[tuple[str, str]]) -> None:
     from rich.console import Console
+=======
+def tables_of(rows: list[tuple[str, str]], machines: Any) -> list[Table]:
+    from rich import box
+>>>>>>> helper
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     facts = Table.grid(padding=(0, 2))
     for name, text in rows:
         facts.add_row(name, text)
+<<<<<<< main
     console.print(facts)
+=======
+    names = list(asdict(machines[0]))
+    table = Table(*(name.replace("_", " ") for name in names), box=box.SIMPLE)
+    for machine in machines:
+        table.add_row(*(cell(name, value) for name, value in asdict(machine).items()))
+    return [facts, table]
+
+
+def cell(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.1f}" if "hours" in name else f"{value:.4f}"
+>>>>>>> helper
 
 
 def scaled(number: float) -> str:

@@ -5,36 +5,54 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated
 
 import typer
 
+from maskwise.commands import completion
+from maskwise.commands.groups import Model, Volume
+from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
-from maskwise.plain import speaks_plainly
 
 
-@speaks_plainly
-def serve(
+@command("serve", section="Explain", example="maskwise serve --port 7860")
+def serve_command(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 7860,
     host: Annotated[str, typer.Option("--host", help="127.0.0.1: this machine only.")] = "127.0.0.1",
     classifier: Annotated[
-        list[str] | None, typer.Option("--classifier", help="One to choose among; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--classifier",
+            help="One to choose among; may be given again.",
+            rich_help_panel="Classifier",
+            autocompletion=completion.classifiers,
+        ),
     ] = None,
+    *,
+    model: Model,
+    volume: Volume,
 ) -> None:
     """The web page: drop a picture, choose methods, see maps, boxes and curves."""
+    names = classifier or _offline()
+    described = replace(model, device="auto", precision="fp32", imports=None) != Model()
+    if described and len(names) > 1:
+        raise InputError("a file of `weights`, `labels`, `mean`, `std` and `size` are of one `classifier`: name one")
     private = tempfile.mkdtemp(prefix="maskwise-")  # readable by this user only, and gone at the end
     os.environ |= {"GRADIO_TEMP_DIR": private, "GRADIO_ANALYTICS_ENABLED": "False"}
     try:
         try:
-            from maskwise.web.app import classifier_of, launch, page
+            from maskwise.web.app import launch, page
         except ImportError as error:
             if (error.name or "").partition(".")[0] == "maskwise":
                 raise
             raise InputError("the web page needs gradio: pip install 'maskwise[web]'") from None
-        names = classifier or _offline()
-        classifier_of(names[0])  # what can't be loaded is said before the page is there
+        load = lru_cache(maxsize=3)(model.load)
+        load(names[0])  # what can't be loaded is said before the page is there
+        blocks = page(names, load=load, precision=model.precision)
         typer.echo(f"maskwise: http://{host}:{port} (Ctrl-C ends it)", err=True)
-        launch(page(names), host, port)
+        launch(blocks, host, port)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskwise.commands.options import Device, Json, bar, device_of
-from maskwise.core.errors import InputError
-from maskwise.plain import speaks_plainly
+from maskwise.commands import completion
+from maskwise.commands.groups import Compute, Out, Output, names_of
+from maskwise.commands.groups.training import RecipeSettings
+from maskwise.commands.registration import command
 
 if TYPE_CHECKING:
     from maskwise.studies import Study
@@ -20,50 +19,77 @@ if TYPE_CHECKING:
 JUDGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
-@speaks_plainly
-def study(
-    name: Annotated[str | None, typer.Argument(help="See --list.")] = None,
+@command(
+    "study",
+    section="Laboratory",
+    example="maskwise study --list\nmaskwise study sess-pointing --scale smoke --out studies",
+)
+def study_command(
+    name: Annotated[str | None, typer.Argument(help="See --list.", autocompletion=completion.studies)] = None,
     show: Annotated[bool, typer.Option("--list", help="The studies; with NAME its cells and what each costs.")] = False,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", help="To train on; its test or val split is measured on. May be given again."),
+        typer.Option(
+            "--data",
+            help="To train on; its test or val split is measured on. May be given again.",
+            autocompletion=completion.data_sources,
+        ),
     ] = None,
     test_data: Annotated[
-        list[str] | None, typer.Option("--test-data", help="To measure on instead. May be given again.")
+        list[str] | None,
+        typer.Option(
+            "--test-data", help="To measure on instead. May be given again.", autocompletion=completion.data_sources
+        ),
     ] = None,
-    scale: Annotated[str, typer.Option(help="smoke (seconds), small (two CPU cores) or full (the papers').")] = "small",
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale",
+            help="smoke (seconds), small (two CPU cores) or full (the papers').",
+            autocompletion=completion.study_scales,
+        ),
+    ] = "small",
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Do this cell only; may be given again. The table also has those that are done."),
+        typer.Option("--only", help="Do this cell only; may be given again. The table also has those that are done."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each cell; the scale's own otherwise.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Trainings of each cell; the scale's own otherwise.")
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Pictures of each test set; the scale's own otherwise.")
+        int | None, typer.Option("--limit", min=1, help="Pictures of each test set; the scale's own otherwise.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, overrides every recipe; may be given again.")
-    ] = None,
+    overrides: RecipeSettings = None,
     judges: Annotated[
-        str | None, typer.Option(help="casm-panel: classifiers, commas between; NAME=FILE takes weights of your own.")
+        str | None,
+        typer.Option(
+            "--judges",
+            help="casm-panel: classifiers, commas between; NAME=FILE takes weights of your own.",
+            autocompletion=completion.classifier_list,
+        ),
     ] = None,
     classifier: Annotated[
         list[str] | None,
-        typer.Option(help="NAME or NAME=FILE instead of the scale's network; given twice, the second one's, too."),
+        typer.Option(
+            "--classifier",
+            help="NAME or NAME=FILE instead of the scale's network; given twice, the second one's, too.",
+            autocompletion=completion.classifiers,
+        ),
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Processes, each with a cell and a GPU of its own.")] = 1,
-    device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="Of trainings: fp32, bf16, fp16 or auto.")] = "fp32",
-    out: Annotated[Path, typer.Option("--out", help="Folder; a killed run goes on from the cells there.")] = Path(
-        "studies"
-    ),
-    as_json: Json = False,
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="Processes, each with a cell and a GPU of its own.")
+    ] = 1,
+    out: Out = Path("studies"),
+    *,
+    compute: Compute,
+    output: Output,
 ) -> None:
     """A table of the papers, rerun here: numbers with intervals beside the printed ones, a verdict on each claim."""
     from maskwise.studies import studies
     from maskwise.studies.scale import scale_of
 
     if show or name is None:
-        _list([studies.get(n) for n in ([name] if name else studies.names())], scale, as_json, cells=name is not None)
+        _list([studies.get(n) for n in ([name] if name else studies.names())], scale, output, cells=name is not None)
         return
     chosen, size = studies.get(name), scale_of(scale)
     from maskwise.core.allocator import keep_freed_memory
@@ -74,19 +100,24 @@ def study(
 
     keep_freed_memory()
     check_writable(out)
-    if precision not in ("fp32", "bf16", "fp16", "auto"):
-        raise InputError(f"--precision is fp32, bf16, fp16 or auto, not {precision!r}")
+    device = compute.on().type
     named = [_named(text) for text in classifier or []]
     size = replace(
         size, classifiers={**size.classifiers, **dict(zip(("main", "second"), [n for n, _ in named], strict=False))}
     )
     train, test = sources_of(data or [], test_data or [], size)
+<<<<<<< main
     asked = dict(_named(text) for text in (judges or "").split(",") if text.strip())
     config = RunConfig(
+=======
+    asked = dict(_named(text) for text in names_of(judges or ""))
+    room = Room(
+>>>>>>> helper
         size, train, test, asked or dict.fromkeys([size.classifiers["main"]] if size.smoke else JUDGES),
-        tuple(settings or ()), limit or size.limit, device_of(device).type, precision,  # type: ignore[arg-type]
+        tuple(overrides or ()), limit or size.limit, device, compute.precision,  # type: ignore[arg-type]
         {n: file for n, file in named if file is not None},
     )  # fmt: skip
+<<<<<<< main
     with bar("cells") as step:
         outcome = run_study(chosen, config, out, seeds=seeds, only=only or [], devices=devices, progress=step)
     files = write_report(outcome, out)
@@ -100,6 +131,14 @@ def study(
         for finding in outcome.claim_results:
             console.print(f"{finding.verdict}: {finding.text}", highlight=False, markup=False)
         console.print(f"{', '.join(path.name for path in files)} in {out}", highlight=False, markup=False)
+=======
+    with output.bar("cells") as step:
+        outcome = run_study(chosen, room, out, seeds=seeds, only=only or [], devices=devices, progress=step)
+    files = write_all(outcome, out)
+    findings = (f"{finding.verdict}: {finding.text}" for finding in outcome.findings)
+    written = f"{', '.join(path.name for path in files)} in {out}"
+    output.tell(plain(outcome), rich_table(outcome), lines=(*findings, written))
+>>>>>>> helper
     for cell, why in outcome.failures.items():
         typer.echo(f"maskwise: {chosen.name}: cell {cell}: {why}", err=True)
     if outcome.failures:
@@ -111,8 +150,7 @@ def _named(text: str) -> tuple[str, str | None]:
     return name, file or None
 
 
-def _list(found: list[Study], scale: str, as_json: bool, cells: bool) -> None:
-    from rich.console import Console
+def _list(found: list[Study], scale: str, output: Output, cells: bool) -> None:
     from rich.table import Table
 
     from maskwise.studies.jobs.base import JobCost
@@ -140,10 +178,7 @@ def _list(found: list[Study], scale: str, as_json: bool, cells: bool) -> None:
         table = "" if one.printed is None else printed(one.printed).source
         rows.append({"study": one.name, "asks": one.title, "table": table, "claims": len(one.claims),
                      "cells": sum(n for *_, n in grid), "training steps": total.steps, "maps": total.maps})  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
     shown = Table(*(rows[0] if rows else {}), title=f"at scale {scale}", title_justify="left")
     for row in rows:
         shown.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+    output.tell(rows, shown)

@@ -3,80 +3,51 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwise.commands.groups import ungrouped
-from maskwise.commands.options import Out, Weights
+from maskwise.commands import completion
+from maskwise.commands.groups import Model, Out, Output
+from maskwise.commands.groups.training import AUTO, RecipeSettings, Spread, Watched
+from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
-from maskwise.plain import speaks_plainly
-from maskwise.volume import is_quiet, shows_progress
 
 if TYPE_CHECKING:
-    from maskwise.training.callbacks import Callback
-
-TrainOn = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Precision = Annotated[
-    str, typer.Option("--precision", help="fp32, bf16, fp16 (autocast), or auto: bf16 on a GPU that has it.")
-]
+    from maskwise.classifiers import Classifier
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How a training is spread over processes and over time."""
-
-    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, each with a GPU or CPU cores.")] = 1
-    nodes: Annotated[
-        int, typer.Option(min=1, help="Machines; each starts this command with NODE_RANK, MASTER_ADDR, MASTER_PORT.")
-    ] = 1
-    accumulate: Annotated[
-        int, typer.Option(min=1, help="Parts of a batch, one after another, where it does not fit the memory.")
-    ] = 1
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile classifier and masker.")] = False
-    compiler: Annotated[str, typer.Option(help="With --compile: torch.compile's backend.")] = "inductor"
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that read, each process (1 on a CPU, up to 8 by a GPU).")
-    ] = None
-    cache_gib: Annotated[
-        float, typer.Option("--cache-gib", min=0, help="Of decoded pictures that are kept in memory.")
-    ] = 4.0
-
-
-@dataclass(frozen=True)
-class Watched:
-    """How a training is watched while it runs."""
-
-    log: Annotated[
-        list[str] | None, typer.Option("--log", help="csv, tensorboard, wandb or mlflow, too; may be given again.")
-    ] = None
-    page: Annotated[
-        bool, typer.Option("--page/--no-page", help="Write index.html, curves and pictures for a browser.")
-    ] = True
-    look_minutes: Annotated[float, typer.Option(min=0, help="Between two contact sheets of the page.")] = 5.0
-
-    def lines(self) -> list[Callback]:
-        """What says on stderr where the page is and, where no bar is shown, how far the training is."""
-        from maskwise.training.watch.lines import Lines
-
-        return [] if is_quiet() else [Lines(None if shows_progress() else 60.0, self.page)]
-
-
-@speaks_plainly
-@ungrouped
-def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name (see `maskwise recipes`) or a .yaml file.")],
-    data: Annotated[list[str], typer.Option("--data", help="Folder, zip or zip@split; may be given again.")],
+@command(
+    "train",
+    section="Train",
+    example="maskwise train casm_lite0 --data imagenet:ILSVRC2012@train --out runs/casm\n"
+    "maskwise train dabkowski_gal_lite0 --data pictures/ --set epochs=2 --resume",
+)
+def train_command(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe's name (see `maskwise recipes`) or a .yaml file.", autocompletion=completion.recipes
+        ),
+    ],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", help="Folder, zip or zip@split; may be given again.", autocompletion=completion.data_sources
+        ),
+    ],
     classifier: Annotated[
         str | None,
-        typer.Option("--classifier", help="Instead of the recipe's; published recipes name the papers' ResNet-50."),
+        typer.Option(
+            "--classifier",
+            help="Instead of the recipe's; published recipes name the papers' ResNet-50.",
+            rich_help_panel="Classifier",
+            autocompletion=completion.classifiers,
+        ),
     ] = None,
-    weights: Weights = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, overrides the recipe; a.b=value reaches deeper.")
-    ] = None,
+    overrides: RecipeSettings = None,
     classes: Annotated[int | None, typer.Option("--classes", min=1, help="Few-shot: only so many classes.")] = None,
     per_class: Annotated[
         int | None, typer.Option("--per-class", min=1, help="Few-shot: only so many pictures of each class.")
@@ -87,23 +58,31 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of all draws, the subset's too.")] = None,
     out: Out = Path("runs/masker"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
-    device: TrainOn = "auto",
-    precision: Precision = "auto",
     checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between checkpoints, beside those by time.")
+        int | None,
+        typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints, beside those by time."),
     ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints.")] = 5.0,
+    checkpoint_minutes: Annotated[
+        float, typer.Option("--checkpoint-minutes", min=0, help="Between checkpoints.")
+    ] = 5.0,
     on_nan: Annotated[
         str, typer.Option("--on-nan", help="stop, with the step's pictures saved; or skip the step and count it.")
     ] = "stop",
-    nan_limit: Annotated[int, typer.Option(min=1, help="Skipped steps in a row that stop the training.")] = 10,
-    half_encoder: Annotated[bool, typer.Option(help="Store the adapted classifier in float16.")] = False,
+    nan_limit: Annotated[
+        int, typer.Option("--nan-limit", min=1, help="Skipped steps in a row that stop the training.")
+    ] = 10,
+    half_encoder: Annotated[
+        bool, typer.Option("--half-encoder/--no-half-encoder", help="Store the adapted classifier in float16.")
+    ] = False,
     held_out: Annotated[
-        list[str] | None, typer.Option("--held-out", help="Source of the contact sheets' pictures; may be given again.")
+        list[str] | None,
+        typer.Option("--held-out", help="Source of the contact sheets' pictures; may be given again."),
     ] = None,
     *,
+    model: Model = AUTO,
     spread: Spread,
     watched: Watched,
+    output: Output,
 ) -> None:
     """Trains a masker (or what else RECIPE describes); writes it, recipe.yaml and log.jsonl.
 
@@ -114,35 +93,36 @@ def train(
 
     keep_freed_memory()
     check_writable(out)
-    check_device(device)
-    from maskwise.training import train as run
+    model.on()  # a device that is not here is said before anything is read
+    from maskwise.training import train
 
     second = int(os.environ.get("LOCAL_RANK", 0)) > 0
     named = {"classes": classes, "per_class": per_class, "steps": steps, "seed": seed}
+    settings = [*(overrides or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
     try:
-        path = run(
+        path = train(
             recipe,
             data,
-            classifier=classifier,
-            weights=weights,
+            classifier=_described(model, classifier, recipe, settings) if model.described() else classifier,
+            weights=None if model.described() else model.weights,
             out=out,
-            overrides=[*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)],
+            overrides=settings,
             resume=resume,
-            device=device,
+            device=model.device,
             checkpoint_every=checkpoint_every,
             checkpoint_minutes=checkpoint_minutes,
             half_encoder=half_encoder,
-            precision=precision,  # type: ignore[arg-type]
+            precision=model.precision,  # type: ignore[arg-type]
             on_nan=on_nan,  # type: ignore[arg-type]
             nan_limit=nan_limit,
             devices=spread.devices,
             nodes=spread.nodes,
             accumulate=spread.accumulate,
-            compiler=spread.compiler if spread.compile else None,
+            compiler=spread.compiler_name if spread.compiler else None,
             workers=spread.workers,
             cache_gib=spread.cache_gib,
-            progress=shows_progress(),
-            callbacks=watched.lines(),
+            progress=output.shows_progress,
+            callbacks=watched.lines(output),
             look_minutes=watched.look_minutes,
             page=watched.page,
             log=watched.log or (),
@@ -153,13 +133,11 @@ def train(
             raise typer.Exit(2) from None
         raise
     if not second and int(os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or 0) == 0:
-        typer.echo(str(path))
+        output.tell({"path": str(path)}, lines=(str(path),))
 
 
-def check_device(name: str) -> None:
-    from torch import backends, cuda
+def _described(model: Model, classifier: str | None, recipe: str, settings: list[str]) -> Classifier:
+    """The classifier with a normalisation, size or labels of its own; the training brings it to its device."""
+    from maskwise.training import recipes
 
-    there = {"auto": True, "cpu": True, "cuda": cuda.is_available(), "mps": backends.mps.is_available()}
-    if not there.get(name):
-        what = "is not here" if name in there else "is unknown"
-        raise InputError(f"device {name!r} {what}: use {' or '.join(d for d, here in there.items() if here)}")
+    return replace(model, device="cpu").load(classifier or recipes.load(recipe, settings).classifier)

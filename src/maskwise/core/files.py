@@ -124,4 +124,4 @@ def _sync(path: Path) -> None:
 
 
 def unwritable(path: str | Path, error: OSError) -> InputError:
-    return InputError(f"can't write to {str(path)!r}: {error.strerror or error}; name another place with --out")
+    return InputError(f"can't write to {str(path)!r}: {error.strerror or error}; name another place with `out`")

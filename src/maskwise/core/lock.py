@@ -54,7 +54,7 @@ def locked(folder: str | Path, what: str = "run", wait: bool = False) -> Iterato
             remove_leftovers(folder)
         except Timeout:
             raise InputError(
-                f"{folder}: another {what} writes there ({_owner(folder)}); wait for it, end it, or name another --out"
+                f"{folder}: another {what} writes there ({_owner(folder)}); wait for it, end it, or name another `out`"
             ) from None
         except OSError as error:
             raise unwritable(folder, error) from None

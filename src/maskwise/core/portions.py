@@ -67,7 +67,7 @@ class Portions:
             elif not smaller():
                 raise InputError(
                     "out of memory with one picture at once: take smaller pictures, a method or classifier that needs "
-                    "less, or --device cpu"
+                    "less, or `device=cpu`"
                 )
         return found
 

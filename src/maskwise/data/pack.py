@@ -68,7 +68,7 @@ def pack(
     """
     out = Path(out)
     if size_mb <= 0 or (count is not None and count < 1):
-        raise InputError("a shard needs room: --size-mb above 0, or --count of at least 1")
+        raise InputError("a shard needs room: `size_mb` above 0, or `count` of at least 1")
     room = int(size_mb * 1e6) if count is None else None
     order = list(range(len(data)))
     if shuffle is not None:
@@ -122,9 +122,9 @@ def _begin(out: Path, key: str) -> None:
             continue
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        raise InputError(f"{out}: holds shards of other data or other settings; name another --out")
+        raise InputError(f"{out}: holds shards of other data or other settings; name another `out`")
     if not holds_nothing(out):
-        raise InputError(f"{out}: is not empty; name a new folder with --out")
+        raise InputError(f"{out}: is not empty; name a new folder with `out`")
     with atomic_write(out / UNFINISHED) as temporary:
         temporary.write_text(json.dumps({"pack": key}) + "\n", encoding="utf-8")
 

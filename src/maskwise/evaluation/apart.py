@@ -20,7 +20,9 @@ def seen_classes(masker: str | Path) -> tuple[int, ...]:
     """
     classes = json.loads(read_header(masker)["recipe"]).get("classes")
     if not isinstance(classes, list):
-        raise InputError(f"{masker}: was trained on all classes, so none is unseen; train one with --classes K")
+        raise InputError(
+            f"{masker}: was trained on all classes, so none is unseen; train one on some (setting classes)"
+        )
     return tuple(classes)
 
 

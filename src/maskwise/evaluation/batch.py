@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions
 from maskwise.data import DataSet, Sample
-from maskwise.evaluation.items import Item, Target, items_of
+from maskwise.evaluation.items import Item, Target, class_asked, items_of
 
 Resize = Literal["squash", "crop", "none"]
 
@@ -67,8 +67,8 @@ class Batch:
         Args:
             items: at least one.
             classifier: scores the pictures.
-            target: explain the ``predicted`` class or the ``label``, which with ``each`` is the item's class; without
-                a label the predicted one.
+            target: explain the ``predicted`` class; the ``label``, which with ``each`` is the item's class, and
+                without a label the predicted one; or a class by name.
             difficult: of each item, the classes that a list calls difficult.
 
         Raises:
@@ -90,7 +90,11 @@ class Batch:
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")
         probabilities = probabilities.clone()[whose]  # no tensor of the inference mode leaves
         predicted = probabilities.argmax(1)
-        targets = predicted if target == "predicted" else torch.where(labels >= 0, labels, predicted)
+        wanted = class_asked(target, classifier)
+        if wanted is not None:
+            targets = torch.full_like(predicted, wanted)
+        else:
+            targets = predicted if target == "predicted" else torch.where(labels >= 0, labels, predicted)
         images = torch.stack([sample.image for sample in samples])
         return cls(items, [_key(item) for item in items], images, probabilities, targets, labels, difficult)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 from torch import Tensor
 
@@ -13,7 +12,8 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Sample
 
-Target = Literal["predicted", "label", "each"]
+RULES = ("predicted", "label", "each")
+Target = str | int  # one of the rules, or a class of the classifier's: index, name or WordNet id
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Item:
 
     Attributes:
         sample: with label, category and mask of that class, where there is one.
-        asked: the class, among the data set's own; None leaves open which.
+        asked: the class, among the data set's own, -1 where it has none for it; None leaves open which.
     """
 
     sample: Sample
@@ -40,7 +40,9 @@ class Item:
         A data set's classes need not be the classifier's: a picture of several classes that has none of its own says
         nothing of the class explained.
         """
-        for own in (self.asked, self.sample.category, self.sample.label):
+        if self.asked is not None:
+            return self.asked if self.asked in self.regions else -1
+        for own in (self.sample.category, self.sample.label):
             if own is not None and own in self.regions:
                 return own
         return next(iter(self.regions)) if len(self.regions) == 1 else -1
@@ -50,10 +52,11 @@ def items_of(sample: Sample, data: DataSet | None, classifier: Classifier, targe
     """The picture itself; with target ``each`` once for each class in it, as the pointing game asks.
 
     Raises:
-        InputError: the picture has a class that the classifier does not know.
+        InputError: the picture has a class that the classifier does not know, or the class asked for is unknown.
     """
     if target != "each":
-        yield Item(sample)
+        wanted = class_asked(target, classifier)
+        yield Item(sample, None if wanted is None else _own_class(wanted, sample, data, classifier))
         return
     own = sample.box_classes is not None or sample.class_map is not None
     for asked, pixels in sample.regions().items():
@@ -63,6 +66,31 @@ def items_of(sample: Sample, data: DataSet | None, classifier: Classifier, targe
         )
         mask = pixels if exact else None if own else sample.mask
         yield Item(replace(sample, label=label, category=asked, mask=mask), asked)
+
+
+def class_asked(target: Target, classifier: Classifier) -> int | None:
+    """Index of the class that ``target`` names; None where it is a rule, by which each picture has its own.
+
+    Raises:
+        InputError: neither a rule nor a class of the classifier's.
+    """
+    if target in RULES:
+        return None
+    try:
+        return classifier.labels.resolve(target)
+    except InputError as error:
+        raise InputError(f"target is {', '.join(RULES)} or a class: {error}") from None
+
+
+def _own_class(wanted: int, sample: Sample, data: DataSet | None, classifier: Classifier) -> int:
+    """The picture's own class that is the classifier's class ``wanted``; -1 where the picture shows none such."""
+    for own in sample.regions():
+        try:
+            if class_of(own, data, classifier) == wanted:
+                return own
+        except InputError:  # a class that the classifier does not know is not the one asked for
+            continue
+    return -1
 
 
 def class_of(own: int, data: DataSet | None, classifier: Classifier) -> int:

@@ -22,8 +22,9 @@ class Settings:
     Attributes:
         resize: ``squash`` to the input size; ``crop``: shorter side to it, then the centre, as CASM does; or ``none``:
             pictures and maps keep the picture's own size.
-        target: the class that is explained: the classifier's ``predicted`` one; the picture's ``label``; or ``each``
-            class of the picture, one map and one row for each, as the pointing game asks.
+        target: the class that is explained: the classifier's ``predicted`` one; the picture's ``label``; ``each``
+            class of the picture, one map and one row for each, as the pointing game asks; or one class for all
+            pictures, by index, name or WordNet id.
         limit: only so many pictures of each data set, evenly spread over it.
         batch: maps at once.
         difficult: the list that says which classes of which pictures are difficult; None leaves it to a rule.
@@ -38,8 +39,6 @@ class Settings:
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop", "none"):
             raise InputError(f"resize is squash, crop or none, not {self.resize!r}")
-        if self.target not in ("predicted", "label", "each"):
-            raise InputError(f"target is predicted, label or each, not {self.target!r}")
         if self.batch < 1:
             raise InputError(f"batch must be at least 1, not {self.batch}")
 

@@ -18,6 +18,7 @@ from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.data import DataSet, read_data
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.items import class_asked
 from maskwise.evaluation.loader import Settings, batches, spread_indices
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.memory import PeakMemory
@@ -91,7 +92,12 @@ def measure(
     names = [contender.name for contender in contenders]
     if not names or len(set(names)) < len(names):
         raise InputError("a comparison needs at least one method, and each only once")
+<<<<<<< main
     rank, world = rank_and_world()
+=======
+    class_asked(settings.target, classifier)  # an unknown one is said before anything is read
+    rank, world = ranks()
+>>>>>>> helper
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     chosen = [spread_indices(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)
@@ -195,7 +201,7 @@ def _explained(
         return [work(slice(None))]  # whether a plain function's maps depend on their company, nobody knows
     except (RuntimeError, MemoryError) as error:
         if out_of_memory(error):
-            raise InputError(f"{contender.name}: out of memory; explain fewer pictures at once (--batch)") from None
+            raise InputError(f"{contender.name}: out of memory; explain fewer pictures at once (`batch`)") from None
         raise
 
 

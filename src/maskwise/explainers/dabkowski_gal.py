@@ -35,7 +35,7 @@ class DabkowskiGal(Explainer):
 
     Args:
         classifier: the one the masker was trained on.
-        weights: a masker's file (recipes ``dabkowski_gal…``); None is the packaged one, which fits efficientnet_lite0.
+        masker: a masker's file (recipes ``dabkowski_gal…``); None is the packaged one, which fits efficientnet_lite0.
         confidence: how sure of the class a place must be (Y = X sigmoid(X . C - confidence)): 0 in the paper and in
             training; the released code shows maps at 6, its window at 5, with a slider from -2 to 11.
 
@@ -45,14 +45,20 @@ class DabkowskiGal(Explainer):
 
     normalise = False
 
-    def __init__(self, classifier: Classifier, weights: str | Path | None = None, confidence: float = 0.0) -> None:
+    def __init__(self, classifier: Classifier, masker: str | Path | None = None, confidence: float = 0.0) -> None:
         super().__init__(classifier)
+<<<<<<< main
         ranges(confidence=(confidence, -inf, inf))
         path = Path(weights) if weights is not None else packaged_masker("dabkowski_gal")
         if weights is None and path.is_file() and read_header(path)["fingerprint"] != classifier.fingerprint():
+=======
+        checked(confidence=(confidence, -inf, inf))
+        path = Path(masker) if masker is not None else packaged_masker("dabkowski_gal")
+        if masker is None and path.is_file() and read_header(path)["fingerprint"] != classifier.fingerprint():
+>>>>>>> helper
             raise InputError(
                 f"the packaged dabkowski_gal masker was trained on {read_header(path)['classifier']}, not on "
-                f"{classifier.name}: train one with `maskwise train dabkowski_gal --data … --classifier …`"
+                f"{classifier.name}: train one for it (recipe dabkowski_gal), and give its file as `masker`"
             )
         self.masker = load_class_masker(path, classifier)
         fuse(self.masker.decoder).to(classifier.device)

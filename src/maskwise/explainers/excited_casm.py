@@ -35,7 +35,7 @@ class ExcitedCasm(Explainer):
 
     Args:
         classifier: the one the masker was trained on.
-        weights: a masker's file, as of ``casm``.
+        masker: a masker's file, as of ``casm``.
         full: part of its peak from which on the gate is fully open, in (0,1].
         smooth: standard deviation of the Gaussian on the gate, as a part of the picture's side.
 
@@ -46,11 +46,11 @@ class ExcitedCasm(Explainer):
     normalise = False
 
     def __init__(
-        self, classifier: Classifier, weights: str | Path | None = None, full: float = 0.45, smooth: float = 8 / 224
+        self, classifier: Classifier, masker: str | Path | None = None, full: float = 0.45, smooth: float = 8 / 224
     ) -> None:
         ranges(full=(full, 1e-3, 1), smooth=(smooth, 0, 1))
         super().__init__(classifier)
-        self.mask, self.excitation = Casm(classifier, weights), ExcitationBackprop(classifier)
+        self.mask, self.excitation = Casm(classifier, masker), ExcitationBackprop(classifier)
         self.identity["masker"] = self.mask.identity["masker"]
         self.full, self.smooth = full, smooth
 

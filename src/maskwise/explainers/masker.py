@@ -32,7 +32,7 @@ class MaskerExplainer(Explainer):
 
     Args:
         classifier: the one the masker was trained on.
-        weights: a masker's file; None is the packaged one, which fits efficientnet_lite0.
+        masker: a masker's file; None is the packaged one, which fits efficientnet_lite0.
         class_gate: keep of the mask what speaks for the class that is asked for, fully from this part of its class
             activation's peak on; None is what the file says, mostly no gate, and the mask is of no class.
         gate_scales: how much the picture is enlarged for the gate, each from 1 to 4, and their activations averaged;
@@ -49,18 +49,20 @@ class MaskerExplainer(Explainer):
     def __init__(
         self,
         classifier: Classifier,
-        weights: str | Path | None = None,
+        masker: str | Path | None = None,
         class_gate: float | None = None,
         gate_scales: Sequence[float] | None = None,
     ) -> None:
         super().__init__(classifier)
-        path = Path(weights) if weights is not None else packaged_masker(self.packaged)
-        if weights is None and not path.is_file():
-            raise InputError(f"the packaged {self.packaged} masker is missing: install maskwise again, or give weights")
-        if weights is None and read_header(path)["fingerprint"] != classifier.fingerprint():
+        path = Path(masker) if masker is not None else packaged_masker(self.packaged)
+        if masker is None and not path.is_file():
+            raise InputError(
+                f"the packaged {self.packaged} masker is missing: install maskwise again or give a `masker`"
+            )
+        if masker is None and read_header(path)["fingerprint"] != classifier.fingerprint():
             raise InputError(
                 f"the packaged {self.packaged} masker was trained on {read_header(path)['classifier']}, not on "
-                f"{classifier.name}: train one with `maskwise train {self.packaged} --data … --classifier …`"
+                f"{classifier.name}: train one for it (recipe {self.packaged}), and give its file as `masker`"
             )
         self.masker = load_agnostic_masker(path, classifier).to(classifier.device)
         finish = self.masker.finish
@@ -149,11 +151,11 @@ class GatedCasm(MaskerExplainer):
     def __init__(
         self,
         classifier: Classifier,
-        weights: str | Path | None = None,
+        masker: str | Path | None = None,
         class_gate: float = 0.3,
         gate_scales: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(classifier, weights, class_gate, gate_scales)
+        super().__init__(classifier, masker, class_gate, gate_scales)
 
 
 @methods.register(

@@ -96,12 +96,17 @@ def load_agnostic_masker(path: str | Path, classifier: Classifier) -> Masker:
     Raises:
         InputError: a masker of another kind; or as ``load_masker``.
     """
-    return _of_kind(path, classifier, Masker, "needs a class: use it with --method dabkowski_gal")
+    return _of_kind(path, classifier, Masker, "needs a class: it is for `method=dabkowski_gal`")
 
 
 def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
+<<<<<<< main
     """The class-conditional masker in ``path``; arguments and errors as ``load_agnostic_masker``."""
     return _of_kind(path, classifier, ClassMasker, "knows no classes: use it with --method casm")
+=======
+    """The class-conditional masker in ``path``; arguments and errors as ``load_masker``."""
+    return _of_kind(path, classifier, ClassMasker, "knows no classes: it is for `method=casm`")
+>>>>>>> helper
 
 
 def start_at(masker: Masker, path: str | Path | None, classifier: Classifier) -> None:

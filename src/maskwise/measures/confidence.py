@@ -59,14 +59,14 @@ class AverageDrop(ClassifierMetric):
 
     Args:
         classifier: gives the probabilities.
-        target: the class that is ``predicted`` for the whole picture, or the one ``given`` as target.
+        target: the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
         batch: pictures in one forward; None: 8 on a CPU, 64 elsewhere.
     """
 
     def __init__(self, classifier: Classifier, target: Target = "predicted", batch: int | None = None) -> None:
         super().__init__()
         self.ask(classifier, batch)
-        one_of("target", target, ("predicted", "given"))
+        one_of("target", target, ("predicted", "class"))
         self.target = target
 
     def compared(self, whole: Tensor, part: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class CurveMetric(ClassifierMetric):
     ) -> None:
         super().__init__()
         self.ask(classifier, batch)
-        one_of("target", target, ("predicted", "given"))
+        one_of("target", target, ("predicted", "class"))
         pixels_of(step, 1)  # raises if it makes no sense
         self.step, self.target = step, target
 
@@ -59,7 +59,7 @@ class Deletion(CurveMetric):
     Args:
         classifier: gives the probabilities.
         step: pixels a step, or the share of all as a float below 1 or a text like "3.571%".
-        target: follow the class that is ``predicted`` for the whole picture, or the one ``given`` as target.
+        target: follow the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
     """
 
@@ -83,7 +83,7 @@ class Insertion(CurveMetric):
         classifier: gives the probabilities.
         step: pixels a step, or the share of all as a float below 1 or a text like "3.571%".
         blur: what it begins with: ``gaussian51``, ``rise11`` or ``mean``.
-        target: follow the class that is ``predicted`` for the whole picture, or the one ``given`` as target.
+        target: follow the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
     """
 

@@ -16,7 +16,7 @@ from maskwise.core.portions import Portions
 from maskwise.measures.base import Metric
 from maskwise.measures.inputs import classes_of
 
-Target = Literal["predicted", "given"]
+Target = Literal["predicted", "class"]  # of the words of an evaluation's target those that a metric can follow
 
 
 class ClassifierMetric(Metric):
@@ -82,9 +82,9 @@ def log_probabilities(
 
 def asked_for(target: Target, targets: Tensor | None) -> Tensor | None:
     """The targets if the option ``target`` says that they are to be followed, else None."""
-    if target == "given" and targets is None:
-        raise InputError("target='given' needs targets")
-    return targets if target == "given" else None
+    if target == "class" and targets is None:
+        raise InputError("target='class' needs `targets`")
+    return targets if target == "class" else None
 
 
 def classes_followed(log_probability: Tensor, targets: Tensor | None) -> Tensor:

@@ -12,9 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from maskwise.core.files import atomic_write
+<<<<<<< main
 from maskwise.explain import Panels
+=======
+from maskwise.core.text import printable
+>>>>>>> helper
 from maskwise.images import resize, to_uint8
-from maskwise.plain import printable
 
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")
 SHAPES = (0.25, 2.0)  # height / width that a cell may have; beyond it the picture stands in a cell of that shape

@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from torch import Tensor
 
-from maskwise import plain
 from maskwise.core.files import atomic_write
+from maskwise.core.text import cell as safe
 from maskwise.evaluation.leaderboard import Cell, Leaderboard
 from maskwise.evaluation.run import Measured
 from maskwise.report.curves import insertion_deletion_figure
@@ -41,7 +41,7 @@ def interval_text(cell: Cell) -> str:
 
 def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
     """Some metrics of one data set's lines; the best of each metric is bold."""
-    table = Table("method", title=plain.cell(f"{data}, {board.protocol['classifier']}"), title_justify="left")
+    table = Table("method", title=safe(f"{data}, {board.protocol['classifier']}"), title_justify="left")
     for name in metric_names:
         facts = board.protocol["metrics"][name]
         arrow = {True: " ↑", False: " ↓", None: ""}[facts["higher_is_better"]]
@@ -55,7 +55,11 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
             cell = line.cells[name]
             text = f"{short_number(cell.value)}\n[dim]{interval_text(cell).replace('[', chr(92) + '[')}[/dim]"
             row.append(f"[bold]{text}[/bold]" if board.best.get((data, name)) == line.method else text)
+<<<<<<< main
         table.add_row(plain.cell(line.method), *row, short_number(line.milliseconds))
+=======
+        table.add_row(safe(line.method), *row, number(line.milliseconds))
+>>>>>>> helper
     return table
 
 

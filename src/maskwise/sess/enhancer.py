@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,13 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
+<<<<<<< main
 from maskwise.core.min_max import min_max
 from maskwise.explainers.base import Explainer, check_images
+=======
+from maskwise.core.precision import Precision, check_precision
+from maskwise.explainers.base import Explainer, check_images, min_max
+>>>>>>> helper
 from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
@@ -78,7 +83,7 @@ class SESS(Explainer):
         prune: float | None = None,
         budget: int | float | str | None = None,
         batch: int | None = None,
-        scoring: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+        scoring: Precision = "auto",
     ) -> None:
         found = classifier if classifier is not None else getattr(explainer, "classifier", None)
         if not isinstance(found, Classifier):
@@ -135,8 +140,7 @@ class SESS(Explainer):
             raise InputError(f"prune is a share in [0,1], not {prune}")
         if not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch must be at least 1, not {batch}")
-        if scoring not in ("auto", "fp32", "bf16", "fp16"):
-            raise InputError(f"scoring is auto, fp32, bf16 or fp16, not {scoring!r}")
+        check_precision(scoring, "scoring")
 
     def low_resolution(self, images: Tensor, targets: Targets) -> tuple[Tensor, None]:
         sweep, size = self.sweep(images, targets), (images.shape[-2], images.shape[-1])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import Precision, autocast
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.targets import Targets
 from maskwise.sess.patches import WindowOf, cut, extracted, prefilter
@@ -19,7 +20,6 @@ from maskwise.sess.protocol import Protocol
 from maskwise.sess.windows import Size, Window, parents, scaled_sizes, tiling
 
 AnyExplainer = Explainer | Callable[..., Tensor]
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SweepSettings:
     theta: float
     protocol: Protocol
     prune: float | None
-    scoring: str
+    scoring: Precision
 
 
 @dataclass(frozen=True)
@@ -211,9 +211,7 @@ class Sweep:
 
     def logits(self, patches: Tensor) -> Tensor:
         """(n,C) of a forward that only scores."""
-        device, wish = patches.device.type, self.settings.scoring
-        dtype = HALVES.get("bf16" if wish == "auto" and device == "cuda" else wish)
-        with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype is not None):
+        with torch.inference_mode(), autocast(self.settings.scoring, patches.device.type):
             return self.settings.classifier.logits(patches)
 
     def targets_of(self, jobs: list[WindowOf]) -> Targets:

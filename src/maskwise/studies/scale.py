@@ -117,5 +117,5 @@ def scale_of(name: str) -> Scale:
         InputError: there is none of that name.
     """
     if name not in SCALES:
-        raise InputError(f"--scale is {', '.join(SCALES)}, not {name!r}")
+        raise InputError(f"`scale` is {', '.join(SCALES)}, not {name!r}")
     return SCALES[name]

@@ -78,14 +78,14 @@ class Checkpoints:
             raise InputError(f"{self.path}: can't be read (it holds no training); {OTHERWISE}") from None
         if theirs != self.identity:
             differs = [k for k in self.identity if theirs.get(k) != self.identity[k]] or ["settings"]
-            raise InputError(f"{self.path}: belongs to another run ({', '.join(differs)} differ); name another --out")
+            raise InputError(f"{self.path}: belongs to another run ({', '.join(differs)} differ); name another `out`")
         snapshots = {name: self._snapshot(name, digest, trainer) for name, digest in named.items()}
         try:
             trainer.load_state_dict(state, snapshots)
             self.callbacks.load_state_dict(stored["callbacks"])
         except Exception as error:
             raise InputError(
-                f"{self.path}: does not fit this training ({type(error).__name__}); name another --out"
+                f"{self.path}: does not fit this training ({type(error).__name__}); name another `out`"
             ) from None
         self.digests = named
 

@@ -43,7 +43,7 @@ def compiled(function: F, backend: str) -> F:
                 raise
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InputError(
-                f"--compile failed ({reason[:160]}): install a C++ compiler, or leave --compile out"
+                f"compiling failed ({reason[:160]}): install a C++ compiler, or leave `compiler` out"
             ) from error
 
     return cast(F, call)

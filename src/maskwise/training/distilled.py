@@ -13,13 +13,13 @@ from torch import Tensor
 from maskwise.box import binarise
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import Precision
 from maskwise.data import DataSet
 from maskwise.images import resize
 from maskwise.maskers import load_agnostic_masker
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.training import recipes
 from maskwise.training.callbacks import Callback
-from maskwise.training.distributed.processes import Precision
 from maskwise.training.loader import Loader
 from maskwise.training.run import train
 from maskwise.training.teacher import Lesson, Teacher, TeacherView

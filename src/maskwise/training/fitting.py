@@ -14,12 +14,12 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import Precision
 from maskwise.data import DataSet
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker
 from maskwise.training import recipes
 from maskwise.training.callbacks import Callback, TrainingState
-from maskwise.training.distributed.processes import Precision
 from maskwise.training.draws import generator
 from maskwise.training.guard import copied
 from maskwise.training.loader import Loader
@@ -194,7 +194,7 @@ def fit(
         keep.state.trainer.save(path)
         raise KeyboardInterrupt(
             f"interrupted after step {keep.state.step}: {path} is the best so far (step {plateau.best_step}); "
-            "go on with --resume"
+            "go on with `resume=True`"
         ) from None
     assert keep.state is not None
     trainer = _mask_trainer(keep.state)
@@ -217,7 +217,7 @@ def _size(classifier: Classifier, wanted: int | None) -> int:
             classifier.features(classifier.example(size=(size, size)))
     except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
         if wanted is not None:
-            raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave --size out") from error
+            raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave `size` out") from error
         return classifier.input_size
     return size
 
@@ -239,5 +239,5 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
 
 
 def as_row(fitted: Fitted) -> dict[str, object]:
-    """Plain data, for ``--json``."""
+    """Plain data, for JSON."""
     return {**dataclasses.asdict(fitted), "path": str(fitted.path)}

@@ -39,7 +39,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
-            raise InputError(f"--set takes key=value, not {override!r}")
+            raise InputError(f"`overrides` are key=value, not {override!r}")
         _put(settings, key.strip().split("."), read_yaml(value, override), override)
     return parse(settings, str(recipe))
 
@@ -82,7 +82,7 @@ def _put(settings: dict[str, Any], path: Sequence[str], value: Any, override: st
     for key in parents:
         inner = settings.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--set {override}: {key} is a value, not a mapping with keys of its own")
+            raise InputError(f"`overrides={override}`: {key} is a value, not a mapping with keys of its own")
         settings[key] = settings = dict(inner)
     settings[last] = value
 

@@ -16,13 +16,13 @@ from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
+from maskwise.core.precision import Precision
 from maskwise.data import DataSet, read_data
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
 from maskwise.training.distributed.processes import (
-    Precision,
     Silence,
     broadcast,
     check_alike,
@@ -118,7 +118,7 @@ def train(
             ``resume`` goes on from there.
     """
     if on_nan not in get_args(OnNan) or nan_limit < 1:
-        raise InputError(f"on-nan is stop or skip, and the limit at least 1, not {on_nan!r} and {nan_limit}")
+        raise InputError(f"`on_nan` is stop or skip, and `nan_limit` at least 1, not {on_nan!r} and {nan_limit}")
     loggers.check(log)
     settings = recipe if isinstance(recipe, BaseRecipe) else recipes.load(recipe, overrides)
     out = Path(out)
@@ -130,7 +130,7 @@ def train(
     if main:
         check_free(out, "training")
     if main and not resume and not holds_nothing(out):
-        raise InputError(f"{out} is not empty: add --resume to go on with the run in it, or name another --out")
+        raise InputError(f"{out} is not empty: `resume=True` goes on with the run in it, or name another `out`")
     sets = _data_sets(data)
     looked_at = None if held_out is None else _data_sets(held_out)
     if not isinstance(classifier, Classifier):
@@ -172,7 +172,7 @@ def train(
     state = TrainingState(trainer, out, settings.total_steps(loader.steps))
     with locked(out, "training") if main else nullcontext():
         if main and not resume and not holds_nothing(out):
-            raise InputError(f"{out} is not empty: another run has begun there; name another --out")
+            raise InputError(f"{out} is not empty: another run has begun there; name another `out`")
         said = {
             "classifier": classifier.name, "data": [data.name for data in sets], "pictures": len(loader.items),
             "pixels": size, "device": fabric.device, "precision": precision_name, "processes": world,
@@ -201,7 +201,7 @@ def train(
                     watching.on_error(state, error)
                 raise
         if state.interrupted:
-            raise KeyboardInterrupt(f"interrupted after step {trainer.steps}, which is saved: go on with --resume")
+            raise KeyboardInterrupt(f"interrupted after step {trainer.steps}, which is saved: go on with `resume=True`")
         if main:
             trainer.save(out / trainer.output, half_encoder=half_encoder)
         fabric.barrier()

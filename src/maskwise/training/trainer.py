@@ -92,7 +92,7 @@ class Trainer(ABC):
 
     def compile(self, backend: str) -> None:
         """From now on the networks' forwards and backwards run through ``torch.compile``."""
-        raise InputError(f"{self.recipe.kind}: this kind of training can't be compiled; leave --compile out")
+        raise InputError(f"{self.recipe.kind}: this kind of training can't be compiled; leave `compiler` out")
 
     # ---- what all kinds share -----------------------------------------------------------------------------------
 

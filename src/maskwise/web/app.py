@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import Precision
 from maskwise.explainers import methods
 from maskwise.images import packaged_pictures
 from maskwise.web.job import ExplainJob, JobProgress, Stopped, probabilities
@@ -30,16 +31,24 @@ is gone when you leave."""
 
 
 @lru_cache(maxsize=3)
-def classifier_of(name: str) -> Classifier:
+def load_once(name: str) -> Classifier:
+    """A classifier by name, kept for the next visitor."""
     return load_classifier(name)
 
 
-def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam")) -> gr.Blocks:
+def page(
+    classifiers: Sequence[str],
+    chosen: Sequence[str] = ("casm", "grad_cam"),
+    load: Callable[[str], Classifier] = load_once,
+    precision: Precision = "fp32",
+) -> gr.Blocks:
     """The page.
 
     Args:
         classifiers: names that a visitor may choose among; the first is chosen.
         chosen: methods that are chosen at first.
+        load: gives the classifier of a name, the same one each time.
+        precision: of the methods' forwards.
     """
     examples = packaged_pictures()
     running: dict[str, threading.Event] = {}
@@ -48,7 +57,7 @@ def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam"
         """Preview, class choices and status of a picture."""
         if image is None:
             return gr.skip(), gr.skip(), gr.skip()
-        labels, found = classifier_of(name).labels, probabilities(image, classifier_of(name))
+        labels, found = load(name).labels, probabilities(image, load(name))
         best = found.topk(min(5, len(labels)))
         top = [(labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
         choices = [(TOP, TOP), *((label, str(int(i))) for (label, _), i in zip(top, best.indices, strict=True))]
@@ -84,7 +93,11 @@ def page(classifiers: Sequence[str], chosen: Sequence[str] = ("casm", "grad_cam"
         try:
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
             asked = None if target in (None, "", TOP) else str(target)
+<<<<<<< main
             job = ExplainJob(image, classifier_of(name), wanted, asked, enhance, with_curves)
+=======
+            job = Job(image, load(name), wanted, asked, enhance, with_curves, precision)
+>>>>>>> helper
             running[session] = job.stop
             for item in job.run():
                 if isinstance(item, JobProgress):
@@ -176,5 +189,5 @@ def launch(blocks: gr.Blocks, host: str, port: int, wait: bool = True) -> str:
             css=style, enable_monitoring=False, run_history=False, state_session_capacity=200, inbrowser=False,
         )  # fmt: skip
     except OSError:
-        raise InputError(f"port {port} is taken on {host}: give another one with --port") from None
+        raise InputError(f"port {port} is taken on {host}: give another `port`") from None
     return address

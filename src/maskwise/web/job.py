@@ -17,6 +17,7 @@ from maskwise.blending import masked_out
 from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import Precision
 from maskwise.explainers import explainer
 from maskwise.images import resize
 from maskwise.infill import infiller
@@ -52,6 +53,7 @@ class ExplainJob:
         target: class index, name or WordNet id; None is the top class.
         sess: SESS's keywords; None leaves it off.
         with_curves: insertion and deletion, too.
+        precision: of the methods' forwards.
     """
 
     image: Tensor
@@ -60,6 +62,7 @@ class ExplainJob:
     target: str | None = None
     sess: dict[str, Any] | None = None
     with_curves: bool = False
+    precision: Precision = "fp32"
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> Iterator[JobProgress | Answer]:
@@ -124,7 +127,7 @@ class ExplainJob:
             found.put(JobProgress(name, furthest))
 
         step(0, 1)
-        made = explainer(method, self.classifier)
+        made = explainer(method, self.classifier, precision=self.precision)
         if self.sess is not None:
             made = enhanced(made, **self.sess)
         made.progress = step

@@ -107,7 +107,7 @@ register_study(
         figure=dots("all", "difficult"),
         notes=(
             "n = 10, r = 0.99, no smoothing; pictures keep their size; every class of a picture is asked for, so the "
-            "network must know the data's classes (--classifier); 15 pixels of tolerance.",
+            "network must know the data's classes (see the option classifier); 15 pixels of tolerance.",
             "Difficult: small objects beside distractors, by the rule of TorchRay, not by its list.",
         ),
     )

@@ -7,18 +7,19 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 
+from maskwise.core.devices import device_of
 from maskwise.core.errors import InputError
+from maskwise.core.precision import resolved_precision
 from maskwise.training.log import Log
 
 PATIENCE = timedelta(minutes=10)  # until a process that does not answer counts as gone
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
 T = TypeVar("T")
 
 
@@ -36,12 +37,12 @@ def fabric_of(device: str, devices: int = 1, nodes: int = 1, precision: str = "f
         InputError: more devices than there are, numbers that contradict ``torchrun``, or a precision that this device
             does not know.
     """
-    kind = _kind(device)
+    kind = device_of(device).type
     devices, nodes = _torchrun(devices, nodes)
     if kind == "cuda" and devices > torch.cuda.device_count():
-        raise InputError(f"--devices {devices}: here are {torch.cuda.device_count()} GPUs; each process needs its own")
+        raise InputError(f"`devices={devices}`: here are {torch.cuda.device_count()} GPUs; each process needs its own")
     if kind == "mps" and devices * nodes > 1:
-        raise InputError("on mps there is one process: leave --devices and --nodes out")
+        raise InputError("on mps there is one process: leave `devices` and `nodes` out")
     for library in ("fabric", "pytorch"):  # which say who joined
         logging.getLogger(f"lightning.{library}.utilities.rank_zero").setLevel(logging.WARNING)
         logging.getLogger(f"lightning.{library}").setLevel(logging.WARNING)
@@ -60,19 +61,10 @@ def fabric_precision(precision: str, kind: str) -> str:
     Raises:
         InputError: unknown, or not to be had on this kind of device.
     """
-    if precision not in get_args(Precision):
-        raise InputError(f"precision {precision!r} is unknown: use {', '.join(get_args(Precision))}")
-    if precision == "auto":
-        precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    precision = resolved_precision(precision, kind)
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU: use bf16 on a CPU")
     return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[precision]
-
-
-def _kind(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _torchrun(devices: int, nodes: int) -> tuple[int, int]:
@@ -84,7 +76,7 @@ def _torchrun(devices: int, nodes: int) -> tuple[int, int]:
     if (devices, nodes) not in ((1, 1), there):
         raise InputError(
             f"torchrun started {there[0]} processes on each of {there[1]} machines: "
-            f"leave --devices {devices} and --nodes {nodes} out"
+            f"leave `devices={devices}` and `nodes={nodes}` out"
         )
     return there
 
@@ -178,4 +170,4 @@ def one_line_if_one_is_gone() -> Iterator[None]:
         )
         if not lost or isinstance(error, torch.OutOfMemoryError):
             raise
-        raise InputError("another process of this training is gone; run it again with --resume") from error
+        raise InputError("another process of this training is gone; run it again with `resume=True`") from error

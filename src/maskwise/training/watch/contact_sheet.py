@@ -18,10 +18,10 @@ from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
 from maskwise.core.files import atomic_write, remove_leftovers
 from maskwise.core.modes import eval_mode
+from maskwise.core.text import printable
 from maskwise.images import resize, to_uint8
 from maskwise.infill.base import Infiller
 from maskwise.maskers import ClassMasker, Masker
-from maskwise.plain import printable
 from maskwise.report.figure import FONT, overlay
 from maskwise.training.callbacks import TrainingState
 from maskwise.training.trainer import Trainer

@@ -112,7 +112,7 @@ def check(names: Sequence[str]) -> None:
     for name in names:
         needs = loggers.get(name).needs
         if needs and not any(util.find_spec(module) for module in needs):
-            raise InputError(f"--log {name} needs {needs[0]}: pip install 'maskwise[watch]' or pip install {needs[0]}")
+            raise InputError(f"`log={name}` needs {needs[0]}: pip install 'maskwise[watch]' or pip install {needs[0]}")
 
 
 @loggers.register("csv")

@@ -80,7 +80,7 @@ class Extent(EarlyWarning):
             what, size, how = ("fill the picture", "small", "larger") if side > 0 else ("are empty", "large", "smaller")
             self.say(
                 f"since step {self.since} masks {what} (mean {area:.2g}), and they seldom come back: lambda_r was "
-                f"too {size} to begin with; start again with a {how} one (--set objectives.NAME.lambda_r)"
+                f"too {size} to begin with; start again with a {how} one (`overrides=objectives.NAME.lambda_r`)"
             )
 
 
@@ -109,7 +109,7 @@ class CleanAccuracy(EarlyWarning):
             self.say(
                 f"at step {step} the classifier is right on {100 * now:.0f}% of the clean pictures, on "
                 f"{100 * before:.0f}% in its first {WINDOW} steps: it forgets what it knew, so its masks say less and "
-                "less; start again with a smaller classifier_lr, or with batch_norm=frozen (--set)"
+                "less; start again with a smaller classifier_lr, or with batch_norm=frozen (`overrides`)"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class WaitsForPictures(EarlyWarning):
         if self.steps >= PATIENCE and state.waited > WAITING and not self.told:
             self.say(
                 f"{100 * state.waited:.0f}% of the time goes by waiting for pictures: read them with more threads "
-                "(--workers), keep them decoded in memory (--cache-gib), or shrink them once (maskwise pack)"
+                "(`workers`), keep them decoded in memory (`cache_gib`), or shrink them once (maskwise pack)"
             )
 
 

@@ -1,11 +1,9 @@
-"""The command line: what it writes, and one clear line and exit 2 for every bad input."""
+"""``maskwise explain`` and ``demo``: what they write, and one clear line and exit 2 for every bad input."""
 
 from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 import weakref
 import zlib
 from collections.abc import Callable
@@ -15,13 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from calling import call, refused, save_picture
 from conftest import tiny_net
 from PIL import Image
-from typer.testing import CliRunner
 
 import maskwise
 from maskwise.classifiers import Classifier
-from maskwise.cli import app
 from maskwise.explain import explain_picture
 from maskwise.maskers import Masker, save_masker
 
@@ -32,41 +29,6 @@ PICTURES = {"map.png", "overlay.png", "masked_in.png", "masked_out.png", "inpain
 FILES = PICTURES | {"map.npy", "figure.png", "result.json"}
 
 
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def refused(result: Result, *words: str) -> None:
-    """One line on stderr that holds ``words``, exit 2, and no traceback."""
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit), result.exception
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("maskwise: "), result.stderr
-    for word in words:
-        assert word in lines[0]
-
-
-@pytest.fixture
-def small(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
-    """The toy classifier in place of the one that a command would load."""
-    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: tiny)
-    return tiny
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "in" / "dog.png"
-    path.parent.mkdir()
-    save(path, 50, 70)
-    return path
-
-
-def save(path: Path, height: int, width: int, seed: int = 0) -> Path:
-    array = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(array).save(path)
-    return path
-
-
 def explain(*arguments: object, out: Path) -> Result:
     return call("explain", *arguments, "--method", "grad_cam", "--out", out)
 
@@ -74,21 +36,16 @@ def explain(*arguments: object, out: Path) -> Result:
 # What it does
 
 
-def test_help_is_quick() -> None:
-    code = "import sys, maskwise.cli; print([m for m in ('torch', 'numpy', 'matplotlib', 'timm') if m in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
-    told = call("--help")
-    assert told.exit_code == 0
-    for command in ("demo", "explain", "train", "methods", "classifiers", "recipes"):
-        assert command in told.stdout
-
-
 @pytest.mark.parametrize("size", [(50, 70), (70, 50), (1, 90)])
+<<<<<<< main
 def test_explain_writes_a_folder_at_the_pictures_own_size(
     small: Classifier, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     path = save(tmp_path / "dog.png", *size)
+=======
+def test_explain_writes_a_folder_at_the_pictures_own_size(small: Classifier, tmp_path: Path, size) -> None:
+    path = save_picture(tmp_path / "dog.png", *size)
+>>>>>>> helper
     result = explain(path, out=tmp_path / "out")
     assert result.exit_code == 0 and not result.stderr, "no progress bar in a pipe"
     assert "dog.png" in result.stdout and "grad_cam on tiny" in result.stdout
@@ -172,14 +129,14 @@ def test_pictures_of_one_name_get_folders_of_their_own(small: Classifier, tmp_pa
     paths = []
     for i, name in enumerate(("a/dog.png", "b/dog.png", "b/dog.jpg", "b/dog-2.png")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        paths.append(save(tmp_path / name, 20 + i, 30, seed=i))
+        paths.append(save_picture(tmp_path / name, 20 + i, 30, seed=i))
     assert explain(*paths, out=tmp_path / "out").exit_code == 0
     folders = {np.load(p / "map.npy").shape[0] for p in (tmp_path / "out").iterdir()}
     assert folders == {20, 21, 22, 23}
 
 
 def test_a_folder_of_pictures(small: Classifier, picture: Path, tmp_path: Path) -> None:
-    save(picture.parent / "cat.png", 20, 20)
+    save_picture(picture.parent / "cat.png", 20, 20)
     assert explain(picture.parent, out=tmp_path / "out").exit_code == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"cat", "dog"}
 
@@ -203,28 +160,6 @@ def test_the_demo_adds_one_figure_of_all(small: Classifier, tmp_path: Path, monk
     assert {p.name for p in (tmp_path / "demo").iterdir()} == names | {"figure.png", "report.html"} and len(names) >= 3
     for name in names:
         assert f"{name}.jpg" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("command", "name", "keys"),
-    [
-        ("methods", "grad_cam", {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}),
-        ("classifiers", "efficientnet_lite0", {"source", "input_size", "offline"}),
-        ("recipes", "casm", {"kind", "classifier", "epochs", "row"}),
-    ],
-)
-def test_lists(command: str, name: str, keys: set[str]) -> None:
-    rows = json.loads(call(command, "--json").stdout)
-    assert all(keys <= set(row) for row in rows) and name in {row["name"] for row in rows}
-    table = call(command)
-    assert table.exit_code == 0 and name in table.stdout
-
-
-def test_a_masker_s_recipe_shows_its_thinning_and_objectives() -> None:
-    rows = [row for row in json.loads(call("recipes", "--json").stdout) if row["kind"] == "mask"]
-    assert all({"thinning", "objectives", "epochs"} <= set(row) for row in rows)
-    (casm,) = (row for row in rows if row["name"] == "casm")
-    assert casm["objectives"]["max_entropy"]["lambda_r"] == 10
 
 
 # Bad input
@@ -375,7 +310,7 @@ def test_pictures_are_let_go_of_one_by_one(
 
     monkeypatch.setattr("maskwise.explain.explain_picture", watched)
     for number in range(3):
-        save(picture.parent / f"{number}.png", 30, 40, number)
+        save_picture(picture.parent / f"{number}.png", 30, 40, number)
     done = explain(picture.parent, "--report", out=tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert len(held) == 4 and not any(row() for row in held)
@@ -390,43 +325,6 @@ def test_a_full_disk_leaves_no_folder(
     monkeypatch.setattr("maskwise.report.explained.fig2", full)
     refused(explain(picture, out=tmp_path / "out"), "No space left")
     assert not list((tmp_path / "out").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["casmm"], "casm"),
-        (["casm", "--set", "epochs"], "key=value"),
-        (["casm", "--set", "epochs=none"], "epochs"),
-        (["casm", "--set", "nonsense=1"], "nonsense"),
-        (["casm", "--device", "abacus"], "abacus"),
-        (["casm", "--classifier", "efficientnet_light0"], "efficientnet_lite0"),
-    ],
-)
-def test_bad_trainings(picture_folder: Path, tmp_path: Path, arguments: list[str], word: str) -> None:
-    refused(call("train", *arguments, "--data", picture_folder, "--out", tmp_path / "run"), word)
-    assert not (tmp_path / "run").exists()
-
-
-def test_training_on_what_is_no_data_set(tmp_path: Path) -> None:
-    (tmp_path / "none").mkdir()
-    for data in ("none", "missing"):
-        refused(call("train", "casm", "--data", tmp_path / data, "--out", tmp_path / "run"), data)
-    assert not (tmp_path / "run").exists()
-
-
-def test_train_writes_a_masker_that_explain_takes(
-    small: Classifier, picture_folder: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("maskwise.training.run.load_classifier", lambda name, weights: small)
-    settings = ["--set", "epochs=1", "--set", "batch_size=4", "--set", "width=4", "--device", "cpu"]
-    result = call("train", "casm", "--data", picture_folder, *settings, "--out", tmp_path / "run")
-    assert result.exit_code == 0, result.output
-    assert {"masker.safetensors", "recipe.yaml", "log.jsonl"} <= {p.name for p in (tmp_path / "run").iterdir()}
-    refused(call("train", "casm", "--data", picture_folder, *settings, "--out", tmp_path / "run"), "--resume")
-    masker = tmp_path / "run" / "masker.safetensors"
-    shown = call("explain", picture, "--masker", masker, "--out", tmp_path / "out")
-    assert shown.exit_code == 0, shown.output
 
 
 class TestSess:

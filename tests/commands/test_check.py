@@ -15,8 +15,13 @@ from maskwise.checks import checks
 from maskwise.checks.networks import networks
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
+<<<<<<< main
 from maskwise.commands.check_options import makers_with_sess
 from maskwise.commands.options import device_of
+=======
+from maskwise.commands.check.options import makers_with_sess
+from maskwise.commands.groups import Model
+>>>>>>> helper
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -40,7 +45,7 @@ def done(result: Result, out: Path) -> dict[str, Any]:
 def small(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     """The toy classifier in place of the one that a command would load, and in place of the network it trains."""
     # Not in place of load_classifier: a module first imported meanwhile would keep the toy for good.
-    monkeypatch.setattr("maskwise.commands.check.classifier_on", lambda name, weights, on: tiny.to(device_of(on)))
+    monkeypatch.setattr(Model, "load", lambda self: tiny.to(self.on()))
     monkeypatch.setitem(networks._entries, "small_cnn", lambda classes: tiny_net(classes=classes))
     return tiny
 
@@ -135,7 +140,7 @@ def test_a_masker_is_trained_once_for_both() -> None:
         (["mprt", "--device", "abacus"], "device 'abacus' is unknown"),
         (["mprt", "--data", "nowhere"], "nowhere"),
         (["drt", "--method", "no_such"], "unknown method"),
-        (["drt", "--labels", "mixed"], "shuffled or uniform"),
+        (["drt", "--random-labels", "mixed"], "shuffled or uniform"),
         (["drt", "--train-set", "epoch=3"], "there are epochs"),
         (["drt", "--train-set", "epochs"], "key=value"),
         (["drt", "--method", "casm", "--recipe", "no_such"], "no recipe"),

@@ -9,38 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 
+import maskwise
+from maskwise.commands.flags import flags_of, running, with_flags
 from maskwise.core.errors import InputError
+from maskwise.core.text import printable
 
 INTERRUPTED = 130  # a shell's exit code after Ctrl-C
+HOME = Path(maskwise.__file__).parent
 
 
-def printable(text: object) -> str:
-    """One line that moves no cursor: control characters, which a file may be called, and odd spaces are written out.
-
-    Example:
-        >>> printable("dog\\x1b[2J.jpg")
-        'dog\\\\x1b[2J.jpg'
-    """
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
-
-
-def cell(text: object) -> str:
-    """``printable`` for a table of rich, in which brackets would be styles."""
-    return escape(printable(text))
-
-
-def complain(error: Exception | str) -> None:
-    typer.echo(f"maskwise: {printable(' '.join(str(error).split()))}", err=True)
+def complain(error: BaseException | str) -> None:
+    """One line on stderr, which names the options of the command that runs."""
+    typer.echo(f"maskwise: {printable(' '.join(with_flags(str(error)).split()))}", err=True)
 
 
 def warn_plainly() -> None:
     """Our own warnings are one line, without the line of code that gave them; those of other packages stay theirs."""
-    usual, home = warnings.showwarning, Path(__file__).parent
+    usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
-        if category is UserWarning and Path(filename).is_relative_to(home):
+        if category is UserWarning and Path(filename).is_relative_to(HOME):
             complain(f"warning: {message}")
         else:
             usual(message, category, filename, *rest)
@@ -53,6 +42,7 @@ def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        before = running.set(flags_of(command))
         try:
             return command(*args, **kwargs)
         except InputError as error:
@@ -61,5 +51,7 @@ def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt as error:
             complain(str(error) or "interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        finally:
+            running.reset(before)
 
     return run

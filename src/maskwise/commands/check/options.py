@@ -2,51 +2,87 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskwise.commands.options import device_of, each_with_sess, method_options
+from maskwise.commands import completion
+from maskwise.commands.groups import Output, each_with_sess, key_values
+from maskwise.commands.groups.measuring import SOURCE
+from maskwise.commands.groups.method import HEADING as METHOD
 from maskwise.core.errors import InputError
-from maskwise.volume import shows_progress
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from maskwise.checks.drt import MakeExplainer
     from maskwise.checks.pictures import Labelled
+    from maskwise.checks.results import DrtResult, MprtResult, RoarResult
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
 
-Source = "Folder, zip, zip@split or name:… (`maskwise datasets`)"
-Method = Annotated[str, typer.Option("--method", help="See `maskwise methods`.")]
-Methods = Annotated[list[str], typer.Option("--method", help="See `maskwise methods`; may be given again.")]
-TrainData = Annotated[str, typer.Option("--data", help=f"{Source} to train on; every picture needs a label.")]
-TestData = Annotated[
-    str | None, typer.Option("--test-data", help="To test on; without it a fifth of each class is kept from --data.")
+TRAINING = "Training"
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        "--method",
+        help="See `maskwise methods`; may be given again.",
+        rich_help_panel=METHOD,
+        autocompletion=completion.methods,
+    ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only so many pictures of --data, evenly spread.")]
-TestLimit = Annotated[int | None, typer.Option(min=1, help="Only so many pictures of --test-data, evenly spread.")]
+TrainData = Annotated[
+    str,
+    typer.Option(
+        "--data", help=f"{SOURCE} to train on; every picture needs a label.", autocompletion=completion.data_sources
+    ),
+]
+TestData = Annotated[
+    str | None,
+    typer.Option(
+        "--test-data",
+        help="To test on; without it a fifth of each class is kept from --data.",
+        autocompletion=completion.data_sources,
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many pictures of --data, evenly spread.")]
+TestLimit = Annotated[
+    int | None, typer.Option("--test-limit", min=1, help="Only so many pictures of --test-data, evenly spread.")
+]
 Network = Annotated[
     str,
-    typer.Option(help="To train: small_cnn, resnet18, torchvision/NAME, or pretrained (--classifier with a new head)."),
+    typer.Option(
+        "--network",
+        help="To train: small_cnn, resnet18, torchvision/NAME, or pretrained (--classifier with a new head).",
+        rich_help_panel=TRAINING,
+    ),
 ]
-Size = Annotated[int, typer.Option(min=8, help="Side in pixels of the pictures trained on.")]
+TrainedSize = Annotated[
+    int, typer.Option("--size", min=8, help="Side in pixels of the pictures trained on.", rich_help_panel=TRAINING)
+]
 TrainSet = Annotated[
     list[str] | None,
     typer.Option(
         "--train-set",
         help="key=value of the training: epochs, batch_size, optimiser, lr, momentum, weight_decay, augment, until.",
+        rich_help_panel=TRAINING,
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Pictures explained at once.")]
 CacheGib = Annotated[
     float,
-    typer.Option(min=0, help="Memory in GiB that may hold the pictures of one set decoded; more are read when needed."),
+    typer.Option(
+        "--cache-gib",
+        min=0,
+        help="Memory in GiB that may hold the pictures of one set decoded; more are read when needed.",
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Undefined = Annotated[
-    str, typer.Option(help="A flat map against another one counts zero, or is left_out (released code).")
+    str, typer.Option("--undefined", help="A flat map against another one counts zero, or is left_out (released code).")
 ]
 Masks = Annotated[
     bool, typer.Option("--masks", help="Compare maskers' masks, and not their values before the sigmoid.")
@@ -58,13 +94,7 @@ def check_first(out: Path, undefined: str = "zero") -> None:
 
     check_writable(out)
     if undefined not in ("zero", "left_out"):
-        raise InputError(f"--undefined is zero or left_out, not {undefined!r}")
-
-
-def classifier_on(name: str, weights: Path | None, device: str) -> Classifier:
-    from maskwise.classifiers import load_classifier
-
-    return load_classifier(name, weights).to(device_of(device))
+        raise InputError(f"`undefined` is zero or left_out, not {undefined!r}")
 
 
 def own_options(options: list[str] | None, methods: Sequence[str]) -> dict[str, Any]:
@@ -74,26 +104,36 @@ def own_options(options: list[str] | None, methods: Sequence[str]) -> dict[str, 
         known.get(name)  # a wrong name is said before anything is trained
     if options and len(methods) > 1:
         raise InputError("--set belongs to one method: give one --method")
-    return method_options(options, None)
+    return key_values(options, "--set")
 
 
 def with_masker(own: dict[str, Any], method: str, masker: Path | None) -> dict[str, Any]:
     from maskwise.explainers import methods
 
     fits = masker is not None and methods.facts(method)["family"] == "maskers"
-    return {**own, "weights": masker} if fits else own
+    return {**own, "masker": masker} if fits else own
 
 
-def map_maker(name: str, own: dict[str, Any], recipe: str | None, overrides: list[str], device: str) -> MakeExplainer:
+def map_maker(
+    name: str,
+    own: dict[str, Any],
+    recipe: str | None,
+    overrides: list[str],
+    device: str,
+    precision: str,
+    progress: bool,
+) -> MakeExplainer:
     """What ``drt`` takes: a masker is trained on each classifier, any other method is just told of it."""
     from maskwise.checks import trained_masker
-    from maskwise.explainers import explainer, methods
+    from maskwise.explainers import methods
     from maskwise.training import recipes
 
     if methods.facts(name)["family"] != "maskers":
-        return lambda classifier, *_: explainer(name, classifier, **own)
+        from maskwise.commands.groups import make_explainer
+
+        return lambda classifier, *_: make_explainer(name, classifier, own, precision)
     recipes.load(recipe or name, overrides)  # what is wrong with it is said before anything is trained
-    return trained_masker(name, recipe, overrides, device, progress=shows_progress())
+    return trained_masker(name, recipe, overrides, device, progress=progress)
 
 
 def makers_with_sess(
@@ -136,7 +176,7 @@ def labelled_pair(
     train = labelled(data, size, limit, None, cache_gib)
     if test_data is None:
         if test_limit is not None:
-            raise InputError("--test-limit belongs to --test-data")
+            raise InputError("`test_limit` belongs to `test_data`")
         return split(train, seed=seed)
     return train, labelled(test_data, size, test_limit, train.classes, cache_gib)
 
@@ -145,4 +185,13 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise InputError(f"--percent takes numbers with commas between, not {text!r}") from None
+        raise InputError(f"`fractions` takes numbers with commas between, not {text!r}") from None
+
+
+def tell(result: MprtResult | DrtResult | RoarResult, tables: Sequence[Table], out: Path, output: Output) -> None:
+    """``result.json``, and the table or the same JSON on stdout."""
+    from maskwise.core.files import atomic_write
+
+    with atomic_write(out / "result.json") as temporary:
+        temporary.write_text(json.dumps(result.plain(), indent=2, default=str) + "\n", encoding="utf-8")
+    output.tell(result.plain(), *tables, lines=(f"plot.png and result.json in {out}",))

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_cli import call, refused, small  # noqa: F401  (a fixture)
+from calling import call, refused
 
 from maskwise.classifiers import Classifier
 
@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def eight(small: Classifier) -> Classifier:  # noqa: F811
+def eight(small: Classifier) -> Classifier:
     return small
 
 
@@ -147,10 +147,3 @@ class TestPanelCommand:
     ])  # fmt: skip
     def test_refuses(self, eight: Classifier, tmp_path: Path, options: tuple, words: tuple) -> None:  # type: ignore[type-arg]
         refused(call("panel", "--data", DATA, "--methods", "grad_cam", *options, "--out", tmp_path / "p"), *words)
-
-
-def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("metrics", "datasets"):
-        listed = json.loads(call(name, "--json").stdout)
-        assert len(listed) > 8 and all("name" in row for row in listed)
-        assert call(name).exit_code == 0

@@ -6,7 +6,11 @@ import pytest
 import typer.main
 
 from maskwise.cli import app
+<<<<<<< main
 from maskwise.commands.options import Sharpening
+=======
+from maskwise.commands.groups import Sess
+>>>>>>> helper
 from maskwise.core.errors import InputError
 
 SESS = {"--scales", "--prefilter", "--stride", "--sess-preset", "--budget", "--sess-set"}
@@ -34,11 +38,11 @@ def test_panel_has_none() -> None:
 
 
 def test_what_the_options_say() -> None:
-    assert Sharpening().keywords(False) is None and Sharpening().keywords(True) == {}
-    assert Sharpening(scales=3, sess_set=["pool=max"]).keywords(True) == {"scales": 3, "pool": "max"}
-    assert Sharpening().of_each("both") == {"preset": "sess_metrics"} and Sharpening().of_each("no") is None
-    assert Sharpening(budget="2s").of_each("yes") == {"budget": "2s"}
+    assert Sess().keywords(False) is None and Sess().keywords(True) == {}
+    assert Sess(scales=3, sess_set=["pool=max"]).keywords(True) == {"scales": 3, "pool": "max"}
+    assert Sess().of_each("both") == {"preset": "sess_metrics"} and Sess().of_each("no") is None
+    assert Sess(budget="2s").of_each("yes") == {"budget": "2s"}
     with pytest.raises(InputError, match="--prefilter belongs to SESS: add --sess"):
-        Sharpening(prefilter=0.5).keywords(False)
+        Sess(prefilter=0.5).keywords(False)
     with pytest.raises(InputError, match="no, yes or both"):
-        Sharpening().of_each("perhaps")
+        Sess().of_each("perhaps")

@@ -1,0 +1,1 @@
+"""The sanity checks of saliency maps."""

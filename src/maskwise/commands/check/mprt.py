@@ -1,0 +1,81 @@
+"""``maskwise check mprt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwise.commands.check.options import Batch, CacheGib, Masks, Seed, Undefined, check_first, tell
+from maskwise.commands.groups import Method, Model, Out, Output, Sess
+from maskwise.commands.groups.measuring import Data
+from maskwise.commands.groups.sess import Enhance
+from maskwise.commands.registration import command
+
+
+@command(
+    "check mprt",
+    section="Measure",
+    example="maskwise check mprt --data shapes:n=64 --method grad_cam --out check-mprt",
+)
+def mprt_command(
+    data: Data,
+    sess: Enhance = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Pictures of each data set, evenly spread.")
+    ] = 128,
+    mode: Annotated[str, typer.Option("--mode", help="cascading, independent, or both.")] = "both",
+    init: Annotated[
+        str, typer.Option("--init", help="New weights by each layer's own rule, or as the released code.")
+    ] = "own",
+    depth: Annotated[
+        int,
+        typer.Option(
+            "--depth", min=0, help="Layers share so many parts of their modules' names; 0: each module is one."
+        ),
+    ] = 2,
+    masks: Masks = False,
+    undefined: Undefined = "zero",
+    batch: Batch = 32,
+    cache_gib: CacheGib = 4.0,
+    seed: Seed = 0,
+    out: Out = Path("check-mprt"),
+    *,
+    model: Model,
+    method: Method,
+    sess_options: Sess,
+    output: Output,
+) -> None:
+    """Do maps change when the network's layers become random? (Adebayo et al. 2018)"""
+    from maskwise.core.allocator import keep_freed_memory
+
+    check_first(out, undefined)
+    keep_freed_memory()
+    modes = ["cascading", "independent"] if mode == "both" else [mode]
+    enhance = sess_options.keywords(sess)
+    from maskwise.checks import mprt
+    from maskwise.checks.pictures import pictures
+    from maskwise.report.check_tables import mprt_table
+    from maskwise.report.checks import mprt_figure
+
+    classifier = model.load()
+    explain_it = method.make(classifier, model.precision, enhance)
+    images = pictures(data, classifier.input_size, limit, cache_gib)
+    with output.bar("random layers") as step:
+        result = mprt(
+            explain_it,
+            classifier,
+            images,
+            modes=modes,  # type: ignore[arg-type]
+            init=init,
+            depth=depth or None,
+            before_sigmoid=False if masks else None,
+            undefined=undefined,  # type: ignore[arg-type]
+            seed=seed,
+            batch=batch,
+            progress=step,
+        )
+    result.protocol.update(data=data, limit=limit)
+    mprt_figure(result, out / "plot.png")
+    tell(result, [mprt_table(result)], out, output)

@@ -1,0 +1,108 @@
+"""``maskwise check roar``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwise.commands.check.options import (
+    TRAINING,
+    Batch,
+    CacheGib,
+    Limit,
+    Methods,
+    Network,
+    Seed,
+    TestData,
+    TestLimit,
+    TrainData,
+    TrainedSize,
+    TrainSet,
+    check_first,
+    labelled_pair,
+    numbers,
+    own_options,
+    tell,
+    with_masker,
+)
+from maskwise.commands.groups import Model, Out, Output, Sess, each_with_sess, key_values, make_explainer
+from maskwise.commands.groups.method import MaskerFile, MethodOptions
+from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.registration import command
+
+
+@command(
+    "check roar",
+    section="Measure",
+    example="maskwise check roar --data shapes:n=200 --method casm --method grad_cam --percent 30,70 --out check-roar",
+)
+def roar_command(
+    data: TrainData,
+    test_data: TestData = None,
+    method: Methods = ["casm", "grad_cam"],  # noqa: B006, typer copies it
+    masker: MaskerFile = None,
+    options: MethodOptions = None,
+    sess: EnhanceEach = "no",
+    limit: Limit = None,
+    test_limit: TestLimit = None,
+    network: Network = "small_cnn",
+    size: TrainedSize = 64,
+    fractions: Annotated[str, typer.Option("--percent", help="Pixels removed, commas between.")] = "10,30,50,70,90",
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="Trainings of each, with different seeds.", rich_help_panel=TRAINING)
+    ] = 3,
+    train_set: TrainSet = None,
+    batch: Batch = 32,
+    cache_gib: CacheGib = 4.0,
+    seed: Seed = 0,
+    out: Out = Path("check-roar"),
+    *,
+    model: Model,
+    sess_options: Sess,
+    output: Output,
+) -> None:
+    """Is a network trained without the most salient pixels worse than without random ones? (Hooker et al. 2019)"""
+    from maskwise.core.allocator import keep_freed_memory
+
+    check_first(out)
+    keep_freed_memory()
+    from maskwise.checks import roar
+    from maskwise.checks.small_training import settings_of
+    from maskwise.report.check_tables import roar_tables
+    from maskwise.report.checks import roar_figure
+
+    shares, enhance = numbers(fractions), sess_options.of_each(sess)
+    settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
+    own = own_options(options, method)
+    classifier = model.load()
+    explainers = {
+        called: make_explainer(
+            name, classifier, with_masker(own, name, masker), model.precision, enhance if inside else None
+        )
+        for called, name, inside in each_with_sess(method, sess)
+    }
+    # Explained at the classifier's size, or at the larger one of the training, from which the classifier shrinks it.
+    side = max(classifier.input_size, size)
+    train, test = labelled_pair(data, test_data, side, limit, test_limit, seed, cache_gib)
+    with output.bar("trainings") as step:
+        result = roar(
+            explainers,
+            classifier,
+            train,
+            test,
+            network=network,
+            settings=settings,
+            fractions=shares,
+            repeats=repeats,
+            size=size,
+            out=out,
+            device=model.on(),
+            batch=batch,
+            cache_gib=cache_gib,
+            progress=step,
+        )
+    result.protocol.update(data=data, test_data=test_data, limit=limit, test_limit=test_limit)
+    roar_figure(result, out / "plot.png")
+    tell(result, roar_tables(result), out, output)

@@ -1,0 +1,84 @@
+"""``maskwise compare``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwise.commands import completion
+from maskwise.commands.groups import (
+    Measuring,
+    Model,
+    Output,
+    Sess,
+    each_with_sess,
+    key_values_of,
+    make_explainer,
+    names_of,
+)
+from maskwise.commands.groups.measuring import Data, Kept, Metrics
+from maskwise.commands.groups.method import HEADING as METHOD
+from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.measured import measure
+from maskwise.commands.registration import command
+
+
+@command(
+    "compare",
+    section="Measure",
+    example="maskwise compare --data shapes:n=100 --methods casm,grad_cam,center --metrics le,pointing --out compared",
+)
+def compare_command(
+    data: Data,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            help="Names with commas between (`maskwise methods`).",
+            rich_help_panel=METHOD,
+            autocompletion=completion.method_list,
+        ),
+    ],
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="method.key=value, an option of a method; may be given again.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    sess: EnhanceEach = "no",
+    metrics: Metrics = "all",
+    out: Kept = Path("compared"),
+    report: Annotated[bool, typer.Option("--report", help="Also a page with pictures: report.html in --out.")] = False,
+    *,
+    model: Model,
+    sess_options: Sess,
+    measuring: Measuring,
+    output: Output,
+) -> None:
+    """Methods side by side: a leaderboard with 95% intervals, differences to the best, and time, as table and page."""
+    from maskwise.evaluation import Contender
+    from maskwise.explainers import methods as known
+    from maskwise.sess import enhanced
+
+    enhance, settings = sess_options.of_each(sess), measuring.settings(out)
+    names = names_of(methods)
+    for name in names:
+        known.get(name)
+    own = key_values_of(options, "--set", names)
+    classifier = model.load()
+    measures = measuring.metrics(metrics, classifier, settings)
+    bases = {name: make_explainer(name, classifier, own.get(name, {}), model.precision) for name in names}
+    contenders = [
+        Contender.of(called, enhanced(bases[name], **(enhance or {})) if inside else bases[name])
+        for called, name, inside in each_with_sess(names, sess)
+    ]
+    sources = measuring.sources(data)
+    measure(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
+    if report and out is not None and os.environ.get("RANK", "0") == "0":
+        from maskwise.report.page_compared import write_compared
+
+        with output.bar("pictures of the report") as step:
+            write_compared(contenders, classifier, data, settings, out, progress=step)

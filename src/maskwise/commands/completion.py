@@ -1,0 +1,106 @@
+"""Completion of values: what is registered, read from the source so that a press of TAB loads no library.
+
+Importing PyTorch takes seconds; reading the calls of ``register`` in a room's files takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import maskwise
+
+ROOT = Path(maskwise.__file__).parent
+LITE = tuple(f"efficientnet_lite{i}" for i in range(3))  # registered in a loop, under names that are put together
+Complete = Callable[[str], list[str]]
+
+
+def registered(room: str, registry: str) -> list[str]:
+    """Names that files of a room register, as they stand in ``@registry.register("name", …)`` or ``register(…)``.
+
+    Args:
+        room: a folder of the package.
+        registry: the variable's name.
+
+    Example:
+        >>> [name for name in registered("methods", "methods") if name.startswith("gr")]
+        ['grad_cam', 'grad_cam_pp', 'gradient']
+    """
+    return sorted(name for path in (ROOT / room).rglob("*.py") for name in _names(path, registry))
+
+
+def _names(path: Path, registry: str) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8")
+    if "register(" not in text:
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and node.args and _registers(node.func, registry):
+            first = node.args[0]
+            if isinstance(first, ast.Call) and first.args:  # an entry that has its name: register(Study("name", …))
+                first = first.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def _registers(called: ast.expr, registry: str) -> bool:
+    if isinstance(called, ast.Name):
+        return called.id == "register"
+    return (
+        isinstance(called, ast.Attribute)
+        and called.attr == "register"
+        and isinstance(called.value, ast.Name)
+        and called.value.id == registry
+    )
+
+
+def recipe_names() -> list[str]:
+    """The packaged recipes: their files below ``recipes/``."""
+    folder = ROOT / "recipes"
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def _one(names: Callable[[], list[str]]) -> Complete:
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
+def _several(names: Callable[[], list[str]]) -> Complete:
+    """The last of several names with commas between; those before it are not offered again."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        taken = before.split(",")
+        return [f"{before}{comma}{name}" for name in names() if name.startswith(last) and name not in taken]
+
+    return complete
+
+
+def _words(*words: str) -> Complete:
+    return _one(lambda: list(words))
+
+
+def _methods() -> list[str]:
+    return registered("methods", "methods")
+
+
+def _classifiers() -> list[str]:
+    return sorted({*LITE, *registered("classifiers", "classifiers"), "torchvision/", "timm/", "hf/"})
+
+
+methods = _one(_methods)
+method_list = _several(_methods)
+metric_list = _several(lambda: ["all", *registered("metrics", "metrics")])
+classifiers = _one(_classifiers)
+classifier_list = _several(_classifiers)
+data_sources = _one(lambda: [f"{name}:" for name in registered("data", "datasets")])
+infillers = _one(lambda: registered("infill", "infillers"))
+recipes = _one(recipe_names)
+studies = _one(lambda: registered("studies", "studies"))
+devices = _words("auto", "cpu", "cuda", "mps")
+precisions = _words("fp32", "bf16", "fp16", "auto")
+targets = _words("predicted", "label", "each")
+predicted = _words("predicted")
+resizes = _words("squash", "crop", "none")
+sess_presets = _words("sess_quality", "sess_metrics", "sess_fast")
+study_scales = _words("smoke", "small", "full")
+no_yes_both = _words("no", "yes", "both")

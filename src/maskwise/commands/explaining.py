@@ -1,0 +1,171 @@
+"""What ``maskwise demo`` and ``maskwise explain`` share: pictures one after another, each a folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from maskwise.commands.groups import Method, Model, Output
+from maskwise.commands.plain import complain
+from maskwise.core.errors import InputError
+from maskwise.core.text import cell, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from maskwise.explain import Explanation
+    from maskwise.explainers import Explainer
+    from maskwise.report.figure import Row
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of each picture.
+
+    Attributes:
+        target: the class that is explained; None is the predicted one.
+        infill: what paints the inpainted picture.
+        enhance: SESS's keywords; None leaves it out.
+        panel: also a picture of SESS's patches.
+        page: also ``report.html``: ``plain``, or with ``curves``.
+        together: also one figure of all pictures.
+    """
+
+    target: str | None = None
+    infill: str = "telea"
+    enhance: dict[str, Any] | None = None
+    panel: bool = False
+    page: str | None = None
+    together: bool = False
+
+
+def explain_pictures(
+    pictures: Sequence[Path], model: Model, method: Method, wanted: Wanted, out: Path, output: Output
+) -> None:
+    """Explains what can be explained, and says of each other picture what is wrong with it.
+
+    Raises:
+        InputError: before the first picture: a name, an option or a file that does not fit.
+        typer.Exit: with 2 at the end, where a picture could not be explained.
+    """
+    from maskwise.core.files import check_writable
+
+    check_writable(out)
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.explain import check_replaceable, explain_picture, write
+    from maskwise.infill import infiller
+    from maskwise.report.figure import fig2
+
+    paths, failed = _found(pictures)
+    method.check()
+    keep_freed_memory()
+    paint = infiller(wanted.infill)
+    classifier = model.load()
+    explain_it = method.make(classifier, model.precision, wanted.enhance)
+    if wanted.target is not None:
+        classifier.labels.resolve(wanted.target)
+    done: list[Explanation] = []
+    rows: list[Row] = []
+    cards: list[dict[str, Any]] = []
+    taken: set[str] = set()
+
+    def explained(path: Path) -> Explanation:
+        """Lets go of the pictures when it returns: of a photograph they are half a gigabyte."""
+        folder = out / _free_name(path.stem, taken)
+        check_replaceable(folder)
+        explanation, row = explain_picture(path, explain_it, classifier, method.method, wanted.target, paint)
+        write(explanation, row, folder, explain_it if wanted.panel else None)
+        if wanted.page is not None:
+            from maskwise.report.page_explained import card_of
+
+            cards.append(card_of(explanation, row, classifier, wanted.page == "curves"))
+        if wanted.together:
+            rows.append(row)
+        return explanation
+
+    for path in _progress(paths, method.method, explain_it, output):
+        try:
+            done.append(explained(path))
+        except InputError as error:
+            complain(error)
+            failed = True
+    if rows:
+        fig2(rows, out / "figure.png")
+    if cards:
+        from maskwise.report import page as report_page
+
+        title = f"What does {classifier.name} use?"
+        colour = classifier.mean.tolist()
+        report_page.write(cards, out / "report.html", title, colour=colour, protocol=done[0].facts()["protocol"])
+    if done or output.as_json:
+        said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}" if done else ""
+        output.tell([e.facts() for e in done], table_of(done), lines=(said,))
+    if failed:
+        raise typer.Exit(2)
+
+
+def _found(pictures: Sequence[Path]) -> tuple[list[Path], bool]:
+    """The files, and whether something was named that is none.
+
+    Raises:
+        typer.Exit: with 2: there is no picture at all.
+    """
+    from maskwise.images import find_pictures
+
+    paths: list[Path] = []
+    failed = False
+    for given in pictures:
+        try:
+            paths += find_pictures([given])
+        except InputError as error:
+            complain(error)
+            failed = True
+    if not paths:
+        raise typer.Exit(2)
+    return paths, failed
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """Two pictures of one name in two folders get two result folders."""
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def _progress(paths: list[Path], method: str, explain_it: Explainer, output: Output) -> Iterator[Path]:
+    """The pictures one after another, with a bar for them and one for a method's own long work."""
+    if not output.shows_progress:
+        yield from paths
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        pictures = bars.add_task("pictures", total=len(paths))
+        inner = bars.add_task(method, total=None, visible=False)
+
+        def step(done: int, total: int) -> None:
+            bars.update(inner, completed=done, total=total, visible=True)
+
+        explain_it.progress = step
+        for path in paths:
+            yield path
+            bars.advance(pictures)
+
+
+def table_of(done: Sequence[Explanation]) -> Table:
+    """One row a picture; names of files and classes are text, whatever they hold."""
+    from rich.table import Table
+
+    table = Table("picture", "top class", "p", "box (x0,y0,x1,y1)", "mask area", "seconds")
+    for e in done:
+        name, p = e.top[0]
+        box = ",".join(map(str, e.box))
+        table.add_row(cell(Path(e.picture).name), cell(name), f"{p:.2f}", box, f"{e.area:.2f}", f"{e.seconds:.2f}")
+    return table

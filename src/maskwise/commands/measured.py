@@ -1,0 +1,67 @@
+"""What ``maskwise evaluate`` and ``maskwise compare`` share: rows, then tables and pages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskwise.commands.groups import Output
+from maskwise.core.text import printable
+
+if TYPE_CHECKING:
+    from maskwise.classifiers import Classifier
+    from maskwise.data import DataSet
+    from maskwise.evaluation import Contender, Leaderboard, Settings
+    from maskwise.measures import Metric
+
+ENDLESS = 1_000_000  # characters in a line of a pipe
+
+
+def measure(
+    contenders: list[Contender],
+    classifier: Classifier,
+    data: Sequence[str | DataSet],
+    measures: dict[str, Metric],
+    settings: Settings,
+    out: Path | None,
+    save_maps: bool,
+    output: Output,
+) -> None:
+    """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks.
+
+    Raises:
+        InputError: as ``maskwise.evaluation.evaluate``.
+    """
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.evaluation import leaderboard, measure
+    from maskwise.evaluation.processes import launched
+
+    keep_freed_memory()
+    with launched() as speaks, output.bar("pictures x methods") if speaks else nullcontext() as step:
+        measured = evaluate(contenders, classifier, data, measures, settings, out, save_maps, step)
+        if not speaks:
+            return
+        board = leaderboard(measured)
+    if out is not None:
+        from maskwise.report.leaderboard import write_all
+
+        write_all(board, measured, out)
+    _tell(board, out, output)
+
+
+def _tell(board: Leaderboard, out: Path | None, output: Output) -> None:
+    from rich.console import Console
+
+    from maskwise.report.leaderboard import rich_tables
+
+    width = Console().width if sys.stdout.isatty() else ENDLESS
+    groups = list(dict.fromkeys(line.data for line in board.lines))
+    # A leaderboard of all metrics on several data sets is long: here the pooled one, the others are on the page.
+    tables = rich_tables(board, width, groups if out is None else groups[-1:])
+    lines = [f"{name} was not measured: {why}" for name, why in board.left_out.items()]
+    if out is not None:
+        lines.append(f"leaderboard.html, .json, .csv and rows.db in {printable(out)}")
+    output.tell(board.plain(), *tables, lines=tuple(lines))

@@ -1,0 +1,20 @@
+"""Texts from outside, such as names of files and classes, made safe to print."""
+
+from __future__ import annotations
+
+
+def printable(text: object) -> str:
+    """One line that moves no cursor: control characters, which a file may be called, and odd spaces are written out.
+
+    Example:
+        >>> printable("dog\\x1b[2J.jpg")
+        'dog\\\\x1b[2J.jpg'
+    """
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
+
+
+def cell(text: object) -> str:
+    """``printable`` for a table of rich, in which brackets would be styles."""
+    from rich.markup import escape
+
+    return escape(printable(text))
