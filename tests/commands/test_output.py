@@ -1,16 +1,17 @@
-"""``--quiet`` and ``--verbose``, and completion of the shell's line."""
+"""``--quiet`` and ``--verbose``, and where there is a bar."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import rich.progress
 from typer.testing import CliRunner, Result
 
+import maskwise
+from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.images import packaged_pictures
 
@@ -53,30 +54,56 @@ def test_verbose_shows_where_an_error_came_from(tmp_path: Path) -> None:
     assert "Traceback" not in explain(tmp_path, "--target", "no such class").stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_of_commands_and_options(shell: str) -> None:
-    """What the shell's own script asks the program, as typer's scripts do."""
-
-    def complete(line: str) -> str:
-        words = line.split(" ")
-        asked = {"_MASKWISE_COMPLETE": f"complete_{shell}"}
-        if shell == "bash":
-            asked |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        else:
-            asked |= {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-        code = "import sys; sys.argv = ['maskwise']; from maskwise.cli import app; app(prog_name='maskwise')"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, timeout=60
-        )
-        return done.stdout
-
-    assert "evaluate" in complete("maskwise ev") and "train" not in complete("maskwise ev")
-    assert "--classifier" in complete("maskwise explain --class")
+BARS = {
+    "explain": (PICTURE, "--method", "center"),
+    "evaluate": ("--data", "shapes:n=2,size=32", "--method", "center", "--metrics", "area"),
+    "compare": ("--data", "shapes:n=2,size=32", "--methods", "center", "--metrics", "area", "--report"),
+    "panel": ("--data", "shapes:n=2,size=32", "--methods", "center", "--truth", "clean", "--classifiers", "one"),
+    "pack": ("shapes:n=2,size=32",),
+    "check mprt": ("--data", "shapes:n=2,size=32", "--method", "center", "--mode", "independent", "--depth", "0"),
+}
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_for_the_shell_is_shown(shell: str) -> None:
-    code = "import sys; sys.argv = ['maskwise']; from maskwise.cli import app; app(prog_name='maskwise')"
-    asked = {**os.environ, "_MASKWISE_COMPLETE": f"source_{shell}"}
-    done = subprocess.run([sys.executable, "-c", code], env=asked, capture_output=True, text=True, timeout=60)
-    assert "_MASKWISE_COMPLETE" in done.stdout and "maskwise" in done.stdout
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both streams are a terminal's."""
+    with CliRunner().isolation():
+        kind = type(sys.stderr)
+    monkeypatch.setattr(kind, "isatty", lambda self: True, raising=False)
+
+
+@pytest.mark.parametrize("command", BARS)
+def test_bars_on_a_terminal_and_none_with_quiet_or_in_a_pipe(
+    command: str, small: Classifier, terminal: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    class Bars(rich.progress.Progress):
+        def add_task(self, description: str, *rest: object, **options: object) -> rich.progress.TaskID:
+            begun.append(description)
+            return super().add_task(description, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("rich.progress.Progress", Bars)
+
+    def run(name: str, *options: str) -> Result:
+        begun.clear()
+        done = CliRunner().invoke(app, [*command.split(), *BARS[command], "--out", str(tmp_path / name), *options])
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done
+
+    run("bars")
+    assert begun
+    quiet = run("quiet", "--quiet")
+    assert not begun and quiet.stdout == "" and quiet.stderr == ""
+    assert run("tables", "--no-progress").stdout and not begun
+    monkeypatch.undo()
+    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: small)
+    monkeypatch.setattr("rich.progress.Progress", Bars)
+    piped = run("piped")
+    assert not begun and piped.stderr == ""
+
+
+def test_the_rule_of_bars_stands_once() -> None:
+    root = Path(maskwise.__file__).parent
+    asked = [path.relative_to(root).as_posix() for path in root.rglob("*.py") if "stderr.isatty" in path.read_text()]
+    assert asked == ["commands/groups/output.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -16,16 +17,17 @@ running: ContextVar[Mapping[str, str] | None] = ContextVar("running", default=No
 
 def flags_of(command: Callable[..., Any]) -> dict[str, str]:
     """The long option of each parameter of a command; arguments have none."""
-    import inspect
-
     found = {}
     for name, parameter in inspect.signature(command).parameters.items():
         annotation = parameter.annotation
         options = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
         for option in options:
             if isinstance(option, OptionInfo):
-                declared = [text.partition("/")[0] for text in option.param_decls or ()]
-                long = [text for text in declared if text.startswith("--")]
+                declared = (
+                    option.default,
+                    *(option.param_decls or ()),
+                )  # within Annotated the first is a name
+                long = [text.partition("/")[0] for text in declared if isinstance(text, str) and text.startswith("--")]
                 found[name] = long[0] if long else f"--{name.replace('_', '-')}"
     return found
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated
@@ -35,6 +33,9 @@ def serve_command(
     volume: Volume,
 ) -> None:
     """The web page: drop a picture, choose methods, see maps, boxes and curves."""
+    import shutil
+    import tempfile
+
     names = classifier or _offline()
     described = replace(model, device="auto", precision="fp32", imports=None) != Model()
     if described and len(names) > 1:
@@ -50,7 +51,7 @@ def serve_command(
             raise InputError("the web page needs gradio: pip install 'maskwise[web]'") from None
         load = lru_cache(maxsize=3)(model.load)
         load(names[0])  # what can't be loaded is said before the page is there
-        blocks = page(names, load=load, precision=model.precision)
+        blocks = page(names, load=load, precision=model.precision)  # type: ignore[arg-type]
         typer.echo(f"maskwise: http://{host}:{port} (Ctrl-C ends it)", err=True)
         launch(blocks, host, port)
     finally:

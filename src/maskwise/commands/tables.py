@@ -66,13 +66,15 @@ def listed(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> tuple
 
     from maskwise.core.text import cell
 
-    columns = {key: [key, *(_fact(row[key]) for row in rows)] for key in (rows[0] if rows else {})}
+    keys = list(rows[0]) if rows else []
+    header = {key: key if width is None else key.replace("_", " ") for key in keys}  # words, where lines may break
+    columns = {key: [header[key], *(_fact(row[key]) for row in rows)] for key in keys}
     shown, left = list(columns), list[str]()
     if width is not None:
         needed = {key: _least(texts, whole=key == shown[0]) + EDGES for key, texts in columns.items()}
         while len(shown) > 1 and sum(needed[key] for key in shown) + 1 > width:
             left.insert(0, shown.pop())
-    table = Table(*shown)
+    table = Table(*(header[key] for key in shown))
     for i in range(len(rows)):
         table.add_row(*(cell(columns[key][i + 1]) for key in shown))
     return table, left
@@ -88,6 +90,8 @@ def _least(texts: Sequence[str], whole: bool) -> int:
 def _fact(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return ""
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

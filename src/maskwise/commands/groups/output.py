@@ -6,13 +6,10 @@ import contextlib
 import io
 import json
 import logging
-import platform
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -101,6 +98,10 @@ class Output(Volume):
 @contextlib.contextmanager
 def _talking() -> Iterator[None]:
     """The package's log on stderr; bad input also shows where it was found."""
+    import platform
+    import traceback
+    from importlib import metadata
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     before = log.level

@@ -63,6 +63,12 @@ def ungrouped(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+@functools.cache
+def _hints(group: type[Any]) -> dict[str, Any]:
+    """Of all fields; many commands take a group, and to read its annotations takes milliseconds."""
+    return get_type_hints(group, include_extras=True)
+
+
 def _values(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in fields(group)}
 
@@ -71,12 +77,12 @@ def _parameter(group: type[Any], name: str, default: Any) -> inspect.Parameter:
     """A field as a parameter, under the heading of the class that defines it."""
     (field,) = (field for field in fields(group) if field.name == name)
     value = getattr(default, name) if default is not inspect.Parameter.empty else field.default
-    annotation = get_type_hints(group, include_extras=True)[name]
+    annotation = _hints(group)[name]  # type: ignore[arg-type]
     home = next(kind for kind in group.__mro__ if name in vars(kind).get("__annotations__", {}))
     if get_origin(annotation) is Annotated and hasattr(home, "heading"):
         kind, option, *rest = get_args(annotation)
         option = copy.copy(option)  # several groups may share one
         option.rich_help_panel = option.rich_help_panel or home.heading
-        annotation = Annotated[(kind, option, *rest)]  # type: ignore[assignment]
+        annotation = Annotated.__class_getitem__((kind, option, *rest))  # type: ignore[attr-defined]
     empty = inspect.Parameter.empty if value is MISSING else value
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=empty, annotation=annotation)
