@@ -96,6 +96,38 @@ def test_difficult_by_list(root: Path, judge: Classifier) -> None:
     assert cells["pointing_difficult"].value == pytest.approx(by_hand([(0, 1), (4, 0)], 6))
 
 
+@pytest.mark.parametrize("target", ["car", 2, "2"])
+def test_one_class_of_every_picture(root: Path, judge: Classifier, target: str | int) -> None:
+    """Counted for the class where a picture shows it; a picture of one other class is counted for that one."""
+    asked: list[int] = []
+
+    def explain(images: Tensor, targets: Tensor) -> Tensor:
+        asked.extend(targets.tolist())
+        return spots(images, torch.zeros_like(targets))
+
+    games = {"pointing": metric("pointing", tolerance=6.0, classes=3)}
+    board = leaderboard(
+        measure([Contender.of("s", explain)], judge, [f"coco:{root}"], games, Settings("none", target)), 20
+    )
+    assert asked == [2] * len(SCENES) and board.protocol["target"] == target
+
+    def near(kind: int, picture: int) -> bool:
+        boxes = [box for k, *box in SCENES[picture] if k == kind]
+        return any(
+            math.dist(SPOTS[0], (u, v)) < 6 for x0, y0, x1, y1 in boxes for u in range(x0, x1) for v in range(y0, y1)
+        )
+
+    cars, dogs = [near(0, i) for i in (0, 2, 4)], [near(1, 1)]
+    cell = board.lines[0].cells["pointing"]
+    assert cell.pictures == 4
+    assert cell.value == pytest.approx(50 * (sum(cars) / len(cars) + sum(dogs) / len(dogs)))
+
+
+def test_a_class_that_the_classifier_does_not_have(root: Path, judge: Classifier) -> None:
+    with pytest.raises(InputError, match=r"target is predicted, label, each or a class: unknown class 'cat'"):
+        measured(root, judge, 6, Settings("none", "cat"))
+
+
 def test_masks_and_boxes_are_those_of_the_class(root: Path, judge: Classifier) -> None:
     """A map that is one at a single pixel: its recall of the class's own pixels shows in the average precision."""
     cells = measured(root, judge, 6, Settings("none", "each"))
