@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from maskwise.cli import app
-
-if TYPE_CHECKING:
-    from click.testing import Result
 
 
 def call(*arguments: object) -> Result:

@@ -22,20 +22,20 @@ def test_the_source_says_what_the_registries_hold() -> None:
     from maskwise.studies.scale import SCALES
     from maskwise.training import recipes
 
-    assert completion.methods("") == methods.names()
+    assert completion.method_names("") == methods.names()
     assert completion.metric_list("") == ["all", *metrics.names()]
-    assert [name for name in completion.classifiers("") if not name.endswith("/")] == classifiers.names()
+    assert [name for name in completion.classifier_names("") if not name.endswith("/")] == classifiers.names()
     assert completion.data_sources("") == [f"{name}:" for name in datasets.names()]
-    assert completion.infillers("") == infillers.names()
-    assert completion.studies("") == studies.names()
-    assert completion.recipes("") == sorted(recipes.names())
+    assert completion.infiller_names("") == infillers.names()
+    assert completion.study_names("") == studies.names()
+    assert completion.recipe_names("") == sorted(recipes.names())
     assert set(completion.sess_presets("")) == set(PRESETS) and completion.study_scales("") == list(SCALES)
 
 
 def test_the_last_of_several_names_is_completed() -> None:
     assert completion.method_list("casm,grad_cam_") == ["casm,grad_cam_pp"]
     assert "casm,grad_cam" in completion.method_list("casm,gr")
-    assert completion.method_list("casm,cas") == [f"casm,{n}" for n in completion.methods("cas") if n != "casm"]
+    assert completion.method_list("casm,cas") == [f"casm,{n}" for n in completion.method_names("cas") if n != "casm"]
 
 
 def complete(line: str, shell: str) -> str:

@@ -10,14 +10,14 @@ from calling import call
 from rich.console import Console
 from rich.table import Table
 
-from maskwise.commands.tables import listed, plain_lines, show
+from maskwise.commands.tables import listed, plain_lines, print_table
 
 LISTS = ("methods", "metrics", "classifiers", "recipes", "datasets")
 
 
 def drawn(table: Table, width: int) -> list[str]:
     out = io.StringIO()
-    show(table, Console(file=out, width=width, force_terminal=True, color_system=None))
+    print_table(table, Console(file=out, width=width, force_terminal=True, color_system=None))
     return out.getvalue().splitlines()
 
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from maskwise.cli import app
 from maskwise.commands.explaining import table_of
 from maskwise.commands.plain import complain
-from maskwise.commands.tables import show
+from maskwise.commands.tables import print_table
 from maskwise.core.errors import InputError
 from maskwise.core.text import cell, printable
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line
@@ -137,10 +137,10 @@ def test_a_picture_of_any_name_is_explained(name: str, tmp_path: Path, capsys: p
     path = tmp_path / f"{name}.png"
     Image.new("RGB", (40, 40), "red").save(path)
     done, _ = explain_picture(path, explainer("center", tiny), tiny, "center", None)
-    show(table_of([done]))  # in a pipe, with tabs between the columns
+    print_table(table_of([done]))  # in a pipe, with tabs between the columns
     piped = capsys.readouterr().out
     assert all(word.isprintable() for line in piped.split("\n") for word in line.split("\t")) and "\x1b" not in piped
-    show(table_of([done]), Console(width=120))
+    print_table(table_of([done]), Console(width=120))
     drawn = capsys.readouterr().out
     assert all(line.isprintable() for line in drawn.split("\n")) and "\x1b" not in drawn
 

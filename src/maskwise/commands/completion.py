@@ -54,7 +54,7 @@ def _registers(called: ast.expr, registry: str) -> bool:
     )
 
 
-def recipe_names() -> list[str]:
+def _recipes() -> list[str]:
     """The packaged recipes: their files below ``recipes/``."""
     folder = ROOT / "recipes"
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
@@ -87,15 +87,15 @@ def _classifiers() -> list[str]:
     return sorted({*LITE, *registered("classifiers", "classifiers"), "torchvision/", "timm/", "hf/"})
 
 
-methods = _one(_methods)
+method_names = _one(_methods)
 method_list = _several(_methods)
 metric_list = _several(lambda: ["all", *registered("metrics", "metrics")])
-classifiers = _one(_classifiers)
+classifier_names = _one(_classifiers)
 classifier_list = _several(_classifiers)
 data_sources = _one(lambda: [f"{name}:" for name in registered("data", "datasets")])
-infillers = _one(lambda: registered("infill", "infillers"))
-recipes = _one(recipe_names)
-studies = _one(lambda: registered("studies", "studies"))
+infiller_names = _one(lambda: registered("infill", "infillers"))
+recipe_names = _one(_recipes)
+study_names = _one(lambda: registered("studies", "studies"))
 devices = _words("auto", "cpu", "cuda", "mps")
 precisions = _words("fp32", "bf16", "fp16", "auto")
 targets = _words("predicted", "label", "each")

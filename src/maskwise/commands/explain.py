@@ -46,7 +46,7 @@ def explain_command(
         typer.Option(
             "--infill",
             help="Paints the inpainted picture: telea, partial_conv, NAME:key=value, ….",
-            autocompletion=completion.infillers,
+            autocompletion=completion.infiller_names,
         ),
     ] = "telea",
     sess: Enhance = False,

@@ -39,12 +39,12 @@ def plan(
 def plan_command(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A recipe's name or file; none with --evaluate.", autocompletion=completion.recipes),
+        typer.Argument(help="A recipe's name or file; none with --evaluate.", autocompletion=completion.recipe_names),
     ] = None,
     evaluate: Annotated[
         str | None,
         typer.Option(
-            "--evaluate", help="Plan an evaluation of this method instead.", autocompletion=completion.methods
+            "--evaluate", help="Plan an evaluation of this method instead.", autocompletion=completion.method_names
         ),
     ] = None,
     images: Annotated[
@@ -60,7 +60,7 @@ def plan_command(
         typer.Option(
             "--classifier",
             help="Instead of the recipe's; its weights are not fetched.",
-            autocompletion=completion.classifiers,
+            autocompletion=completion.classifier_names,
         ),
     ] = None,
     settings: Annotated[
@@ -121,24 +121,30 @@ def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[s
     memory = made.state + made.pool + made.saved
     found, timed = made.measured, list[tuple[str, str]]()
     if found is not None:
+<<<<<<< main
         step = f"{found.pictures} pictures in {found.seconds:.3f} s, {scaled(found.flops_per_second)}FLOP/s"
         share = "" if not peak else f", an MFU of {100 * found.mfu(1e12 * peak):.1f}%"
         read = f"{found.readers} thread(s) read {found.read_per_second:.0f} pictures a second each"
         timed = [("throughput here", f"{step}{share}; {read}"), ("hours here", f"{made.hours:,.1f}, on one device")]
+=======
+        step = f"{found['pictures']:.0f} pictures in {found['step']:.3f} s, {si(1 / found['flop'])}FLOP a second"
+        read = f"a thread reads {found['read']:.0f} pictures a second, of {found['readers']:.0f}"
+        timed = [("measured here", f"{step}; {read}; {1e6 * found['launch']:.1f} us a kernel")]
+>>>>>>> helper
     return [
         ("training", f"{made.recipe}, {made.classifier} at {made.input_size} pixels"),
         ("steps", f"{made.steps:,} of {made.batch} pictures, {made.steps_per_epoch:,} an epoch"),
-        ("a forward of a picture", f"{scaled(made.forward_flops)}FLOP"),
+        ("a forward of a picture", f"{si(made.forward_flops)}FLOP"),
         ("a picture of a batch", f"{made.forwards:.2f} forwards; all else is {made.backward_share:.2f} times one"),
-        ("a step", f"{scaled(made.step_flops)}FLOP"),
-        ("all steps", f"{scaled(made.total_flops)}FLOP"),
-        ("memory, each device", f"{scaled(memory)}B at most: what learns, with optimisers, {scaled(made.state)}B, "
-                                f"pool {scaled(made.pool)}B, activations in float32 {scaled(made.saved)}B"),
-        ("reduced each step", f"{scaled(made.gradients)}B of gradients; {made.batch_norms} batch norms of the "
+        ("a step", f"{si(made.step_flops)}FLOP"),
+        ("all steps", f"{si(made.total_flops)}FLOP"),
+        ("memory, each device", f"{si(memory)}B at most: what learns, with optimisers, {si(made.state)}B, "
+                                f"pool {si(made.pool)}B, activations in float32 {si(made.saved)}B"),
+        ("reduced each step", f"{si(made.gradients)}B of gradients; {made.batch_norms} batch norms of the "
                               "classifier synchronised"),
-        ("disk", f"checkpoint {scaled(made.checkpoint)}B (twice that while it is written), "
-                 f"result {scaled(made.masker)}B"),
-        ("pictures read", f"{scaled(made.read_epoch)}B an epoch, at 110 KB each"),
+        ("disk", f"checkpoint {si(made.checkpoint)}B (twice that while it is written), "
+                 f"result {si(made.masker)}B"),
+        ("pictures read", f"{si(made.read_epoch)}B an epoch, at 110 KB each"),
         *timed,
     ]  # fmt: skip
 
@@ -146,11 +152,11 @@ def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[s
 def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
     return [
         ("evaluation", f"{made.method}, {made.classifier}, {made.images:,} pictures"),
-        ("a picture", f"as much work as {made.forwards:.1f} forwards, {scaled(made.picture_flops)}FLOP"),
-        ("rows", f"{scaled(made.rows)}B in rows.db, {made.row:.0f} bytes a picture and metric"),
-        ("memory for names", f"{scaled(made.names)}B: which pictures are done"),
-        ("maps, if kept", f"{scaled(made.maps)}B before compression, one file a picture"),
-        ("pictures read", f"{scaled(made.read)}B, at 110 KB each"),
+        ("a picture", f"as much work as {made.forwards:.1f} forwards, {si(made.picture_flops)}FLOP"),
+        ("rows", f"{si(made.rows)}B in rows.db, {made.row:.0f} bytes a picture and metric"),
+        ("memory for names", f"{si(made.names)}B: which pictures are done"),
+        ("maps, if kept", f"{si(made.maps)}B before compression, one file a picture"),
+        ("pictures read", f"{si(made.read)}B, at 110 KB each"),
         *([] if made.seconds is None else [
             ("throughput here", f"{made.seconds:.3f} s a picture; a thread reads {made.read_per_second:.0f} a second"),
             ("hours here", f"{made.hours:,.1f}, on one device"),
@@ -176,22 +182,22 @@ def tables_of(rows: list[tuple[str, str]], machines: Any) -> list[Table]:
     names = list(asdict(machines[0]))
     table = Table(*(name.replace("_", " ") for name in names), box=box.SIMPLE)
     for machine in machines:
-        table.add_row(*(cell(name, value) for name, value in asdict(machine).items()))
+        table.add_row(*(_cell(name, value) for name, value in asdict(machine).items()))
     return [facts, table]
 
 
-def cell(name: str, value: object) -> str:
+def _cell(name: str, value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.1f}" if "hours" in name else f"{value:.4f}"
 >>>>>>> helper
 
 
-def scaled(number: float) -> str:
+def si(number: float) -> str:
     """With three digits and the letter of its thousands.
 
     Example:
-        >>> scaled(8_178_000_000), scaled(12)
+        >>> si(8_178_000_000), si(12)
         ('8.18 G', '12 ')
     """
     power = 0

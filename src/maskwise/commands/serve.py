@@ -25,7 +25,7 @@ def serve_command(
             "--classifier",
             help="One to choose among; may be given again.",
             rich_help_panel="Classifier",
-            autocompletion=completion.classifiers,
+            autocompletion=completion.classifier_names,
         ),
     ] = None,
     *,

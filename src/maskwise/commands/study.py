@@ -25,7 +25,7 @@ JUDGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
     example="maskwise study --list\nmaskwise study sess-pointing --scale smoke --out studies",
 )
 def study_command(
-    name: Annotated[str | None, typer.Argument(help="See --list.", autocompletion=completion.studies)] = None,
+    name: Annotated[str | None, typer.Argument(help="See --list.", autocompletion=completion.study_names)] = None,
     show: Annotated[bool, typer.Option("--list", help="The studies; with NAME its cells and what each costs.")] = False,
     data: Annotated[
         list[str] | None,
@@ -73,7 +73,7 @@ def study_command(
         typer.Option(
             "--classifier",
             help="NAME or NAME=FILE instead of the scale's network; given twice, the second one's, too.",
-            autocompletion=completion.classifiers,
+            autocompletion=completion.classifier_names,
         ),
     ] = None,
     devices: Annotated[

@@ -16,7 +16,7 @@ NARROW = 8  # characters that a column needs at least to be read, unless its wor
 EDGES = 3  # characters between two columns
 
 
-def show(table: Table, console: Console | None = None) -> None:
+def print_table(table: Table, console: Console | None = None) -> None:
     """A table on stdout: drawn where somebody looks at it, else one line a row with tabs between, all of it.
 
     Args:

@@ -29,7 +29,7 @@ def train_command(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A recipe's name (see `maskwise recipes`) or a .yaml file.", autocompletion=completion.recipes
+            help="A recipe's name (see `maskwise recipes`) or a .yaml file.", autocompletion=completion.recipe_names
         ),
     ],
     data: Annotated[
@@ -44,7 +44,7 @@ def train_command(
             "--classifier",
             help="Instead of the recipe's; published recipes name the papers' ResNet-50.",
             rich_help_panel="Classifier",
-            autocompletion=completion.classifiers,
+            autocompletion=completion.classifier_names,
         ),
     ] = None,
     overrides: RecipeSettings = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwise.commands.check.options import Batch, CacheGib, Masks, Seed, Undefined, check_first, tell
+from maskwise.commands.check.options import BatchOption, CacheGib, Masks, Seed, UndefinedOption, check_first, tell
 from maskwise.commands.groups import Method, Model, Out, Output, Sess
 from maskwise.commands.groups.measuring import Data
 from maskwise.commands.groups.sess import Enhance
@@ -36,8 +36,8 @@ def mprt_command(
         ),
     ] = 2,
     masks: Masks = False,
-    undefined: Undefined = "zero",
-    batch: Batch = 32,
+    undefined: UndefinedOption = "zero",
+    batch: BatchOption = 32,
     cache_gib: CacheGib = 4.0,
     seed: Seed = 0,
     out: Out = Path("check-mprt"),

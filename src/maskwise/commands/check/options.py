@@ -31,7 +31,7 @@ Methods = Annotated[
         "--method",
         help="See `maskwise methods`; may be given again.",
         rich_help_panel=METHOD,
-        autocompletion=completion.methods,
+        autocompletion=completion.method_names,
     ),
 ]
 TrainData = Annotated[
@@ -48,11 +48,13 @@ TestData = Annotated[
         autocompletion=completion.data_sources,
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only so many pictures of --data, evenly spread.")]
+TrainLimit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Only so many pictures of --data, evenly spread.")
+]
 TestLimit = Annotated[
     int | None, typer.Option("--test-limit", min=1, help="Only so many pictures of --test-data, evenly spread.")
 ]
-Network = Annotated[
+NetworkOption = Annotated[
     str,
     typer.Option(
         "--network",
@@ -71,7 +73,7 @@ TrainSet = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Pictures explained at once.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures explained at once.")]
 CacheGib = Annotated[
     float,
     typer.Option(
@@ -81,7 +83,7 @@ CacheGib = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
-Undefined = Annotated[
+UndefinedOption = Annotated[
     str, typer.Option("--undefined", help="A flat map against another one counts zero, or is left_out (released code).")
 ]
 Masks = Annotated[

@@ -35,7 +35,7 @@ class Method:
 
     heading: ClassVar[str] = HEADING
     method: Annotated[
-        str, typer.Option("--method", help="See `maskwise methods`.", autocompletion=completion.methods)
+        str, typer.Option("--method", help="See `maskwise methods`.", autocompletion=completion.method_names)
     ] = "casm"
     masker: MaskerFile = None
     options: MethodOptions = None

@@ -111,7 +111,8 @@ class Model(Compute):
 
     heading: ClassVar[str] = "Classifier"
     classifier: Annotated[
-        str, typer.Option("--classifier", help="See `maskwise classifiers`.", autocompletion=completion.classifiers)
+        str,
+        typer.Option("--classifier", help="See `maskwise classifiers`.", autocompletion=completion.classifier_names),
     ] = "efficientnet_lite0"
     weights: Annotated[
         Path | None, typer.Option("--weights", help="The classifier's weights: .safetensors or .pth.")

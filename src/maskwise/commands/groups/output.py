@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEADING = "Output"
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", rich_help_panel=HEADING)]
-Progress = Callable[[int, int], None]
+Advance = Callable[[int, int], None]  # of (done, total)
 log = logging.getLogger("maskwise")
 
 
@@ -46,7 +46,7 @@ class Volume:
         return sys.stderr.isatty() and not (self.quiet or self.no_progress)
 
     @contextlib.contextmanager
-    def bar(self, what: str) -> Iterator[Progress | None]:
+    def bar(self, what: str) -> Iterator[Advance | None]:
         """A progress bar on stderr where somebody looks at it: a function of (done, total)."""
         if not self.shows_progress:
             yield None
@@ -87,10 +87,10 @@ class Output(Volume):
             return
         if self.quiet:
             return
-        from maskwise.commands.tables import show
+        from maskwise.commands.tables import print_table
 
         for table in tables:
-            show(table)
+            print_table(table)
         for line in lines:
             typer.echo(line)
 
