@@ -109,6 +109,8 @@ def test_a_size_that_the_network_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Model(classifier="strict", size=32).load().input_size == 32
     with pytest.raises(InputError, match="strict takes no pictures of 48 pixels: leave `size` out"):
         Model(classifier="strict", size=48).load()
+    with pytest.raises(InputError, match="`size` lies between 1 and 4096 pixels, not 5000"):
+        Model(classifier="strict", size=5000).load()
     assert strict.input_size == 32
 
 

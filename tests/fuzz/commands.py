@@ -61,6 +61,9 @@ GOOD: dict[str, tuple[str, ...]] = {
     "device": ("cpu", "auto"),
     "classifier": ("efficientnet_lite0", "timm/nothing", "torchvision/nothing"),
     "difficult": ("list.txt",),
+    "mean": ("0.5,0.5,0.5", "0,0,0"),
+    "std": ("0.5,0.5,0.5", "0,0,0"),
+    "precision": ("fp32", "bf16", "auto"),
 }
 FILES = {  # made anew for each input, damaged or not
     "picture.png": lambda random: pictures.make(random.choice(("PNG", "JPEG", "GIF", "WEBP", "BMP")), random),

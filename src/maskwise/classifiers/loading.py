@@ -21,6 +21,7 @@ from maskwise.core.weights import fill, read_weights
 from maskwise.labels import Labels, imagenet_labels
 
 log = logging.getLogger(__name__)
+LARGEST = 4096  # pixels of a side, beyond which one forward may take all memory
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
 
 
@@ -77,6 +78,8 @@ def _channels(what: str, values: Sequence[float]) -> Tensor:
 
 def _set_size(classifier: Classifier, size: int) -> None:
     """Another input size, after a forward has shown that the network takes it."""
+    if not 1 <= size <= LARGEST:
+        raise InputError(f"`size` lies between 1 and {LARGEST} pixels, not {size}")
     try:
         with eval_mode(classifier), torch.no_grad():
             classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
