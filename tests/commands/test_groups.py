@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, get_args
 
 import pytest
 import torch
@@ -114,11 +114,14 @@ def test_a_size_that_the_network_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
     assert strict.input_size == 32
 
 
+Width = Annotated[int, typer.Option("--width")]
+
+
 @dataclass(frozen=True)
 class Size:
     heading: ClassVar[str] = "Size"
     entered: ClassVar[list[int]] = []
-    width: Annotated[int, typer.Option("--width")] = 2
+    width: Width = 2
     height: Annotated[int, typer.Option("--height")] = 3
 
     @contextmanager
@@ -137,7 +140,7 @@ def test_a_commands_own_parameter_takes_the_place_of_a_groups() -> None:
     made = ungrouped(area)
     parameters = inspect.signature(made).parameters
     assert {name: p.default for name, p in parameters.items()} == {"height": "tall", "width": 7}
-    shared = get_args(get_type_hints(Size, include_extras=True)["width"])[1]
+    shared = get_args(Width)[1]
     assert get_args(parameters["width"].annotation)[1].rich_help_panel == "Size" and shared.rich_help_panel is None
     assert made(height="low", width=5) == "low 5x3" and Size.entered == [5, -5]
 
