@@ -84,6 +84,12 @@ def test_an_error_in_the_file_is_one_line(tmp_path: Path, text: str, words: tupl
     metrics._entries.pop("peak", None)  # type: ignore[attr-defined]
 
 
+def test_a_study_in_several_processes(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("x = 1\n")
+    asked = ("study", "landscape", "--scale", "smoke", "--import", tmp_path / "own.py", "--out", tmp_path / "out")
+    refused(call(*asked, "--devices", 2), "--import", "--devices")
+
+
 @pytest.mark.parametrize("name", ["none.py", "notes.txt", "."])
 def test_what_is_no_python_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("x = 1")

@@ -12,6 +12,7 @@ from maskwise.commands import completion
 from maskwise.commands.groups import Compute, Out, Output, names_of
 from maskwise.commands.groups.training import RecipeSettings
 from maskwise.commands.registration import command
+from maskwise.core.errors import InputError
 
 if TYPE_CHECKING:
     from maskwise.studies import Study
@@ -91,6 +92,8 @@ def study_command(
     if show or name is None:
         _list([studies.get(n) for n in ([name] if name else studies.names())], scale, output, cells=name is not None)
         return
+    if compute.imports and devices > 1:
+        raise InputError("files of `imports` are run in this process only: leave `devices` at 1")
     chosen, size = studies.get(name), scale_of(scale)
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.core.files import check_writable
