@@ -43,7 +43,7 @@ def test_one_check_for_all(precision: str) -> None:
         lambda: mw.SESS(mw.explainer("gradient", tiny), scoring=precision),  # type: ignore[arg-type]
         lambda: fabric_precision(precision, "cpu"),
     ):
-        with pytest.raises(InputError, match="is fp32, bf16, fp16 or auto, not"):
+        with pytest.raises(InputError, match="is unknown: use fp32, bf16, fp16, auto"):
             refuse()
 
 
