@@ -83,7 +83,7 @@ def test_every_group_says_how_a_classifier_is_loaded(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ({"device": "abacus"}, "'abacus' is unknown"),
-        ({"precision": "fp8"}, "precision 'fp8' is unknown: use fp32, bf16, fp16, auto"),
+        ({"precision": "fp8"}, "`precision=fp8` is unknown: use fp32, bf16, fp16, auto"),
         ({"mean": "1,2"}, "three numbers"),
         ({"mean": "1,2,nan"}, "three numbers"),
         ({"std": "1,2,0"}, "above 0"),

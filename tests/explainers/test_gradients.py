@@ -109,7 +109,7 @@ def test_options_out_of_range_are_named(plain: Classifier) -> None:
         ("smooth_grad", {"samples": 0}, "samples >= 1"),
         ("integrated_gradients", {"steps": 0}, "steps must"),
         ("integrated_gradients", {"baseline": "blue"}, "baseline is black"),
-        ("gradient", {"precision": "fp8"}, "precision is fp32"),
+        ("gradient", {"precision": "fp8"}, "`precision=fp8` is unknown: use fp32"),
         ("rise", {"keep": 0}, "keep"),
         ("rise", {"scoring": "x"}, "scoring is"),
         ("occlusion", {"window": 0}, "window and stride"),

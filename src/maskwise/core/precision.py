@@ -23,7 +23,7 @@ def check_precision(precision: str, name: str = "precision") -> None:
         InputError: it is none of fp32, bf16, fp16 and auto.
     """
     if precision not in get_args(Precision):
-        raise InputError(f"{name} {precision!r} is unknown: use {', '.join(get_args(Precision))}")
+        raise InputError(f"`{name}={precision}` is unknown: use {', '.join(get_args(Precision))}")
 
 
 def resolved_precision(precision: str, device: str) -> str:
