@@ -38,13 +38,13 @@ from maskwise.classifiers import Classifier
 from maskwise.core.allocator import keep_freed_memory
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write, writable_folder
+from maskwise.core.precision import Precision
 from maskwise.data import read_data
 from maskwise.explainers import methods
 from maskwise.planning.skeleton import skeleton
 from maskwise.sess import SESS
 from maskwise.studies.tiny import tiny_classifier
 from maskwise.training import Callback, TrainingState, train
-from maskwise.training.distributed.processes import Precision
 from maskwise.training.fitting import SETTINGS as FIT
 
 Facts = dict[str, Any]

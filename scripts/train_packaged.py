@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from maskwise.core.devices import device_of
 
 from maskwise.classifiers import load_classifier
 from maskwise.core.allocator import keep_freed_memory
+from maskwise.core.devices import device_of
 from maskwise.core.files import atomic_write
 from maskwise.evaluation import Contender, Settings, measure
 from maskwise.explainers import explainer

@@ -15,13 +15,8 @@ from maskwise.checks import checks
 from maskwise.checks.networks import networks
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
-<<<<<<< main
-from maskwise.commands.check_options import makers_with_sess
-from maskwise.commands.options import device_of
-=======
 from maskwise.commands.check.options import makers_with_sess
 from maskwise.commands.groups import Model
->>>>>>> helper
 
 if TYPE_CHECKING:
     from typer.testing import Result

@@ -37,15 +37,10 @@ def explain(*arguments: object, out: Path) -> Result:
 
 
 @pytest.mark.parametrize("size", [(50, 70), (70, 50), (1, 90)])
-<<<<<<< main
 def test_explain_writes_a_folder_at_the_pictures_own_size(
     small: Classifier, tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    path = save(tmp_path / "dog.png", *size)
-=======
-def test_explain_writes_a_folder_at_the_pictures_own_size(small: Classifier, tmp_path: Path, size) -> None:
     path = save_picture(tmp_path / "dog.png", *size)
->>>>>>> helper
     result = explain(path, out=tmp_path / "out")
     assert result.exit_code == 0 and not result.stderr, "no progress bar in a pipe"
     assert "dog.png" in result.stdout and "grad_cam on tiny" in result.stdout

@@ -18,16 +18,8 @@ from conftest import tiny_net
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.loading import classifiers
 from maskwise.cli import app
-<<<<<<< main
-<<<<<<< main
-from maskwise.commands.options import Sharpening
-=======
-from maskwise.commands.groups import Sess
->>>>>>> helper
-=======
 from maskwise.commands.groups import Method, Model, Sess
 from maskwise.commands.groups.ungrouped import ungrouped
->>>>>>> helper
 from maskwise.core.errors import InputError
 
 SESS = {"--scales", "--prefilter", "--stride", "--sess-preset", "--budget", "--sess-set"}

@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_net
-<<<<<<< main
-=======
 from rich.console import Console
->>>>>>> helper
 from typer.testing import CliRunner
 
 from maskwise.cli import app
@@ -27,7 +24,6 @@ from maskwise.core.text import cell, printable
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line
 from maskwise.explain import explain_picture
 from maskwise.explainers import explainer
-from maskwise.plain import cell, complain, printable
 from maskwise.report import leaderboard, page
 from maskwise.report.page_cards import Answer, card
 

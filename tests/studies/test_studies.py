@@ -10,12 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-<<<<<<< main
-from test_cli import call, refused
-=======
 from calling import call, refused
-from maskwise.studies.store import place_of
->>>>>>> helper
 
 from maskwise.checks import SmallTraining
 from maskwise.core.errors import InputError

@@ -1,19 +1,17 @@
 """Sanity checks: do maps depend on the network (``mprt``), on its labels (``drt``), and on what it needs (``roar``)?"""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
 from maskwise.checks.base import checks, register_check
-from maskwise.checks.drt import DrtResult, drt
+from maskwise.checks.drt import drt
 from maskwise.checks.maskers import trained_masker
-from maskwise.checks.mprt import MprtResult, mprt
+from maskwise.checks.mprt import mprt
 from maskwise.checks.pictures import Labelled, labelled
-from maskwise.checks.roar import RoarResult, roar
+from maskwise.checks.results import DrtResult, MprtResult, RoarResult
+from maskwise.checks.roar import roar
 from maskwise.checks.similarity import Similarity, similarities
 from maskwise.checks.small_training import SmallTraining, train_classifier
+from maskwise.core.registry import discover
 
-for _module in iter_modules(__path__):  # importing a file registers the check in it
-    import_module(f"{__name__}.{_module.name}")
+discover(__name__, __path__)
 
 __all__ = [
     "DrtResult",

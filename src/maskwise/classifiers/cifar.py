@@ -24,15 +24,8 @@ def cifar_resnet18(classes: int = 10) -> nn.Module:
     return network
 
 
-<<<<<<< main
-@classifiers.register(
-    "cifar_resnet18", source="your own --weights, by torchvision's names", input_size=32, offline=True
-)
-def load_cifar_resnet18(weights: str | Path | None = None) -> Classifier:
-=======
 @classifiers.register("cifar_resnet18", source="your own weights, by torchvision's names", input_size=32, offline=True)
-def load(weights: str | Path | None = None) -> Classifier:
->>>>>>> helper
+def load_cifar_resnet18(weights: str | Path | None = None) -> Classifier:
     """Raises InputError without weights: nobody ships any."""
     if weights is None:
         raise InputError("cifar_resnet18 comes without weights: give a state dict of yours as `weights`")

@@ -313,7 +313,8 @@ def _bytes(value: Any) -> bytes:
     if value.is_quantized:
         scale = repr((value.qscheme(), str(value.dequantize().abs().max()))).encode()
         value = value.int_repr()
-    return value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() + scale
+    found: bytes = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return found + scale
 
 
 def _link_of(scores: Tensor) -> Activation:

@@ -35,7 +35,8 @@ class GridLayout:
             size = rectangle(output.shape[1] - self.prefix, self.aspect)
             if size is None:
                 return None
-            return output[:, self.prefix :].transpose(1, 2).unflatten(2, size)
+            grid: Tensor = output[:, self.prefix :].transpose(1, 2).unflatten(2, size)
+            return grid
         if output.ndim != 4:
             return None
         return output if self.kind == "first" else output.permute(0, 3, 1, 2)

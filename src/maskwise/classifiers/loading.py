@@ -85,7 +85,7 @@ def _set_size(classifier: Classifier, size: int) -> None:
             classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
     except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
         raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave `size` out") from error
-    classifier.input_size = size
+    classifier.size = (size, size)
 
 
 def read_labels(path: str | Path) -> Labels:

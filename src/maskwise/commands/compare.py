@@ -22,7 +22,7 @@ from maskwise.commands.groups import (
 from maskwise.commands.groups.measuring import Data, Kept, Metrics
 from maskwise.commands.groups.method import HEADING as METHOD
 from maskwise.commands.groups.sess import EnhanceEach
-from maskwise.commands.measured import measure
+from maskwise.commands.measured import measure_and_tell
 from maskwise.commands.registration import command
 
 
@@ -76,7 +76,7 @@ def compare_command(
         for called, name, inside in each_with_sess(names, sess)
     ]
     sources = measuring.sources(data)
-    measure(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
+    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
     if report and out is not None and os.environ.get("RANK", "0") == "0":
         from maskwise.report.page_compared import write_compared
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskwise.commands.groups import Measuring, Method, Model, Output, Sess
 from maskwise.commands.groups.measuring import QUICK, Data, Kept, Metrics
 from maskwise.commands.groups.sess import Enhance
-from maskwise.commands.measured import measure
+from maskwise.commands.measured import measure_and_tell
 from maskwise.commands.registration import command
 
 
@@ -37,4 +37,4 @@ def evaluate_command(
     made = method.make(classifier, model.precision, enhance)
     name = method.method if enhance is None else f"{method.method} + SESS"
     contenders, sources = [Contender.of(name, made)], measuring.sources(data)
-    measure(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
+    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)

@@ -17,9 +17,8 @@ from maskwise.core.text import cell, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from maskwise.explain import Explanation
+    from maskwise.explain import Explanation, Panels
     from maskwise.explainers import Explainer
-    from maskwise.report.figure import Row
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ def explain_pictures(
 
     check_writable(out)
     from maskwise.core.allocator import keep_freed_memory
-    from maskwise.explain import check_replaceable, explain_picture, write
+    from maskwise.explain import explain_picture
     from maskwise.infill import infiller
+    from maskwise.report.explained import check_replaceable, write_explanation
     from maskwise.report.figure import fig2
 
     paths, failed = _found(pictures)
@@ -69,7 +69,7 @@ def explain_pictures(
     if wanted.target is not None:
         classifier.labels.resolve(wanted.target)
     done: list[Explanation] = []
-    rows: list[Row] = []
+    rows: list[Panels] = []
     cards: list[dict[str, Any]] = []
     taken: set[str] = set()
 
@@ -78,7 +78,7 @@ def explain_pictures(
         folder = out / _free_name(path.stem, taken)
         check_replaceable(folder)
         explanation, row = explain_picture(path, explain_it, classifier, method.method, wanted.target, paint)
-        write(explanation, row, folder, explain_it if wanted.panel else None)
+        write_explanation(explanation, row, folder, explain_it if wanted.panel else None)
         if wanted.page is not None:
             from maskwise.report.page_explained import card_of
 

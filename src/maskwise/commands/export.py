@@ -25,21 +25,11 @@ def export_command(
     from maskwise.core.files import check_writable
 
     check_writable(onnx.parent)
-<<<<<<< main
-    from maskwise.classifiers import load_classifier
-    from maskwise.exporting import export as run
-
-    written = run(masker, onnx, load_classifier(classifier, weights), size=size)
-    if as_json:
-        typer.echo(json.dumps({**asdict(written), "path": str(written.path)}, indent=2))
-        return
-=======
     if model.precision not in ("fp32", "auto"):
         raise InputError(f"`precision={model.precision}`: a graph is written in fp32")
-    from maskwise.exporting import export_onnx, masker_named
+    from maskwise.exporting import export
 
-    written = export_onnx(masker_named(masker, model.load()), onnx)
->>>>>>> helper
+    written = export(masker, onnx, model.load())
     shape = f"(N,3,{written.size},{written.size})"
     takes = f"images {shape}" + (" and classes (N,)" if "classes" in written.inputs else "")
     lines = (

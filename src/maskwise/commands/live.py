@@ -42,13 +42,7 @@ def live_command(
     given = [source for source in (camera, video, folder) if source is not None]
     if len(given) != 1:
         raise InputError("name one source: --camera N, --video FILE or --folder DIR")
-<<<<<<< main
-    from maskwise.classifiers import load_classifier
-    from maskwise.explainers import methods
-    from maskwise.live import Frames, ScreenWindow, Sink, Video, has_screen
-=======
-    from maskwise.live import Frames, Sink, Video, Window, has_screen, live
->>>>>>> helper
+    from maskwise.live import Frames, ScreenWindow, Sink, Video, has_screen, live
     from maskwise.live import camera as from_camera
     from maskwise.live import folder as from_folder
     from maskwise.live import video as from_video

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ENDLESS = 1_000_000  # characters in a line of a pipe
 
 
-def measure(
+def measure_and_tell(
     contenders: list[Contender],
     classifier: Classifier,
     data: Sequence[str | DataSet],
@@ -33,7 +33,7 @@ def measure(
     """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks.
 
     Raises:
-        InputError: as ``maskwise.evaluation.evaluate``.
+        InputError: as ``maskwise.evaluation.measure``.
     """
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.evaluation import leaderboard, measure
@@ -41,7 +41,7 @@ def measure(
 
     keep_freed_memory()
     with launched() as speaks, output.bar("pictures x methods") if speaks else nullcontext() as step:
-        measured = evaluate(contenders, classifier, data, measures, settings, out, save_maps, step)
+        measured = measure(contenders, classifier, data, measures, settings, out, save_maps, step)
         if not speaks:
             return
         board = leaderboard(measured)

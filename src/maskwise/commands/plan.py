@@ -17,24 +17,13 @@ if TYPE_CHECKING:
 
     from maskwise.planning import EvaluationPlan, TrainingPlan
 
-ASSUMED = "step, compute, reduce, read: seconds. Only `here` is timed; docs/scale.md has the model."
 UNITS = ("", "K", "M", "G", "T", "P", "E", "Z", "Y")
 
 
-<<<<<<< main
-@speaks_plainly
-@ungrouped
-def plan(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe's name or file; none with --evaluate.")] = None,
-    evaluate: Annotated[str | None, typer.Option(help="Plan an evaluation of this method instead.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Pictures; ImageNet's training set otherwise.")] = 1_281_167,
-    gpus: Annotated[int, typer.Option(min=1, help="Devices that share each batch.")] = 1,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-=======
 @command(
     "plan",
     section="Train",
-    example="maskwise plan casm --images 1281167 --gpus 1 --gpus 8\nmaskwise plan --evaluate rise --images 50000",
+    example="maskwise plan casm --images 1281167 --gpus 8\nmaskwise plan --evaluate rise --images 50000",
 )
 def plan_command(
     recipe: Annotated[
@@ -50,11 +39,8 @@ def plan_command(
     images: Annotated[
         int, typer.Option("--images", min=1, help="Pictures; ImageNet's training set otherwise.")
     ] = 1_281_167,
-    gpus: Annotated[
-        list[int] | None, typer.Option("--gpus", min=1, help="Devices that share them (1); may be given again.")
-    ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="Devices that share each batch.")] = 1,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
->>>>>>> helper
     classifier: Annotated[
         str | None,
         typer.Option(
@@ -70,18 +56,14 @@ def plan_command(
     metric_forwards: Annotated[
         int, typer.Option("--metric-forwards", min=0, help="With --evaluate: forwards a picture that the metrics need.")
     ] = 0,
-<<<<<<< main
     measure: Annotated[bool, typer.Option("--measure", help="Time it here, too: throughput, and hours.")] = False,
     peak: Annotated[
-        float | None, typer.Option(min=1e-3, help="With --measure: TFLOP/s that the device's maker names, for the MFU.")
+        float | None,
+        typer.Option("--peak", min=1e-3, help="With --measure: TFLOP/s that the device's maker names, for the MFU."),
     ] = None,
-    as_json: Json = False,
-=======
-    measure: Annotated[bool, typer.Option("--measure", help="Time it here, too, and reckon from that.")] = False,
     *,
     imports: Imports,
     output: Output,
->>>>>>> helper
 ) -> None:
     """What a training (or, with --evaluate, an evaluation) would cost: work, time, memory, disk.
 
@@ -93,7 +75,7 @@ def plan_command(
     if (recipe is None) == (evaluate is None):
         raise InputError("name a recipe, or a method with --evaluate: one of the two")
     if peak is not None and (evaluate is not None or not measure):
-        raise InputError("--peak is for the MFU of a training that is timed: name a recipe, and add --measure")
+        raise InputError("`peak` is for the MFU of a training that is timed: name a recipe, and add --measure")
     made: TrainingPlan | EvaluationPlan
     if recipe is not None:
         made = plan_training(
@@ -107,30 +89,17 @@ def plan_command(
             options=key_values(settings, "--set"), metric_forwards=metric_forwards, measure=measure,
         )  # fmt: skip
         rows = evaluation_rows(made)
-<<<<<<< main
-    if as_json:
-        typer.echo(json.dumps(asdict(made), indent=2))
-        return
-    show_facts(rows)
-=======
-    output.tell(asdict(made), *tables_of(rows, made.machines), lines=(ASSUMED,))
->>>>>>> helper
+    output.tell(asdict(made), facts_table(rows))
 
 
 def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[str, str]]:
     memory = made.state + made.pool + made.saved
     found, timed = made.measured, list[tuple[str, str]]()
     if found is not None:
-<<<<<<< main
-        step = f"{found.pictures} pictures in {found.seconds:.3f} s, {scaled(found.flops_per_second)}FLOP/s"
+        step = f"{found.pictures} pictures in {found.seconds:.3f} s, {si(found.flops_per_second)}FLOP/s"
         share = "" if not peak else f", an MFU of {100 * found.mfu(1e12 * peak):.1f}%"
         read = f"{found.readers} thread(s) read {found.read_per_second:.0f} pictures a second each"
         timed = [("throughput here", f"{step}{share}; {read}"), ("hours here", f"{made.hours:,.1f}, on one device")]
-=======
-        step = f"{found['pictures']:.0f} pictures in {found['step']:.3f} s, {si(1 / found['flop'])}FLOP a second"
-        read = f"a thread reads {found['read']:.0f} pictures a second, of {found['readers']:.0f}"
-        timed = [("measured here", f"{step}; {read}; {1e6 * found['launch']:.1f} us a kernel")]
->>>>>>> helper
     return [
         ("training", f"{made.recipe}, {made.classifier} at {made.input_size} pixels"),
         ("steps", f"{made.steps:,} of {made.batch} pictures, {made.steps_per_epoch:,} an epoch"),
@@ -164,33 +133,13 @@ def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-<<<<<<< main
-def show_facts(rows: list[tuple[str, str]]) -> None:
-    from rich.console import Console
-=======
-def tables_of(rows: list[tuple[str, str]], machines: Any) -> list[Table]:
-    from rich import box
->>>>>>> helper
+def facts_table(rows: list[tuple[str, str]]) -> Table:
     from rich.table import Table
 
     facts = Table.grid(padding=(0, 2))
     for name, text in rows:
         facts.add_row(name, text)
-<<<<<<< main
-    console.print(facts)
-=======
-    names = list(asdict(machines[0]))
-    table = Table(*(name.replace("_", " ") for name in names), box=box.SIMPLE)
-    for machine in machines:
-        table.add_row(*(_cell(name, value) for name, value in asdict(machine).items()))
-    return [facts, table]
-
-
-def _cell(name: str, value: object) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.1f}" if "hours" in name else f"{value:.4f}"
->>>>>>> helper
+    return facts
 
 
 def si(number: float) -> str:

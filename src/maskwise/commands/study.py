@@ -109,39 +109,18 @@ def study_command(
         size, classifiers={**size.classifiers, **dict(zip(("main", "second"), [n for n, _ in named], strict=False))}
     )
     train, test = sources_of(data or [], test_data or [], size)
-<<<<<<< main
-    asked = dict(_named(text) for text in (judges or "").split(",") if text.strip())
-    config = RunConfig(
-=======
     asked = dict(_named(text) for text in names_of(judges or ""))
-    room = Room(
->>>>>>> helper
+    config = RunConfig(
         size, train, test, asked or dict.fromkeys([size.classifiers["main"]] if size.smoke else JUDGES),
         tuple(overrides or ()), limit or size.limit, device, compute.precision,  # type: ignore[arg-type]
         {n: file for n, file in named if file is not None},
     )  # fmt: skip
-<<<<<<< main
-    with bar("cells") as step:
+    with output.bar("cells") as step:
         outcome = run_study(chosen, config, out, seeds=seeds, only=only or [], devices=devices, progress=step)
     files = write_report(outcome, out)
-    if as_json:
-        typer.echo(json.dumps(outcome_data(outcome), indent=2, default=str))
-    else:
-        from rich.console import Console
-
-        console = Console(width=None if sys.stdout.isatty() else 140)
-        console.print(outcome_table(outcome))
-        for finding in outcome.claim_results:
-            console.print(f"{finding.verdict}: {finding.text}", highlight=False, markup=False)
-        console.print(f"{', '.join(path.name for path in files)} in {out}", highlight=False, markup=False)
-=======
-    with output.bar("cells") as step:
-        outcome = run_study(chosen, room, out, seeds=seeds, only=only or [], devices=devices, progress=step)
-    files = write_all(outcome, out)
-    findings = (f"{finding.verdict}: {finding.text}" for finding in outcome.findings)
+    findings = (f"{finding.verdict}: {finding.text}" for finding in outcome.claim_results)
     written = f"{', '.join(path.name for path in files)} in {out}"
-    output.tell(plain(outcome), rich_table(outcome), lines=(*findings, written))
->>>>>>> helper
+    output.tell(outcome_data(outcome), outcome_table(outcome), lines=(*findings, written))
     for cell, why in outcome.failures.items():
         typer.echo(f"maskwise: {chosen.name}: cell {cell}: {why}", err=True)
     if outcome.failures:

@@ -92,12 +92,8 @@ def measure(
     names = [contender.name for contender in contenders]
     if not names or len(set(names)) < len(names):
         raise InputError("a comparison needs at least one method, and each only once")
-<<<<<<< main
-    rank, world = rank_and_world()
-=======
     class_asked(settings.target, classifier)  # an unknown one is said before anything is read
-    rank, world = ranks()
->>>>>>> helper
+    rank, world = rank_and_world()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     chosen = [spread_indices(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)

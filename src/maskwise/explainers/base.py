@@ -12,13 +12,9 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-<<<<<<< main
 from maskwise.core.min_max import min_max
 from maskwise.core.modes import eval_mode, frozen
-=======
-from maskwise.core.modes import eval_mode
-from maskwise.core.precision import Precision, autocast, resolved_precision
->>>>>>> helper
+from maskwise.core.precision import Precision, autocast
 from maskwise.core.registry import Registry
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
@@ -112,14 +108,9 @@ class Explainer:
     def calling(self) -> Iterator[None]:
         """What a call sets and puts back: a fresh report, eval mode, precision, no gradients unless asked for."""
         self.report = {}
-<<<<<<< main
-        precise = torch.autocast(self.classifier.device.type, dtype, enabled=dtype is not None)
+        precise = autocast(self.precision, self.classifier.device.type)
         held = self.classifier
         with torch.inference_mode(False), torch.no_grad(), eval_mode(held), frozen(held), precise:
-=======
-        precise = autocast(self.precision, self.classifier.device.type)
-        with torch.inference_mode(False), torch.no_grad(), eval_mode(self.classifier), precise:
->>>>>>> helper
             yield
 
     def explain(self, images: Tensor, targets: Targets) -> Tensor:
@@ -179,51 +170,3 @@ def gradients(wanted: Tensor, of: Tensor) -> Iterator[Tensor]:
     last = wanted.shape[1] - 1
     for k in range(wanted.shape[1]):
         yield torch.autograd.grad(wanted[:, k].sum(), of, retain_graph=k < last)[0]
-<<<<<<< main
-=======
-
-
-def min_max(maps: Tensor) -> Tensor:
-    """Each map (...,h,w) stretched to [0,1]; one without contrast becomes zeros."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    span = high - low
-    flat = span <= 1e-12 * high.abs().clamp(min=1e-12)
-    return torch.where(flat, 0.0, (maps - low) / torch.where(flat, 1.0, span))
-
-
-COMMON = ("precision", "progress")
-
-
-def explainer(name: str | object, classifier: Classifier, **options: Any) -> Explainer:
-    """An explainer by name, or around attributions from elsewhere.
-
-    Args:
-        name: as ``maskwise methods`` lists it; or a captum object, or any function (see ``methods.foreign``).
-        classifier: what is explained.
-        options: the method's own keywords, ``precision`` (fp32, bf16, fp16, auto) and ``progress``.
-
-    Raises:
-        InputError: unknown method, or an option that it does not have or a value that it does not take.
-    """
-    if not isinstance(name, str):
-        from maskwise.explainers.adapter import AdaptedExplainer
-
-        return AdaptedExplainer(name, classifier, **options)
-    method = methods.get(name)
-    common = {key: options.pop(key) for key in COMMON if key in options}
-    known = [p for p in inspect.signature(method).parameters if p != "classifier"]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise InputError(f"{name} has no option {unknown[0]!r}; it has {', '.join([*known, *COMMON])}")
-    if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
-        common["precision"] = resolved_precision(common["precision"], classifier.device.type)
-    try:
-        made = method(classifier, **options)
-    except TypeError as error:  # a text where a number belongs, say
-        raise InputError(f"{name}: an option has a value of the wrong type ({error})") from None
-    for key, value in common.items():
-        setattr(made, key, value)
-    defaults = {key: p.default for key, p in inspect.signature(method).parameters.items() if p.default is not p.empty}
-    made.identity |= {"method": name, **defaults, **options, "precision": made.precision}
-    return made
->>>>>>> helper

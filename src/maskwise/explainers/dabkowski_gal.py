@@ -47,15 +47,9 @@ class DabkowskiGal(Explainer):
 
     def __init__(self, classifier: Classifier, masker: str | Path | None = None, confidence: float = 0.0) -> None:
         super().__init__(classifier)
-<<<<<<< main
         ranges(confidence=(confidence, -inf, inf))
-        path = Path(weights) if weights is not None else packaged_masker("dabkowski_gal")
-        if weights is None and path.is_file() and read_header(path)["fingerprint"] != classifier.fingerprint():
-=======
-        checked(confidence=(confidence, -inf, inf))
         path = Path(masker) if masker is not None else packaged_masker("dabkowski_gal")
         if masker is None and path.is_file() and read_header(path)["fingerprint"] != classifier.fingerprint():
->>>>>>> helper
             raise InputError(
                 f"the packaged dabkowski_gal masker was trained on {read_header(path)['classifier']}, not on "
                 f"{classifier.name}: train one for it (recipe dabkowski_gal), and give its file as `masker`"

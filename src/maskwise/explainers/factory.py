@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from maskwise.classifiers import Classifier
-from maskwise.core.options import one_of
+from maskwise.core.precision import resolved_precision
 from maskwise.explainers.adapter import AdaptedExplainer
 from maskwise.explainers.base import Explainer, methods
 
@@ -19,7 +19,7 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     Args:
         name: as ``maskwise methods`` lists it; or a captum object, or any function (see ``AdaptedExplainer``).
         classifier: what is explained.
-        options: the method's own keywords, ``precision`` (fp32, bf16, fp16) and ``progress``.
+        options: the method's own keywords, ``precision`` (fp32, bf16, fp16, auto) and ``progress``.
 
     Raises:
         InputError: unknown method, or an option that it does not have or a value that it does not take.
@@ -27,7 +27,8 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     if not isinstance(name, str):
         return AdaptedExplainer(name, classifier, **options)
     common = {key: options.pop(key) for key in COMMON if key in options}
-    one_of("precision", common.get("precision", "fp32"), ("fp32", "bf16", "fp16"))
+    if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
+        common["precision"] = resolved_precision(common["precision"], classifier.device.type)
     made: Explainer = methods.build(name, classifier, common=COMMON, **options)
     for key, value in common.items():
         setattr(made, key, value)

@@ -55,7 +55,8 @@ class Perturbation(Explainer):
             part = slice(first, min(first + step, pictures))
             rows = torch.arange(part.start, part.stop, device=self.classifier.device).repeat_interleave(copies)
             parts.append(values(self.classifier.network(make(part)), rows).float())
-        return torch.cat(parts).unflatten(0, (pictures, copies))
+        found: Tensor = torch.cat(parts).unflatten(0, (pictures, copies))
+        return found
 
 
 def generators(images: Tensor, seed: int) -> list[torch.Generator]:

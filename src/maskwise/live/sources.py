@@ -37,13 +37,8 @@ def camera(number: int) -> FrameSource:
     Raises:
         InputError: there is none, or it gives no picture.
     """
-<<<<<<< main
-    capture = _opened(number, f"there is no camera {number}; name another with --camera, or use --video or --folder")
-    return FrameSource(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS)
-=======
     capture = _opened(number, f"there is no camera {number}; name another `camera`, or a `video` or `folder`")
-    return Source(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS)
->>>>>>> helper
+    return FrameSource(_read(capture), capture.get(cv2.CAP_PROP_FPS) or FPS)
 
 
 def video(path: str | Path) -> FrameSource:

@@ -100,13 +100,8 @@ def load_agnostic_masker(path: str | Path, classifier: Classifier) -> Masker:
 
 
 def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
-<<<<<<< main
     """The class-conditional masker in ``path``; arguments and errors as ``load_agnostic_masker``."""
-    return _of_kind(path, classifier, ClassMasker, "knows no classes: use it with --method casm")
-=======
-    """The class-conditional masker in ``path``; arguments and errors as ``load_masker``."""
     return _of_kind(path, classifier, ClassMasker, "knows no classes: it is for `method=casm`")
->>>>>>> helper
 
 
 def start_at(masker: Masker, path: str | Path | None, classifier: Classifier) -> None:

@@ -59,4 +59,4 @@ def check_replaceable(folder: Path) -> None:
     if folder.is_dir() and ((folder / "result.json").is_file() or not any(folder.iterdir())):
         return
     if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder}: is in the way and no earlier result, so it stays; name another --out")
+        raise InputError(f"{folder}: is in the way and no earlier result, so it stays; name another `out`")

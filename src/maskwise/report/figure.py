@@ -12,11 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from maskwise.core.files import atomic_write
-<<<<<<< main
-from maskwise.explain import Panels
-=======
 from maskwise.core.text import printable
->>>>>>> helper
+from maskwise.explain import Panels
 from maskwise.images import resize, to_uint8
 
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")

@@ -55,11 +55,7 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
             cell = line.cells[name]
             text = f"{short_number(cell.value)}\n[dim]{interval_text(cell).replace('[', chr(92) + '[')}[/dim]"
             row.append(f"[bold]{text}[/bold]" if board.best.get((data, name)) == line.method else text)
-<<<<<<< main
-        table.add_row(plain.cell(line.method), *row, short_number(line.milliseconds))
-=======
-        table.add_row(safe(line.method), *row, number(line.milliseconds))
->>>>>>> helper
+        table.add_row(safe(line.method), *row, short_number(line.milliseconds))
     return table
 
 

@@ -13,13 +13,9 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
-<<<<<<< main
 from maskwise.core.min_max import min_max
-from maskwise.explainers.base import Explainer, check_images
-=======
 from maskwise.core.precision import Precision, check_precision
-from maskwise.explainers.base import Explainer, check_images, min_max
->>>>>>> helper
+from maskwise.explainers.base import Explainer, check_images
 from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of

@@ -11,10 +11,10 @@ from typing import Any
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import Precision
 from maskwise.data import DataSet, read_data
 from maskwise.studies.scale import Scale
 from maskwise.studies.tiny import TEST, TINY, TRAIN, tiny_classifier
-from maskwise.training.distributed.processes import Precision
 
 
 @dataclass(frozen=True)

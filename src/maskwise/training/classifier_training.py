@@ -50,7 +50,7 @@ class ClassifierTrainer(Trainer):
                 self.network.cpu()
                 begin_anew(self.network, learning)
         self.live.to(fabric.device)
-        self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.network.to(memory_format=self.memory_format)
         self._set_learning(learning)
         self.weights = parameters_of(self.network, learning)
         for weight in self.weights:

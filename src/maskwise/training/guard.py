@@ -114,20 +114,12 @@ class Guard:
             return [{"skipped": 1.0}]
         step = taken[-1 if bad is None else bad]
         often = f", {self.in_a_row} times in a row," if before is not None else ""
-<<<<<<< main
         said = f"the loss or a weight became NaN{often} at step {step.number + 1}"
         if self.out is None or self.batch is None:
             raise InputError(f"{said}; lower the learning rate")
         path = self._save_evidence(self.out, self.batch(step.number), step, rows[-1 if bad is None else bad])
-        otherwise = "" if before is not None else ", or resume with --on-nan skip"
-        raise InputError(f"{said}, whose pictures are in {path}; lower the learning rates{otherwise}")
-=======
         otherwise = "" if before is not None else ", or resume with `on_nan=skip`"
-        raise InputError(
-            f"the loss or a weight became NaN{often} at step {step.number + 1}, whose pictures are in {path}; "
-            f"lower the learning rates{otherwise}"
-        )
->>>>>>> helper
+        raise InputError(f"{said}, whose pictures are in {path}; lower the learning rates{otherwise}")
 
     def say(self) -> None:
         """Warns of what was skipped, where anything was."""

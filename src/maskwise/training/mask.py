@@ -54,7 +54,7 @@ class MaskTrainer(Trainer):
                 layout=Layout.of(dict(recipe)),
             )  # fmt: skip
         start_at(self.masker, recipe.start, classifier)
-        self.masker.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.masker.to(fabric.device).to(memory_format=torch.channels_last)
         self.masker.decoder.train()
         # The shared encoder is the live classifier itself; a separate one starts as its copy.
         self.live = self.masker.encoder if recipe.shared else copy.deepcopy(self.masker.encoder)

@@ -93,11 +93,7 @@ def page(
         try:
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
             asked = None if target in (None, "", TOP) else str(target)
-<<<<<<< main
-            job = ExplainJob(image, classifier_of(name), wanted, asked, enhance, with_curves)
-=======
-            job = Job(image, load(name), wanted, asked, enhance, with_curves, precision)
->>>>>>> helper
+            job = ExplainJob(image, load(name), wanted, asked, enhance, with_curves, precision)
             running[session] = job.stop
             for item in job.run():
                 if isinstance(item, JobProgress):

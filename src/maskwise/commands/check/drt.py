@@ -95,13 +95,13 @@ def drt_command(
     check_first(out, undefined)
     keep_freed_memory()
     from maskwise.checks import drt
+    from maskwise.checks.figures import drt_figure
     from maskwise.checks.networks import PRETRAINED
-    from maskwise.checks.small_training import settings_of
-    from maskwise.report.check_tables import drt_tables
-    from maskwise.report.checks import drt_figure
+    from maskwise.checks.small_training import training_settings
+    from maskwise.checks.tables import drt_tables
 
     enhance, device = sess_options.of_each(sess), model.on()
-    settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed})
+    settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed})
     own = own_options(options, method)
     makers = {
         name: map_maker(name, own, recipe, recipe_set or [], model.device, model.precision, output.shows_progress)

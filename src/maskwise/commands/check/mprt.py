@@ -55,9 +55,9 @@ def mprt_command(
     modes = ["cascading", "independent"] if mode == "both" else [mode]
     enhance = sess_options.keywords(sess)
     from maskwise.checks import mprt
+    from maskwise.checks.figures import mprt_figure
     from maskwise.checks.pictures import pictures
-    from maskwise.report.check_tables import mprt_table
-    from maskwise.report.checks import mprt_figure
+    from maskwise.checks.tables import mprt_table
 
     classifier = model.load()
     explain_it = method.make(classifier, model.precision, enhance)

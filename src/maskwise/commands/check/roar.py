@@ -69,12 +69,12 @@ def roar_command(
     check_first(out)
     keep_freed_memory()
     from maskwise.checks import roar
-    from maskwise.checks.small_training import settings_of
-    from maskwise.report.check_tables import roar_tables
-    from maskwise.report.checks import roar_figure
+    from maskwise.checks.figures import roar_figure
+    from maskwise.checks.small_training import training_settings
+    from maskwise.checks.tables import roar_tables
 
     shares, enhance = numbers(fractions), sess_options.of_each(sess)
-    settings = settings_of({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
+    settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
     own = own_options(options, method)
     classifier = model.load()
     explainers = {

@@ -83,6 +83,6 @@ def _parameter(group: type[Any], name: str, default: Any) -> inspect.Parameter:
         kind, option, *rest = get_args(annotation)
         option = copy.copy(option)  # several groups may share one
         option.rich_help_panel = option.rich_help_panel or home.heading
-        annotation = Annotated.__class_getitem__((kind, option, *rest))  # type: ignore[attr-defined]
+        annotation = Annotated.__class_getitem__((kind, option, *rest))
     empty = inspect.Parameter.empty if value is MISSING else value
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=empty, annotation=annotation)

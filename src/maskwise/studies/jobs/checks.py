@@ -178,15 +178,9 @@ class CheckJob(Job):
         augment = small.augment and self.check == "roar"
         return SmallTraining(**{"epochs": small.epochs, "seed": self.seed, "augment": augment, **small.training})
 
-<<<<<<< main
     def _pair(self, config: RunConfig, small: CheckSettings, size: int | None = None) -> tuple[Labelled, Labelled]:
         if len(config.train) != 1 or len(config.test) != 1:
-            raise InputError(f"{self.check} trains classifiers: give one --data, whose pictures have classes")
-=======
-    def _pair(self, room: Room, small: Small, size: int | None = None) -> tuple[Labelled, Labelled]:
-        if len(room.train) != 1 or len(room.test) != 1:
             raise InputError(f"{self.check} trains classifiers: give one source of `data`, whose pictures have classes")
->>>>>>> helper
         side = max(size or 0, small.size)
         train = labelled(config.train[0], side, small.train)
         return train, labelled(config.test[0], side, small.test, train.classes)

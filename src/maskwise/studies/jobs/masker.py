@@ -90,13 +90,8 @@ class Train(Job):
         """The masker as an explainer."""
         from maskwise.explainers import explainer
 
-<<<<<<< main
         method = "dabkowski_gal" if self.settings(config.scale).kind == "class_mask" else "casm"
-        return explainer(method, config.classifier("main"), weights=self.weights(config, more))
-=======
-        method = "dabkowski_gal" if self.settings(room.scale).kind == "class_mask" else "casm"
-        return explainer(method, room.classifier("main"), masker=self.weights(room, more))
->>>>>>> helper
+        return explainer(method, config.classifier("main"), masker=self.weights(config, more))
 
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
         return {row: measured_numbers(self.trained(config), config, protocol, "main", folder)}

@@ -54,23 +54,13 @@ class PanelJob(Job):
     def cost(self, scale: Scale) -> JobCost:
         return sum((masker.cost(scale) for _, masker in self.maskers), JobCost())
 
-<<<<<<< main
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
         if not config.judges:
-            raise InputError("a panel needs classifiers that judge: add --judges")
+            raise InputError("a panel needs classifiers that judge: name some as `judges`")
         contenders = [Contender.of(name, masker.trained(config)) for name, masker in self.maskers]
         judges = {name: config.judge(name) for name in config.judges}
         settings = PanelSettings(resize="crop", truth="clean", limit=config.limit)
         panel = classifier_panel(contenders, config.classifier(), judges, config.sets(config.test), settings)
-=======
-    def run(self, room: Room, study: Study, row: str, folder: Path) -> Numbers:
-        if not room.judges:
-            raise InputError("a panel needs classifiers that judge: name some as `judges`")
-        contenders = [Contender.of(name, masker.trained(room)) for name, masker in self.maskers]
-        judges = {name: room.judge(name) for name in room.judges}
-        settings = PanelSettings(resize="crop", truth="clean", limit=room.limit)
-        panel = classifier_panel(contenders, room.classifier(), judges, room.sets(room.test), settings)
->>>>>>> helper
         found: Numbers = {}
         for name, right in zip(panel.masks, 100 * panel.right.double(), strict=True):  # (judges, conditions, N)
             found[name] = _numbers(right.mean(0), config)

@@ -78,13 +78,8 @@ class TrainOnSome(Train):
             if few:
                 seen = set(_classes(weights))
                 some = (f"classes={sorted(seen)}",)  # named, so that the masker can have no others
-<<<<<<< main
         masker = shared_training(self.settings(config.scale, (*config.overrides, *some)), config, classifier)
-        return explainer("casm", classifier, weights=masker), seen
-=======
-        masker = shared_training(self.settings(room.scale, (*room.overrides, *some)), room, classifier)
         return explainer("casm", classifier, masker=masker), seen
->>>>>>> helper
 
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
         explainer, seen = self.masker_and_classes(config)
