@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
@@ -34,6 +36,8 @@ KINDS = {
     "src/maskwise/infill": "an infiller",
     "src/maskwise/training/objectives": "an objective",
     "src/maskwise/data": "a data set",
+    "src/maskwise/checks": "a check",
+    "src/maskwise/commands": "a command",
     "src/maskwise/studies/grids": "a study",
 }
 
@@ -41,11 +45,15 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def as_they_were() -> Iterator[None]:
     """Registries and modules forget what a test adds."""
+    from maskwise.checks import checks
+    from maskwise.commands.registration import commands
     from maskwise.studies import studies
 
-    known = [(registry, dict(registry._entries), dict(registry._facts)) for registry in (*REGISTRIES, studies)]
-    modules = set(sys.modules)
+    known = [(registry, dict(registry._entries), dict(registry._facts)) for registry in (*REGISTRIES, checks, studies)]
+    modules, called = set(sys.modules), dict(commands)
     yield
+    commands.clear()
+    commands.update(called)
     for registry, entries, facts in known:
         registry._entries, registry._facts = entries, facts
     for name in set(sys.modules) - modules:
@@ -124,6 +132,29 @@ def test_a_data_set(add: Callable[[str], None]) -> None:
         assert (sample.image[0] > 0).equal(sample.mask)
     with pytest.raises(mw.InputError, match="write how many, from 1 to 44"):
         read_data("discs:0")
+
+
+def test_a_check(add: Callable[[str], None]) -> None:
+    add("src/maskwise/checks/middle.py")
+    from maskwise.checks import checks
+
+    ramp = torch.linspace(-1, 1, 32)
+    central = (-(ramp[:, None] ** 2) - ramp**2).exp().expand(2, -1, -1)
+    images = torch.rand(2, 3, 32, 32)
+    assert checks.get("middle")(lambda images, targets: central, images).tolist() == pytest.approx([1, 1])
+    sideways = checks.get("middle")(lambda images, targets: ramp.expand(2, 32, 32), images)
+    assert sideways.tolist() == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_a_command(add: Callable[[str], None]) -> None:
+    add("src/maskwise/commands/count.py")
+    from maskwise.commands.registration import build
+
+    app = build("maskwise", "with one more")
+    done = CliRunner().invoke(app, ["count", "shapes:n=7"])
+    assert done.exit_code == 0 and done.stdout == "shapes:n=7: 7 pictures, 7 with boxes\n"
+    assert json.loads(CliRunner().invoke(app, ["count", "shapes:n=7", "--json"]).stdout)["pictures"] == 7
+    assert CliRunner().invoke(app, ["count", "nowhere"]).exit_code == 2
 
 
 def test_a_study(add: Callable[[str], None], tmp_path: Path) -> None:
