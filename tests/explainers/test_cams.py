@@ -63,28 +63,75 @@ def test_grad_cam_pp_equals_a_loop_over_positions() -> None:
     assert torch.allclose(explainer("grad_cam_pp", classifier)(images, 2), expected, atol=1e-4)
 
 
-def test_score_cam_equals_a_loop_over_channels(classifier: Classifier) -> None:
-    logits, activation = forwards(classifier)
+def sharp(scale: float = 300.0) -> Classifier:
+    """The tiny network with answers that differ much, so that weights do; its channels 2 and 5 are flat."""
+    net = tiny_net().eval()
+    with torch.no_grad():
+        net[-1].weight *= scale  # type: ignore[index, operator, union-attr]
+        net[9].weight[[2, 5]] = 0  # type: ignore[index, union-attr]
+        net[9].bias[[2, 5]] = torch.tensor([0.7, 0.0])  # type: ignore[index, union-attr]
+        net[-1].bias -= net(IMAGES / 2).mean(0)  # type: ignore[index, operator, union-attr]
+    return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=32, name="sharp")
+
+
+@pytest.mark.parametrize("variant", ["released", "paper"])
+@pytest.mark.parametrize("layer", ["9", LAYER])  # with negative values, and without
+def test_score_cam_equals_a_loop_over_channels(variant: str, layer: str) -> None:
+    """Wang et al.'s Algorithm 1, its baseline written out; the released code takes probabilities as they are."""
+    classifier = sharp()
+    activation = classifier.module[: int(layer) + 1](IMAGES)  # type: ignore[index]
+    nothing = classifier.module(torch.zeros(1, 3, 32, 32))[0, 3]
     expected = torch.zeros(2, 32, 32)
     for n in range(2):
+        scores, larges, flat = [], [], []
         for k in range(activation.shape[1]):
-            large = bilinear(activation[n, k][None])
-            channel = activation[n, k]
-            if channel.max() == channel.min():
+            if activation[n, k].max() == activation[n, k].min():
+                flat.append(k)
                 continue
-            mask = bilinear(min_max(channel[None]))[0]
-            p = classifier.module((IMAGES[n] * mask)[None]).softmax(1)[0, 3]
-            expected[n] += (p * large[0]).detach()
+            large = bilinear(activation[n, k][None])
+            mask = (large - large.min()) / (large.max() - large.min())
+            logits = classifier.module((IMAGES[n] * mask)[None])[0]
+            scores.append(logits.softmax(0)[3] if variant == "released" else logits[3] - nothing)
+            larges.append(large[0])
+        weights = torch.stack(scores)
+        if variant == "paper":
+            weights = weights.exp() / weights.exp().sum()
+        assert {2, 5} <= set(flat) and weights.std() > 0.005
+        expected[n] = torch.einsum("k,khw->hw", weights, torch.stack(larges)).detach()
     expected = min_max(expected.relu())
     for batch in (1, 5, 64):
-        assert torch.allclose(
-            explainer("score_cam", classifier, layer=LAYER, batch=batch)(IMAGES, 3), expected, atol=1e-4
-        )
-    assert logits.shape == (2, 5)
+        maps = explainer("score_cam", classifier, layer=layer, variant=variant, batch=batch)(IMAGES, 3)
+        assert torch.allclose(maps, expected, atol=1e-4)
+    with pytest.raises(InputError, match="variant is released or paper"):
+        explainer("score_cam", classifier, variant="logit")
+
+
+def test_masks_reach_both_ends_and_flat_maps_show_nothing() -> None:
+    """A peak of one cell among 7x7 keeps 0.969 where it is stretched before it is enlarged."""
+
+    class Ends(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x.amax((1, 2, 3)), x.amin((1, 2, 3))], 1)
+
+    net = nn.Sequential(nn.Identity(), Ends())
+    explain = explainer(
+        "score_cam", Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=224, taps=["0"]), batch=64
+    )
+    maps = torch.linspace(0.3, 2.7, 20)[None, :, None, None].repeat(1, 1, 7, 7)
+    maps[0, 0, 3, 3] = 50.0
+    maps = maps.contiguous(memory_format=torch.channels_last)  # as layers give them
+    assert F.interpolate(min_max(maps), (224, 224), mode="bilinear").amax() < 0.97
+    large = F.interpolate(maps, (299, 299), mode="bilinear")[0, 1:]
+    assert min_max(large).amax() == 1, "enlarged, what is flat need not be flat to the last bit"
+    for side in (224, 299):
+        white = torch.ones(1, 3, side, side)
+        ends = explain.masked_scores(white, maps, 0.0, lambda logits, _: logits)[0]  # type: ignore[attr-defined]
+        assert ends[0].tolist() == [1, 0] and not ends[1:].any()
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_group_cam_equals_a_loop_over_groups(variant: str, classifier: Classifier) -> None:
+def test_group_cam_equals_a_loop_over_groups(variant: str) -> None:
+    classifier = sharp()
     _, activation = forwards(classifier)
     held = activation.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(classifier.module[11:](held)[:, 3].sum(), held)  # type: ignore[index]

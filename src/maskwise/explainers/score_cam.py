@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
 from maskwise.explainers.perturb import Perturbation
@@ -31,24 +33,40 @@ class MaskedByActivation(Perturbation, LayerExplainer):
         Perturbation.__init__(self, classifier, batch)
         LayerExplainer.__init__(self, classifier, layer)
 
-    def masked_scores(self, images: Tensor, masks: Tensor, fill: Tensor | float, targets: Targets) -> Tensor:
-        """Probabilities (N,c,K) of normalised pictures x m + fill (1 - m), of masks (N,c,h,w) in [0,1].
+    def masked_scores(
+        self, images: Tensor, maps: Tensor, fill: Tensor | float, values: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Values (N,c,K) of normalised pictures x m + fill (1 - m), m the masks of maps (N,c,h,w).
+
+        A map becomes a mask by being upsampled and then stretched to [0,1] (Wang et al. 2020, Eq. 7), so that each
+        mask reaches both ends; stretched first, a peak of one cell would stay below 1. A map without contrast masks
+        everything.
 
         Args:
             fill: normalised pictures (N,3,S,S), or 0 for the mean colour.
+            values: from logits and the picture of each row to (rows,K): ``targets.scores`` or ``.probabilities``.
         """
-        clean, count = self.classifier.normalise(images), masks.shape[1]
+        clean, shown = self.classifier.normalise(images), has_contrast(maps)
         parts = []
-        for first, last in self.chunks(len(images), count):
+        for first, last in self.chunks(len(images), maps.shape[1]):
 
             def make(rows: slice, first: int = first, last: int = last) -> Tensor:
-                large = _upsampled(masks[rows, first:last], images)[:, :, None]
+                large = _masks(_upsampled(maps[rows, first:last], images), shown[rows, first:last])[:, :, None]
                 base: Tensor | float = fill[rows, None] if isinstance(fill, Tensor) else fill
                 mixed = base + (clean[rows, None] - base) * large
                 return mixed.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
-            parts.append(self.score(make, len(images), last - first, targets.probabilities))
+            parts.append(self.score(make, len(images), last - first, values))
         return torch.cat(parts, 1)
+
+
+def has_contrast(maps: Tensor) -> Tensor:
+    """(N,c) bool of maps (N,c,h,w): asked before upsampling, whose rounding gives a flat map contrast."""
+    return min_max(maps).amax((2, 3)) > 0
+
+
+def _masks(large: Tensor, shown: Tensor) -> Tensor:
+    return min_max(large) * shown[:, :, None, None]
 
 
 def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
@@ -65,23 +83,47 @@ def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
     cost="1 + channels forwards",
 )
 class ScoreCam(MaskedByActivation):
-    """ReLU(sum_k w_k A_k), w_k the probability of the picture masked by min-max A_k (Wang et al. 2020).
+    """ReLU(sum_k w_k A_k), w_k of the picture masked by A_k, upsampled and then min-max (Wang et al. 2020, Eq. 6-10).
 
-    Neither a baseline's score nor a softmax over channels enters w, as in the code that the papers compare with.
     Channels without contrast have no mask, and weigh nothing.
+
+    Args:
+        classifier: what is explained.
+        layer: name of the layer; None is the classifier's last tap.
+        variant: ``released`` (the authors' code, and the one that other papers compare with): w_k is the masked
+            picture's probability of the class. ``paper`` (Algorithm 1): w is the softmax over channels of the class's
+            logit less that of a baseline; the baseline is the same for all channels, so that it cancels there.
+        batch: masked pictures in one forward.
+
+    Raises:
+        InputError: no such layer, or an unknown variant.
     """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        layer: str | None = None,
+        variant: Literal["released", "paper"] = "released",
+        batch: int | None = None,
+    ) -> None:
+        super().__init__(classifier, layer, batch)
+        one_of("variant", variant, ("released", "paper"))
+        self.variant = variant
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with torch.no_grad():
             logits, output = self.activation(images)
-            activation = self.grid(output)
+            activation = self.grid(output).float()
             targets = targets.resolved(logits)
-            masks = min_max(activation.float())
-            weights = self.masked_scores(images, masks, 0.0, targets)
-            # Weights that are all the same say nothing of the class: no answer rather than the activations' sum.
-            told = ~(weights.amax(1) - weights.amin(1) <= 1e-6 * weights.amax(1).abs())
-            weights = weights * (masks.amax((2, 3)) > 0)[:, :, None] * told[:, None]
-            large = _upsampled(torch.einsum("nck,nchw->nkhw", weights, activation.float()), images)
+            values = targets.probabilities if self.variant == "released" else targets.scores
+            weights = self.masked_scores(images, activation, 0.0, values)
+            # Scores that are all the same say nothing of the class: no answer rather than the activations' sum.
+            told = ~(weights.amax(1) - weights.amin(1) <= 1e-6 * weights.abs().amax(1))
+            shown = has_contrast(activation)[:, :, None]
+            if self.variant == "paper":
+                weights = weights.softmax(1)
+            weights = torch.where(shown & told[:, None], weights, 0)
+            large = _upsampled(torch.einsum("nck,nchw->nkhw", weights, activation), images)
         return large.relu()  # upsampling is linear, so summing first is the same and costs one map instead of c
 
 
@@ -103,7 +145,7 @@ class GroupCam(MaskedByActivation):
         groups: of consecutive channels.
         variant: ``paper`` drops the lowest 70% of each group before upsampling and sums signed score * min-max map,
             ReLU at the end; ``released`` (August 2021, the code that SESS copied) keeps all values and sums
-            ReLU(score) * map as it is. In both, a group without contrast is left out.
+            ReLU(score) * map as it is. In both, a group without contrast adds nothing to the map's contrast.
         batch: masked pictures in one forward.
 
     Raises:
@@ -138,13 +180,11 @@ class GroupCam(MaskedByActivation):
             if self.variant == "paper":
                 cut = maps.flatten(2).quantile(self.percentile, dim=2)[:, :, None, None]
                 maps = torch.where(maps >= cut, maps, 0)
-            maps = _upsampled(maps, images)
-            masks = min_max(maps)
             clean = self.classifier.normalise(images)
             blurred = gaussian_blur(clean, self.blur_sigma, "mirror", reach=self.blur_size // 2)
             without = targets.probabilities(self.classifier.network(blurred)).float()
-            scores = (self.masked_scores(images, masks, blurred, targets) - without[:, None])[..., 0]
-            scores = scores * (masks.amax((2, 3)) > 0)
+            scores = (self.masked_scores(images, maps, blurred, targets.probabilities) - without[:, None])[..., 0]
+            large = _upsampled(maps, images)
             if self.variant == "paper":
-                return torch.einsum("ng,nghw->nhw", scores, masks).relu()
-            return torch.einsum("ng,nghw->nhw", scores.relu(), maps)
+                return torch.einsum("ng,nghw->nhw", scores, _masks(large, has_contrast(maps))).relu()
+            return torch.einsum("ng,nghw->nhw", scores.relu(), large)
