@@ -9,10 +9,12 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from conftest import tiny_net
+from skimage.transform import resize
 from torch import Tensor, nn
 
 from maskwise.box import boxes
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.explainers import explainer
 from maskwise.explainers.perturb import generators
@@ -40,18 +42,42 @@ def corner(side: int) -> Classifier:
     return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=side, taps=["0"])
 
 
-def test_masks_are_the_papers_recipe() -> None:
+def enlarged(cells: Tensor, side: int, border: str) -> Tensor:
+    """A grid (s,s) at (side,side), by scikit-image, as the authors do it, or by PyTorch, which clamps."""
+    if border == "mirror":
+        return torch.from_numpy(resize(cells.numpy(), (side, side), order=1, mode="reflect", anti_aliasing=False))
+    return F.interpolate(cells[None, None], (side, side), mode="bilinear", align_corners=False)[0, 0]
+
+
+@pytest.mark.parametrize("border", ["mirror", "clamp"])
+@pytest.mark.parametrize("grid", [1, 2, 3, 7])
+def test_masks_are_the_papers_recipe(border: str, grid: int) -> None:
     """Grid to (s+1) cells by bilinear interpolation, then a crop at the drawn shift, one mask after another."""
     draws = [torch.Generator().manual_seed(4)]
-    masks = random_masks(draws, 6, grid=3, keep=0.4, side=(32, 32))[0]
-    numbers = torch.rand(6, 11, generator=torch.Generator().manual_seed(4))
-    cell = 11
+    masks = random_masks(draws, 6, grid=grid, keep=0.4, side=(32, 32), border=border)[0]  # type: ignore[arg-type]
+    numbers = torch.rand(6, grid**2 + 2, generator=torch.Generator().manual_seed(4))
+    cell = -(-32 // grid)
     for mask, drawn in zip(masks, numbers, strict=True):
-        cells = (drawn[2:] < 0.4).float().reshape(1, 1, 3, 3)
-        large = F.interpolate(cells, (4 * cell, 4 * cell), mode="bilinear", align_corners=False)[0, 0]
+        large = enlarged((drawn[2:] < 0.4).float().reshape(grid, grid), (grid + 1) * cell, border)
         y, x = int(drawn[0] * cell), int(drawn[1] * cell)
-        assert torch.allclose(mask, large[y : y + 32, x : x + 32], atol=1e-5)
+        assert torch.allclose(mask, large[y : y + 32, x : x + 32].float(), atol=1e-5)
     assert masks.std() > 0.1
+
+
+def test_rise_mirrors_unless_told_otherwise() -> None:
+    """A mirrored rim is less sure of its cells, so masks vary less there."""
+    drawn = [random_masks([torch.Generator().manual_seed(0)], 400, 7, 0.5, (70, 70), b)[0] for b in ("mirror", "clamp")]  # type: ignore[arg-type]
+    assert torch.equal(drawn[0], random_masks([torch.Generator().manual_seed(0)], 400, 7, 0.5, (70, 70))[0])
+    rims = [m[:, 0].var(0).mean() for m in drawn]
+    assert 1.2 < rims[1] / rims[0] < 1.5
+    classifier = corner(16)
+    default, mirrored, clamped = (
+        explainer("rise", classifier, masks=20, **options)(IMAGES, 0)
+        for options in ({}, {"border": "mirror"}, {"border": "clamp"})
+    )
+    assert torch.equal(default, mirrored) and not torch.allclose(default, clamped, atol=1e-2)
+    with pytest.raises(InputError, match="border is mirror or clamp"):
+        explainer("rise", classifier, border="reflect")
 
 
 def test_rise_equals_the_enumeration_of_all_masks_of_a_2x2_grid() -> None:
@@ -59,16 +85,16 @@ def test_rise_equals_the_enumeration_of_all_masks_of_a_2x2_grid() -> None:
     classifier, image = corner(8), torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     cell, expected = 4, torch.zeros(8, 8)
     for bits in itertools.product((0.0, 1.0), repeat=4):
-        large = F.interpolate(torch.tensor(bits).reshape(1, 1, 2, 2), (12, 12), mode="bilinear", align_corners=False)
+        large = enlarged(torch.tensor(bits).reshape(2, 2), 12, "mirror").float()
         for y, x in itertools.product(range(cell), repeat=2):
-            mask = large[0, 0, y : y + 8, x : x + 8]
+            mask = large[y : y + 8, x : x + 8]
             p = classifier.logits(image * mask).softmax(1)[0, 0]
             expected += p * mask / 16 / cell**2 / 0.5
-    explain = explainer("rise", classifier, grid=2, masks=20000, batch=500)
+    explain = explainer("rise", classifier, grid=2, masks=160000, batch=1000)
     from maskwise.explainers.targets import Targets
 
     found = explain.saliency(image, Targets(torch.tensor([[0]])))[0, 0]
-    assert (found - expected).abs().max() < 0.02 < expected.std() * 5
+    assert (found - expected).abs().max() < 0.003 < expected.std() / 2
     assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.99
 
 
@@ -83,9 +109,9 @@ def test_rise_says_its_standard_error_and_stops_by_it() -> None:
     raw = explain.saliency(image, _first())
     said = explain.report["standard_error"].item() * (raw.max() - raw.min()).item()
     assert 0.8 * runs.std(0).mean() < said < 1.25 * runs.std(0).mean()
-    early = explainer("rise", classifier, masks=4000, tolerance=0.15)
+    early = explainer("rise", classifier, masks=4000, tolerance=0.2)
     early(image, 0)
-    assert early.report["masks"].item() < 4000 and early.report["standard_error"].item() <= 0.15
+    assert early.report["masks"].item() < 4000 and early.report["standard_error"].item() <= 0.2
 
 
 def _first() -> Targets:

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
 from maskwise.explainers.perturb import Perturbation, generators, uniform
 from maskwise.explainers.targets import Targets
+
+Border = Literal["mirror", "clamp"]
 
 
 @methods.register(
@@ -38,12 +41,14 @@ class Rise(Perturbation):
         grid: s, cells a side.
         keep: p, chance that a cell is kept.
         scoring: ``probability`` (the paper) or ``logit`` (Group-CAM's and SESS's runs).
+        border: beyond the middle of its outermost cells a grid is mirrored there, ``mirror`` (the authors' code and
+            TorchRay's), or keeps their value, ``clamp``, which makes the rim of masks and map noisier.
         tolerance: stop as soon as the standard error of all maps of the batch is below it; None uses all masks.
         seed: of the masks; each picture draws its own.
         batch: masked pictures in one forward.
 
     Raises:
-        InputError: a number out of range, or an unknown scoring.
+        InputError: a number out of range, or an unknown scoring or border.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Rise(Perturbation):
         grid: int = 7,
         keep: float = 0.5,
         scoring: Literal["probability", "logit"] = "probability",
+        border: Border = "mirror",
         tolerance: float | None = None,
         seed: int = 0,
         batch: int | None = None,
@@ -62,10 +68,11 @@ class Rise(Perturbation):
             raise InputError(f"rise needs masks >= 2, grid >= 1 and 0 < keep <= 1, not {masks}, {grid} and {keep}")
         if scoring not in ("probability", "logit"):
             raise InputError(f"scoring is probability or logit, not {scoring!r}")
+        one_of("border", border, ("mirror", "clamp"))
         if tolerance is not None and tolerance <= 0:
             raise InputError(f"tolerance must be positive, not {tolerance}")
         self.masks, self.grid, self.keep, self.scoring = masks, grid, keep, scoring
-        self.tolerance, self.seed = tolerance, seed
+        self.border, self.tolerance, self.seed = border, tolerance, seed
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with torch.no_grad():
@@ -79,7 +86,7 @@ class Rise(Perturbation):
             high = -low
             used = 0
             for first, last in self.chunks(len(images), self.masks):
-                masks = random_masks(draws, last - first, self.grid, self.keep, side).to(images.device)
+                masks = random_masks(draws, last - first, self.grid, self.keep, side, self.border).to(images.device)
 
                 def make(part: slice, masks: Tensor = masks) -> Tensor:
                     copies = (clean[part, None] * masks[part, :, None]).flatten(0, 1)
@@ -109,22 +116,32 @@ def _error(total: Tensor, squares: Tensor, used: int) -> Tensor:
     return torch.where(span > 0, variance.sqrt().mean(2) / span.clamp(min=1e-12), 0)
 
 
-def random_masks(draws: list[torch.Generator], count: int, grid: int, keep: float, side: tuple[int, int]) -> Tensor:
+def random_masks(
+    draws: list[torch.Generator],
+    count: int,
+    grid: int,
+    keep: float,
+    side: tuple[int, int],
+    border: Border = "mirror",
+) -> Tensor:
     """(N, count, H, W) of RISE's masks in [0,1], the numbers of each picture from its own generator.
 
     Bilinear interpolation works along each axis, so a mask is rows @ cells @ columns: no large grid is made.
     """
     drawn = uniform(draws, count, grid * grid + 2)
     cells = (drawn[..., 2:] < keep).float().unflatten(-1, (grid, grid))
-    rows, columns = (_shifted(drawn[..., axis], grid, side[axis]) for axis in (0, 1))
+    rows, columns = (_shifted(drawn[..., axis], grid, side[axis], border) for axis in (0, 1))
     grown: Tensor = rows @ cells @ columns.mT
     return grown
 
 
-def _shifted(place: Tensor, grid: int, side: int) -> Tensor:
+def _shifted(place: Tensor, grid: int, side: int, border: Border) -> Tensor:
     """(..., side, grid): interpolation weights of ``side`` pixels that begin at ``place`` in [0,1) of a cell."""
-    cell = math.ceil(side / grid)
+    cell, last = math.ceil(side / grid), grid - 1
     pixels = (place * cell).floor()[..., None] + torch.arange(side)
     # Where a pixel's middle lies on the grid of cells that is stretched to (grid + 1) * cell pixels.
-    at = ((pixels + 0.5) * grid / ((grid + 1) * cell) - 0.5).clamp(0, grid - 1)
+    at = (pixels + 0.5) * grid / ((grid + 1) * cell) - 0.5
+    if border == "mirror":  # about the middle of the outermost cell; at most half a cell lies beyond it
+        at = last - (last - at.abs()).abs()
+    at = at.clamp(0, last)  # a grid of one cell has nothing to mirror
     return (1 - (at[..., None] - torch.arange(grid)).abs()).clamp(min=0)
