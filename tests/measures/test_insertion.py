@@ -117,6 +117,46 @@ def test_a_constant_map_goes_in_reading_order() -> None:
     assert torch.equal(flat, curves(CLASSIFIER, IMAGES[:1], rows, step=300))
 
 
+def test_reversed_ties_are_those_of_the_flipped_sort_of_rise() -> None:
+    """Maps of few values: NumPy's stable sort upwards, flipped, is the order in which pixels go."""
+    maps = (MAPS * 3).round() / 3
+    order = np.flip(np.argsort(maps.flatten(1).numpy(), axis=1, kind="stable"), axis=1)
+    found = places(maps, "reversed").flatten(1)
+    for place, expected in zip(found, order, strict=True):
+        assert place[torch.from_numpy(expected.copy())].tolist() == list(range(SIDE * SIDE))
+    assert not torch.equal(found, places(maps).flatten(1)) and torch.equal(places(MAPS, "reversed"), places(MAPS))
+    backwards = {"maps": maps.flip(1, 2), "images": IMAGES.flip(2, 3)}
+    for mode in ("insertion", "deletion"):
+        # Turned by half a circle, the last of equal pixels is the first; the network is not: compare by brightness.
+        there, back = (
+            curves(brightness(), i, m, targets=torch.tensor([0, 0, 0]), mode=mode, step=100, blur="mean", ties=ties)  # type: ignore[arg-type]
+            for i, m, ties in ((IMAGES, maps, "reversed"), (backwards["images"], backwards["maps"], "reading"))
+        )
+        assert torch.allclose(there, back, atol=1e-6)
+        assert not torch.allclose(
+            there,
+            curves(brightness(), IMAGES, maps, torch.tensor([0, 0, 0]), mode, 100, "mean"),
+            atol=1e-6,  # type: ignore[arg-type]
+        )
+
+
+def test_every_curve_metric_takes_ties() -> None:
+    maps = torch.zeros(3, SIDE, SIDE)
+    values = {}
+    for ties in ("reading", "reversed"):
+        for name in ("insertion", "deletion", "insertion_deletion"):
+            one = metric(name, CLASSIFIER, step=256, ties=ties)
+            assert one.protocol()["ties"] == ties
+            one.update(maps, images=IMAGES)
+            values[name, ties] = float(one.compute())
+        both = values["insertion", ties] - values["deletion", ties]
+        assert values["insertion_deletion", ties] == pytest.approx(both, abs=1e-9)
+    assert all(values[n, "reading"] != values[n, "reversed"] for n in ("insertion", "deletion"))
+    for name in ("insertion", "deletion", "insertion_deletion"):
+        with pytest.raises(InputError, match="ties is reading or reversed"):
+            metric(name, CLASSIFIER, ties="random")
+
+
 @given(st.integers(0, 10_000), st.sampled_from([90, 512, 5000]))
 @settings(max_examples=15, deadline=None)
 def test_only_the_order_of_a_map_counts(seed: int, step: int) -> None:

@@ -11,7 +11,7 @@ from maskwise.box import as_tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.options import one_of
 from maskwise.measures.base import Metric, metrics
-from maskwise.measures.perturbation import STEP, CurveKind, Step, Substrate, area_under, curves, pixels_of
+from maskwise.measures.perturbation import STEP, CurveKind, Step, Substrate, Ties, area_under, curves, pixels_of
 from maskwise.measures.scoring import ClassifierMetric, Target, asked_for
 
 
@@ -22,18 +22,24 @@ class CurveMetric(ClassifierMetric):
     blur: Substrate = "gaussian51"
 
     def __init__(
-        self, classifier: Classifier, step: Step = STEP, target: Target = "predicted", batch: int | None = None
+        self,
+        classifier: Classifier,
+        step: Step = STEP,
+        target: Target = "predicted",
+        batch: int | None = None,
+        ties: Ties = "reading",
     ) -> None:
         super().__init__()
         self.ask(classifier, batch)
         one_of("target", target, ("predicted", "class"))
+        one_of("ties", ties, ("reading", "reversed"))
         pixels_of(step, 1)  # raises if it makes no sense
-        self.step, self.target = step, target
+        self.step, self.target, self.ties = step, target, ties
 
     def curves(self, images: Tensor, maps: Tensor, targets: Tensor | None = None) -> Tensor:
         """The curves (N,steps+1) behind the number; arguments as ``maskwise.measures.perturbation.curves``."""
         asked = asked_for(self.target, targets)
-        return curves(self.classifier, images, maps, asked, self.mode, self.step, self.blur, self.batch)
+        return curves(self.classifier, images, maps, asked, self.mode, self.step, self.blur, self.batch, self.ties)
 
     def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
         """The curves themselves, (N,steps+1): the area is linear in them, so their mean has the mean area."""
@@ -61,6 +67,8 @@ class Deletion(CurveMetric):
         step: pixels a step, or the share of all as a float below 1 or a text like "3.571%".
         target: follow the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+        ties: of equal pixels the first in reading order goes first (``reading``), or the last (``reversed``, as in
+            RISE's evaluator): maps with many zeros differ.
     """
 
     mode = "deletion"
@@ -85,6 +93,8 @@ class Insertion(CurveMetric):
         blur: what it begins with: ``gaussian51``, ``rise11`` or ``mean``.
         target: follow the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+        ties: of equal pixels the first in reading order goes first (``reading``), or the last (``reversed``, as in
+            RISE's evaluator): maps with many zeros differ.
     """
 
     mode = "insertion"
@@ -96,8 +106,9 @@ class Insertion(CurveMetric):
         blur: Substrate = "gaussian51",
         target: Target = "predicted",
         batch: int | None = None,
+        ties: Ties = "reading",
     ) -> None:
-        super().__init__(classifier, step, target, batch)
+        super().__init__(classifier, step, target, batch, ties)
         one_of("blur", blur, ("gaussian51", "rise11", "mean"))
         self.blur = blur
 
@@ -122,12 +133,13 @@ class InsertionDeletion(ClassifierMetric):
         blur: Substrate = "gaussian51",
         target: Target = "predicted",
         batch: int | None = None,
+        ties: Ties = "reading",
     ) -> None:
         super().__init__()
         self.ask(classifier, batch)
-        self.insertion = Insertion(classifier, step, blur, target, batch)
-        self.deletion = Deletion(classifier, step, target, batch)
-        self.step, self.blur, self.target = step, blur, target
+        self.insertion = Insertion(classifier, step, blur, target, batch, ties)
+        self.deletion = Deletion(classifier, step, target, batch, ties)
+        self.step, self.blur, self.target, self.ties = step, blur, target, ties
 
     def parts(self) -> Sequence[Metric]:
         return self.insertion, self.deletion

@@ -20,6 +20,7 @@ from maskwise.measures.scoring import classes_followed, log_probabilities
 
 CurveKind = Literal["insertion", "deletion"]
 Substrate = Literal["gaussian51", "rise11", "mean"]
+Ties = Literal["reading", "reversed"]
 Step = int | float | str
 STEP = 1792  # pixels: 8 rows, or 3.571%, of 224 x 224, as RISE and Group-CAM take it
 
@@ -33,12 +34,12 @@ def curves(
     step: Step = STEP,
     blur: Substrate = "gaussian51",
     batch: int | None = None,
+    ties: Ties = "reading",
 ) -> Tensor:
     """Probability of each picture's class after 0, step, 2 step, … pixels: (N,steps+1), float64.
 
     Insertion begins with the blurred picture and brings pixels back; deletion begins with the picture and paints them
-    in the mean colour. Of pixels of equal saliency the first in reading order goes first. All pictures' steps share
-    batches, and changed copies exist only while they are scored.
+    in the mean colour. All pictures' steps share batches, and changed copies exist only while they are scored.
 
     Args:
         classifier: gives the probabilities (softmax).
@@ -49,9 +50,10 @@ def curves(
         step: pixels a step, or the share of all as a float below 1 or a text like "3.571%". The last may be smaller.
         blur: where insertion begins, see ``substrate``.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+        ties: which of equal pixels goes first, see ``places``.
 
     Raises:
-        InputError: shapes that differ, or an unknown mode, blur, step or class.
+        InputError: shapes that differ, or an unknown mode, blur, step, ties or class.
     """
     one_of("mode", mode, ("insertion", "deletion"))
     maps = as_maps(maps)
@@ -61,7 +63,7 @@ def curves(
     n, size = len(images), maps[0].numel() if len(maps) else 1
     pixels = pixels_of(step, size)
     steps = math.ceil(size / pixels)
-    place = places(maps.to(images.device))
+    place = places(maps.to(images.device), ties)
     whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
     start, end = images, classifier.mean[:, None, None].expand_as(images)
@@ -80,9 +82,29 @@ def curves(
     return torch.cat([followed, known] if mode == "insertion" else [known, followed], 1).exp()
 
 
-def places(maps: Tensor) -> Tensor:
-    """Place (N,H,W) of each pixel in its map's order, most salient first; of equal ones the first in reading order."""
-    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+def places(maps: Tensor, ties: Ties = "reading") -> Tensor:
+    """Place (N,H,W) of each pixel in its map's order, most salient first.
+
+    Args:
+        maps: (N,H,W).
+        ties: of equal pixels the first in reading order goes first (``reading``), or the last (``reversed``): what
+            RISE's evaluator does, which sorts upwards and flips. NumPy's default sort, which it uses, may
+            shuffle equal pixels besides; ``reversed`` is the flip of a stable sort.
+
+    Raises:
+        InputError: an unknown rule.
+
+    Example:
+        >>> flat = torch.zeros(1, 1, 3)
+        >>> places(flat).tolist(), places(flat, "reversed").tolist()
+        ([[[0, 1, 2]]], [[[2, 1, 0]]])
+    """
+    one_of("ties", ties, ("reading", "reversed"))
+    flat = maps.flatten(1)
+    if ties == "reading":
+        order = flat.argsort(dim=1, descending=True, stable=True)
+    else:
+        order = flat.argsort(dim=1, stable=True).flip(1)
     counts = torch.arange(order.shape[1], device=maps.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, counts).reshape(maps.shape)
 
