@@ -17,6 +17,7 @@ HOUSE = Path(__file__).parents[1] / "src" / "maskwise"
 FLOORS = (
     "core",
     "blending box images labels",
+    "drawing",
     "classifiers infill",
     "class_objective data maskers measures",
     "explainers convert",

@@ -9,6 +9,7 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from conftest import tiny_net
+from skimage.segmentation import felzenszwalb
 from skimage.transform import resize
 from torch import Tensor, nn
 
@@ -114,8 +115,8 @@ def test_rise_says_its_standard_error_and_stops_by_it() -> None:
     assert early.report["masks"].item() < 4000 and early.report["standard_error"].item() <= 0.2
 
 
-def _first() -> Targets:
-    return Targets(torch.tensor([[0]]))
+def _first(count: int = 1) -> Targets:
+    return Targets(torch.tensor([[0]] * count))
 
 
 def test_rise_does_not_depend_on_batch_or_order() -> None:
@@ -163,6 +164,84 @@ def test_xrai_equals_a_plain_loop() -> None:
         left = [r for r in able if r != best]
     expected[free] = values[free].mean()
     assert np.allclose(ranked(values, regions), expected)
+
+
+def scene(side: tuple[int, int], seed: int = 0) -> Tensor:
+    """A picture (3,h,w) of smooth patches under fine noise, of about 0.2 to 0.8, each colour of its own range."""
+    draws = torch.Generator().manual_seed(seed)
+    patches = F.interpolate(torch.rand(1, 3, 9, 11, generator=draws), side, mode="bicubic", align_corners=False)[0]
+    noise = torch.rand(3, *side, generator=draws) * 0.1
+    return patches.clamp(0, 1) * 0.4 + noise + torch.tensor([0.2, 0.25, 0.3])[:, None, None]
+
+
+def slow_segments(image: Tensor) -> list[np.ndarray]:
+    """PAIR's regions, written out: each pixel within 5 pixels of a region belongs to it."""
+    x = image.permute(1, 2, 0).numpy()
+    x = (x - x.min()) / (x.max() - x.min()) * 2 - 1
+    x = resize(x, (224, 224), order=3, mode="constant", preserve_range=True, anti_aliasing=True)
+    found = []
+    for scale in (50, 100, 150, 250, 500, 1200):
+        labels = felzenszwalb(x, scale=scale, sigma=0.8, min_size=150)
+        labels = resize(labels, image.shape[1:], order=0, mode="constant", preserve_range=True, anti_aliasing=False)
+        for label in range(int(labels.min()), int(labels.max()) + 1):
+            region = labels.astype(int) == label
+            if region.any():
+                found.append(scipy.ndimage.distance_transform_edt(~region) <= 5)
+    return found
+
+
+@pytest.mark.parametrize("side", [(224, 224), (96, 128), (500, 340)])
+def test_xrai_regions_are_pairs_written_out(side: tuple[int, int]) -> None:
+    image = scene(side)
+    expected = slow_segments(image)
+    assert len(expected) > 12 and np.array_equal(segments(image), np.stack(expected))
+
+
+def test_xrai_regions_do_not_change_in_haze_and_one_colour_is_one_region() -> None:
+    image = scene((224, 224))
+    whole = (image - image.min()) / (image.max() - image.min())
+    clear, hazy = segments(whole), segments(0.4 + whole / 4)
+    assert len(clear) == len(hazy) and (clear == hazy).mean() > 0.999
+    assert segments(torch.full((3, 64, 64), 0.3)).all() and len(segments(torch.full((3, 64, 64), 0.3))) == 6
+    flat = explainer("xrai", corner(64), steps=2)(torch.full((1, 3, 64, 64), 0.3), 0)
+    assert not flat.any()
+
+
+def test_xrai_is_that_of_pairs_own_package() -> None:
+    """From the same attributions: segmentation, dilation, greedy order and what is left over."""
+    saliency = pytest.importorskip("saliency.core", reason="the package saliency is not installed")
+    for seed, side in enumerate([(224, 224), (180, 250)]):
+        image = scene(side, seed)
+        x = image.permute(1, 2, 0).numpy()
+        values = np.random.default_rng(seed).normal(size=x.shape)
+        theirs = saliency.XRAI().GetMask(x, None, base_attribution=values)
+        ours = ranked(values.max(2), segments(image))
+        assert np.allclose(ours, theirs, atol=1e-12) and len(np.unique(theirs)) > 5
+
+
+def test_xrai_attributions_begin_at_the_pictures_own_range() -> None:
+    """Of a network that squares pixels, integrated gradients are x^2 - x0^2, whichever the points."""
+
+    class Squares(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([(x**2).sum((1, 2, 3)), 0 * x.sum((1, 2, 3))], 1)
+
+    net = nn.Sequential(nn.Identity(), Squares())
+    classifier = Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=32, taps=["0"])
+    images = torch.stack([scene((32, 32), 1), scene((32, 32), 2) / 2])
+    assert images[0].min() > 1.5 * images[1].min()
+    regions = [segments(image) for image in images]
+    for options, ends in (
+        ({}, lambda x: (x.min(), x.max())),
+        ({"baselines": "black_white"}, lambda _: (0.0, 1.0)),
+    ):
+        maps = explainer("xrai", classifier, steps=3, **options).saliency(images, _first(2))
+        for image, own, found in zip(images, regions, maps[:, 0], strict=True):
+            low, high = ends(image)
+            values = (image**2 - (low**2 + high**2) / 2).amax(0).double().numpy()
+            assert np.allclose(found.numpy(), ranked(values, own), atol=1e-5)
+    with pytest.raises(InputError, match="baselines is range or black_white"):
+        explainer("xrai", classifier, baselines="grey")
 
 
 def test_xrai_segments_cover_the_picture_and_find_the_informative_half() -> None:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from maskwise.core.errors import InputError
 from maskwise.explain import Panels
-from maskwise.report.figure import COLUMNS, TITLE, fig2, overlay
+from maskwise.drawing import overlay
+from maskwise.report.figure import COLUMNS, TITLE, fig2
 
 GREEN = np.array([0x00, 0xE5, 0xA0])
 

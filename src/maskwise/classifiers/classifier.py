@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from maskwise.classifiers.grids import GridLayout
 from maskwise.classifiers.link import ACTIVATIONS, Activation, log_probabilities_of, probabilities_of
-from maskwise.classifiers.output import Output, scores_of
+from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.taps import Taps, layer_of, tapped
 from maskwise.classifiers.wrappers import LAYERS, inputs_of, last_activation, unwrapped
 from maskwise.core.errors import InputError
@@ -66,7 +66,7 @@ class Classifier(nn.Module):
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> classifier = Classifier(net, input_size=16)
         >>> classifier(torch.rand(2, 3, 16, 16)).shape
-        torch.Size([2, 4])
+        torch.GridSize([2, 4])
     """
 
     mean: Tensor
@@ -83,7 +83,7 @@ class Classifier(nn.Module):
         taps: Sequence[str] | None = None,
         name: str = "classifier",
         activation: Activation | None = None,
-        output: Output = None,
+        output: ScoresAt = None,
     ) -> None:
         super().__init__()
         if activation is not None:

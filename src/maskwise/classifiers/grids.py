@@ -10,7 +10,7 @@ from torch import Tensor
 
 MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens together
 
-Size = tuple[int, int]
+GridSize = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class GridLayout:
         return output if self.kind == "first" else output.permute(0, 3, 1, 2)
 
 
-def layout_of(output: Tensor, size: Size, before: Sequence[Size] = (), prefix: int | None = None) -> GridLayout | None:
+def layout_of(output: Tensor, size: GridSize, before: Sequence[GridSize] = (), prefix: int | None = None) -> GridLayout | None:
     """The layout of an output, or None if it has no grid.
 
     Args:
@@ -71,7 +71,7 @@ def layout_of(output: Tensor, size: Size, before: Sequence[Size] = (), prefix: i
     return None
 
 
-def rectangle(places: int, aspect: float) -> Size | None:
+def rectangle(places: int, aspect: float) -> GridSize | None:
     """(h,w) with h * w = ``places`` and h / w about ``aspect``; None if there is none.
 
     Example:

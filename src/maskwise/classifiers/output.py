@@ -9,10 +9,10 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 
-Output = int | str | None
+ScoresAt = int | str | None
 
 
-def scores_of(raw: Any, output: Output, count: int | None = None) -> Tensor:
+def scores_of(raw: Any, output: ScoresAt, count: int | None = None) -> Tensor:
     """Scores (N,K) in what a network gave.
 
     Args:
@@ -39,7 +39,7 @@ def scores_of(raw: Any, output: Output, count: int | None = None) -> Tensor:
     raise InputError(f"the network gives {shape}, and scores are (N,K): one row a picture, one column a class")
 
 
-def _tensor(raw: Any, output: Output, count: int | None) -> Tensor:
+def _tensor(raw: Any, output: ScoresAt, count: int | None) -> Tensor:
     if isinstance(raw, Tensor):
         return raw
     if output is not None:

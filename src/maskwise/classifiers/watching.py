@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers.grids import GridLayout, Size, layout_of
+from maskwise.classifiers.grids import GridLayout, GridSize, layout_of
 from maskwise.core.errors import InputError
 
 
@@ -31,7 +31,7 @@ class Call:
     inputs: int | None = None
     output: int | None = None
     layout: GridLayout | None = None
-    grid: Size | None = None
+    grid: GridSize | None = None
     children: list[Call] = field(default_factory=list)
 
     def all_calls(self) -> Iterator[Call]:
@@ -71,7 +71,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         )
     root, size = Call("", module), (example.shape[-2], example.shape[-1])
     stack, alive, handles = [root], [], []
-    maps: list[Size] = []  # of outputs with channels so far
+    maps: list[GridSize] = []  # of outputs with channels so far
     names = {m: n for n, m in module.named_modules()}
     times: Counter[nn.Module] = Counter()
     said = (vars(m).get("num_prefix_tokens") for m in module.modules())  # timm's networks say it

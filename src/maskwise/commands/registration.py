@@ -64,7 +64,7 @@ def command(name: str, *, section: str, example: str) -> Callable[[F], F]:
     return file
 
 
-def discover() -> None:
+def _import_commands() -> None:
     """Imports every file of ``maskwise.commands``, which registers what is in it."""
     home = maskwise.commands
     for module in walk_packages(home.__path__, f"{home.__name__}."):
@@ -73,7 +73,7 @@ def discover() -> None:
 
 def build(name: str, help: str) -> typer.Typer:
     """The program of all commands that are found, those of a section in alphabetical order."""
-    discover()
+    _import_commands()
     app = _typer(name=name, help=help, add_completion=True, pretty_exceptions_enable=False)
     groups: dict[str, typer.Typer] = {}
     for one in sorted(commands.values(), key=_place):

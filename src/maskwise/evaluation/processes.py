@@ -16,7 +16,7 @@ from maskwise.core.errors import InputError
 from maskwise.evaluation.loader import ItemIndex
 
 TIMEOUT = "MASKWISE_TIMEOUT"
-Share = tuple[
+FoundRows = tuple[
     list[ItemIndex], list[str], dict[tuple[str, str], Tensor]
 ]  # what a process found: places, keys, statistics
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def gathered(mine: T) -> list[T]:
     return [theirs for theirs in everybody if theirs is not None]
 
 
-def merged(parts: Sequence[Share]) -> tuple[list[str], dict[tuple[str, str], Tensor]]:
+def merged(parts: Sequence[FoundRows]) -> tuple[list[str], dict[tuple[str, str], Tensor]]:
     """Keys and statistics of all processes, in the order of the listing."""
     order = sorted((place, rank, row) for rank, (places, _, _) in enumerate(parts) for row, place in enumerate(places))
     pictures = [parts[rank][1][row] for _, rank, row in order]

@@ -15,7 +15,7 @@ from maskwise.explainers.base import methods
 from maskwise.explainers.perturb import Perturbation, generators, uniform
 from maskwise.explainers.targets import Targets
 
-Border = Literal["mirror", "clamp"]
+GridBorder = Literal["mirror", "clamp"]
 
 
 @methods.register(
@@ -58,7 +58,7 @@ class Rise(Perturbation):
         grid: int = 7,
         keep: float = 0.5,
         scoring: Literal["probability", "logit"] = "probability",
-        border: Border = "mirror",
+        border: GridBorder = "mirror",
         tolerance: float | None = None,
         seed: int = 0,
         batch: int | None = None,
@@ -122,7 +122,7 @@ def random_masks(
     grid: int,
     keep: float,
     side: tuple[int, int],
-    border: Border = "mirror",
+    border: GridBorder = "mirror",
 ) -> Tensor:
     """(N, count, H, W) of RISE's masks in [0,1], the numbers of each picture from its own generator.
 
@@ -135,7 +135,7 @@ def random_masks(
     return grown
 
 
-def _shifted(place: Tensor, grid: int, side: int, border: Border) -> Tensor:
+def _shifted(place: Tensor, grid: int, side: int, border: GridBorder) -> Tensor:
     """(..., side, grid): interpolation weights of ``side`` pixels that begin at ``place`` in [0,1) of a cell."""
     cell, last = math.ceil(side / grid), grid - 1
     pixels = (place * cell).floor()[..., None] + torch.arange(side)

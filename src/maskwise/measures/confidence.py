@@ -12,7 +12,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.measures.base import metrics
 from maskwise.measures.inputs import unit_maps
-from maskwise.measures.scoring import ClassifierMetric, Target, asked_for, classes_followed, log_probabilities
+from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
 
 
 def confidences(
@@ -63,7 +63,7 @@ class AverageDrop(ClassifierMetric):
         batch: pictures in one forward; None: 8 on a CPU, 64 elsewhere.
     """
 
-    def __init__(self, classifier: Classifier, target: Target = "predicted", batch: int | None = None) -> None:
+    def __init__(self, classifier: Classifier, target: FollowedClass = "predicted", batch: int | None = None) -> None:
         super().__init__()
         self.ask(classifier, batch)
         one_of("target", target, ("predicted", "class"))

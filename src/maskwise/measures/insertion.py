@@ -12,7 +12,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.options import one_of
 from maskwise.measures.base import Metric, metrics
 from maskwise.measures.perturbation import STEP, CurveKind, Step, Substrate, Ties, area_under, curves, pixels_of
-from maskwise.measures.scoring import ClassifierMetric, Target, asked_for
+from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for
 
 
 class CurveMetric(ClassifierMetric):
@@ -25,7 +25,7 @@ class CurveMetric(ClassifierMetric):
         self,
         classifier: Classifier,
         step: Step = STEP,
-        target: Target = "predicted",
+        target: FollowedClass = "predicted",
         batch: int | None = None,
         ties: Ties = "reading",
     ) -> None:
@@ -104,7 +104,7 @@ class Insertion(CurveMetric):
         classifier: Classifier,
         step: Step = STEP,
         blur: Substrate = "gaussian51",
-        target: Target = "predicted",
+        target: FollowedClass = "predicted",
         batch: int | None = None,
         ties: Ties = "reading",
     ) -> None:
@@ -131,7 +131,7 @@ class InsertionDeletion(ClassifierMetric):
         classifier: Classifier,
         step: Step = STEP,
         blur: Substrate = "gaussian51",
-        target: Target = "predicted",
+        target: FollowedClass = "predicted",
         batch: int | None = None,
         ties: Ties = "reading",
     ) -> None:

@@ -16,7 +16,7 @@ from maskwise.core.portions import Portions
 from maskwise.measures.base import Metric
 from maskwise.measures.inputs import classes_of
 
-Target = Literal["predicted", "class"]  # of the words of an evaluation's target those that a metric can follow
+FollowedClass = Literal["predicted", "class"]  # of the words of an evaluation's target those that a metric can follow
 
 
 class ClassifierMetric(Metric):
@@ -80,7 +80,7 @@ def log_probabilities(
     return found
 
 
-def asked_for(target: Target, targets: Tensor | None) -> Tensor | None:
+def asked_for(target: FollowedClass, targets: Tensor | None) -> Tensor | None:
     """The targets if the option ``target`` says that they are to be followed, else None."""
     if target == "class" and targets is None:
         raise InputError("target='class' needs `targets`")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
-from maskwise.report.figure import overlay
+from maskwise.drawing import overlay
 
 
 @dataclass(frozen=True)

@@ -13,23 +13,14 @@ from torch import Tensor
 
 from maskwise.core.files import atomic_write
 from maskwise.core.text import printable
+from maskwise.drawing import FONT, overlay
 from maskwise.explain import Panels
 from maskwise.images import resize, to_uint8
 
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")
 SHAPES = (0.25, 2.0)  # height / width that a cell may have; beyond it the picture stands in a cell of that shape
 TITLE, CAPTION, GAP = 24, 22, 5  # pixels of the first line, of the line below a picture, and between pictures
-FONT = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 LONGEST = 640  # pixels of a drawn side: more can't be seen, and large photographs would be slow
-
-
-def overlay(image: Tensor, saliency: Tensor, strength: float = 0.55) -> np.ndarray:
-    """(H,W,3) uint8: the map (H,W) in colour over the greyed picture (3,H,W)."""
-    grey = image.mean(0, keepdim=True).expand(3, -1, -1)
-    colours = colormaps["inferno"](saliency.cpu().numpy())[..., :3]
-    mixed = (1 - strength) * to_uint8(grey) + strength * 255 * colours
-    picture: np.ndarray = mixed.round().astype(np.uint8)
-    return picture
 
 
 def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:

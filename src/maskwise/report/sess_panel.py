@@ -16,7 +16,8 @@ from torch import Tensor
 
 from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
-from maskwise.report.figure import overlay, shrunk
+from maskwise.drawing import overlay
+from maskwise.report.figure import shrunk
 from maskwise.sess.view import View
 
 

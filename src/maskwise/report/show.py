@@ -20,7 +20,8 @@ from maskwise.box import as_maps, boxes
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.images import to_uint8
-from maskwise.report.figure import overlay, shrunk
+from maskwise.drawing import overlay
+from maskwise.report.figure import shrunk
 from maskwise.report.page_cards import shrunk_to, uri
 
 SIDE = 320  # pixels of a picture's longer side in a notebook

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.explainers import Explainer
 
-HEADING = "Method"
+METHOD_HEADING = "Method"
 MaskerFile = Annotated[
     Path | None,
     typer.Option(
-        "--masker", help="A masker.safetensors of your own, for methods of the family maskers.", rich_help_panel=HEADING
+        "--masker", help="A masker.safetensors of your own, for methods of the family maskers.", rich_help_panel=METHOD_HEADING
     ),
 ]
 MethodOptions = Annotated[
     list[str] | None,
-    typer.Option("--set", help="key=value, an option of the method; may be given again.", rich_help_panel=HEADING),
+    typer.Option("--set", help="key=value, an option of the method; may be given again.", rich_help_panel=METHOD_HEADING),
 ]
 
 
@@ -33,7 +33,7 @@ MethodOptions = Annotated[
 class Method:
     """One method and its options."""
 
-    heading: ClassVar[str] = HEADING
+    heading: ClassVar[str] = METHOD_HEADING
     method: Annotated[
         str, typer.Option("--method", help="See `maskwise methods`.", autocompletion=completion.method_names)
     ] = "casm"

@@ -22,7 +22,7 @@ from maskwise.core.text import printable
 from maskwise.images import resize, to_uint8
 from maskwise.infill.base import Infiller
 from maskwise.maskers import ClassMasker, Masker
-from maskwise.report.figure import FONT, overlay
+from maskwise.drawing import FONT, overlay
 from maskwise.training.callbacks import TrainingState
 from maskwise.training.trainer import Trainer
 from maskwise.training.watch.views import Views
