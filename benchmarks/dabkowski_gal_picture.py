@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 import maskwise as mw
 from maskwise.core.files import atomic_write
+from maskwise.drawing import overlay
 from maskwise.images import packaged_pictures, resize, to_uint8
-from maskwise.report.figure import overlay
 
 PAIRS = (("cat", "coffee"), ("flower", "temple"))
 CLASSES = {"cat": "Egyptian cat", "coffee": "espresso", "flower": "daisy", "temple": "bell cote"}

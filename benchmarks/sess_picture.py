@@ -14,8 +14,8 @@ from torch import Tensor
 
 import maskwise as mw
 from maskwise.core.files import atomic_write
+from maskwise.drawing import overlay
 from maskwise.images import load_image, packaged_pictures, resize, to_uint8
-from maskwise.report.figure import overlay
 
 METHODS = ("grad_cam", "guided_backprop", "casm")
 

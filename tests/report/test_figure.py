@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from maskwise.core.errors import InputError
-from maskwise.explain import Panels
 from maskwise.drawing import overlay
+from maskwise.explain import Panels
 from maskwise.report.figure import COLUMNS, TITLE, fig2
 
 GREEN = np.array([0x00, 0xE5, 0xA0])

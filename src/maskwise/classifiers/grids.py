@@ -42,7 +42,9 @@ class GridLayout:
         return output if self.kind == "first" else output.permute(0, 3, 1, 2)
 
 
-def layout_of(output: Tensor, size: GridSize, before: Sequence[GridSize] = (), prefix: int | None = None) -> GridLayout | None:
+def layout_of(
+    output: Tensor, size: GridSize, before: Sequence[GridSize] = (), prefix: int | None = None
+) -> GridLayout | None:
     """The layout of an output, or None if it has no grid.
 
     Args:

@@ -20,7 +20,7 @@ from maskwise.commands.groups import (
     names_of,
 )
 from maskwise.commands.groups.measuring import Data, Kept, Metrics
-from maskwise.commands.groups.method import METHOD_HEADING
+from maskwise.commands.groups.method import METHOD
 from maskwise.commands.groups.sess import EnhanceEach
 from maskwise.commands.measured import measure_and_tell
 from maskwise.commands.registration import command
@@ -38,14 +38,14 @@ def compare_command(
         typer.Option(
             "--methods",
             help="Names with commas between (`maskwise methods`).",
-            rich_help_panel=METHOD_HEADING,
+            rich_help_panel=METHOD,
             autocompletion=completion.method_list,
         ),
     ],
     options: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="method.key=value, an option of a method; may be given again.", rich_help_panel=METHOD_HEADING
+            "--set", help="method.key=value, an option of a method; may be given again.", rich_help_panel=METHOD
         ),
     ] = None,
     sess: EnhanceEach = "no",

@@ -10,8 +10,7 @@ import typer
 from maskwise.commands import completion
 from maskwise.commands.explaining import Wanted, explain_pictures
 from maskwise.commands.groups import Method, Model, Out, Output, Sess
-from maskwise.commands.groups.sess import SESS_HEADING
-from maskwise.commands.groups.sess import Enhance
+from maskwise.commands.groups.sess import SESS, Enhance
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
 
@@ -44,7 +43,9 @@ def explain_command(
     panel: Annotated[
         bool,
         typer.Option(
-            "--sess-panel", help="Also a picture of every patch with its map, box and score.", rich_help_panel=SESS_HEADING
+            "--sess-panel",
+            help="Also a picture of every patch with its map, box and score.",
+            rich_help_panel=SESS,
         ),
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="Also one page of all pictures, report.html.")] = False,

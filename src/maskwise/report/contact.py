@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maskwise.core.files import atomic_write
-from maskwise.images import to_uint8
 from maskwise.drawing import overlay
+from maskwise.images import to_uint8
 
 
 @dataclass(frozen=True)

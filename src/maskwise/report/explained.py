@@ -10,10 +10,10 @@ import numpy as np
 
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_folder
+from maskwise.drawing import overlay
 from maskwise.explain import Explanation, Panels
 from maskwise.explainers import Explainer
 from maskwise.images import to_uint8
-from maskwise.drawing import overlay
 from maskwise.report.figure import fig2
 from maskwise.report.sess_panel import sess_panel
 from maskwise.sess import SESS

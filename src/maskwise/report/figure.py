@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch.nn.functional as F
-from matplotlib import colormaps, get_data_path
+from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from maskwise.core.files import atomic_write
 from maskwise.core.text import printable
-from maskwise.drawing import FONT, overlay
+from maskwise.drawing import FONT
 from maskwise.explain import Panels
 from maskwise.images import resize, to_uint8
 

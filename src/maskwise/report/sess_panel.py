@@ -15,8 +15,8 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from maskwise.core.files import atomic_write
-from maskwise.images import to_uint8
 from maskwise.drawing import overlay
+from maskwise.images import to_uint8
 from maskwise.report.figure import shrunk
 from maskwise.sess.view import View
 

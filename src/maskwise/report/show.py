@@ -19,8 +19,8 @@ from torch import Tensor
 from maskwise.box import as_maps, boxes
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.images import to_uint8
 from maskwise.drawing import overlay
+from maskwise.images import to_uint8
 from maskwise.report.figure import shrunk
 from maskwise.report.page_cards import shrunk_to, uri
 

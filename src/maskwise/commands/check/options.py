@@ -12,7 +12,7 @@ import typer
 from maskwise.commands import completion
 from maskwise.commands.groups import Output, each_with_sess, key_values
 from maskwise.commands.groups.measuring import SOURCE
-from maskwise.commands.groups.method import HEADING as METHOD
+from maskwise.commands.groups.method import METHOD
 from maskwise.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.explainers import Explainer
 
-METHOD_HEADING = "Method"
+METHOD = "Method"
 MaskerFile = Annotated[
     Path | None,
     typer.Option(
-        "--masker", help="A masker.safetensors of your own, for methods of the family maskers.", rich_help_panel=METHOD_HEADING
+        "--masker",
+        help="A masker.safetensors of your own, for methods of the family maskers.",
+        rich_help_panel=METHOD,
     ),
 ]
 MethodOptions = Annotated[
     list[str] | None,
-    typer.Option("--set", help="key=value, an option of the method; may be given again.", rich_help_panel=METHOD_HEADING),
+    typer.Option("--set", help="key=value, an option of the method; may be given again.", rich_help_panel=METHOD),
 ]
 
 
@@ -33,7 +35,7 @@ MethodOptions = Annotated[
 class Method:
     """One method and its options."""
 
-    heading: ClassVar[str] = METHOD_HEADING
+    heading: ClassVar[str] = METHOD
     method: Annotated[
         str, typer.Option("--method", help="See `maskwise methods`.", autocompletion=completion.method_names)
     ] = "casm"

@@ -19,10 +19,10 @@ from maskwise.classifiers import Classifier
 from maskwise.core.files import atomic_write, remove_leftovers
 from maskwise.core.modes import eval_mode
 from maskwise.core.text import printable
+from maskwise.drawing import FONT, overlay
 from maskwise.images import resize, to_uint8
 from maskwise.infill.base import Infiller
 from maskwise.maskers import ClassMasker, Masker
-from maskwise.drawing import FONT, overlay
 from maskwise.training.callbacks import TrainingState
 from maskwise.training.trainer import Trainer
 from maskwise.training.watch.views import Views
