@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.link import Activation
+from maskwise.classifiers.output import ScoresAt
+from maskwise.classifiers.own import classifier_from, is_own
 from maskwise.classifiers.torchvision_models import ReleasedWeights, released_weights, whose_file
 from maskwise.core.errors import InputError
-from maskwise.core.modes import eval_mode
 from maskwise.core.registry import Registry
 from maskwise.core.weights import fill, read_weights
 from maskwise.labels import Labels, imagenet_labels
@@ -28,64 +29,55 @@ classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("cla
 def load_classifier(
     name: str = "efficientnet_lite0",
     weights: str | Path | None = None,
-    labels: str | Path | None = None,
+    labels: str | Path | Sequence[str] | None = None,
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    activation: Activation | None = None,
+    output: ScoresAt = None,
 ) -> Classifier:
     """A pretrained classifier.
 
     Args:
-        name: a registered name, ``torchvision/NAME`` or ``timm/NAME``; ``torchvision/resnet50@IMAGENET1K_V1`` and
-            ``timm/resnet50.tv_in1k`` say which of the trained weights. Without that they are the library's default, and
-            the classifier's ``name`` says which those were, so that it can be named again.
+        name: a registered name, ``torchvision/NAME``, ``timm/NAME`` or ``hf/NAME``;
+            ``torchvision/resnet50@IMAGENET1K_V1`` and ``timm/resnet50.tv_in1k`` say which of the trained weights.
+            Without that they are the library's default, and the classifier's ``name`` says which those were, so that it
+            can be named again. Or a network of your own: ``FILE.py:NAME``, a function or class there that gives it,
+            ``FILE.pt2`` of ``torch.export``, or a TorchScript file.
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
-        labels: a text file with the name of each class, one a line.
-        mean, std: normalisation of the three channels, in [0,1] units, where it is not the usual one of ``name``.
-        size: side in pixels of the square pictures it takes, where that is not the usual one.
+        labels: the name of each class, or a text file with one a line.
+        mean, std, activation, output: as ``Classifier`` takes them, where they are not the usual ones of ``name``.
+        size: side in pixels of the square pictures it takes, or (h,w), where that is not the usual one.
 
     Raises:
         InputError: unknown name, missing or unfitting weights or labels, a hub that can't be reached, or a
             normalisation or size that this classifier can't have.
     """
-    classifier = _by_name(name, weights)
-    classifier.module.eval().requires_grad_(False)  # nobody else holds it
-    if labels is not None:
-        names = read_labels(labels)
-        if len(names) != len(classifier.labels):
-            raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
-        classifier.labels = names
-    for what, values in (("mean", mean), ("std", std)):
-        if values is not None:
-            getattr(classifier, what).copy_(_channels(what, values))
-    if size is not None:
-        _set_size(classifier, size)
-    size, taps = classifier.input_size, ", ".join(classifier.tap_names)
-    log.info("classifier %s: %d px, %d classes, taps %s", classifier.name, size, len(classifier.labels), taps)
-    return classifier
-
-
-def _channels(what: str, values: Sequence[float]) -> Tensor:
-    """(3,) of a mean or standard deviation that was given."""
-    fits = len(values) == 3 and all(math.isfinite(value) for value in values)
-    if not fits or (what == "std" and min(values) <= 0):
-        least = " above 0" if what == "std" else ""
-        raise InputError(f"`{what}` is three numbers{least}, one a channel, not {', '.join(map(str, values))}")
-    return torch.tensor(values, dtype=torch.float32)
-
-
-def _set_size(classifier: Classifier, size: int) -> None:
-    """Another input size, after a forward has shown that the network takes it."""
-    if not 1 <= size <= LARGEST:
+    if size is not None and not all(1 <= side <= LARGEST for side in ([size] if isinstance(size, int) else size)):
         raise InputError(f"`size` lies between 1 and {LARGEST} pixels, not {size}")
-    try:
-        with eval_mode(classifier), torch.no_grad():
-            classifier.features(torch.zeros(1, 3, size, size, device=classifier.device))
-    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
-        raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave `size` out") from error
-    classifier.size = (size, size)
+    names = (
+        read_labels(labels) if isinstance(labels, (str, Path)) else None if labels is None else Labels(tuple(labels))
+    )
+    given = {"mean": mean, "std": std, "labels": names, "input_size": size, "activation": activation, "output": output}
+    said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if is_own(name):
+        classifier = classifier_from(name, weights, said)
+    else:
+        classifier = _by_name(name, weights)
+        if said:
+            usual: dict[str, Any] = {
+                "mean": classifier.mean.tolist(), "std": classifier.std.tolist(), "labels": classifier.labels,
+                "input_size": classifier.size, "name": classifier.name,
+            }  # fmt: skip
+            classifier = Classifier(classifier.module, **{**usual, **said})
+    for weight in classifier.module.parameters():  # nobody else holds it
+        weight.requires_grad_(False)
+    for part in classifier.module.modules():
+        part.training = False
+    log.info("%r", classifier)
+    return classifier
 
 
 def read_labels(path: str | Path) -> Labels:

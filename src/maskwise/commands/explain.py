@@ -10,7 +10,7 @@ import typer
 from maskwise.commands import completion
 from maskwise.commands.explaining import Wanted, explain_pictures
 from maskwise.commands.groups import Method, Model, Out, Output, Sess
-from maskwise.commands.groups.sess import SESS, Enhance
+from maskwise.commands.groups.sess import IN_SESS, Enhance
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
 
@@ -45,7 +45,7 @@ def explain_command(
         typer.Option(
             "--sess-panel",
             help="Also a picture of every patch with its map, box and score.",
-            rich_help_panel=SESS,
+            rich_help_panel=IN_SESS,
         ),
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="Also one page of all pictures, report.html.")] = False,

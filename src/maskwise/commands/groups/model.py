@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.core.errors import InputError
+from maskwise.core.importing import import_file
 
 if TYPE_CHECKING:
     import torch
@@ -39,40 +38,6 @@ class Imports:
         for path in self.imports or []:
             import_file(path)
         yield
-
-
-def import_file(path: Path) -> None:
-    """Runs a Python file as a module, once in a process.
-
-    Raises:
-        InputError: there is no such file, or it raises an error.
-    """
-    name = f"maskwise_import:{path.resolve()}"
-    if name in sys.modules:
-        return
-    if path.suffix != ".py" or not path.is_file():
-        raise InputError(f"`imports={path}`: no such Python file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        line = _line(error, path)
-        raise InputError(f"`imports={path}`: {line}{type(error).__name__}: {error}") from error
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """``line 3: `` of the file, the innermost one that the error came through."""
-    if isinstance(error, SyntaxError):
-        return ""  # whose text says it
-    found, at = "", error.__traceback__
-    while at is not None:
-        if Path(at.tb_frame.f_code.co_filename) == path:
-            found = f"line {at.tb_lineno}: "
-        at = at.tb_next
-    return found
 
 
 @dataclass(frozen=True)
@@ -112,7 +77,11 @@ class Model(Compute):
     heading: ClassVar[str] = "Classifier"
     classifier: Annotated[
         str,
-        typer.Option("--classifier", help="See `maskwise classifiers`.", autocompletion=completion.classifier_names),
+        typer.Option(
+            "--classifier",
+            help="See `maskwise classifiers`; or FILE.py:NAME, FILE.pt2 or a TorchScript file of your own.",
+            autocompletion=completion.classifier_names,
+        ),
     ] = "efficientnet_lite0"
     weights: Annotated[
         Path | None, typer.Option("--weights", help="The classifier's weights: .safetensors or .pth.")
@@ -121,12 +90,20 @@ class Model(Compute):
         Path | None,
         typer.Option("--labels", help="Names of the classifier's classes, one a line, for weights of yours."),
     ] = None
-    mean: Annotated[
-        str | None, typer.Option("--mean", help="Of its normalisation: R,G,B in [0,1], instead of the usual one.")
-    ] = None
+    mean: Annotated[str | None, typer.Option("--mean", help="Of its normalisation: a value a channel, in [0,1].")] = (
+        None
+    )
     std: Annotated[str | None, typer.Option("--std", help="Of its normalisation, likewise.")] = None
-    size: Annotated[
-        int | None, typer.Option("--size", min=8, help="Side in pixels of the pictures it takes, not the usual one.")
+    size: Annotated[str | None, typer.Option("--size", help="Of the pictures it takes: a side in pixels, or HxW.")] = (
+        None
+    )
+    activation: Annotated[
+        str | None,
+        typer.Option("--activation", help="softmax, sigmoid, or none: what makes probabilities of its outputs."),
+    ] = None
+    output_of: Annotated[
+        str | None,
+        typer.Option("--output", help="Index or name of the scores, where it gives several things."),
     ] = None
 
     def load(self, name: str | None = None) -> Classifier:
@@ -147,7 +124,8 @@ class Model(Compute):
         """What was said of the classifier beside its name and weights, as keywords of ``load_classifier``."""
         values = {
             "labels": self.labels, "mean": _numbers(self.mean, "mean"), "std": _numbers(self.std, "std"),
-            "size": self.size,
+            "size": None if self.size is None else _size(self.size), "activation": self.activation,
+            "output": _index_or_name(self.output_of),
         }  # fmt: skip
         return {key: value for key, value in values.items() if value is not None}
 
@@ -159,3 +137,14 @@ def _numbers(text: str | None, name: str) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"`{name}` takes numbers with commas between, not {text!r}") from None
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    sides = text.lower().split("x")
+    if not all(side.strip().isdigit() for side in sides) or len(sides) > 2:
+        raise InputError(f"`size` is a number of pixels, or HxW, not {text!r}")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+def _index_or_name(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdigit() else text

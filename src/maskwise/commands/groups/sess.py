@@ -11,14 +11,14 @@ import typer
 from maskwise.commands import completion
 from maskwise.core.errors import InputError
 
-SESS = "SESS"
+IN_SESS = "SESS"
 Enhance = Annotated[
-    bool, typer.Option("--sess", help="Sharpen the method by SESS: scaling and sliding.", rich_help_panel=SESS)
+    bool, typer.Option("--sess", help="Sharpen the method by SESS: scaling and sliding.", rich_help_panel=IN_SESS)
 ]
 EnhanceEach = Annotated[
     str,
     typer.Option(
-        "--sess", help="no, yes (every method inside SESS), or both.", rich_help_panel=SESS,
+        "--sess", help="no, yes (every method inside SESS), or both.", rich_help_panel=IN_SESS,
         autocompletion=completion.no_yes_both,
     ),
 ]  # fmt: skip
@@ -28,7 +28,7 @@ EnhanceEach = Annotated[
 class Sess:
     """How SESS is set, where it is wanted."""
 
-    heading: ClassVar[str] = SESS
+    heading: ClassVar[str] = IN_SESS
     scales: Annotated[int | None, typer.Option("--scales", min=1, help="How many scales (12).")] = None
     prefilter: Annotated[
         float | None, typer.Option("--prefilter", help="Share of patches, the worst, that are left out (0).")

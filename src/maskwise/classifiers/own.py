@@ -1,0 +1,122 @@
+"""Networks of the user's own, by file: ``FILE.py:NAME``, ``FILE.pt2``, TorchScript."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from maskwise.classifiers.classifier import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.importing import import_file
+from maskwise.core.weights import fill, read_weights
+
+PROGRAMS = (".pt2", ".pt", ".torchscript", ".ts")
+STATES = (".pth", ".safetensors", ".bin", ".ckpt")
+
+
+def is_own(name: str) -> bool:
+    """Does a classifier's name say a file?"""
+    file, colon, _ = name.rpartition(":")
+    return (bool(colon) and file.endswith(".py")) or name.endswith((".py", *PROGRAMS, *STATES))
+
+
+def classifier_from(name: str, weights: str | Path | None, said: Mapping[str, Any]) -> Classifier:
+    """The network in a file as a classifier.
+
+    Args:
+        name: ``FILE.py:NAME``, or the file of a program.
+        weights: a state dict that is put into a network of ``FILE.py``.
+        said: keywords of ``Classifier``.
+
+    Raises:
+        InputError: there is no such file or name in it, it gives no network, or the weights do not fit.
+    """
+    file, colon, attribute = name.rpartition(":")
+    if not colon:
+        file, attribute = name, ""
+    path = Path(file)
+    if path.suffix in STATES:
+        raise InputError(
+            f"{path}: weights alone say no network: name it as `classifier=FILE.py:NAME` or torchvision/NAME, and this "
+            "file as `weights`"
+        )
+    if path.suffix != ".py":
+        if weights is not None:
+            raise InputError(f"{path}: a program has its weights: leave `weights` out")
+        return Classifier(_program(path), **{"name": path.name, **said})
+    made = _made(path, attribute)
+    if isinstance(made, Classifier):
+        usual = {
+            "mean": made.mean.tolist(), "std": made.std.tolist(), "labels": made.labels, "input_size": made.size,
+            "activation": made.activation, "output": made.output, "name": made.name,
+        }  # fmt: skip
+        network, options = made.module, {**usual, **said}
+    else:
+        network, options = made, {"name": name, **said}
+    if weights is not None:
+        fill(network, read_weights(weights), f"the weights do not fit {name}")
+    return Classifier(network, **options)
+
+
+def _made(path: Path, name: str) -> nn.Module:
+    """What the name in the file is, or gives when it is called."""
+    module = import_file(path, "classifier")
+    there = [
+        key
+        for key, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__
+    ]
+    if not name or not hasattr(module, name):
+        listed = ", ".join(f"{path}:{key}" for key in there) or "nothing that can be called"
+        raise InputError(f"`classifier={path}{':' * bool(name)}{name}`: name what gives the network; there is {listed}")
+    found = getattr(module, name)
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise InputError(
+                f"`classifier={path}:{name}` is {type(found).__name__}, no network and nothing that gives one"
+            )
+        try:
+            found = found()
+        except Exception as error:  # it is the user's own code
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            raise InputError(f"`classifier={path}:{name}`: calling it without arguments failed ({said})") from error
+    if not isinstance(found, nn.Module):
+        raise InputError(f"`classifier={path}:{name}` gives {type(found).__name__}, not a torch.nn.Module")
+    return found
+
+
+def _program(path: Path) -> nn.Module:
+    """A ``torch.export`` program or a TorchScript file; neither runs Python code when it is read."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if path.suffix == ".pt2":
+                exported: nn.Module = torch.export.load(path).module()
+                return exported
+            if not _is_torchscript(path):
+                raise InputError(
+                    f"{path}: no TorchScript program; of a state dict name the network as `classifier=FILE.py:NAME`, "
+                    "and this file as `weights`"
+                )
+            scripted: nn.Module = torch.jit.load(path, map_location="cpu")
+            return scripted
+    except InputError:
+        raise
+    except Exception as error:  # each reader raises its own kinds
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise InputError(f"{path}: can't be read as a program ({said})") from None
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())

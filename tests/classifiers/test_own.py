@@ -1,0 +1,139 @@
+"""Classifiers of the user's own: a function in a file, an exported program, TorchScript, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from calling import call, refused
+from conftest import tiny_net
+from PIL import Image
+
+import maskwise as mw
+
+FILE = """
+import torch
+from torch import nn
+
+class Binary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, x):
+        return self.head(self.layers(x).mean((2, 3)))
+
+def chest():
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 14))
+
+def ready():
+    import maskwise
+    return maskwise.Classifier(Binary(), input_size=32, labels=["no", "yes"], name="ready")
+
+def broken():
+    raise RuntimeError("no weights here")
+
+number = 3
+"""
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "net.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_class_a_function_and_a_classifier_in_a_file(file: Path) -> None:
+    binary = mw.load_classifier(f"{file}:Binary", size=32, labels=["healthy", "ill"])
+    assert binary.activation == "sigmoid" and binary.labels.names == ("healthy", "ill")
+    chest = mw.load_classifier(f"{file}:chest", mean=[0.5], std=[0.25], size=(40, 32), activation="sigmoid")
+    assert chest.channels == 1 and chest.size == (40, 32) and len(chest.labels) == 14
+    ready = mw.load_classifier(f"{file}:ready")
+    assert ready.name == "ready" and ready.labels.names == ("no", "yes") and torch.equal(ready(IMAGES), binary(IMAGES))
+    assert mw.load_classifier(f"{file}:ready", labels=["a", "b"]).labels.names == ("a", "b")
+    assert not any(weight.requires_grad for weight in ready.module.parameters())
+
+
+def test_weights_for_it(file: Path, tmp_path: Path) -> None:
+    state = {key: value + 1 for key, value in mw.load_classifier(f"{file}:Binary", size=32).module.state_dict().items()}
+    torch.save(state, tmp_path / "w.pth")
+    found = mw.load_classifier(f"{file}:Binary", tmp_path / "w.pth", size=32)
+    assert all(torch.equal(value, state[key]) for key, value in found.module.state_dict().items())
+    with pytest.raises(mw.InputError, match="do not fit"):
+        mw.load_classifier(f"{file}:chest", tmp_path / "w.pth", mean=[0.5], std=[0.25])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("net.py:nothing", "net.py:Binary"),
+        ("net.py", "net.py:chest"),
+        ("net.py:broken", "no weights here"),
+        ("net.py:number", "no network and nothing that gives one"),
+        ("gone.py:Binary", "no such Python file"),
+        ("weights.pth", "FILE.py:NAME"),
+        ("weights.safetensors", "FILE.py:NAME"),
+        ("state.pt", "no TorchScript program"),
+        ("gone.pt2", "no such file"),
+        ("junk.pt2", "can't be read as a program"),
+    ],
+)
+def test_what_else_is_needed_is_said(file: Path, name: str, said: str) -> None:
+    torch.save(tiny_net().state_dict(), file.parent / "state.pt")
+    (file.parent / "junk.pt2").write_bytes(b"junk")
+    with pytest.raises(mw.InputError, match=said) as refusal:
+        mw.load_classifier(str(file.parent / name))
+    assert "\n" not in str(refusal.value)
+
+
+def test_programs(tmp_path: Path) -> None:
+    net = tiny_net()
+    expected = mw.Classifier(net, input_size=32)(IMAGES)
+    torch.jit.script(net).save(str(tmp_path / "net.pt"))
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(net, (torch.rand(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, tmp_path / "net.pt2")
+    for name in ("net.pt", "net.pt2"):
+        classifier = mw.load_classifier(str(tmp_path / name), size=32)
+        assert torch.allclose(classifier(IMAGES), expected, atol=1e-5)
+        assert mw.explainer("occlusion", classifier)(IMAGES, 1).shape == (2, 32, 32)
+        with pytest.raises(mw.InputError, match="leave `weights` out"):
+            mw.load_classifier(str(tmp_path / name), tmp_path / "w.pth")
+
+
+def test_from_the_command_line(file: Path, tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    deep = draws.integers(0, 65536, (60, 50), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    (tmp_path / "two.txt").write_text("healthy\nill\n")
+    options = ["--size", "32", "--labels", str(tmp_path / "two.txt"), "--method", "grad_cam", "--target", "ill"]
+    said = call(
+        "explain", str(tmp_path / "deep.png"), "--classifier", f"{file}:Binary", *options, "--out", str(tmp_path / "a")
+    )
+    assert said.exit_code == 0 and "ill" in said.stdout
+    said = call(
+        "explain", str(tmp_path / "deep.png"), "--classifier", f"{file}:chest", "--mean", "0.5", "--std", "0.25",
+        "--size", "40x32", "--activation", "sigmoid", "--method", "grad_cam", "--out", str(tmp_path / "b"),
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    saliency = np.load(tmp_path / "b" / "deep" / "map.npy")
+    assert saliency.shape == (60, 50) and saliency.max() > 0.9
+    picture = tmp_path / "deep.png"
+    refused(call("explain", picture, "--classifier", f"{file}:nothing"), "--classifier", f"{file}:chest")
+    refused(call("explain", picture, "--classifier", f"{file}:chest", "--size", "big"), "HxW")
+
+
+def test_sixteen_bits_reach_a_grey_network_whole(file: Path, tmp_path: Path) -> None:
+    values = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50) * 20
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    chest = mw.load_classifier(f"{file}:chest", mean=[0.5], std=[0.25], size=(60, 50))
+    seen = chest.prepare(mw.load_images([tmp_path / "deep.png"]))
+    assert torch.allclose(seen[0, 0], torch.from_numpy(values / 65535.0).float(), atol=1e-7)
