@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -491,6 +492,83 @@ class TestExcitation:
             a, b = torch.autograd.grad(y, (x, other), 1 / y.detach())  # P of one in each
             assert torch.allclose(a * x, torch.tensor([[0.25, 1, 0]], dtype=torch.float64))
             assert torch.allclose(b * other, torch.tensor([[0.75, 0, 1]], dtype=torch.float64))
+
+    @pytest.mark.parametrize("method", RELEVANCE[1:])
+    def test_torchrays_reading_walks_through_batch_norm_and_skips(self, method: str) -> None:
+        """P by hand: through batch norm as it is; to the terms of an addition by their signed values."""
+
+        class Block(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.stem, self.first = nn.Conv2d(3, 6, 1), nn.ReLU()
+                self.a, self.bn_a = nn.Conv2d(6, 5, 1), nn.BatchNorm2d(5)
+                self.b, self.bn_b = nn.Conv2d(5, 6, 1, bias=False), nn.BatchNorm2d(6)
+                self.head = nn.Linear(6, 4)
+                nn.init.normal_(self.head.weight)
+                for bn in (self.bn_a, self.bn_b):
+                    nn.init.uniform_(bn.weight, -0.7, 1.5), nn.init.normal_(bn.bias)
+                    bn.running_mean.normal_(0.3, 0.3), bn.running_var.uniform_(0.05, 0.2)  # type: ignore[union-attr]
+
+            def forward(self, x: Tensor) -> Tensor:
+                x = self.first(self.stem(x))
+                branch = self.bn_b(self.b(self.bn_a(self.a(x)).relu()))
+                branch += x  # in place, as torchvision's residual networks add
+                return self.head(branch.relu_().mean((2, 3)))
+
+        net = seeded(Block)
+        classifier = bare(net, taps=["first"])
+        with torch.no_grad():
+            net.bn_b.bias -= 0.8  # type: ignore[operator, union-attr]
+        x = net.first(net.stem(IMAGES)).double().movedim(1, -1)  # (N,h,w,channels)
+        double = deepcopy(net).double()
+        between = double.bn_a(double.a(x.movedim(-1, 1))).relu()
+        branch = double.bn_b(double.b(between)).movedim(1, -1)
+        total = branch + x
+        out, between = total.relu(), between.movedim(1, -1)
+        assert (double.bn_a.weight < 0).any() and (branch < 0).any() and ((branch < 0) & (total > 0)).any()
+        maps = []
+        for weight in (double.head.weight, -double.head.weight):
+            mean = out.mean((1, 2))
+            one = torch.zeros(2, 4, dtype=torch.float64)
+            one[:, 2] = 1
+            p = walk(one, mean, weight)[:, None, None] * out / out.sum((1, 2), keepdim=True).clamp(min=1e-300)
+            p = p * (total > 0)
+            to_branch, to_skip = p * branch / total, p * x / total
+            q = walk(to_branch, between, double.b.weight[:, :, 0, 0]) * (between > 0)
+            maps.append((walk(q, x, double.a.weight[:, :, 0, 0]) + to_skip).sum(-1))
+        expected = (maps[0] - maps[1]).relu() if "contrastive" in method else maps[0].relu()
+        targets = Targets(torch.full((2, 1), 2))
+        found = explainer(method, classifier, variant="torchray").saliency(IMAGES, targets)[:, 0]
+        assert torch.allclose(found.double(), expected, atol=1e-6) and found.std() > 1e-4
+        other = explainer(method, classifier).saliency(IMAGES, targets)[:, 0]
+        assert not torch.allclose(found, other, atol=1e-4)
+        assert torch.equal(other, explainer(method, classifier, variant="paper").saliency(IMAGES, targets)[:, 0])
+
+    def test_torchrays_reading_is_the_papers_where_there_is_neither_batch_norm_nor_skip(self) -> None:
+        classifier = bare(seeded(lambda: Spelled(F.relu)))
+        vgg = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten())
+        plain = bare(seeded(lambda: nn.Sequential(*vgg, nn.Linear(8 * 25, 4))), taps=["1"])
+        paper, torchray = (
+            explainer("excitation_backprop", plain, variant=v).saliency(IMAGES, Targets())
+            for v in ("paper", "torchray")
+        )
+        assert paper.std() > 1e-4 and torch.allclose(paper, torchray, atol=1e-7)
+        with pytest.raises(InputError, match="variant is paper or torchray"):
+            explainer("excitation_backprop", classifier, variant="caffe")
+
+    def test_sums_share_by_sign_only_in_torchrays_reading(self) -> None:
+        x = torch.tensor([[1.0, 2.0, -1.0]], dtype=torch.float64, requires_grad=True)
+        other = torch.tensor([[3.0, -1.0, 4.0]], dtype=torch.float64, requires_grad=True)
+        for add in (lambda a, b: a + b, lambda a, b: (a * 1).add_(b), torch.add):
+            with RelevanceRules(Signed(excitatory=True, signed=True)):
+                y = add(x, other)
+            a, b = torch.autograd.grad(y, (x, other), 1 / y.detach())  # P of one in each
+            assert torch.allclose(a * x, torch.tensor([[1 / 4, 2, -1 / 3]], dtype=torch.float64))
+            assert torch.allclose(b * other, torch.tensor([[3 / 4, -1, 4 / 3]], dtype=torch.float64))
+        with RelevanceRules(Signed(excitatory=True, signed=True)):
+            y = F.linear(x, torch.tensor([[1.0, 2.0, 1.0]], dtype=torch.float64))  # 1 + 4 - 1
+        (a,) = torch.autograd.grad(y, x, 1 / y.detach())
+        assert torch.allclose(a * x, torch.tensor([[1 / 4, 1, -1 / 4]], dtype=torch.float64))
 
     def test_a_score_function_starts_where_it_rises(self) -> None:
         classifier = bare(tiny_net())

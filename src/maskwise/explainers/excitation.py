@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.core.options import one_of
 from maskwise.explainers.base import methods, recording
 from maskwise.explainers.layers import LayerExplainer
 from maskwise.explainers.relevance import run, slopes
 from maskwise.explainers.relevance.sums import Signed
 from maskwise.explainers.targets import Targets
+
+Variant = Literal["paper", "torchray"]
 
 
 @methods.register(
@@ -47,14 +50,27 @@ class ExcitationBackprop(LayerExplainer):
             Not a convolution that feeds a batch norm: take the batch norm or what follows it.
         contrastive: P minus P of the dual unit, whose weights in the classifier's final linear or convolution layer
             are negated, positive part (section 3.3 of the paper).
+        variant: ``paper`` is as above: batch norm is part of the layer before it, and of a residual addition's terms
+            only positive ones get P. ``torchray`` is how the published ResNet rows of that library (Fong et al. 2019)
+            were made: the terms of an addition get P in proportion to their signed values, so that P may be negative
+            and exceed one, and batch norm hands P through element by element, which differs where its scale is
+            negative. Without skips and batch norm (VGG) the two agree.
 
     Raises:
-        InputError: no such layer, or one that P does not reach; a network whose layers cannot be seen.
+        InputError: no such layer, or one that P does not reach; a network whose layers cannot be seen; or an unknown
+            variant.
     """
 
-    def __init__(self, classifier: Classifier, layer: str | None = None, contrastive: bool = False) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        layer: str | None = None,
+        contrastive: bool = False,
+        variant: Variant = "paper",
+    ) -> None:
         super().__init__(classifier, layer or classifier.tap_names[-2:][0])
-        self.contrastive = contrastive
+        one_of("variant", variant, ("paper", "torchray"))
+        self.contrastive, self.variant = contrastive, variant
         self.cut = carries_all(classifier, self.layer)  # then what comes before it need not be recorded
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
@@ -64,9 +80,8 @@ class ExcitationBackprop(LayerExplainer):
             _output(self.classifier.module, self.layer, self.cut) as seen,
         ):
             pixels = images if recorded is None else recorded
-            logits, final = run(
-                Signed(excitatory=True), self.classifier, self.classifier.normalise(pixels), "excitation_backprop"
-            )
+            rule = Signed(excitatory=True, signed=self.variant == "torchray")
+            logits, final = run(rule, self.classifier, self.classifier.normalise(pixels), "excitation_backprop")
             activation = seen[0] if seen else None
             maps = []
             for slope in slopes(targets, logits):
@@ -104,8 +119,8 @@ class ExcitationBackprop(LayerExplainer):
 class ContrastiveExcitationBackprop(ExcitationBackprop):
     """``excitation_backprop`` with ``contrastive``: what excites the target more than its negation."""
 
-    def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
-        super().__init__(classifier, layer, contrastive=True)
+    def __init__(self, classifier: Classifier, layer: str | None = None, variant: Variant = "paper") -> None:
+        super().__init__(classifier, layer, contrastive=True, variant=variant)
 
 
 def _distribution(slope: Tensor, logits: Tensor) -> Tensor:

@@ -45,11 +45,15 @@ class Signed:
 
     Attributes:
         excitatory: only positive inputs through positive weights count, and no bias (Zhang et al. 2016).
+        signed: of an excitatory rule as TorchRay has it: inputs keep their sign, so that additions and averages share
+            in proportion to signed values, and batch norm passes each element's relevance through instead of being
+            folded, which differs where its scale is negative. For inputs of both signs this is no probability any more.
     """
 
     alpha: float = 1.0
     beta: float = 0.0
     excitatory: bool = False
+    signed: bool = False
 
 
 @dataclass
@@ -139,7 +143,7 @@ def _shares(
     if link.negated:
         pos, neg = _opposite(neg), _opposite(pos)
     if rule.excitatory:
-        z = pos(*ups)
+        z = pos(*(u + d for u, d in zip(ups, downs, strict=True))) if rule.signed else pos(*ups)
         return [] if z is None else [(z, _divide(relevance, z))]
     bias = torch.zeros((), dtype=relevance.dtype, device=relevance.device) if link.bias is None else link.bias
     bias = -bias if link.negated else bias

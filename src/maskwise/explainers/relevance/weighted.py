@@ -98,7 +98,7 @@ class Weighted(RuleBase):
 
         if isinstance(self.rule, Epsilon):
             return self.stabilised(affine(last.raw if folded and last is not None else input))
-        if not folded or last is None:
+        if not folded or last is None or self.rule.signed:
             return Pass.apply(input, affine)
         value, fused = input.detach(), last.weight * scale.reshape(-1, *[1] * (last.weight.ndim - 1))
         constant = shift if last.bias is None else shift + last.bias * scale
