@@ -23,7 +23,7 @@ FAST = {
     "smooth_grad_cam_pp": {"samples": 5},
     "augmented_grad_cam": {"copies": 6, "iterations": 10},
     "integrated_gradients": {"steps": 8},
-    "xrai": {"steps": 8},
+    "xrai": {"steps": 16},
     "occlusion": {"window": 0.25, "stride": 0.125},
     "meaningful_perturbation": {"iterations": 30, "infill": "mean", "l1": 0, "start": "ones"},
     "extremal_perturbation": {"iterations": 10, "areas": (0.2,)},
