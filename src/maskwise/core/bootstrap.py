@@ -100,6 +100,23 @@ def paired(
     return (float(difference), *_ends(drawn, level))
 
 
+def resampled(metric: Statistic, statistics: Tensor, pictures: Tensor, resamples: int = 2000, seed: int = 0) -> Tensor:
+    """The value in each resample, (resamples,), float64: what estimates that are added and subtracted are made of.
+
+    Args:
+        metric, statistics, resamples, seed: as in ``interval``.
+        pictures: (N,) int64, the picture of each row, 0 to P-1. All P are drawn, those whose rows say nothing, too, so
+            that draws of the same pictures are the same for every caller.
+
+    Returns:
+        NaN where nothing that was drawn says anything.
+    """
+    known = _known(statistics)
+    rows, of_row = _Rows(statistics[known]), pictures[known]
+    draws = _draws(int(pictures.max()) + 1 if len(pictures) else 0, resamples, seed)
+    return torch.cat([rows.value(metric, weights[:, of_row]) for weights in draws] or [torch.zeros(0)])
+
+
 class _Rows:
     """Statistics (N,D) of pictures, most of whose columns may be zero: those are not multiplied."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.bootstrap import Average, resampled
 from maskwise.evaluation import Contender, Measured, Settings, measure
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.measures import Metric, metric
@@ -19,8 +20,6 @@ from maskwise.studies.run_config import RunConfig
 
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
-
-CELLS = 4_000_000  # weights held at once
 
 
 def measured_numbers(
@@ -109,22 +108,9 @@ def bootstrapped(judge: Metric | None, rows: Tensor, pictures: Tensor, resamples
     known = ~rows.isnan().any(1)
     if not known.any():
         return Number(float("nan"))
-    kept, of_row = rows[known].double(), pictures[known]
-    count = int(pictures.max()) + 1
-
-    def value(weights: Tensor) -> Tensor:
-        total, seen = weights @ kept, weights.sum(1)
-        return total[:, 0] / seen if judge is None else judge.value(total, seen)
-
-    generator = torch.Generator().manual_seed(seed)
-    parts = []
-    for first in range(0, resamples, max(CELLS // count, 1)):
-        some = min(max(CELLS // count, 1), resamples - first)
-        chosen = torch.randint(count, (some, count), generator=generator)
-        weights = torch.zeros(some, count, dtype=torch.float64)
-        weights.scatter_add_(1, chosen, torch.ones(1, dtype=torch.float64).expand_as(chosen))
-        parts.append(value(weights[:, of_row]).reshape(-1).numpy())
-    if len(of_row.unique()) < 2:  # drawn again it is itself: that says nothing of the error
-        parts = [np.full(resamples, np.nan)]
-    once = value(torch.ones(1, len(of_row), dtype=torch.float64))
-    return Number(float(once), np.concatenate(parts))
+    statistic = Average() if judge is None else judge
+    kept = rows[known].double()
+    once = float(statistic.value(kept.sum(0, keepdim=True), torch.tensor([float(len(kept))], dtype=torch.float64)))
+    if len(pictures[known].unique()) < 2:  # drawn again it is itself: that says nothing of the error
+        return Number(once, np.full(resamples, np.nan))
+    return Number(once, resampled(statistic, rows, pictures, resamples, seed).numpy())
