@@ -39,8 +39,8 @@ class Labels:
         if re.fullmatch(r"-?[0-9]+", text):
             index = int(text)
             if not 0 <= index < len(self):
-                ends = f"0 ({self.name(0)!r}) to {len(self) - 1} ({self.name(len(self) - 1)!r})"
-                raise InputError(f"there is no class {index}: indices run from {ends}")
+                ends = f"{self.name(0)!r} to {self.name(len(self) - 1)!r}"
+                raise InputError(f"class index {index} is not in 0…{len(self) - 1} ({ends})")
             return index
         if self.wnids and text.casefold() in self.wnids:
             return self.wnids.index(text.casefold())

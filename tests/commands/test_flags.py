@@ -67,7 +67,7 @@ def test_a_setting_is_named_as_it_was_given() -> None:
     [
         (("evaluate", "--data", "shapes:n=2", "--save-maps"), ("--save-maps needs a folder: add --out",)),
         (("evaluate", "--data", "shapes:n=2", "--mean", "a,b"), ("--mean takes numbers",)),
-        (("evaluate", "--data", "shapes:n=2", "--std", "0,1,1"), ("--std is three numbers above 0",)),
+        (("evaluate", "--data", "shapes:n=2", "--std", "0,1,1"), ("--std above 0",)),
         (("pack", "shapes:n=2", "--out", "OUT", "--size-mb", "0"), ("--size-mb above 0, or --count",)),
         (("study", "sess-pointing", "--scale", "huge", "--out", "OUT"), ("--scale is smoke",)),
         (("evaluate", "--data", "shapes:n=2", "--method", "rise", "--set", "masks=1"), ("(--set masks=1)",)),

@@ -60,7 +60,7 @@ def test_what_the_options_say() -> None:
 def test_every_group_says_how_a_classifier_is_loaded(tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"class {i}" for i in range(1000)))
-    loaded = Model(labels=names, mean="0.1,0.2,0.3", std="0.5, 0.6,0.7", size=96, device="cpu").load()
+    loaded = Model(labels=names, mean="0.1,0.2,0.3", std="0.5, 0.6,0.7", size="96", device="cpu").load()
     assert loaded.mean.tolist() == pytest.approx([0.1, 0.2, 0.3]) and loaded.std.tolist() == pytest.approx(
         [0.5, 0.6, 0.7]
     )
@@ -76,8 +76,8 @@ def test_every_group_says_how_a_classifier_is_loaded(tmp_path: Path) -> None:
     [
         ({"device": "abacus"}, "'abacus' is unknown"),
         ({"precision": "fp8"}, "`precision=fp8` is unknown: use fp32, bf16, fp16, auto"),
-        ({"mean": "1,2"}, "three numbers"),
-        ({"mean": "1,2,nan"}, "three numbers"),
+        ({"mean": "1,2"}, "one value a channel"),
+        ({"mean": "1,2,nan"}, "`mean` must be finite"),
         ({"std": "1,2,0"}, "above 0"),
     ],
 )
@@ -98,11 +98,11 @@ def test_a_size_that_the_network_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
     strict = Classifier(Strict(*tiny_net()), input_size=32, name="strict")
     monkeypatch.setitem(classifiers._entries, "strict", lambda weights=None: strict)
     monkeypatch.setitem(classifiers._facts, "strict", {})
-    assert Model(classifier="strict", size=32).load().input_size == 32
+    assert Model(classifier="strict", size="32").load().input_size == 32
     with pytest.raises(InputError, match="strict takes no pictures of 48 pixels: leave `size` out"):
-        Model(classifier="strict", size=48).load()
+        Model(classifier="strict", size="48").load()
     with pytest.raises(InputError, match="`size` lies between 1 and 4096 pixels, not 5000"):
-        Model(classifier="strict", size=5000).load()
+        Model(classifier="strict", size="5000").load()
     assert strict.input_size == 32
 
 

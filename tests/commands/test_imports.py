@@ -17,7 +17,7 @@ from maskwise.training.objectives import objectives
 
 OWN = '''
 import torch
-from maskwise.infill.base import Infiller, register
+from maskwise.infill.base import Infiller, infillers
 from maskwise.explainers import Explainer, methods
 from maskwise.measures import Metric, metrics
 from maskwise.training.objectives import objectives

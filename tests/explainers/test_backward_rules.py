@@ -30,7 +30,7 @@ RELEVANCE = ("lrp", "excitation_backprop", "contrastive_excitation_backprop")
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build()
+        return build().eval()
 
 
 def bare(net: nn.Module, size: int = 16, **options: object) -> Classifier:
@@ -377,7 +377,7 @@ class TestLrp:
             return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
 
         scripted = torch.jit.trace(seeded(net), IMAGES)
-        for hidden in (nn.Sequential(*seeded(net), nn.Softmax(1)), scripted):
+        for hidden in (nn.Sequential(*seeded(net), nn.Softmax(1), nn.Linear(3, 3)), scripted):
             with pytest.raises(InputError, match=r"lrp finds no way .*\(no softmax"):
                 explainer("lrp", bare(hidden, taps=["0"]))(IMAGES)
 

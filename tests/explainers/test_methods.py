@@ -51,7 +51,7 @@ def build(tiny: Classifier, tmp_path: Path) -> Callable[..., Explainer]:
         options = dict(FAST.get(name, {}))
         if methods.facts(name)["family"] == "maskers":
             kind = {"dabkowski_gal": "class", "distilled": "mixed"}.get(name, "any")
-            options["weights"] = tmp_path / f"{kind}.safetensors"
+            options["masker"] = tmp_path / f"{kind}.safetensors"
         return explainer(name, classifier, **options)
 
     return make

@@ -256,7 +256,7 @@ def test_xrai_segments_cover_the_picture_and_find_the_informative_half() -> None
 def test_the_centre_is_the_papers_centre_box() -> None:
     classifier = Classifier(tiny_net(), input_size=32)
     maps = explainer("center", classifier)(torch.rand(1, 3, 224, 224))
-    classifier.input_size = 224
+    classifier.size = (224, 224)
     assert boxes(explainer("center", classifier)(torch.rand(1, 3, 224, 224))).tolist() == [[33, 33, 191, 191]]
     assert maps.argmax().item() // 224 in range(90, 134)
 

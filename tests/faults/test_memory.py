@@ -13,7 +13,8 @@ from maskwise import SESS
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, out_of_memory
-from maskwise.evaluation import Contender, Settings, measure
+from maskwise.evaluation import Contender, Settings
+from maskwise.evaluation import measure as measure_rows
 from maskwise.explain import explain_picture
 from maskwise.explainers import explainer
 from maskwise.measures import metric
@@ -44,7 +45,7 @@ def rows(most: int, method: str, batch: int = 7, measure: str = "area_std", **op
     classifier = judge(most)
     measures = {measure: metric(measure, classifier)}
     contender = Contender.of("it", explainer(method, classifier, **options))
-    found = measure([contender], classifier, [DATA], measures, Settings(batch=batch))
+    found = measure_rows([contender], classifier, [DATA], measures, Settings(batch=batch))
     return next(rows for key, rows in found.statistics.items() if key[2] == measure)
 
 
@@ -101,8 +102,8 @@ def test_a_plain_function_is_not_cut() -> None:
     classifier = judge(1000)
     measures = {"area_std": metric("area_std", classifier)}
     with pytest.raises(InputError, match="greedy: out of memory; .*`batch`"):
-        measure([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=7))
-    measure([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=3))
+        measure_rows([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=7))
+    measure_rows([Contender.of("greedy", greedy)], classifier, [DATA], measures, Settings(batch=3))
 
 
 def test_training_says_what_to_do_and_changes_nothing(tmp_path: Path) -> None:

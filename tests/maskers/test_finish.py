@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskwise.maskers.finish import Finish, superpixel_mean, superpixels
+from maskwise.maskers.finish import Finish, averaged, superpixels
 from maskwise.maskers.gumbel import binary_concrete
 
 
@@ -38,7 +38,7 @@ def test_after_training_a_gumbel_mask_is_the_sign_of_its_logits() -> None:
 def test_averages_over_segments_equal_the_loop() -> None:
     draws = torch.Generator().manual_seed(0)
     masks, segments = torch.rand(2, 5, 7, generator=draws), torch.randint(4, (2, 5, 7), generator=draws)
-    result = superpixel_mean(masks, segments)
+    result = averaged(masks, segments)
     for mask, part, mean in zip(masks, segments, result, strict=True):
         for y in range(5):
             for x in range(7):

@@ -166,9 +166,9 @@ def test_metrics_by_name_and_their_options() -> None:
     assert metric("le", rule="rank", connectivity=8).protocol()["rule"] == "rank"
     with pytest.raises(InputError, match="did you mean pxap"):
         metric("pxapp")
-    with pytest.raises(InputError, match="le has no option 'bins'"):
+    with pytest.raises(InputError, match="'le' has no option 'bins'"):
         metric("le", bins=3)
-    with pytest.raises(InputError, match="area has no option 'x'; it has none"):
+    with pytest.raises(InputError, match="'area' has no option 'x'; it has none"):
         metric("area", x=1)
     with pytest.raises(InputError, match="asks a classifier"):
         metric("insertion")

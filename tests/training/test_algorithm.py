@@ -105,7 +105,7 @@ def test_masked_pictures_are_judged_by_their_own_statistics() -> None:
     mask = mask_in_training(t, images)
     t.live.module.load_state_dict(stats)
     twin = Classifier(tiny_net(), input_size=32)
-    twin.module.requires_grad_(True).train()
+    twin.train().module.requires_grad_(True)
     for part in twin.module.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0

@@ -36,13 +36,13 @@ def told(areas: list[float], target: float | None = 0.4, first: int = 1) -> list
 def test_empty_masks_are_told_of_once_with_the_step_they_vanished_at() -> None:
     (line,) = told([0.5] * 7 + [0.001] * 3 * PATIENCE)
     assert line.startswith("since step 8 masks are empty (mean 0.001)")
-    assert "lambda_r was too large" in line and "a smaller one (--set" in line
+    assert "lambda_r was too large" in line and "a smaller one (`overrides=" in line
 
 
 def test_full_masks_ask_for_a_larger_lambda() -> None:
     (line,) = told([0.99] * PATIENCE)
     assert line.startswith("since step 1 masks fill the picture (mean 0.99)")
-    assert "lambda_r was too small" in line and "a larger one (--set" in line
+    assert "lambda_r was too small" in line and "a larger one (`overrides=" in line
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_waiting_for_pictures_is_told_of_with_what_to_do(waited: float, steps: i
     assert len(caught) == len(warning.told) == count
     for line in warning.told:
         assert line.startswith(f"{100 * waited:.0f}% of the time")
-        assert all(words in line for words in ("--workers", "--cache-gib", "maskwise pack"))
+        assert all(words in line for words in ("`workers`", "`cache_gib`", "maskwise pack"))
 
 
 def test_the_first_skipped_step_is_told_of() -> None:

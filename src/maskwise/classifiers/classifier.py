@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from maskwise.classifiers.wrappers import LAYERS, inputs_of, last_activation, un
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
+from maskwise.core.portions import out_of_memory
 from maskwise.images import resize, with_channels
 from maskwise.labels import Labels
 
@@ -66,7 +68,7 @@ class Classifier(nn.Module):
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> classifier = Classifier(net, input_size=16)
         >>> classifier(torch.rand(2, 3, 16, 16)).shape
-        torch.GridSize([2, 4])
+        torch.Size([2, 4])
     """
 
     mean: Tensor
@@ -125,7 +127,11 @@ class Classifier(nn.Module):
                 with last_activation(self.module) as ends:
                     raw = self.module(given)
             except Exception as error:  # every network has its own way to refuse a picture
-                raise InputError(self._refusal(given, error)) from None
+                if not out_of_memory(error):
+                    raise InputError(self._refusal(given, error)) from None
+                images = images[:1]  # later, too, it is asked for smaller batches
+                with last_activation(self.module) as ends:
+                    raw = self.module(given[:1])
             scores = scores_of(raw, self.output, len(images))
             ending = ends(raw) if isinstance(raw, Tensor) else None
             if ending is not None:
@@ -274,9 +280,9 @@ class Classifier(nn.Module):
         return self.taps.layouts.get(layer)
 
     @contextmanager
-    def tapped(self, names: Sequence[str], leaf: bool = False) -> Iterator[dict[str, Tensor]]:
+    def tapped(self, names: Sequence[str], leaf: bool = False, raw: bool = False) -> Iterator[dict[str, Tensor]]:
         """While open, forwards file the outputs of the named layers (see ``taps.tapped``)."""
-        with tapped(self.module, names, leaf, self.taps.layouts) as seen:
+        with tapped(self.module, names, leaf, self.taps.layouts, raw) as seen:
             yield seen
 
     def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -300,6 +306,14 @@ class Classifier(nn.Module):
         if self.activation != "softmax":
             digest.update(self.activation.encode())
         return digest.hexdigest()[:16]
+
+
+def still_copy(classifier: Classifier) -> Classifier:
+    """A copy that is in eval mode and asks for no gradients, whatever its network does elsewhere."""
+    copied = copy.deepcopy(classifier).eval()
+    for weight in copied.module.parameters():
+        weight.requires_grad_(False)
+    return copied
 
 
 def _bytes(value: Any) -> bytes:
@@ -327,10 +341,10 @@ def _link_of(scores: Tensor) -> Activation:
 def _check_normalisation(mean: Tensor, std: Tensor, name: str) -> None:
     if mean.ndim != 1 or not len(mean) or mean.shape != std.shape:
         raise InputError(
-            f"{name}: mean and std have one value a channel, not {tuple(mean.shape)} and {tuple(std.shape)}"
+            f"{name}: `mean` and `std` have one value a channel, not {tuple(mean.shape)} and {tuple(std.shape)}"
         )
     if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-        raise InputError(f"{name}: mean must be finite and std above 0, not {mean.tolist()} and {std.tolist()}")
+        raise InputError(f"{name}: `mean` must be finite and `std` above 0, not {mean.tolist()} and {std.tolist()}")
     if mean.abs().max() > 3 or std.max() > 3:
         raise InputError(
             f"{name}: mean {mean.tolist()} and std {std.tolist()} are in units of [0,255]: divide them by 255"

@@ -59,15 +59,15 @@ def layout_of(
         return GridLayout("last" if last < first else "first")
     if output.ndim != 3 or output.shape[1] < 4:
         return None
-    tokens = output.shape[1]
-    if prefix is not None and (grid := rectangle(tokens - prefix, size[0] / size[1])) is not None:
-        return GridLayout("tokens", prefix, grid[0] / grid[1])
-    for height, width in reversed(before):  # tokens are the places of a map that was there before them
-        beside = tokens - height * width
-        if height * width > 1 and 0 <= beside <= MOST_PREFIX_TOKENS:
-            return GridLayout("tokens", beside, height / width)
-    for beside in range(MOST_PREFIX_TOKENS + 1):
-        grid = rectangle(tokens - beside, size[0] / size[1])
+    tokens, aspect = output.shape[1], size[0] / size[1]
+    # Tokens are the places of a map before them: with the prefix that the library says, with none, or with some.
+    for allowed in ((prefix,), (0,), range(MOST_PREFIX_TOKENS + 1)):
+        for height, width in reversed(before):
+            beside = tokens - height * width
+            if height * width > 1 and beside in allowed:
+                return GridLayout("tokens", beside, height / width)
+    for beside in ([] if prefix is None else [prefix]) + list(range(MOST_PREFIX_TOKENS + 1)):
+        grid = rectangle(tokens - beside, aspect)
         if grid is not None and min(grid) > 1:
             return GridLayout("tokens", beside, grid[0] / grid[1])
     return None
@@ -84,6 +84,6 @@ def rectangle(places: int, aspect: float) -> GridSize | None:
         return None
     height = round(math.sqrt(places * aspect))
     for rows in (height, height - 1, height + 1):
-        if rows > 0 and places % rows == 0 and abs(math.log(rows * rows / places / aspect)) < 0.2:
+        if rows > 0 and places % rows == 0 and abs(math.log(rows * rows / places / aspect)) < 0.1:
             return rows, places // rows
     return None

@@ -66,18 +66,31 @@ def load_classifier(
         classifier = classifier_from(name, weights, said)
     else:
         classifier = _by_name(name, weights)
+        if names is not None and len(names) != len(classifier.labels):
+            raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
         if said:
             usual: dict[str, Any] = {
                 "mean": classifier.mean.tolist(), "std": classifier.std.tolist(), "labels": classifier.labels,
                 "input_size": classifier.size, "name": classifier.name,
             }  # fmt: skip
-            classifier = Classifier(classifier.module, **{**usual, **said})
+            classifier = _described(classifier.module, {**usual, **said}, size)
     for weight in classifier.module.parameters():  # nobody else holds it
         weight.requires_grad_(False)
     for part in classifier.module.modules():
         part.training = False
-    log.info("%r", classifier)
+    side = "x".join(map(str, dict.fromkeys(classifier.size)))
+    log.info("classifier %s: %s px, %d classes", classifier.name, side, len(classifier.labels))
     return classifier
+
+
+def _described(module: nn.Module, options: dict[str, Any], size: int | tuple[int, int] | None) -> Classifier:
+    try:
+        return Classifier(module, **options)
+    except InputError as error:
+        if size is None or "a forward of two pictures" not in str(error):
+            raise
+        sides = "x".join(map(str, [size] if isinstance(size, int) else size))
+        raise InputError(f"{options['name']} takes no pictures of {sides} pixels: leave `size` out") from error
 
 
 def read_labels(path: str | Path) -> Labels:

@@ -59,7 +59,7 @@ class Taps:
             InputError: no activation with a spatial grid was seen.
         """
         root = watch(module, example)
-        steps = steps_of(root)
+        steps = steps_of(root, (example.shape[-2], example.shape[-1]))
         if names is None:
             names = _one_a_scale(steps)
         with_grid = [call for call in root.all_calls() if call.layout is not None and call.grid is not None]
@@ -68,14 +68,19 @@ class Taps:
         return cls(tuple(names), tuple(step.name for step in steps), layouts, sizes)
 
 
-def steps_of(root: Call) -> list[Call]:
-    """The steps of a network whose outputs have a grid of more than one row and column, in order."""
+def steps_of(root: Call, size: tuple[int, int]) -> list[Call]:
+    """The steps of a network whose outputs have a grid of more than one row and column, in order.
+
+    Args:
+        size: (h,w) of the picture: a step of that size before the first weight, such as a normaliser, is the picture.
+    """
     steps = _flat(root)
     while (hidden := _hidden_network(steps)) is not None:
         place = steps.index(hidden)
         steps[place : place + 1] = _flat(hidden)
-    first = next((i for i, step in enumerate(steps) if step.has_weights), 0)  # before it lies the picture itself
-    there = [s for s in steps[first:] if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, REPEATS)]
+    first = next((i for i, step in enumerate(steps) if step.has_weights), len(steps))
+    steps = [step for i, step in enumerate(steps) if i >= first or step.grid != size]
+    there = [s for s in steps if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, REPEATS)]
     return [step for step in there if not isinstance(step.module, BARE)] or there
 
 
@@ -112,22 +117,26 @@ def _one_a_scale(steps: Sequence[Call]) -> list[str]:
     return list(dict.fromkeys(unique[max(p, 0)] for p in picks))
 
 
-def layer_of(module: nn.Module, name: str) -> tuple[nn.Module, int]:
-    """The module that a tap's name means, and which of its calls.
+def layer_of(module: nn.Module, name: str) -> tuple[nn.Module, int | None]:
+    """The module that a tap's name means, and which of its calls; None is the last one.
 
     Raises:
         InputError: there is none of that name.
     """
     path, _, call = name.partition("#")
     try:
-        return module.get_submodule(path), int(call or 1)
+        return module.get_submodule(path), int(call) if call else None
     except (AttributeError, ValueError):
         raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
 
 
 @contextmanager
 def tapped(
-    module: nn.Module, names: Sequence[str], leaf: bool = False, layouts: Mapping[str, GridLayout] | None = None
+    module: nn.Module,
+    names: Sequence[str],
+    leaf: bool = False,
+    layouts: Mapping[str, GridLayout] | None = None,
+    raw: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
     """While open, forwards of ``module`` file the outputs of the named layers; the hooks always come off.
 
@@ -135,8 +144,9 @@ def tapped(
     is a view that the network does not read): what comes before them is then not recorded.
 
     Args:
-        names: of layers; ``NAME#2`` is the second call of one that a forward calls again.
+        names: of layers; of one that a forward calls again ``NAME`` is the last call, ``NAME#1`` the first.
         layouts: of their outputs, where they are known.
+        raw: file outputs as they are, which is what gradients reach.
 
     Raises:
         InputError: no such layer; or, in a forward, an output without a grid.
@@ -158,11 +168,13 @@ def tapped(
         for name in names:
             layer, wanted = layer_of(module, name)
 
-            def keep(_: nn.Module, __: Any, output: Any, name: str = name, wanted: int = wanted) -> Tensor | None:
+            def keep(
+                _: nn.Module, __: Any, output: Any, name: str = name, wanted: int | None = wanted
+            ) -> Tensor | None:
                 if threading.get_ident() != mine:
                     return None
                 calls[name] += 1
-                if calls[name] != wanted:
+                if wanted is not None and calls[name] != wanted:
                     return None
                 layout = (layouts or {}).get(name)
                 if layout is None and isinstance(output, Tensor):
@@ -171,7 +183,7 @@ def tapped(
                 if grid is None:
                     raise InputError(f"the output of layer {name!r} has no spatial grid; choose another tap")
                 if not leaf:
-                    seen[name] = grid
+                    seen[name] = output if raw else grid
                     return None
                 seen[name] = output.detach().requires_grad_(torch.is_grad_enabled())
                 return seen[name].clone()  # which the network may overwrite, as an in-place ReLU does

@@ -20,7 +20,7 @@ class Call:
     """One call of one module.
 
     Attributes:
-        name: of the module; the second call of one that is called again is ``NAME#2``.
+        name: of the module; of one that is called again the last call is ``NAME``, those before ``NAME#1``, ``NAME#2``.
         inputs, output: identities of the tensor that came in and of the one that went out.
         layout, grid: of the output, where it has places: where they are, and (h,w).
         children: calls within this one.
@@ -79,8 +79,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
 
     def before(m: nn.Module, args: Any) -> None:
         times[m] += 1
-        name = names[m] if times[m] == 1 else f"{names[m]}#{times[m]}"
-        call = Call(name, m, id(args[0]) if args and isinstance(args[0], Tensor) else None)
+        call = Call(f"{names[m]}#{times[m]}", m, id(args[0]) if args and isinstance(args[0], Tensor) else None)
         stack[-1].children.append(call)
         stack.append(call)
         alive.append(args)
@@ -108,6 +107,10 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     finally:
         for handle in handles:
             handle.remove()
+    for call in root.all_calls():
+        path, _, number = call.name.rpartition("#")
+        if int(number) == times[call.module]:
+            call.name = path
     return root
 
 
@@ -115,4 +118,4 @@ def _has_layers(module: nn.Module) -> bool:
     """Are there parts that Python calls? Of scripted and exported programs there are none."""
     if isinstance(module, torch.jit.ScriptModule):
         return False
-    return any(node.op == "call_module" for node in module.graph.nodes)  # type: ignore[union-attr]
+    return any(node.op == "call_module" and not str(node.target).startswith("_") for node in module.graph.nodes)  # type: ignore[union-attr]

@@ -24,15 +24,15 @@ def registered(room: str, registry: str) -> list[str]:
         registry: the variable's name.
 
     Example:
-        >>> [name for name in registered("methods", "methods") if name.startswith("gr")]
-        ['grad_cam', 'grad_cam_pp', 'gradient']
+        >>> [name for name in registered("explainers", "methods") if name.startswith("gr")]
+        ['grad_cam', 'grad_cam_pp', 'gradient', 'group_cam']
     """
     return sorted(name for path in (ROOT / room).rglob("*.py") for name in _names(path, registry))
 
 
 def _names(path: Path, registry: str) -> Iterator[str]:
     text = path.read_text(encoding="utf-8")
-    if "register(" not in text:
+    if "register" not in text:
         return
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and node.args and _registers(node.func, registry):
@@ -44,8 +44,8 @@ def _names(path: Path, registry: str) -> Iterator[str]:
 
 
 def _registers(called: ast.expr, registry: str) -> bool:
-    if isinstance(called, ast.Name):
-        return called.id == "register"
+    if isinstance(called, ast.Name):  # the studies' own
+        return called.id == "register" or called.id == f"register_{registry.removesuffix('ies')}y"
     return (
         isinstance(called, ast.Attribute)
         and called.attr == "register"
@@ -80,7 +80,7 @@ def _words(*words: str) -> Complete:
 
 
 def _methods() -> list[str]:
-    return registered("methods", "methods")
+    return registered("explainers", "methods")
 
 
 def _classifiers() -> list[str]:
@@ -89,7 +89,7 @@ def _classifiers() -> list[str]:
 
 method_names = _one(_methods)
 method_list = _several(_methods)
-metric_list = _several(lambda: ["all", *registered("metrics", "metrics")])
+metric_list = _several(lambda: ["all", *registered("measures", "metrics")])
 classifier_names = _one(_classifiers)
 classifier_list = _several(_classifiers)
 data_sources = _one(lambda: [f"{name}:" for name in registered("data", "datasets")])

@@ -26,8 +26,8 @@ def gaussian_blur(images: Tensor, sigma: float, border: Border = "edge", reach: 
         reach: half-width of the kernel in pixels; None is 4 sigma, rounded.
 
     Example:
-        >>> gaussian_blur(torch.eye(3)[1:2, None], 1e6, "zero", reach=1)
-        tensor([[[0.3333, 0.3333, 0.3333]]])
+        >>> gaussian_blur(torch.eye(3)[1:2, None], 1e6, "zero", reach=1)  # of three rows two are outside
+        tensor([[[0.1111, 0.1111, 0.1111]]])
     """
     if sigma <= 0:
         return images

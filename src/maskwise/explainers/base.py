@@ -146,8 +146,8 @@ class Explainer:
 
 
 def check_images(images: Tensor, channels: int = 3) -> None:
-    """Raises InputError unless they are pictures (N,C,H,W) in [0,1] of so many channels; grey may stand for RGB."""
-    taken = {1: (1, 3), 3: (3, 1)}.get(channels, (channels,))
+    """Raises InputError unless they are pictures (N,C,H,W) in [0,1] of so many channels; RGB may stand for grey."""
+    taken = (1, 3) if channels == 1 else (channels,)  # data sets are RGB
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in taken or not images.numel():
         shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f"images must be a tensor (N,{channels},H,W), not {shape}")

@@ -121,7 +121,7 @@ def parse_targets(targets: TargetsLike, count: int, classifier: Classifier) -> T
         raise InputError(f"{len(rows)} targets for {count} images")
     if all(callable(row) for row in rows):
         return replace(own, score=tuple(rows))
-    listed = [list(row) if isinstance(row, (list, tuple, np.ndarray, Tensor)) else [row] for row in rows]
+    listed = [list(row) if _is_list(row) else [row] for row in rows]
     if not listed[0] or len({len(row) for row in listed}) > 1:
         raise InputError("every picture needs the same number of targets, at least one")
     resolved = [[classifier.labels.resolve(_plain(target)) for target in row] for row in listed]
@@ -139,6 +139,10 @@ def _rows(targets: Any, count: int) -> list[Any]:
     return list(targets)
 
 
+def _is_list(row: Any) -> bool:
+    return isinstance(row, (list, tuple)) or (isinstance(row, (Tensor, np.ndarray)) and row.ndim > 0)
+
+
 def _plain(target: Any) -> int | str:
     """A class as an index or a name, of what libraries have for numbers and texts."""
     if isinstance(target, (Tensor, np.ndarray, np.generic)):
@@ -152,8 +156,4 @@ def many(targets: TargetsLike) -> bool:
     """Are several targets a picture asked for, so that maps are (N,K,H,W)?"""
     if isinstance(targets, (Tensor, np.ndarray)):
         return targets.ndim == 2
-    return (
-        isinstance(targets, Sequence)
-        and not isinstance(targets, str)
-        and any(isinstance(t, (list, tuple)) or (isinstance(t, (Tensor, np.ndarray)) and t.ndim == 1) for t in targets)
-    )
+    return isinstance(targets, Sequence) and not isinstance(targets, str) and any(_is_list(t) for t in targets)

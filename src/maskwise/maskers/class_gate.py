@@ -66,7 +66,8 @@ class ClassGate:
             try:
                 encoder.features(encoder.example(size=size))
             except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
-                raise InputError(f"{encoder.name} takes no pictures of {size[0]}x{size[1]} pixels") from error
+                sides = "x".join(map(str, dict.fromkeys(size)))
+                raise InputError(f"{encoder.name} takes no pictures of {sides} pixels") from error
 
 
 def check_class_activation(encoder: Classifier, setting: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier
+from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.maskers.unet import WIDTHS, UNet
 from maskwise.maskers.upsampler import BLOCKS, Kernel, Upsampling
@@ -115,7 +114,7 @@ class ClassMasker(nn.Module):
 
 def _anew(classifier: Classifier) -> Classifier:
     """A copy with fresh weights."""
-    fresh = copy.deepcopy(classifier)
+    fresh = still_copy(classifier)
     for module in fresh.module.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):

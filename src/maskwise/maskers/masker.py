@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier
+from maskwise.classifiers import Classifier, still_copy
 from maskwise.classifiers.class_activation import ClassActivation
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
@@ -82,7 +81,7 @@ class Masker(nn.Module):
             _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         decoder = layout.build([taps[i].shape[1] for i in reads]).to(classifier.device)
-        return cls(copy.deepcopy(classifier), decoder, reads, finish, shares_encoder)
+        return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
 
     @property
     def class_tap(self) -> bool:

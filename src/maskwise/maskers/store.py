@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maskwise.classifiers import Classifier
+from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import check_seal, sealed
@@ -163,7 +162,7 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
     own = _of("encoder.", tensors)
     if own:
         if masker.encoder is classifier:  # which others use too
-            masker.encoder = copy.deepcopy(classifier)
+            masker.encoder = still_copy(classifier)
         masker.encoder.module.load_state_dict(own)
     for part in (masker.decoder, masker.encoder):
         if part is not classifier:  # whose flags are its owner's business

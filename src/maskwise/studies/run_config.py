@@ -58,7 +58,7 @@ class RunConfig:
 
     def sets(self, sources: Sequence[str]) -> list[DataSet]:
         if not sources:
-            raise InputError("there is nothing to train on: the data have no training split; add --data")
+            raise InputError("there is nothing to train on: the data have no training split; name some as `data`")
         return [_data(source) for source in sources]
 
     def identity(self, sources: Sequence[str]) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def sources_of(data: Sequence[str], test: Sequence[str], scale: Scale) -> tuple[
     if scale.smoke and not data:
         return (TRAIN,), tuple(test) or (TEST,)
     if not data and not test:
-        raise InputError("name the pictures: --data SOURCE (`maskwise datasets`)")
+        raise InputError("name the pictures as `data` (see `maskwise datasets`)")
     train, held = [], []
     for source in data:
         if source.partition(":")[0] == "shapes":
@@ -100,7 +100,7 @@ def sources_of(data: Sequence[str], test: Sequence[str], scale: Scale) -> tuple[
         train.append(splits.get("train", source))
         held += [splits[name] for name in ("test", "val") if name in splits][:1]
     if not held and not test:
-        raise InputError("the data have no test split: name pictures to measure on with --test-data")
+        raise InputError("the data have no test split: name pictures to measure on as `test_data`")
     return tuple(train), tuple(test) or tuple(held)
 
 

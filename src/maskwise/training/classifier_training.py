@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier
+from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import sealed
 from maskwise.training.base_recipe import BaseRecipe
@@ -40,7 +39,7 @@ class ClassifierTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: ClassifierRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
-        self.live = copy.deepcopy(classifier)
+        self.live = still_copy(classifier)
         self.network = self.live.module
         every = [name for name, module in self.network.named_modules() if own_weights(module)]
         learning = layers_after(classifier, recipe.fresh_after) if recipe.start == "reinitialised" else every

@@ -92,7 +92,7 @@ def block_means(points: Points, most: int = POINTS) -> Points:
     """At most so many points, each the mean of as many neighbours as any other, the last ones perhaps of fewer.
 
     Example:
-        >>> averaged([(1, 0.0), (2, 4.0), (3, 1.0), (4, 1.0), (5, 7.0)], 3)
+        >>> block_means([(1, 0.0), (2, 4.0), (3, 1.0), (4, 1.0), (5, 7.0)], 3)
         [(1.5, 2.0), (3.5, 1.0), (5.0, 7.0)]
     """
     each = -(-len(points) // most)
