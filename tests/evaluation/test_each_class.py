@@ -141,8 +141,8 @@ def test_masks_and_boxes_are_those_of_the_class(root: Path, judge: Classifier) -
 
 
 def test_classes_that_the_classifier_does_not_know(root: Path) -> None:
-    for labels, words in ((["cat", "dog", "x"], "must know the data's classes"), (None, "knows 1 classes")):
-        net = tiny_net(classes=3 if labels else 1)
+    for labels, words in ((["cat", "dog", "x"], "must know the data's classes"), (None, "knows 2 classes")):
+        net = tiny_net(classes=3 if labels else 2)
         with pytest.raises(InputError, match=words):
             measured(root, Classifier(net, input_size=32, labels=labels, name="t"), 6, Settings("none", "each"))
 
