@@ -19,6 +19,7 @@ from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.difficult import DifficultCases
 from maskwise.evaluation import Contender, Settings, leaderboard, measure
+from maskwise.evaluation.items import class_of
 from maskwise.evaluation.leaderboard import Cell
 from maskwise.measures import metric
 
@@ -141,10 +142,13 @@ def test_masks_and_boxes_are_those_of_the_class(root: Path, judge: Classifier) -
 
 
 def test_classes_that_the_classifier_does_not_know(root: Path) -> None:
-    for labels, words in ((["cat", "dog", "x"], "must know the data's classes"), (None, "knows 2 classes")):
-        net = tiny_net(classes=3 if labels else 2)
-        with pytest.raises(InputError, match=words):
-            measured(root, Classifier(net, input_size=32, labels=labels, name="t"), 6, Settings("none", "each"))
+    named = Classifier(tiny_net(classes=3), input_size=32, labels=["cat", "dog", "x"], name="t")
+    with pytest.raises(InputError, match="must know the data's classes"):
+        measured(root, named, 6, Settings("none", "each"))
+    numbered = Classifier(tiny_net(classes=2), input_size=32, name="t")
+    assert class_of(1, None, numbered) == 1
+    with pytest.raises(InputError, match="the data have a class 2, and t knows 2 classes"):
+        class_of(2, None, numbered)
 
 
 @pytest.fixture
