@@ -161,14 +161,14 @@ class GatedCasm(MaskerExplainer):
 @methods.register(
     "distilled",
     family="maskers",
-    paper="our own, by Covert, Kim, Zou, Hashimoto 2024; taught by Zhang et al. 2016",
+    paper="our own, by Covert, Kim, Zou, Hashimoto 2024; taught by Zhang et al. 2016, Zhou et al. 2016",
     needs_gradients=False,
     needs_target=True,
     random=False,
     cost="1 forward",
 )
 class Distilled(MaskerExplainer):
-    """A masker that was taught by excitation backpropagation, and sees no masked picture.
+    """A masker that was taught by excitation backpropagation and class activation, and sees no masked picture.
 
     It mixes the taps of the classifier, which stays as it is, with the class activation of the class asked for: one
     forward answers for any number of classes. Without a target it explains the top class.
