@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.explainers import explainer
+from maskwise.training.fresh import layers_after
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -116,6 +117,16 @@ def test_one_module_that_is_called_again_is_told_apart_by_call() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.relu(self.b(self.relu(self.a(x)))).mean((2, 3)))
 
+    class Apart(nn.Module):
+        """The same, with a module for each call."""
+
+        def __init__(self, net: Any) -> None:
+            super().__init__()
+            self.a, self.first, self.b, self.second, self.head = net.a, nn.ReLU(), net.b, nn.ReLU(), net.head
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.second(self.b(self.first(self.a(x)))).mean((2, 3)))
+
     torch.manual_seed(0)
     net = Shared().eval()
     classifier = own(net)
@@ -124,6 +135,10 @@ def test_one_module_that_is_called_again_is_told_apart_by_call() -> None:
     x = classifier.normalise(IMAGES)
     assert torch.equal(fine, net.a(x).relu()) and torch.equal(coarse, net.b(net.a(x).relu()).relu())
     assert explainer("grad_cam", classifier).layer == "relu"  # type: ignore[attr-defined]
+    first, twin = explainer("excitation_backprop", classifier), explainer("excitation_backprop", own(Apart(net)))
+    assert first.layer == "relu#1" and twin.layer == "first"  # type: ignore[attr-defined]
+    assert torch.allclose(first(IMAGES, 1), twin(IMAGES, 1), atol=1e-6) and first(IMAGES, 1).amax() > 0.5
+    assert layers_after(classifier, 0) == ["b", "head"] and layers_after(classifier, -1) == ["head"]
 
 
 def test_bare_convolutions_count_where_nothing_else_is_there() -> None:
@@ -177,8 +192,8 @@ def test_scores_are_found_in_what_the_network_gives(give: Any, output: Any) -> N
 @pytest.mark.parametrize(
     ("give", "said"),
     [
-        (lambda y: (y, y + 1), "output=0"),
-        (lambda y: {"a": y, "b": y}, "output='a'"),
+        (lambda y: (y, y + 1), "`output=0`"),
+        (lambda y: {"a": y, "b": y}, "`output=a`"),
         (lambda y: y[..., None, None].expand(-1, -1, 4, 4), "at each place"),
         (lambda y: y[:, None].expand(-1, 3, -1), "tokens"),
         (lambda y: y.mean(0), "one row a picture"),

@@ -62,6 +62,14 @@ def test_a_class_a_function_and_a_classifier_in_a_file(file: Path) -> None:
     assert not any(weight.requires_grad for weight in ready.module.parameters())
 
 
+def test_what_is_said_anew_leaves_the_rest() -> None:
+    net = tiny_net()
+    first = mw.Classifier(net, input_size=32, activation="sigmoid", taps=["2", "6"], name="mine")
+    second = first.described(labels=list("abcde"))
+    assert second.labels.names == tuple("abcde") and second.fingerprint() == first.fingerprint()
+    assert (second.activation, second.tap_names, second.name, second.size) == ("sigmoid", ("2", "6"), "mine", (32, 32))
+
+
 def test_weights_for_it(file: Path, tmp_path: Path) -> None:
     state = {key: value + 1 for key, value in mw.load_classifier(f"{file}:Binary", size=32).module.state_dict().items()}
     torch.save(state, tmp_path / "w.pth")

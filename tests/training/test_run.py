@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +95,23 @@ def test_a_run_writes_what_it_promises(picture_folder: Path, tmp_path: Path) -> 
     assert [p.name for p in sorted((path.parent / "looks").iterdir())] == ["000000.jpg", "000020.jpg"]
     assert classifier.fingerprint() == Classifier(tiny_net(), input_size=32).fingerprint(), "the original is untouched"
     assert load_masker(path, classifier)(torch.rand(1, 3, 32, 32))[1].shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        (SMALL, {"activation": "sigmoid"}, "exclude each other .softmax.*tiny is sigmoid: take the recipe distilled"),
+        (SMALL, {"input_size": (32, 48)}, "square RGB pictures, and tiny takes 3x32x48"),
+        ("distilled", {"input_size": (32, 48)}, "square RGB pictures"),
+    ],
+)
+def test_a_classifier_that_a_training_would_get_wrong_is_refused(
+    kind: Any, options: dict[str, Any], said: str, picture_folder: Path, tmp_path: Path
+) -> None:
+    classifier = Classifier(tiny_net(), **{"input_size": 32, "name": "tiny", **options})
+    with pytest.raises(InputError, match=said):
+        train(kind, picture_folder, classifier=classifier, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "masker.safetensors").exists()
 
 
 def test_bad_runs_are_refused(picture_folder: Path, tmp_path: Path) -> None:

@@ -69,11 +69,7 @@ def load_classifier(
         if names is not None and len(names) != len(classifier.labels):
             raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
         if said:
-            usual: dict[str, Any] = {
-                "mean": classifier.mean.tolist(), "std": classifier.std.tolist(), "labels": classifier.labels,
-                "input_size": classifier.size, "name": classifier.name,
-            }  # fmt: skip
-            classifier = _described(classifier.module, {**usual, **said}, size)
+            classifier = _described(classifier, said)
     for weight in classifier.module.parameters():  # nobody else holds it
         weight.requires_grad_(False)
     for part in classifier.module.modules():
@@ -83,14 +79,15 @@ def load_classifier(
     return classifier
 
 
-def _described(module: nn.Module, options: dict[str, Any], size: int | tuple[int, int] | None) -> Classifier:
+def _described(classifier: Classifier, said: dict[str, Any]) -> Classifier:
     try:
-        return Classifier(module, **options)
+        return classifier.described(**said)
     except InputError as error:
-        if size is None or "a forward of two pictures" not in str(error):
+        if "input_size" not in said or "a forward of two pictures" not in str(error):
             raise
+        size = said["input_size"]
         sides = "x".join(map(str, [size] if isinstance(size, int) else size))
-        raise InputError(f"{options['name']} takes no pictures of {sides} pixels: leave `size` out") from error
+        raise InputError(f"{classifier.name} takes no pictures of {sides} pixels: leave `size` out") from error
 
 
 def read_labels(path: str | Path) -> Labels:

@@ -56,7 +56,7 @@ def _tensor(raw: Any, output: ScoresAt, count: int | None) -> Tensor:
         raise InputError(f"the network gives {type(raw).__name__}, which holds no tensor: wrap it so that it gives one")
     shapes = ", ".join(f"{key!r} {tuple(value.shape)}" for key, value in held.items())
     raise InputError(
-        f"the network gives several tensors ({shapes}): say which are the scores, output={next(iter(held))!r}"
+        f"the network gives several tensors ({shapes}): say which are the scores, `output={next(iter(held))}`"
     )
 
 

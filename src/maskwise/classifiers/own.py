@@ -51,17 +51,10 @@ def classifier_from(name: str, weights: str | Path | None, said: Mapping[str, An
             raise InputError(f"{path}: a program has its weights: leave `weights` out")
         return Classifier(_program(path), **{"name": path.name, **said})
     made = _made(path, attribute)
-    if isinstance(made, Classifier):
-        usual = {
-            "mean": made.mean.tolist(), "std": made.std.tolist(), "labels": made.labels, "input_size": made.size,
-            "activation": made.activation, "output": made.output, "name": made.name,
-        }  # fmt: skip
-        network, options = made.module, {**usual, **said}
-    else:
-        network, options = made, {"name": name, **said}
     if weights is not None:
+        network = made.module if isinstance(made, Classifier) else made
         fill(network, read_weights(weights), f"the weights do not fit {name}")
-    return Classifier(network, **options)
+    return made.described(**said) if isinstance(made, Classifier) else Classifier(made, **{"name": name, **said})
 
 
 def _made(path: Path, name: str) -> nn.Module:

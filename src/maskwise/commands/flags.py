@@ -17,7 +17,7 @@ running: ContextVar[Mapping[str, str] | None] = ContextVar("running", default=No
 
 def flags_of(command: Callable[..., Any]) -> dict[str, str]:
     """The long option of each parameter of a command; arguments have none."""
-    found = {}
+    found, words = dict[str, str](), dict[str, str]()
     for name, parameter in inspect.signature(command).parameters.items():
         annotation = parameter.annotation
         options = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
@@ -29,7 +29,9 @@ def flags_of(command: Callable[..., Any]) -> dict[str, str]:
                 )  # within Annotated the first is a name
                 long = [text.partition("/")[0] for text in declared if isinstance(text, str) and text.startswith("--")]
                 found[name] = long[0] if long else f"--{name.replace('_', '-')}"
-    return found
+                # A parameter of the library's may have the option's word, where the command's own is another.
+                words.setdefault(found[name].removeprefix("--").replace("-", "_"), found[name])
+    return words | found
 
 
 def with_flags(message: str, flags: Mapping[str, str] | None = None) -> str:

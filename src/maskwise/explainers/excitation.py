@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
@@ -77,12 +76,12 @@ class ExcitationBackprop(LayerExplainer):
         with (
             torch.enable_grad() if self.cut else recording(images) as recorded,
             torch.autocast(images.device.type, enabled=False),
-            _output(self.classifier.module, self.layer, self.cut) as seen,
+            self.classifier.tapped([self.layer], leaf=self.cut, raw=True) as seen,
         ):
             pixels = images if recorded is None else recorded
             rule = Signed(excitatory=True, signed=self.variant == "torchray")
             logits, final = run(rule, self.classifier, self.classifier.normalise(pixels), "excitation_backprop")
-            activation = seen[0] if seen else None
+            activation = seen.get(self.layer)
             maps = []
             for slope in slopes(targets, logits):
                 start = _distribution(slope, logits.detach())
@@ -140,7 +139,8 @@ def carries_all(classifier: Classifier, layer: str) -> bool:
     Of two pictures the second gets what the first gave there: if the answers then are equal, nothing went around it.
     A convolution or linear layer is never said to, since a batch norm after it is told by the very tensor it gives.
     """
-    if isinstance(classifier.module.get_submodule(layer), (nn.Conv2d, nn.Linear)):
+    module, _ = layer_of(classifier.module, layer)
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
         return False
     calls = []
     mine = threading.get_ident()
@@ -155,37 +155,10 @@ def carries_all(classifier: Classifier, layer: str) -> bool:
 
     draws = torch.Generator().manual_seed(0)
     pictures = torch.rand(2, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
-    handle = classifier.module.get_submodule(layer).register_forward_hook(swap)
+    handle = module.register_forward_hook(swap)
     try:
         with torch.inference_mode(False), torch.no_grad(), eval_mode(classifier):
             logits = classifier.logits(pictures)
     finally:
         handle.remove()
     return len(calls) == 1 and bool((logits[0] - logits[1]).abs().max() <= 1e-6 * logits.abs().max())
-
-
-@contextmanager
-def _output(module: nn.Module, name: str, cut: bool = False) -> Iterator[list[Tensor]]:
-    """While open, the layer's own output, in whatever layout, so that signals to it can be asked for.
-
-    With ``cut`` the network goes on from a leaf, and nothing before the layer is recorded.
-    """
-    seen: list[Tensor] = []
-    mine = threading.get_ident()  # another thread's forward is another picture's
-
-    def keep(_: nn.Module, __: Any, output: Any) -> Tensor | None:
-        if threading.get_ident() != mine:
-            return None
-        if not isinstance(output, Tensor):
-            raise InputError(f"the output of layer {name!r} has no spatial grid; choose another layer")
-        if not cut:
-            seen[:] = [output]
-            return None
-        seen[:] = [output.detach().requires_grad_(True)]
-        return seen[0].clone()  # which the network may overwrite
-
-    handle = module.get_submodule(name).register_forward_hook(keep)
-    try:
-        yield seen
-    finally:
-        handle.remove()

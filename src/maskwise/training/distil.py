@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import ACTIVATIONS
 from maskwise.explainers import methods
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
@@ -79,6 +80,7 @@ class DistilTrainer(Trainer):
     """A decoder on a frozen classifier, which sees every crop once and no masked picture."""
 
     Recipe: ClassVar[type[BaseRecipe]] = DistilRecipe
+    activations = ACTIVATIONS  # it learns from maps, and its losses read no class
     recipe: DistilRecipe
 
     def __init__(self, classifier: Classifier, recipe: DistilRecipe, steps_per_epoch: int, fabric: Fabric) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 
 
@@ -27,29 +29,28 @@ def layers_after(classifier: Classifier, tap: int) -> list[str]:
         raise InputError(
             f"{classifier.name} has {len(names)} taps: fresh_after is one of 0…{len(names) - 1}, not {tap}"
         )
-    began: dict[str, bool] = {}  # had the tap given its output before the module was first called?
-    passed = False
+    layer, call = layer_of(classifier.module, names[tap])
+    first: dict[str, int] = {}  # when each module was first called
+    gave: list[int] = []  # when the tap's layer gave an output
+    clock = count()
 
     def see(name: str) -> None:
-        began.setdefault(name, passed)
-
-    def end(*_: object) -> None:
-        nonlocal passed
-        passed = True
+        first.setdefault(name, next(clock))
 
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: see(name))
         for name, module in classifier.module.named_modules()
         if own_weights(module)
     ]
-    handles.append(classifier.module.get_submodule(names[tap]).register_forward_hook(end))
+    handles.append(layer.register_forward_hook(lambda *_: gave.append(next(clock))))
     try:
         with torch.no_grad():
             classifier.logits(classifier.example())
     finally:
         for handle in handles:
             handle.remove()
-    found = [name for name, after in began.items() if after]
+    passed = gave[-1 if call is None else call - 1]
+    found = [name for name, time in first.items() if time > passed]
     if not found:
         raise InputError(f"{classifier.name} has no weights after its tap {names[tap]!r}: take an earlier fresh_after")
     return found

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import ACTIVATIONS
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import sealed
 from maskwise.infill.holes import random_holes
@@ -55,6 +56,7 @@ class InfillerTrainer(Trainer):
     Recipe: ClassVar[type[BaseRecipe]] = InfillerRecipe
     output: ClassVar[str] = "infiller.safetensors"
     needs_labels: ClassVar[bool] = False
+    activations = ACTIVATIONS
     recipe: InfillerRecipe
 
     def __init__(self, classifier: Classifier, recipe: InfillerRecipe, steps_per_epoch: int, fabric: Fabric) -> None:

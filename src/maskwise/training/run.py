@@ -39,7 +39,7 @@ from maskwise.training.log import Log
 from maskwise.training.loop import Rhythm, run_steps
 from maskwise.training.progress import progress_bar
 from maskwise.training.subset import subset
-from maskwise.training.trainer import trainers
+from maskwise.training.trainer import Trainer, trainers
 from maskwise.training.watch import loggers, watchers
 
 GIB = 1 << 30
@@ -146,6 +146,7 @@ def train(
     cache = int(cache_gib * GIB / processes_here(fabric))
     loader = Loader(sets, settings, size, workers or reader_threads(fabric), fabric.device, cache)
     kind = trainers.get(settings.kind)
+    _check_classifier(classifier, kind, settings.kind)
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world)
         _check_labels(loader, classifier)
@@ -211,6 +212,18 @@ def train(
 def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> list[DataSet]:
     sources = [data] if isinstance(data, (str, Path, DataSet)) else data
     return [source if isinstance(source, DataSet) else read_data(source) for source in sources]
+
+
+def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) -> None:
+    """What a training would get silently wrong, or end with a traceback at."""
+    if classifier.activation not in kind.activations:
+        raise InputError(
+            f"a training of kind {name!r} is for classes that exclude each other (softmax), and the activation of "
+            f"{classifier.name} is {classifier.activation}: take the recipe distilled, which learns from maps"
+        )
+    if classifier.channels != 3 or classifier.size[0] != classifier.size[1]:
+        takes = f"{classifier.channels}x{classifier.size[0]}x{classifier.size[1]}"
+        raise InputError(f"trainings take square RGB pictures, and {classifier.name} takes {takes}")
 
 
 def _check_labels(loader: Loader, classifier: Classifier) -> None:

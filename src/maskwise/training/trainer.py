@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import Activation
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
@@ -36,6 +37,7 @@ class Trainer(ABC):
     Recipe: ClassVar[type[BaseRecipe]]
     output: ClassVar[str] = "masker.safetensors"
     needs_labels: ClassVar[bool] = True
+    activations: ClassVar[tuple[Activation, ...]] = ("softmax",)  # of the classifiers that its losses are right for
     memory_format: ClassVar[torch.memory_format] = torch.channels_last  # of pictures; the quickest for convolutions
 
     def __init__(self, classifier: Classifier, recipe: Any, steps_per_epoch: int, fabric: Fabric) -> None:
