@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import typer.main
 from calling import call
+from typer.testing import CliRunner
 
 from maskwise.cli import app
 from maskwise.commands import registration
+from maskwise.commands.groups.ungrouped import ungrouped
 from maskwise.commands.registration import SECTIONS, commands
 
 NAMES = sorted(commands)
@@ -68,8 +70,9 @@ def test_commands_stand_in_sections() -> None:
     page = call("--help").stdout
     places = [page.index(f"\n{section}:") for section in SECTIONS]
     assert places == sorted(places)
-    for name in NAMES:
-        assert f"\n  {name.split()[0]} " in page
+    for section, start, end in zip(SECTIONS, places, [*places[1:], None], strict=True):
+        there = [line.split()[0] for line in page[start:end].splitlines() if line.startswith("  ") and line[2] != " "]
+        assert there == sorted({name.split()[0] for name in NAMES if commands[name].section == section})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,6 +111,19 @@ def greet_command(name: Annotated[str, typer.Option("--name", help="Whom.")], *,
 def test_a_name_is_given_once() -> None:
     with pytest.raises(KeyError, match="twice"):
         registration.command("explain", section="Explain", example="")(print)
+
+
+@pytest.mark.parametrize("name", ["explain", "check mprt"])
+def test_only_the_command_that_is_called_is_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(registration, "ungrouped", lambda function: made.append(function) or ungrouped(function))
+    group: Any = typer.main.get_command(registration.build("maskwise", ""))
+    assert made == []
+    page = CliRunner().invoke(registration.build("maskwise", ""), [*name.split(), "--help"])
+    assert page.exit_code == 0 and made == [commands[name].function]
+    made.clear()
+    every = [c for one in group.commands.values() for c in getattr(one, "commands", {"": one}).values()]
+    assert len(every) == len(commands) and set(made) == {one.function for one in commands.values()}
 
 
 def test_help_is_quick() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, TypeVar
 
 import typer
+import typer.main
 
 import maskwise.commands
 from maskwise.commands.groups.ungrouped import ungrouped
@@ -72,24 +74,71 @@ def _import_commands() -> None:
 
 
 def build(name: str, help: str) -> typer.Typer:
-    """The program of all commands that are found, those of a section in alphabetical order."""
+    """The program of all commands that are found, those of a section in alphabetical order.
+
+    A command is made when it is called: typer reads the options of all of them in a tenth of a second.
+    """
     _import_commands()
-    app = _typer(name=name, help=help, add_completion=True, pretty_exceptions_enable=False)
-    groups: dict[str, typer.Typer] = {}
+    makers: dict[str, Callable[[], Any]] = {}
     for one in sorted(commands.values(), key=_place):
         first, _, second = one.name.partition(" ")
-        if second and first not in groups:
-            groups[first] = _typer()
-            told = (import_module(f"{maskwise.commands.__name__}.{first}").__doc__ or "").partition("\n")[0]
-            app.add_typer(groups[first], name=first, help=told, rich_help_panel=one.section)
-        home = groups[first] if second else app
-        add = home.command(second or first, cls=GroupedOptions, epilog=one.example, rich_help_panel=one.section)
-        add(speaks_plainly(ungrouped(one.function)))
-    return app
+        if not second:
+            makers[first] = partial(_single, one, first)
+        elif first not in makers:
+            makers[first] = partial(_group, first, one.section)
+    return _typer(makers, name=name, help=help, add_completion=True)
 
 
-def _typer(**options: Any) -> typer.Typer:
-    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, cls=SectionedCommands, **options)
+class _WhenCalled(Mapping[str, Any]):
+    """The commands of a group by name, each made when it is first asked for."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        self.makers, self.made = makers, dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.made:
+            self.made[name] = self.makers[name]()
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
+
+
+def _typer(makers: Mapping[str, Callable[[], Any]], **options: Any) -> typer.Typer:
+    """A group of the commands that ``makers`` make."""
+
+    class Group(SectionedCommands):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given | {"commands": _WhenCalled(makers)})
+
+    made = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, cls=Group, pretty_exceptions_enable=False, **options
+    )
+    made.callback()(lambda: None)  # without one typer takes a program without commands for none
+    return made
+
+
+def _single(one: Command, name: str) -> Any:
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    add = alone.command(name, cls=GroupedOptions, epilog=one.example, rich_help_panel=one.section)
+    add(speaks_plainly(ungrouped(one.function)))
+    return typer.main.get_command(alone)
+
+
+def _group(first: str, section: str) -> Any:
+    """The commands of two words with this as the first."""
+    told = (import_module(f"{maskwise.commands.__name__}.{first}").__doc__ or "").partition("\n")[0]
+    makers = {}
+    for one in sorted(commands.values(), key=_place):
+        home, _, second = one.name.partition(" ")
+        if second and home == first:
+            makers[second] = partial(_single, one, second)
+    made: Any = typer.main.get_command(_typer(makers, name=first, help=told, add_completion=False))
+    made.rich_help_panel = section  # typer keeps that of a group only where it adds the group itself
+    return made
 
 
 def _place(one: Command) -> tuple[int, str, str]:
