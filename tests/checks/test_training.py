@@ -14,10 +14,11 @@ from torch import nn
 
 from maskwise.checks.feeding import EpochBatches, colours, flipped_and_cropped, random_batches
 from maskwise.checks.networks import last_linear, network_maker, networks
-from maskwise.checks.pictures import Labelled, evenly_spread, labelled, pictures, random_labels, split
+from maskwise.checks.pictures import Labelled, labelled, pictures, random_labels, split
 from maskwise.checks.small_training import SmallTraining, accuracies, train_classifier, training_settings
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.spread import evenly_spread
 from maskwise.training.guard import Guard
 from maskwise.training.small_classifier import rise_and_fall
 

@@ -1,6 +1,7 @@
 """The saliency metric by hand, against OpenCV's crops, and its reference boxes."""
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +48,22 @@ def test_bilinear_crops_are_opencv_s() -> None:
         p = log_p(torch.from_numpy(crop).permute(2, 0, 1)[None], int(LABELS[n]))
         area = (x1 - x0) * (y1 - y0) / SIDE**2
         assert float(found[n]) == pytest.approx(math.log(max(area, 0.05)) - p, abs=1e-4)
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "cubic"])
+def test_crops_take_the_shape_of_the_classifier_s_input(resize: Any) -> None:
+    oblong = Classifier(tiny_net(), input_size=(24, 40), name="oblong")
+    x0, y0, x1, y1 = 4, 2, 20, 30
+    found = saliency_metric(oblong, IMAGES[:1], torch.tensor([[x0, y0, x1, y1]]), LABELS[:1], resize)
+    crop = IMAGES[:1, :, y0:y1, x0:x1]
+    mode, smooth = ("bilinear", True) if resize == "bilinear" else ("bicubic", False)
+    sized = torch.nn.functional.interpolate(crop, (24, 40), mode=mode, align_corners=False, antialias=smooth)
+    sure = float(oblong.logits(sized).double().log_softmax(1)[0, LABELS[0]])
+    assert found.item() == pytest.approx(math.log((x1 - x0) * (y1 - y0) / SIDE**2) - sure, abs=1e-5)
+    empty = saliency_metric(oblong, IMAGES[:1], torch.tensor([[9, 9, 9, 9]]), LABELS[:1], resize)
+    grey = oblong.mean[None, :, None, None].expand(1, 3, 24, 40)
+    sure = float(oblong.logits(grey).double().log_softmax(1)[0, LABELS[0]])
+    assert empty.item() == pytest.approx(math.log(0.05) - sure, abs=1e-5)
 
 
 def test_the_whole_picture_has_only_its_surprise() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from browser import opened
+from conftest import tiny_net
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,7 +23,7 @@ import maskwise
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
-from maskwise.images import packaged_pictures
+from maskwise.images import packaged_pictures, resize
 from maskwise.report.page_cards import Answer
 from maskwise.web import panel, pictures
 from maskwise.web.job import ExplainJob, JobProgress, Stopped
@@ -93,6 +94,18 @@ def test_a_job_gives_what_the_explainer_gives(tiny: Classifier) -> None:
         with torch.no_grad():
             clean = tiny.logits(tiny.prepare(image[None])).softmax(1)[0, 2].item()
         assert answer.insertion and answer.insertion[-1] == pytest.approx(clean, abs=1e-5)
+
+
+def test_curves_are_of_the_shape_of_the_classifier_s_input() -> None:
+    """Of a network that takes oblong pictures, insertion ends at the whole picture, squashed as it takes it."""
+    oblong = Classifier(tiny_net(), input_size=(24, 40), name="oblong")
+    image = torch.rand(3, 50, 44, generator=torch.Generator().manual_seed(0))
+    job = ExplainJob(image, oblong, ["gradient"], "2", with_curves=True)
+    (answer,) = [item for item in job.run() if isinstance(item, Answer)]
+    with torch.no_grad():
+        clean = oblong.logits(resize(image[None], (24, 40))).softmax(1)[0, 2].item()
+    assert answer.insertion and answer.insertion[-1] == pytest.approx(clean, abs=1e-5)
+    assert answer.deletion and answer.deletion[0] == pytest.approx(clean, abs=1e-5)
 
 
 def test_a_job_can_be_stopped_within_a_method(tiny: Classifier) -> None:

@@ -15,7 +15,7 @@ from maskwise.checks.base import register_check
 from maskwise.checks.cells import Cells
 from maskwise.checks.intervals import UndefinedRule, mean_of
 from maskwise.checks.networks import PRETRAINED, Maker, name_of
-from maskwise.checks.pictures import Labelled, RandomLabels, evenly_spread, random_labels
+from maskwise.checks.pictures import Labelled, RandomLabels, random_labels
 from maskwise.checks.protocol import comparison_protocol, versions
 from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS, DrtResult, DrtRow
 from maskwise.checks.rows import Values, as_float, parts_of
@@ -25,6 +25,7 @@ from maskwise.checks.stored_trainings import StoredTrainings
 from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.spread import evenly_spread
 from maskwise.sess.sweep import AnyExplainer
 
 MakeExplainer = Callable[[Classifier, Labelled, Path], AnyExplainer]

@@ -10,7 +10,6 @@ from torch import Tensor
 from maskwise.checks.base import register_check
 from maskwise.checks.intervals import UndefinedRule, mean_of
 from maskwise.checks.layers import layers_from_the_top
-from maskwise.checks.pictures import evenly_spread
 from maskwise.checks.protocol import check_seed, comparison_protocol, versions
 from maskwise.checks.randomise import initialisations, randomise, restored
 from maskwise.checks.results import MODES, MprtResult, MprtRow, RandomisationMode
@@ -20,6 +19,7 @@ from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.core.spread import evenly_spread
 from maskwise.explainers.base import check_images
 from maskwise.sess.sweep import AnyExplainer
 

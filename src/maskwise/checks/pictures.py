@@ -13,6 +13,7 @@ from torch import Tensor
 from maskwise.checks.rows import Values, picked
 from maskwise.checks.streamed import CACHE_GIB, Streamed, in_memory_if_it_fits, squashed
 from maskwise.core.errors import InputError
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
 
 RandomLabels = Literal["shuffled", "uniform"]
@@ -141,13 +142,6 @@ def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
     if how == "uniform":
         return replace(data, labels=torch.randint(len(data.classes), (len(data),), generator=draws))
     raise InputError(f"labels are shuffled or uniform, not {how!r}")
-
-
-def evenly_spread(count: int, limit: int | None) -> list[int]:
-    """``limit`` positions evenly spread over ``count``, since listings are often sorted by class."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
 
 
 def _class_of(data: DataSet, record: Record) -> str:

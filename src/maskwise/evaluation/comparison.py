@@ -46,7 +46,8 @@ def compare(
             them.
         classifier: what is explained; None is the one that the first explainer brings.
         metrics: names as ``maskwise metrics`` lists them, or metrics by name.
-        target: the class explained: ``predicted``, ``label``, or ``each`` class of a picture.
+        target: the class explained: ``predicted``, ``label``, ``each`` class of a picture, or one for all pictures,
+            by index, name or WordNet id.
         resize: ``squash`` to the input size, ``crop`` (shorter side, centre), or ``none``, which keeps each picture's
             own size.
         limit: only so many pictures of each data set, evenly spread over it.

@@ -65,10 +65,3 @@ def batches(
             held.append((item, (index, place)))
     if held:
         yield batch(held, range(first, len(indices)))
-
-
-def spread_indices(count: int, limit: int | None) -> list[int]:
-    """Indices of ``limit`` pictures evenly spread over ``count``, since listings are often sorted by class."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]

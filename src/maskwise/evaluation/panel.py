@@ -20,10 +20,10 @@ from maskwise.box import Rule, binarise
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, read_data
 from maskwise.evaluation.batch import Batch, Resize
 from maskwise.evaluation.contender import Contender
-from maskwise.evaluation.loader import spread_indices
 from maskwise.infill import infiller
 
 CONDITIONS = ("masked-in", "masked-out", "inpainted masked-out")
@@ -147,7 +147,7 @@ def classifier_panel(
     if len({len(judge.labels) for judge in judges.values()} | {len(classifier.labels)}) > 1:
         raise InputError("the classifiers of a panel must know the same classes, and their numbers differ")
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
-    samples = [(s, i) for s in sets for i in spread_indices(len(s), settings.limit)]
+    samples = [(s, i) for s in sets for i in evenly_spread(len(s), settings.limit)]
     parts, clean = [], []
     for first in range(0, len(samples), settings.batch):
         group = [s[i] for s, i in samples[first : first + settings.batch]]

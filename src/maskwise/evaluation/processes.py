@@ -16,9 +16,8 @@ from maskwise.core.errors import InputError
 from maskwise.evaluation.loader import ItemIndex
 
 TIMEOUT = "MASKWISE_TIMEOUT"
-FoundRows = tuple[
-    list[ItemIndex], list[str], dict[tuple[str, str], Tensor]
-]  # what a process found: places, keys, statistics
+# What a process found: places, keys, statistics.
+FoundRows = tuple[list[ItemIndex], list[str], dict[tuple[str, str], Tensor]]
 T = TypeVar("T")
 
 

@@ -15,11 +15,12 @@ from maskwise.classifiers import Classifier
 from maskwise.core.allocator import give_back_freed_memory
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, out_of_memory, smaller_batch
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, read_data
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.items import class_asked
-from maskwise.evaluation.loader import Settings, batches, spread_indices
+from maskwise.evaluation.loader import Settings, batches
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.memory import PeakMemory
 from maskwise.evaluation.processes import gathered, merged, rank_and_world
@@ -95,7 +96,7 @@ def measure(
     class_asked(settings.target, classifier)  # an unknown one is said before anything is read
     rank, world = rank_and_world()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
-    chosen = [spread_indices(len(s), settings.limit)[rank::world] for s in sets]
+    chosen = [evenly_spread(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}

@@ -25,7 +25,7 @@ def confidences(
     """Probabilities (N,), float64, of each picture's class for the whole picture and for x m + mean colour (1 - m).
 
     Args:
-        classifier: gives the probabilities (softmax).
+        classifier: gives the probabilities.
         images: (N,3,H,W) in [0,1].
         maps: (N,H,W) in [0,1].
         targets: (N,) classes; None: the likeliest of each whole picture.

@@ -42,7 +42,7 @@ def curves(
     in the mean colour. All pictures' steps share batches, and changed copies exist only while they are scored.
 
     Args:
-        classifier: gives the probabilities (softmax).
+        classifier: gives the probabilities.
         images: (N,3,H,W) in [0,1].
         maps: (N,H,W), any scale.
         targets: (N,) classes to follow; None: the likeliest of each whole picture.

@@ -53,7 +53,7 @@ def log_probabilities(
     batch: int | None = None,
     classes: Tensor | None = None,
 ) -> Tensor:
-    """Log softmax (count,C), float64, of pictures that are made only when their forward comes.
+    """Log probabilities (count,C), float64, of pictures that are made only when their forward comes.
 
     Args:
         classifier: gives the logits.

@@ -41,7 +41,7 @@ def saliency_metric(
     the input size, is classified.
 
     Args:
-        classifier: gives p (softmax).
+        classifier: gives the probability p.
         images: (N,3,H,W) in [0,1].
         boxes: (N,4), half open; brought to whole pixels and cut at the border.
         labels: (N,) classes; unknown ones (-1) give NaN.
@@ -75,15 +75,14 @@ def saliency_metric(
 
 
 def _crop(classifier: Classifier, image: Tensor, box: Sequence[int], how: CropResize) -> Tensor:
-    """The part (1,3,S,S) of an image (3,H,W), S the classifier's input size; an empty box gives the mean colour."""
+    """The part (1,C,h,w) of an image (C,H,W) at the classifier's input size; an empty box gives the mean colour."""
     x0, y0, x1, y1 = box
-    side = classifier.input_size
     if x1 <= x0 or y1 <= y0:
-        return classifier.mean[None, :, None, None].expand(1, -1, side, side).to(image)
+        return classifier.mean[None, :, None, None].expand(1, -1, *classifier.size).to(image)
     part = image[None, :, y0:y1, x0:x1]
     if how == "bilinear":
-        return squashed(part, side)
-    return F.interpolate(part, (side, side), mode="bicubic", align_corners=False)
+        return squashed(part, classifier.size)
+    return F.interpolate(part, classifier.size, mode="bicubic", align_corners=False)
 
 
 def reference_boxes(kind: Literal["max", "center"], images: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ import torch
 from maskwise.blending import masked_out
 from maskwise.box import binarise, boxes, iou
 from maskwise.classifiers import Classifier
+from maskwise.core.spread import evenly_spread
 from maskwise.data import read_data
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.loader import batches, spread_indices
+from maskwise.evaluation.loader import batches
 from maskwise.infill import infiller
 from maskwise.report import page
 from maskwise.report.page_cards import Answer, card
@@ -44,7 +45,7 @@ def write_compared(
     board = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
     sets = [read_data(source) for source in data]
     limit = pictures if settings.limit is None else min(settings.limit, pictures)
-    chosen = [spread_indices(len(s), limit) for s in sets]
+    chosen = [evenly_spread(len(s), limit) for s in sets]
     cards: list[dict[str, Any]] = []
     for data_set, indices in zip(sets, chosen, strict=True):
         for batch, _, _ in batches(data_set, indices, classifier, settings):

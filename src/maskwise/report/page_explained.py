@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+from torch import Tensor
 
 from maskwise.box import binarise
 from maskwise.images import resize
-from maskwise.measures.perturbation import curves
+from maskwise.measures.perturbation import CurveKind, curves
 from maskwise.report.page_cards import Answer, card
 
 if TYPE_CHECKING:
@@ -18,6 +19,25 @@ if TYPE_CHECKING:
 STEP = "3.571%"  # 8 rows of 224, as RISE takes it
 
 
+def picture_curve(
+    classifier: Classifier, image: Tensor, saliency: Tensor, target: int | None, kind: CurveKind
+) -> list[float]:
+    """Insertion or deletion of one picture, at the classifier's input size: a probability for each step.
+
+    Args:
+        classifier: gives the probabilities.
+        image: (C,H,W) in [0,1], of any size.
+        saliency: (H,W), its map.
+        target: class; None: the likeliest of the whole picture.
+        kind: ``insertion`` or ``deletion``.
+    """
+    images = classifier.prepare(image[None])
+    maps = resize(saliency[None, None], classifier.size)[:, 0]
+    targets = None if target is None else torch.tensor([target])
+    probabilities: list[float] = curves(classifier, images, maps, targets, kind, STEP)[0].tolist()
+    return probabilities
+
+
 def card_of(
     explanation: Explanation, panels: Panels, classifier: Classifier, with_curves: bool = False
 ) -> dict[str, Any]:
@@ -25,18 +45,16 @@ def card_of(
 
     Args:
         explanation, panels: as ``explain_picture`` gives them.
-        classifier: name of the explained classifier.
+        classifier: the one that is explained.
         with_curves: also insertion and deletion, at the classifier's input size; 56 forwards.
     """
     found: dict[str, list[float]] = {}
     if with_curves:
-        image, side = classifier.prepare(panels.image[None]), classifier.input_size
-        saliency = resize(panels.map[None, None], side)[:, 0]
         named = explanation.target or explanation.top[0][0]
         # A name may stand for two classes; the likeliest one is never ambiguous.
-        target = None if named == explanation.top[0][0] else torch.tensor([classifier.labels.resolve(named)])
-        found["insertion"] = curves(classifier, image, saliency, target, "insertion", STEP)[0].tolist()
-        found["deletion"] = curves(classifier, image, saliency, target, "deletion", STEP)[0].tolist()
+        target = None if named == explanation.top[0][0] else classifier.labels.resolve(named)
+        for kind in get_args(CurveKind):
+            found[kind] = picture_curve(classifier, panels.image, panels.map, target, kind)
     answer = Answer(
         explanation.method if explanation.sess is None else f"{explanation.method} + SESS",
         panels.map,

@@ -28,7 +28,7 @@ class Outcome(ResultTable):
 
     Attributes:
         study, config: what was run, and on what.
-        notes: by row, where this scale puts something in directory of what the paper has.
+        notes: by row, where this scale puts something in place of what the paper has.
         failures: by cell, why it is not there.
         not_run: rows of cells that were left out.
         claim_results: on the claims.

@@ -35,7 +35,7 @@ class TeacherView(BaseModel):
 class Lesson(BaseModel):
     """What is taught: the mean of what methods say at their scales.
 
-    ``stretch`` is off for random teachers: their error is to average out over pictures: stretching bends it.
+    ``stretch`` is off for random teachers: their errors average out over pictures, and stretching would bend that mean.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -19,13 +19,12 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import explainer
-from maskwise.images import resize
 from maskwise.infill import infiller
-from maskwise.measures.perturbation import curves
+from maskwise.measures.perturbation import CurveKind
 from maskwise.report.page_cards import Answer
+from maskwise.report.page_explained import picture_curve
 from maskwise.sess import enhanced
 
-STEP = "3.571%"  # of the curves: 8 rows of 224
 BREATH = 0.15  # seconds between two looks at a running job
 _one_at_a_time = threading.Lock()  # methods hook the classifier, which all visitors share
 
@@ -139,11 +138,11 @@ class ExplainJob:
         fill = infiller("telea")(images, keep, self.classifier.mean.cpu())
         found_curves: dict[str, list[float]] = {}
         if self.with_curves:
-            for mode in ("insertion", "deletion"):
+            for kind in get_args(CurveKind):
                 if self.stop.is_set():
                     raise Stopped
-                found.put(JobProgress(f"{name}: {mode}", before + 0.9 / whole))
-                found_curves[mode] = self._curve(maps, mode)
+                found.put(JobProgress(f"{name}: {kind}", before + 0.9 / whole))
+                found_curves[kind] = picture_curve(self.classifier, self.image, maps[0], self.explained(), kind)
         target = self.classifier.labels.name(self.explained()) if made.needs_target else None
         return Answer(
             name, maps[0], keep[0], tight_boxes(largest_component(keep))[0].tolist(),
@@ -156,13 +155,6 @@ class ExplainJob:
         if self.target is not None:
             return self.classifier.labels.resolve(self.target)
         return int(probabilities(self.image, self.classifier).argmax())
-
-    def _curve(self, maps: Tensor, mode: Any) -> list[float]:
-        side = self.classifier.input_size
-        saliency = resize(maps[:, None], side)[:, 0]
-        target = torch.tensor([self.explained()])
-        images = self.classifier.prepare(self.image[None])
-        return curves(self.classifier, images, saliency, target, mode, STEP)[0].tolist()
 
 
 def probabilities(image: Tensor, classifier: Classifier) -> Tensor:
