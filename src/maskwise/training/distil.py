@@ -25,10 +25,12 @@ from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crops import Crop, resized_map
 from maskwise.training.distributed.processes import all_gather
+from maskwise.training.draws import generator
 from maskwise.training.label_file import LabelFile, label_pictures
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
+from maskwise.training.pasted import pasted
 from maskwise.training.progress import progress_bar
 from maskwise.training.teacher import Lesson, Teacher
 from maskwise.training.trainer import Trainer, trainers
@@ -49,6 +51,9 @@ class DistilRecipe(BaseRecipe):
     teacher: Lesson = Lesson.model_validate({"views": {"excitation_backprop": {}}})
     target: Literal["above_mean", "raw"] = Field(
         "above_mean", description="where the map is at least its mean, by cross entropy; or the map, by squared error"
+    )
+    pasted: float = Field(
+        0.0, ge=0, le=1, description="share of pictures with a smaller one pasted in: each class is wanted on its own"
     )
     labels: str | None = Field(None, description="file that keeps the teacher's maps; None is labels.npz in the folder")
 
@@ -72,6 +77,8 @@ class DistilRecipe(BaseRecipe):
         if unknown:
             raise ValueError(f"teacher {unknown[0]!r} is no method: see `maskwise methods`")
         Layout.of(dict(self))
+        if self.pasted and not self.class_tap:
+            raise ValueError("pasted teaches to follow the class that is asked for: class_tap=true, or pasted=0")
         return self
 
 
@@ -119,15 +126,20 @@ class DistilTrainer(Trainer):
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         meter = Meter(self.fabric)
+        labels = labels[:, None]
+        if self.recipe.pasted:  # before the batch is divided, so that its parts are those of the whole
+            draws = generator(self.recipe.seed, self.steps, self.fabric.global_rank)
+            images, maps, labels = pasted(images[:, :3], images[:, 3], labels[:, 0], self.recipe.pasted, draws)
+            images = torch.cat([images, maps], 1)
         for mine in self.parts(images, labels):
             with self.alone_with(mine) as part:
                 pictures = part.images[:, :3].contiguous(memory_format=torch.channels_last)
                 size = (pictures.shape[-2], pictures.shape[-1])
                 with torch.no_grad():
                     _, taps = self.features(pictures)
-                logits = self.masker.logits_of(taps, size, part.labels[:, None])[:, 0].float()
+                logits = self.masker.logits_of(taps, size, part.labels).float()
                 grid = (logits.shape[-2], logits.shape[-1])
-                wanted = F.adaptive_avg_pool2d(part.images[:, 3:], grid)[:, 0].float()
+                wanted = F.adaptive_avg_pool2d(part.images[:, 3:], grid).float()
                 if self.recipe.target == "raw":
                     loss = F.mse_loss(logits.sigmoid(), wanted)
                 else:

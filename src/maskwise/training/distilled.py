@@ -116,7 +116,9 @@ def distilled(
 def lesson(name: str, classifier: Classifier) -> Lesson:
     """What a teacher of ``TEACHERS`` says of this classifier's pictures."""
     views = {method: TeacherView.model_validate({}) for method in TEACHERS[name]}
-    return Lesson(views=views, smooth=SMOOTH * classifier.input_size, mirrored=False, stretch=True, grid=56)
+    return Lesson(
+        views=views, smooth=SMOOTH * classifier.input_size, mirrored=False, stretch=True, class_gate=None, grid=56
+    )
 
 
 def judge_teachers(classifier: Classifier, validation: Validation, names: Sequence[str]) -> dict[str, Quality]:

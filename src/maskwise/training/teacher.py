@@ -16,9 +16,11 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.modes import eval_mode
 from maskwise.explainers import Explainer, explainer
 from maskwise.explainers.targets import Targets
 from maskwise.images import resize
+from maskwise.maskers.class_gate import ClassGate, check_class_activation
 
 
 class TeacherView(BaseModel):
@@ -44,6 +46,9 @@ class Lesson(BaseModel):
     smooth: float = Field(0.0, ge=0, description="sigma of a blur of the mean, in pixels of the classifier's own size")
     mirrored: bool = Field(False, description="see the mirrored picture, too")
     stretch: bool = Field(True, description="bring every map to [0,1] before they are averaged, and their mean")
+    class_gate: float | None = Field(
+        None, gt=0, le=1, description="share of its peak from which the class activation leaves the map as it is"
+    )
     grid: int = Field(56, ge=1, description="rows and columns of the map that is kept")
 
 
@@ -55,12 +60,15 @@ class Teacher:
         lesson: what is taught.
 
     Raises:
-        InputError: no such method or option, or a scale that the classifier does not take.
+        InputError: no such method or option, a scale that the classifier does not take, or a gate without a class
+            activation.
     """
 
     def __init__(self, classifier: Classifier, lesson: Lesson) -> None:
         self.classifier, self.lesson = classifier, lesson
         self.explainers = {name: explainer(name, classifier, **view.options) for name, view in lesson.views.items()}
+        if lesson.class_gate is not None:
+            check_class_activation(classifier, "teacher.class_gate")
         self.by_scale: dict[int, list[Explainer]] = {}
         for name, view in lesson.views.items():
             for scale in view.scales or (classifier.input_size,):
@@ -74,7 +82,8 @@ class Teacher:
 
     def __call__(self, images: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
         """Maps (N,G,G) in [0,1], on the CPU, of pictures [(3,H,W), …] of any size, for their classes."""
-        targets = Targets(torch.tensor(classes, device=self.classifier.device)[:, None])
+        asked = torch.tensor(classes, device=self.classifier.device)[:, None]
+        targets = Targets(asked)
         seen = []
         for scale, explainers in self.by_scale.items():
             squashed = torch.cat([resize(image[None].to(self.classifier.device), scale) for image in images])
@@ -84,7 +93,22 @@ class Teacher:
                     seen.append(self._seen(method, squashed.flip(-1), targets).flip(-1))
         maps = torch.stack(seen).mean(0)
         maps = gaussian_blur(maps, self.lesson.smooth * self.lesson.grid / self.classifier.input_size)
-        return (min_max(maps) if self.lesson.stretch else maps).clamp(0, 1).cpu()
+        maps = min_max(maps) if self.lesson.stretch else maps
+        if self.lesson.class_gate is not None:
+            maps = maps * self._gates(images, asked, self.lesson.class_gate)
+        return maps.clamp(0, 1).cpu()
+
+    @torch.no_grad()
+    def _gates(self, images: Sequence[Tensor], classes: Tensor, full: float) -> Tensor:
+        """(N,G,G) in [0,1], open where the class activation of whole pictures speaks for their classes (N,1).
+
+        A method may find one object whatever class it is asked for, and this one says which object is meant.
+        """
+        squashed = torch.cat([self.classifier.prepare(image[None].to(self.classifier.device)) for image in images])
+        with eval_mode(self.classifier.module):
+            _, taps = self.classifier.features(squashed.contiguous(memory_format=torch.channels_last))
+        gates = ClassGate(self.classifier, full)(squashed, taps[-1], classes)
+        return resize(gates, self.lesson.grid)[:, 0].clamp(0, 1)
 
     def _seen(self, method: Explainer, images: Tensor, targets: Targets) -> Tensor:
         """Maps (N,G,G) of squashed pictures (N,3,S,S)."""
