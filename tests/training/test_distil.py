@@ -123,7 +123,30 @@ def test_the_mean_of_scales_methods_and_mirrors_by_hand() -> None:
         np.testing.assert_allclose(found.numpy(), stretched(smooth), atol=2e-3)
 
 
+def test_a_gate_leaves_what_speaks_for_the_class() -> None:
+    """Weights of the last layer times the last activation by hand, stretched, open from half of its peak."""
+    own, images, classes = classifier(), pictures(), [1, 4, 0]
+    lesson = Lesson(views={"cam": TeacherView(scales=(48,))}, grid=16)
+    plain = Teacher(own, lesson)(images, classes)
+    gated = Teacher(own, lesson.model_copy(update={"class_gate": 0.5}))(images, classes)
+    net = tiny_net()
+    head = [m for m in net.modules() if isinstance(m, torch.nn.Linear)][-1]
+    for picture, label, without, found in zip(images, classes, plain, gated, strict=True):
+        squashed = F.interpolate(picture[None], (32, 32), mode="bilinear", antialias=True).clamp(0, 1)
+        with torch.no_grad():
+            last = own.features(squashed)[1][-1][0]
+        activation = (head.weight[label].detach()[:, None, None] * last).sum(0)
+        activation = (activation - activation.min()) / (activation.max() - activation.min())
+        large = F.interpolate(activation[None, None], (32, 32), mode="bilinear")
+        gate = F.interpolate((large / 0.5).clamp(0, 1), (16, 16), mode="bilinear", antialias=True)[0, 0]
+        torch.testing.assert_close(found, without * gate, atol=1e-4, rtol=0)
+        assert (found - without).abs().max() > 0.1
+
+
 def test_who_can_not_teach() -> None:
+    headless = torch.nn.Sequential(tiny_net(), torch.nn.ReLU(), torch.nn.Linear(5, 5))
+    with pytest.raises(InputError, match=r"class_gate needs a network that ends in average pooling"):
+        Teacher(Classifier(headless, input_size=32), Lesson(views={"gradient": TeacherView()}, class_gate=0.3))
     with pytest.raises(InputError, match="no option"):
         Teacher(classifier(), Lesson(views={"cam": TeacherView(options={"x": 1})}))
     with pytest.raises(InputError, match="is no method"):
@@ -175,11 +198,11 @@ def test_a_teacher_s_key_tells_all_that_matters() -> None:
         return Teacher(Classifier(tiny_net(seed), input_size=32), Lesson.model_validate(lesson)).key()
 
     others = [
-        key(seed=1), key(smooth=1.0), key(mirrored=True), key(grid=28),
+        key(seed=1), key(smooth=1.0), key(class_gate=0.3), key(mirrored=True), key(grid=28),
         key(views={"cam": TeacherView(scales=(32, 48))}),
         key(views={"grad_cam": TeacherView()}), key(views={"grad_cam": TeacherView(options={"layer": "10"})}),
     ]  # fmt: skip
-    assert key() == key() and len({key(), *others}) == 8
+    assert key() == key() and len({key(), *others}) == 9
     image = to_bytes(pictures()[0])
     assert len({picture_key("a", image, 0), picture_key("a", image, 1), picture_key("b", image, 0)}) == 3
 
