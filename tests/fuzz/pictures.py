@@ -47,7 +47,8 @@ def seeds(form: str) -> tuple[bytes, ...]:
     for mode, options in KINDS[form]:
         buffer = io.BytesIO()
         picture, more = _picture(mode), {}
-        if form in ("JPEG", "PNG", "TIFF", "WEBP", "AVIF"):
+        # Pillow 12.3 ends with a segmentation fault when it writes an animated AVIF with EXIF; reading is another part.
+        if form in ("JPEG", "PNG", "TIFF", "WEBP", "AVIF") and (form, options) != ("AVIF", {"save_all": True}):
             exif = Image.Exif()
             exif[0x0112], exif[0x010E], exif[0x011A] = 6, "a dog", 72.0
             exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
