@@ -10,8 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
+from maskwise import deep_pictures, images
 from maskwise.core.errors import InputError
-from maskwise.images import MAX_PIXELS, find_pictures, load_image, load_images, packaged_pictures, resize, to_uint8
+from maskwise.data.store import Folder
+from maskwise.formats import readable_formats
+from maskwise.images import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    find_pictures,
+    load_image,
+    load_images,
+    packaged_pictures,
+    resize,
+    to_uint8,
+)
 
 
 def saved(array: np.ndarray, path: Path, mode: str | None = None, **options: object) -> Path:
@@ -159,3 +171,153 @@ def test_a_broken_tiff_says_nothing_beside_the_error(capfd: pytest.CaptureFixtur
     os.write(2, b"after")
     assert refused > 20
     assert capfd.readouterr().err == "after"
+
+
+@pytest.mark.parametrize(
+    ("values", "white"),
+    [
+        (np.linspace(0, 1, 12, dtype=np.float32), 1),
+        (np.linspace(0, 255, 12, dtype=np.float32), 255),
+        (np.linspace(0, 256, 12, dtype=np.float32), 255),  # resampling overshoots, and what it does is cut off
+        (np.linspace(0, 65535, 12, dtype=np.float32), 65535),
+        (np.linspace(0, 255, 12).astype(np.int32), 255),
+        (np.linspace(0, 40000, 12).astype(np.int32), 65535),
+    ],
+)
+def test_tiffs_of_32_bits_are_scaled_by_what_they_hold(values: np.ndarray, white: int, tmp_path: Path) -> None:
+    image = load_image(saved(values.reshape(3, 4), tmp_path / "a.tif"))
+    expected = torch.from_numpy((values.astype(np.float64) / white).clip(0, 1).reshape(3, 4))
+    assert torch.allclose(image.double(), expected.expand(3, -1, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 70000.0], [-1000, 400], [0, 65536]])
+def test_values_that_can_mean_anything_are_refused(values: list[float], tmp_path: Path) -> None:
+    """Such as Hounsfield units: shown as black they would be explained without a word."""
+    array = np.array([values], np.int32 if isinstance(values[0], int) else np.float32)
+    with pytest.raises(InputError, match=f"its values go from {values[0]:g} to {values[1]:g}, and .* scale them"):
+        load_image(saved(array, tmp_path / "a.tif"))
+
+
+def test_a_picture_that_uses_little_of_its_range_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(deep_pictures, "_said", set())
+    twelve = np.linspace(0, 4095, 12).astype(np.uint16).reshape(3, 4)
+    paths = [saved(twelve, tmp_path / f"{name}.png") for name in "ab"]
+    assert load_images(paths).max().item() == pytest.approx(4095 / 65535), "the scale stays the file's own"
+    assert len(recwarn) == 1
+    assert "a.png: uses only 0 to 4095 of 0 to 65535" in str(recwarn[0].message)
+    assert "multiply its values by 16.0037 if 12 bits were meant" in str(recwarn[0].message)
+    load_image(saved((twelve * 16).astype(np.uint16), tmp_path / "c.png"))
+    load_image(saved(np.zeros((3, 4), np.uint16), tmp_path / "d.png"))
+    assert len(recwarn) == 1, "black is black"
+
+
+@pytest.mark.skipif("AVIF" not in readable_formats(), reason="this Pillow reads no AVIF")
+def test_avif_is_read_and_found(tmp_path: Path) -> None:
+    array = np.zeros((20, 30, 3), np.uint8)
+    array[:, 16:] = (200, 100, 50)
+    path = saved(array, tmp_path / "a.avif", quality=100, subsampling="4:4:4")
+    image = load_image(path)
+    assert image.shape == (3, 20, 30)
+    assert (image * 255 - torch.from_numpy(array).permute(2, 0, 1)).abs().max() < 4
+    assert find_pictures([tmp_path]) == [path]
+
+
+def test_an_avif_that_pillow_does_not_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"it is an AVIF picture that can't be read \(Pillow 11\.3"):
+        load_image(_file(tmp_path, b"\0\0\0\x1cftypavif\0\0\0\0"))
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read: save it as JPEG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "a HEIC picture"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"<?xml version='1.0'?><svg width='1'/>", "a drawing"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b"\xff\x0a\0", "a JPEG XL"),
+        (b"\0" * 128 + b"DICM", "a DICOM file"),
+        (b"version https://git-lfs.github.com/spec/v1", "only a pointer of Git LFS"),
+        (b"II*\0\x08\0\0\0\0\0", "a TIFF that is damaged or of a kind"),
+    ],
+)
+def test_what_is_no_picture_is_called_by_its_name(head: bytes, what: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"not a picture in a format that is known .*; it is {what}"):
+        load_image(_file(tmp_path, head))
+    with pytest.raises(InputError, match=what):
+        load_image(io.BytesIO(head), "sent")
+
+
+def _file(folder: Path, data: bytes) -> Path:
+    path = folder / "a.jpg"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["https://example.org/dog.jpg", "s3://dogs/dog.jpg"])
+def test_a_url_is_called_one(name: str) -> None:
+    for path in (name, Path(name)):
+        with pytest.raises(InputError, match="is a URL, and pictures are read from files; download it first"):
+            load_image(path)
+
+
+@pytest.mark.parametrize("size", [(1, MAX_SIDE + 1), (MAX_SIDE + 1, 1), (1, 700_000), (5_000_000, 1)])
+def test_sides_are_bounded_as_well_as_the_area(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("1", size).save(tmp_path / "long.png")
+    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} pixels, and no side may pass 65,535"):
+        load_image(tmp_path / "long.png")
+
+
+def test_the_longest_pictures_are_read(tmp_path: Path) -> None:
+    for size in ((1, MAX_SIDE), (MAX_SIDE, 1)):
+        Image.new("L", size, 51).save(tmp_path / "long.png")
+        image = load_image(tmp_path / "long.png")
+        assert torch.allclose(resize(image[None], 8), torch.tensor(0.2), atol=1e-4)
+
+
+def test_a_tall_picture_is_resized_along_its_longer_side_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both orders give the same, and the bound decides by what lies between."""
+    image = torch.rand(1, 3, 900, 7, generator=torch.Generator().manual_seed(0))
+    expected = resize(image, (20, 60))
+    sizes: list[tuple[int, int]] = []
+    whole = images._interpolated
+    monkeypatch.setattr(images, "_interpolated", lambda x, size: sizes.append(size) or whole(x, size))
+    monkeypatch.setattr(images, "MAX_PIXELS", 900 * 60 - 1)
+    assert torch.allclose(resize(image, (20, 60)), expected, atol=1e-6)
+    assert sizes == [(20, 7), (20, 60)]
+    sizes.clear()
+    monkeypatch.setattr(images, "MAX_PIXELS", 900 * 60)
+    assert torch.equal(resize(image, (20, 60)), expected)
+    assert sizes == [(20, 60)]
+
+
+def test_what_lies_beside_pictures_is_passed_over(tmp_path: Path) -> None:
+    """Dot files and folders, what systems keep, results of ours, and the folder that results go to."""
+    array = np.zeros((4, 6, 3), np.uint8)
+    names = ("dog.png", "._dog.png", ".cache/a.png", "@eaDir/dog.png/THUMB.png", "__MACOSX/dog.png", "old/dog/map.png",
+             "run/looks/1.png", "explained/figure.png", "more/explained/cat.png", "results/cat.png")  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        saved(array, tmp_path / name)
+    for name in ("old/dog/map.npy", "old/dog/result.json", "run/log.jsonl", "run/recipe.yaml", "results/result.json"):
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_pictures([tmp_path], tmp_path / "explained")]
+    assert found == ["dog.png", "more/explained/cat.png", "results/cat.png"]
+    assert Folder(tmp_path).walk() == sorted([*found, "explained/figure.png"]), "data sets are walked alike"
+    assert find_pictures([tmp_path / "old" / "dog"]) == [tmp_path / "old" / "dog" / "map.png"], "who names it gets it"
+    assert find_pictures([tmp_path / "explained"], tmp_path / "explained"), "the folder itself is the one asked for"
+
+
+def test_a_telephones_pictures_are_not_left_out_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic")
+    assert find_pictures([tmp_path]) == [tmp_path / "a.HEIC"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_itself_is_no_picture(tmp_path: Path) -> None:
+    saved(np.zeros((4, 6, 3), np.uint8), tmp_path / "a.png")
+    (tmp_path / "loop").symlink_to("loop")
+    assert find_pictures([tmp_path]) == [tmp_path / "a.png"]

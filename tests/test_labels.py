@@ -33,3 +33,10 @@ def test_synonyms_and_whole_names() -> None:
     assert labels.name(0) == "tabby"
     with pytest.raises(InputError, match="unknown class 'n01440764'"):
         labels.resolve("n01440764")
+
+
+@pytest.mark.parametrize("target", ["9" * 100_000, "-" + "9" * 5_000, "0" * 19, "x" * 100_000])
+def test_a_class_of_endless_length_is_one_short_line(target: str) -> None:
+    with pytest.raises(InputError, match="class") as caught:
+        Labels(("cat", "dog")).resolve(target)
+    assert len(str(caught.value)) < 200

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -19,11 +20,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.walk import files_below
+from maskwise.deep_pictures import Depth, to_unit_range
+from maskwise.formats import HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, is_url, readable_formats, what_it_is
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# Pillow reads dozens more, some through other programs (PostScript); what is read here is also fuzzed.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
+MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
 TURNS = {
@@ -37,14 +39,15 @@ def load_image(source: str | Path | BytesIO, name: str | None = None) -> Tensor:
     """One picture (3,H,W), float32 RGB in [0,1], turned as its EXIF orientation says.
 
     Grey is repeated, 16-bit grey is scaled by 65535, transparency is laid over white, CMYK and palettes are
-    converted, and of an animation the first frame is taken.
+    converted, and of an animation the first frame is taken. Floats and 32-bit integers don't say which value is white:
+    it is the smallest of 1 (floats only), 255 and 65535 that none of the values passes.
 
     Args:
         source: a file's path, or its bytes.
         name: what an error calls it.
 
     Raises:
-        InputError: missing, empty, not a picture, truncated, or larger than ``MAX_PIXELS``.
+        InputError: missing, empty, not a picture, truncated, or larger than ``MAX_PIXELS`` or ``MAX_SIDE``.
     """
     return load_turned(source, name)[0]
 
@@ -57,16 +60,26 @@ def load_turned(source: str | Path | BytesIO, name: str | None = None) -> tuple[
         if path.is_dir():
             raise InputError(f"{name}: is a folder; name the pictures in it")
         if not path.is_file():
-            raise InputError(f"{name}: no such file")
+            raise _not_there(name)
         if path.stat().st_size == 0:
             raise InputError(f"{name}: the file is empty (0 bytes)")
     with opened(source, name) as picture:
         orientation = _orientation(picture)
         picture.load()  # which turns a TIFF, and finds what a PNG says at its end
         after = _orientation(picture)
+        form = picture.format
         upright = picture.transpose(TURNS[after]) if after in TURNS else picture
         del picture
-        return _tensor(upright), after if after in TURNS else orientation
+        values, depth = _values(upright, form)
+    # Warnings, too, are said only out here: within the block those of damaged files are silenced.
+    image = values if depth is None else to_unit_range(values, depth, name).repeat(3, 1, 1)
+    return image, after if after in TURNS else orientation
+
+
+def _not_there(name: str) -> InputError:
+    if is_url(name):
+        return InputError(f"{name}: is a URL, and pictures are read from files; download it first")
+    return InputError(f"{name}: no such file")
 
 
 @contextmanager
@@ -78,12 +91,17 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
         what: it should be; what goes wrong within the block is said of that.
 
     Raises:
-        InputError: not one of ``FORMATS``, more than ``MAX_PIXELS``, or damaged.
+        InputError: not one of the ``readable_formats``, more than ``MAX_PIXELS`` or ``MAX_SIDE``, or damaged.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=FORMATS) as picture:
+            with Image.open(source, formats=readable_formats()) as picture:
+                if max(picture.size) > MAX_SIDE:
+                    raise InputError(
+                        f"{name}: {picture.width}x{picture.height} pixels, and no side may pass {MAX_SIDE:,}; "
+                        "shrink or cut it"
+                    )
                 if picture.width * picture.height > MAX_PIXELS:
                     raise InputError(
                         f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
@@ -93,11 +111,23 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not a {what} in a format that is known (JPEG, PNG, WebP, TIFF, …)") from None
+        is_it = what_it_is(_head(source))
+        why = "" if is_it is None else f"; it is {is_it}"
+        raise InputError(f"{name}: not a {what} in a format that is known (JPEG, PNG, WebP, TIFF, …){why}") from None
     except Image.DecompressionBombError:
         raise InputError(f"{name}: has more than {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly every kind
         raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
+
+
+def _head(source: str | Path | BytesIO) -> bytes:
+    if isinstance(source, BytesIO):
+        return source.getvalue()[:HEAD]
+    try:
+        with open(source, "rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
 
 
 _ONE_AT_A_TIME = RLock()
@@ -132,22 +162,23 @@ def _orientation(picture: Image.Image) -> int:
     return orientation if orientation in TURNS else 1
 
 
-def _tensor(picture: Image.Image) -> Tensor:
-    """(3,H,W) float32 in [0,1]; band by band, so that hardly more than the picture and its tensor is in memory."""
+def _values(picture: Image.Image, form: str | None) -> tuple[Tensor, Depth | None]:
+    """(3,H,W) float32 in [0,1]; or, where there are more than 8 bits, (H,W) as stored and which values these are.
+
+    Bytes come band by band, so that hardly more than the picture and its tensor is in memory.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = torch.from_numpy(np.array(picture, dtype=np.float32))
-        if not values.isfinite().all():
-            raise ValueError("it holds values that are not numbers")
-        # 16-bit files say so in their mode (I;16…) or come as 32-bit integers; floats are taken as [0,1] if they are.
-        top = 65535.0 if picture.mode.startswith("I") or values.max() > 1 else 1.0
-        return values.div_(top).clamp_(0, 1).repeat(3, 1, 1)
+        # PNG and PPM have 16 bits even where Pillow gives 32; 32 bits of a TIFF may be anything.
+        sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and form in ("PNG", "PPM"))
+        depth: Depth = "16 bits" if sixteen else "floats" if picture.mode == "F" else "integers"
+        return torch.from_numpy(np.array(picture, dtype=np.float32)), depth
     out = torch.empty(3, picture.height, picture.width)
     rows = max(BAND // picture.width, 1)
     for y in range(0, picture.height, rows):
         band = picture.crop((0, y, picture.width, min(y + rows, picture.height)))
         # Bytes are moved apart, then widened: four times less to gather than from floats.
         out[:, y : y + rows] = torch.from_numpy(_to_rgb(band)).permute(2, 0, 1).contiguous()
-    return out.div_(255)
+    return out.div_(255), None
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
@@ -184,10 +215,18 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
 
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Images (N,C,H,W) squashed to (size,size) or (h,w): bilinear, antialiased, clamped to [0,1]."""
-    target = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    if tuple(images.shape[-2:]) == target:
+    h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    height, width = images.shape[-2:]
+    if (height, width) == (h, w):
         return images
-    return F.interpolate(images, target, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
+    if height * w > MAX_PIXELS and h * width < height * w:
+        # Rows are brought to the new width first, and of a tall picture that is far more than what comes out.
+        images = _interpolated(images, (h, width))
+    return _interpolated(images, (h, w)).clamp(0, 1)
+
+
+def _interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def load_images(paths: Iterable[str | Path] | str | Path, size: int | tuple[int, int] | None = None) -> Tensor:
@@ -221,8 +260,12 @@ def to_bytes(images: Tensor) -> Tensor:
     return (images * 255).round().to(torch.uint8)
 
 
-def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
-    """Files as they are, and folders as the pictures below them, sorted.
+def find_pictures(paths: Sequence[str | Path], out: Path | None = None) -> list[Path]:
+    """Files as they are, and folders as the pictures below them (see ``files_below``), sorted.
+
+    Args:
+        paths: of files and folders.
+        out: where results are written to: what lies there is no picture to be explained.
 
     Raises:
         InputError: nothing given, or a folder that holds no picture, or a link to one elsewhere.
@@ -230,19 +273,22 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            # HEIC is found, too, and refused when it is read, so that no picture is left out without a word.
+            inside = files_below(path, PICTURE_SUFFIXES + HEIC_SUFFIXES, partial(_stays_inside, path), out)
             if not inside:
                 raise InputError(f"{path}: the folder holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
-            root = path.resolve()
-            for one in inside:
-                if one.is_symlink() and not one.resolve().is_relative_to(root):
-                    raise InputError(f"{one}: is a link out of the folder; name the file itself if you trust it")
-            found += inside
+            found += sorted(path / name for name in inside)
         else:
             found.append(path)
     if not found:
         raise InputError("no pictures were given")
     return found
+
+
+def _stays_inside(folder: Path, name: str) -> None:
+    link = folder / name
+    if not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(f"{link}: is a link out of the folder; name the file itself if you trust it")
 
 
 def packaged_pictures() -> list[Path]:

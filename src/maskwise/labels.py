@@ -9,6 +9,9 @@ from functools import cache
 
 from maskwise.core.errors import InputError
 
+DIGITS = 18  # of an index, at most
+LONGEST_NAME = 100  # characters of a class that a message repeats
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -37,7 +40,9 @@ class Labels:
         """
         text = str(target).strip()
         if re.fullmatch(r"-?[0-9]+", text):
-            index = int(text)
+            index = int(text[:DIGITS])  # of more digits no class has a number, and Python reads no more than 4,300
+            if len(text) > DIGITS:
+                raise InputError(f"class index {text[:DIGITS]}… is not in 0…{len(self) - 1}: it has {len(text)} digits")
             if not 0 <= index < len(self):
                 ends = f"{self.name(0)!r} to {self.name(len(self) - 1)!r}"
                 raise InputError(f"class index {index} is not in 0…{len(self) - 1} ({ends})")
@@ -51,9 +56,10 @@ class Labels:
             return hits[0]
         if hits:
             raise InputError(f"class {text!r} is the name of {hits}: give the index")
-        close = difflib.get_close_matches(wanted, [n for names in synonyms for n in names], n=3)
+        close = difflib.get_close_matches(wanted[:LONGEST_NAME], [n for names in synonyms for n in names], n=3)
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise InputError(f"unknown class {text!r}{hint}")
+        shown = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
+        raise InputError(f"unknown class {shown!r}{hint}")
 
 
 def _key(name: str) -> str:

@@ -151,3 +151,50 @@ def test_a_damaged_byte_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pictures/a\.png"):
         data.image(data.records[0])
     assert torch.is_tensor(data.image(data.records[1]))
+
+
+@pytest.mark.parametrize(
+    ("tables", "match"),
+    [
+        (
+            {"images": "file\npictures/a.png\npictures/a.png\n"},
+            r"line 2 and line 3 list 'pictures/a.png' twice; keep one",
+        ),
+        (
+            {"images": "file,label\npictures/a.png,0\n", "classes": "label,name\n0,x\n0,y\n"},
+            r"classes.csv: line 2 and line 3 give '0' two names, x and y",
+        ),
+        (
+            {"images": "file,label,class\npictures/a.png,0,x\npictures/b.png,0,y\n"},
+            "line 2 and line 3 give '0' two names",
+        ),
+        ({"images": "file,class_index\npictures/a.png,1\n\npictures/b.png,x\n"}, "images.csv: line 4: the label of"),
+        (
+            {"images": IMAGES, "boxes": BOXES + "pictures/a.png,body_from_trimap,1,2,x,4\n"},
+            "boxes.csv: line 4: the box of",
+        ),
+    ],
+)
+def test_what_a_table_says_twice_or_wrongly_names_the_lines(tables: dict[str, str], match: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=match):
+        read_data(archive(tmp_path / "set.zip", **tables))
+
+
+def test_boxes_of_no_picture_are_said(tmp_path: Path) -> None:
+    """Those of another split are of pictures that there are."""
+    path = archive(tmp_path / "set.zip", images=IMAGES, boxes=BOXES + "pictures/B.png,body_from_trimap,1,2,3,4\n")
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 names in .*boxes.csv fits no picture: pictures/B.png \(did you mean pict"
+    ):
+        read_data(f"{path}@train")
+
+
+def test_a_picture_may_be_in_two_splits(tmp_path: Path) -> None:
+    rows = "file,split\npictures/a.png,train\npictures/a.png,test\n"
+    assert len(read_data(f"{archive(tmp_path / 'set.zip', images=rows)}@test")) == 1
+
+
+def test_class_0_of_the_boxes_is_a_class(tmp_path: Path) -> None:
+    boxes = "file;x0;y0;x1;y1;class;name\npictures/a.png;0;0;4;4;0;dog\npictures/a.png;1;1;4;4;1.0;cat\n"
+    data = read_data(archive(tmp_path / "set.zip", images="file\npictures/a.png\n", boxes=boxes))
+    assert (data.classes, data.records[0].box_classes) == (("dog", "cat"), (0, 1))

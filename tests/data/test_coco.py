@@ -213,3 +213,58 @@ def test_faults(root: Path) -> None:
     table.unlink()
     with pytest.raises(InputError, match="has no instances_….json"):
         read_data(f"coco:{root}")
+
+
+def _listed(root: Path, *annotations: dict[str, Any]) -> Path:
+    """One 40x30 picture, with annotations of class 3."""
+    picture(root / "val" / "a.png", 40, 30)
+    table = {
+        "categories": [{"id": 3, "name": "dog"}],
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": 1, "category_id": 3, **annotation} for annotation in annotations],
+    }
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(table))
+    return root
+
+
+SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]
+
+
+@pytest.mark.parametrize("said", [{}, {"segmentation": []}, {"segmentation": None}, {"segmentation": [[]]},
+                                  {"segmentation": [[5, 5, 25, 25]]}])  # fmt: skip
+def test_boxes_alone(said: dict[str, Any], tmp_path: Path) -> None:
+    """As CVAT, Roboflow and others write them: no mask is no mask, and regions are the boxes."""
+    data = read_data(f"coco:{_listed(tmp_path, {'bbox': [5, 5, 20, 10], **said})}")
+    sample = data[0]
+    assert (data.records[0].has_boxes, data.records[0].has_mask) == (True, False)
+    assert sample.boxes.tolist() == [[5, 5, 25, 15]]
+    assert sample.mask is None and sample.box_masks is None and sample.ignore is None
+    assert sample.regions()[0].sum() == 200
+
+
+def test_one_object_without_pixels_leaves_the_picture_without_a_mask(tmp_path: Path) -> None:
+    """Else its pixels would be background."""
+    root = _listed(tmp_path, {"bbox": [2, 2, 10, 10], "segmentation": SQUARE}, {"bbox": [20, 0, 10, 10]})
+    sample = read_data(f"coco:{root}")[0]
+    assert len(sample.boxes) == 2 and sample.mask is None and sample.box_masks is None
+    assert sample.regions()[0].sum() == 200
+
+
+def test_a_crowd_without_pixels_is_ignored_by_its_box(tmp_path: Path) -> None:
+    crowd = {"bbox": [20, 0, 10, 10], "iscrowd": 1}
+    sample = read_data(f"coco:{_listed(tmp_path / 'a', {'bbox': [2, 2, 10, 10], 'segmentation': SQUARE}, crowd)}")[0]
+    assert sample.mask is not None and sample.mask.sum() == 100
+    assert (
+        sample.ignore is not None and sample.ignore.nonzero().amin(0).tolist() == [0, 20] and sample.ignore.sum() == 100
+    )
+    boxes_alone = read_data(f"coco:{_listed(tmp_path / 'b', {'bbox': [2, 2, 10, 10]}, crowd)}")[0]
+    assert boxes_alone.mask is None and boxes_alone.ignore is not None and boxes_alone.ignore.sum() == 100
+
+
+def test_annotations_of_no_picture_are_said(tmp_path: Path) -> None:
+    root = _listed(tmp_path, {"bbox": [2, 2, 10, 10]}, {"bbox": [2, 2, 10, 10], "image_id": 17})
+    with pytest.warns(
+        UserWarning, match="1 of 2 names in the annotations of .*instances_val.json fits no picture: 17$"
+    ):
+        assert len(read_data(f"coco:{root}")[0].boxes) == 1

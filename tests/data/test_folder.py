@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from data.making import mask, picture, text
@@ -86,7 +87,7 @@ def test_listing_opens_no_picture(root: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "line", "match"),
     [
-        ("boxes.csv", "cat/a.png,a,1,2,3", r"boxes\.csv: the box of 'cat/a\.png' is not four numbers"),
+        ("boxes.csv", "cat/a.png,a,1,2,3", r"boxes\.csv: line 2: the box of 'cat/a\.png' is not four numbers"),
         ("boxes.csv", "cat/a.png,nan,1,2,3", "is not four numbers"),
         ("boxes.csv", "cat/a.png,5,1,5,3", "the box 5,1,5,3 of 'cat/a.png' is empty"),
         ("boxes.csv", "cat/a.png,5,1", "line 2 has fewer fields"),
@@ -137,3 +138,150 @@ def test_places_without_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "a.png")
     with pytest.raises(InputError, match="split 'train'; it has no splits"):
         read_data(f"{tmp_path}@train")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("file;x0;y0;x1;y1", "a.png;1,5;2;5;6", ""),  # a spreadsheet's, where the comma is decimal
+        ("file\tx0\ty0\tx1\ty1", "a.png\t1.5\t2\t5\t6"),
+        ("File, X0 ,Y0,X1,Y1", "a.png, 1.5, 2.0 ,5,6.0"),
+        ("file,x0,y0,x1,y1,note", "", ",,,,,", "a.png,1.5,2,5,6,", " , , ,,,"),
+        ("y1,x1,y0,x0,file", "6,5,2,1.5,a.png"),
+        ("file,x0,y0,x1,y1", "a.png,1.5,2,5,6,,,"),
+        ("\ufefffile,x0,y0,x1,y1\r", "a.png,1.5,2,5,6\r"),
+    ],
+)
+def test_tables_as_programs_write_them(lines: tuple[str, ...], tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    text(tmp_path / "boxes.csv", *lines)
+    assert read_data(tmp_path)[0].boxes.tolist() == [[1.5, 2, 5, 6]]
+
+
+def test_a_comma_that_may_part_thousands_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    text(tmp_path / "boxes.csv", "file,x0,y0,x1,y1", 'a.png,0,0,"1,200",6')
+    with pytest.raises(InputError, match="line 2: the box of 'a.png' is not four numbers"):
+        read_data(tmp_path)
+
+
+def test_labels_with_gaps_become_floats_in_other_programs(tmp_path: Path) -> None:
+    for name in "abc":
+        picture(tmp_path / "images" / f"{name}.png")
+    text(tmp_path / "labels.csv", "file,label", "a.png,3.0", "b.png,", "c.png,12")
+    assert [record.label for record in read_data(tmp_path).records] == [3, None, 12]
+
+
+@pytest.mark.parametrize(
+    ("table", "lines", "match"),
+    [
+        (
+            "labels.csv",
+            ("file,label", "a.png,3", "", "a.png,4"),
+            r"labels\.csv: line 2 and line 4 give 'a.png' two labels",
+        ),
+        ("labels.csv", ("file,label", "x", "y"), "line 2 has fewer fields"),
+        ("labels.csv", ("file,label", "a,b.png,3"), "line 2 has more fields than the header; .* ',' needs quotes"),
+        ("labels.csv", ("file,label", "", "a.png,dog"), "labels.csv: line 3: the label of 'a.png' is 'dog'"),
+        ("labels.csv", ("file,label", f"a.png,{'9' * 100_000}"), "the label of 'a.png' is '9+…', which is not a class"),
+        ("labels.csv", ("name,class", "a.png,1"), "needs the columns file, label; it has name, class"),
+        ("boxes.csv", ("file,x0,y0,x1,y1", ",,,,", "a.png,1,2,x,4"), r"boxes\.csv: line 3: the box of 'a.png' is not"),
+        (
+            "boxes.csv",
+            ("file,x0,y0,x1,y1", "A.PNG,1,2,3,4"),
+            r"names 'A.PNG' \(did you mean a.png\?\) but no picture of",
+        ),
+    ],
+)
+def test_what_is_refused_names_file_and_line(table: str, lines: tuple[str, ...], match: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    text(tmp_path / table, *lines)
+    with pytest.raises(InputError, match=match) as caught:
+        read_data(tmp_path)
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 300
+
+
+def test_one_label_said_twice_is_one(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    text(tmp_path / "labels.csv", "file,label", "a.png,3", "a.png,3.0")
+    assert read_data(tmp_path).records[0].label == 3
+
+
+def test_names_that_fit_no_picture_are_counted_and_named(tmp_path: Path) -> None:
+    for name in ("a", "b", "cat/c"):
+        picture(tmp_path / "images" / f"{name}.png")
+    header, box = "file,x0,y0,x1,y1", ",1,2,3,4"
+    text(tmp_path / "boxes.csv", header, f"a.png{box}", f"B.PNG{box}", f"B.PNG{box}")
+    with pytest.warns(
+        UserWarning, match=r"^1 of 2 names in .*boxes\.csv fits no picture: B\.PNG \(did you mean b\.png\?\)$"
+    ):
+        assert [record.has_boxes for record in read_data(tmp_path).records] == [True, False, False]
+    text(
+        tmp_path / "boxes.csv",
+        header,
+        f"a.png{box}",
+        *(f"{n}{box}" for n in ("images\\b.png", "c.jpg", "x.y", "1", "2")),
+    )
+    told = [r"5 of 6 names in .* fit no picture: images.b\.png \(did you mean b\.png\?\)",
+            r"c\.jpg \(did you mean cat/c\.png\?\)", r"x\.y", "and 2 more$"]  # fmt: skip
+    with pytest.warns(UserWarning, match=", ".join(told)):
+        read_data(tmp_path)
+
+
+def test_all_names_fit(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    text(tmp_path / "labels.csv", "file,label", "a.jpg,3")
+    mask(tmp_path / "masks" / "a.png", [[0] * 8] * 6)
+    assert read_data(tmp_path)[0].label == 3
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "TIFF", "bmp", "gif"])
+def test_masks_of_every_exact_format(suffix: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    mask(tmp_path / "masks" / f"a.{suffix}", [[0] * 8] * 5 + [[1] * 8])
+    assert read_data(tmp_path)[0].mask.int().tolist() == [[0] * 8] * 5 + [[1] * 8]
+
+
+def test_masks_that_can_not_be_used_are_said(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / "images" / f"{name}.png")
+    mask(tmp_path / "masks" / "a.jpg", [[0] * 8] * 6)
+    with pytest.warns(UserWarning, match=r"1 masks in .*masks are not read \(a\.jpg, …\): .* make them anew as PNG"):
+        assert not any(record.has_mask for record in read_data(tmp_path).records)
+    mask(tmp_path / "masks" / "a.png", [[0] * 8] * 6)
+    mask(tmp_path / "masks" / "b_mask.png", [[0] * 8] * 6)
+    with pytest.warns(UserWarning, match=r"1 of 2 names in .*masks fits no picture: b_mask") as told:
+        assert [record.masks for record in read_data(tmp_path).records] == [("masks/a.png",), ()]
+    assert len(told) == 1, "a PNG beside the JPEG is the mask"
+    mask(tmp_path / "masks" / "a.tif", [[0] * 8] * 6)
+    with pytest.raises(InputError, match=r"masks.a\.\w+ and a\.\w+: are two masks of one picture; keep one"):
+        read_data(tmp_path)
+
+
+def test_a_mask_of_fractions_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    for values, fits in ((np.eye(6, 8), True), (np.eye(6, 8) / 2, False)):
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / "masks" / "a.tif")
+        if fits:
+            assert read_data(tmp_path)[0].mask.sum() == 6
+        else:
+            with pytest.raises(InputError, match="a mask holds whole numbers"):
+                read_data(tmp_path)[0]
+
+
+def test_a_telephones_pictures_in_a_data_set_are_said(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.heic").touch()
+    with pytest.warns(UserWarning, match=r"1 HEIC pictures are left out \(b\.heic, …\): save it as JPEG"):
+        assert len(read_data(tmp_path)) == 1
+
+
+def test_results_beside_pictures_are_none_of_them(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "explained" / "a" / "overlay.png")
+    picture(tmp_path / "images.png" / "b.png")  # a folder
+    for name in ("map.npy", "result.json"):
+        (tmp_path / "explained" / "a" / name).touch()
+    assert [record.id for record in read_data(tmp_path).records] == ["a.png"]

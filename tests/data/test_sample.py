@@ -188,3 +188,9 @@ def test_impossible_moves_are_refused() -> None:
         sample.resized(0)
     with pytest.raises(InputError, match="smaller than the crop"):
         sample.shorter_side_crop(4, 3)
+
+
+def test_a_line_is_not_blown_up_to_be_cut() -> None:
+    """Its shorter side brought to 224 a line of 65,535 would be 14 million pixels long."""
+    with pytest.raises(InputError, match="thin: 65535x1 pixels are too thin to cut a square out; squash it"):
+        Sample("thin", torch.zeros(3, 1, 65_535)).shorter_side_crop(224)

@@ -126,7 +126,8 @@ def test_a_cache_that_cannot_be_written_is_only_slower(tmp_path: Path, monkeypat
     [
         ({}, "holds no samples"),
         ({"0.cls": "1"}, "has no picture"),
-        ({"0.png": png(), "0.cls": "dog"}, r"0\.cls: 'dog' is not a class index"),
+        ({"0.png": png(), "0.cls": "dog"}, r"0\.cls: the label is 'dog', which is not a class index"),
+        ({"0.png": png(), "0.cls": "9" * 100_000}, r"0\.cls: the label is '9+…', which is not a class index"),
         ({"0.png": png(), "0.json": "{"}, r"0\.json: is not JSON"),
         ({"0.png": png(), "0.json": "[1]"}, "must be an object"),
         ({"0.png": png(), "0.json": '{"label": -1}'}, "label is '-1', which is not a class index"),

@@ -60,7 +60,7 @@ def explain_pictures(
     from maskwise.report.explained import check_replaceable, write_explanation
     from maskwise.report.figure import fig2
 
-    paths, failed = _found(pictures)
+    paths, failed = _found(pictures, out)
     method.check()
     keep_freed_memory()
     paint = infiller(wanted.infill)
@@ -108,7 +108,7 @@ def explain_pictures(
         raise typer.Exit(2)
 
 
-def _found(pictures: Sequence[Path]) -> tuple[list[Path], bool]:
+def _found(pictures: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
     """The files, and whether something was named that is none.
 
     Raises:
@@ -120,7 +120,7 @@ def _found(pictures: Sequence[Path]) -> tuple[list[Path], bool]:
     failed = False
     for given in pictures:
         try:
-            paths += find_pictures([given])
+            paths += find_pictures([given], out)
         except InputError as error:
             complain(error)
             failed = True

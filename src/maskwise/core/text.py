@@ -13,6 +13,16 @@ def printable(text: object) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
 
 
+def utf8(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes of it that are no UTF-8 are written out.
+
+    Example:
+        >>> utf8("d\\udcffg.png")
+        'd\\\\udcffg.png'
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def cell(text: object) -> str:
     """``printable`` for a table of rich, in which brackets would be styles."""
     from rich.markup import escape

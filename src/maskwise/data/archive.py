@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from maskwise.data.place import Place
 from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.store import Archive
-from maskwise.data.tables import AS_IS, BOX_COLUMNS, FROM_ZERO, TableRow, csv_rows, row_box, whole_number
+from maskwise.data.tables import AS_IS, BOX_COLUMNS, FROM_ZERO, TableRow, csv_rows, one_each, row_box, whole_number
 from maskwise.data.trimap import read_trimap
+from maskwise.data.unmatched import say_unmatched
 
-Boxes = dict[str, list[tuple[Box, str | None]]]
+Boxes = dict[str, list[tuple[Box, int | None]]]
 
 INCLUSIVE = ("tiny_imagenet",)  # its boxes name the last pixel: none of 64 pixels' edges passes 63
 
@@ -50,18 +52,21 @@ class PictureArchive(PictureFiles):
         place = Place.parse(rest)
         store = _open(place.path)
         rows = csv_rows(store.text("images.csv"), store.title("images.csv"), ("file",))
+        _once_each(rows)
+        listed = {row["file"] for row in rows}
         splits = {row["split"] for row in rows if row.get("split")}
         if place.split is not None:
             place.splits(sorted(splits))
             rows = [row for row in rows if row.get("split") == place.split]
         boxes, classes = _boxes(store)
+        say_unmatched(boxes, listed, store.title("boxes.csv"))
         map_classes, things = None, len(classes)
         if store.exists("mask_classes.csv"):
             classes, map_classes = _map_classes(store, classes)
             things = things or len(classes)
         names = classes or _own_classes(store, rows)
         shift = FROM_ZERO if store.top.rstrip("/") in INCLUSIVE else AS_IS
-        multi = any(kind for listed in boxes.values() for _, kind in listed)
+        multi = any(kind is not None for own in boxes.values() for _, kind in own)
         records = [_record(row, names, boxes, multi, store, shift) for row in rows]
         return place.finish(cls(rest, records, names or None, store=store, map_classes=map_classes, things=things))
 
@@ -93,22 +98,20 @@ def _boxes(store: Archive) -> tuple[Boxes, tuple[str, ...]]:
     boxes: Boxes = defaultdict(list)
     if not store.exists("boxes.csv"):
         return boxes, ()
-    title = store.title("boxes.csv")
-    names: dict[int, str] = {}
-    for row in csv_rows(store.text("boxes.csv"), title, BOX_COLUMNS):
+    rows = csv_rows(store.text("boxes.csv"), store.title("boxes.csv"), BOX_COLUMNS)
+    for row in rows:
         if row.get("kind", "body_from_trimap") != "body_from_trimap":
             continue  # Oxford Pets' second kind outlines the head only
-        boxes[row["file"]].append((row_box(row, title), row.get("class")))
-        if row.get("class"):
-            names[whole_number(row["class"], title, f"the class of {row['file']!r}")] = row.get("name") or ""
-    return boxes, _in_order(names)
+        kind = whole_number(row["class"], row.title, f"the class of {row['file']!r}") if row.get("class") else None
+        boxes[row["file"]].append((row_box(row), kind))
+    named = [row for row in rows if row.get("class") and row.get("kind", "body_from_trimap") == "body_from_trimap"]
+    return boxes, _in_order(_names(named, "class", lambda row: row.get("name") or ""))
 
 
 def _map_classes(store: Archive, things: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """mask_classes.csv: the boxes' classes and after them those that only maps have; each pixel value's class."""
-    title = store.title("mask_classes.csv")
-    rows = csv_rows(store.text("mask_classes.csv"), title, ("mask_value", "name"))
-    names = {whole_number(row["mask_value"], title, "a mask_value"): row["name"] for row in rows}
+    rows = csv_rows(store.text("mask_classes.csv"), store.title("mask_classes.csv"), ("mask_value", "name"))
+    names = _names(rows, "mask_value", lambda row: row["name"])
     names.pop(0, None)  # unlabelled
     classes = [*things, *(name for _, name in sorted(names.items()) if name not in things)]
     values = range(max(names, default=0) + 1)
@@ -118,15 +121,33 @@ def _map_classes(store: Archive, things: tuple[str, ...]) -> tuple[tuple[str, ..
 def _own_classes(store: Archive, rows: list[TableRow]) -> tuple[str, ...]:
     """Names by label: from classes.csv, or the column class, or labels that are names themselves."""
     if store.exists("classes.csv"):
-        title = store.title("classes.csv")
-        table = csv_rows(store.text("classes.csv"), title, ("label", "name"))
-        names = {whole_number(row["label"], title, "a label"): row["name"] for row in table}
+        table = csv_rows(store.text("classes.csv"), store.title("classes.csv"), ("label", "name"))
+        names = _names(table, "label", lambda row: row["name"])
     elif rows and {"label", "class"} <= rows[0].keys():
-        title = store.title("images.csv")
-        names = {whole_number(row["label"], title, f"the label of {row['file']!r}"): row["class"] for row in rows}
+        names = _names(rows, "label", lambda row: row["class"])
     else:
         return tuple(sorted({row["label"] for row in rows if row.get("label") and not row["label"].isdigit()}))
     return _in_order(names)
+
+
+def _names(rows: list[TableRow], column: str, name: Callable[[TableRow], str]) -> dict[int, str]:
+    """Of each class its name."""
+    numbers = {text: whole_number(text, row.title, f"the {column}") for row in rows if (text := row[column])}
+    named = one_each([row for row in rows if row[column]], column, name, "name")
+    return {numbers[text]: found for text, found in named.items()}
+
+
+def _once_each(rows: list[TableRow]) -> None:
+    """A picture that is listed twice in a split would count twice.
+
+    Raises:
+        InputError: there is one; it names both lines.
+    """
+    seen: dict[tuple[str, str | None], TableRow] = {}
+    for row in rows:
+        first = seen.setdefault((row["file"], row.get("split")), row)
+        if first is not row:
+            raise InputError(f"{first.title} and {row.title.rpartition(': ')[2]} list {row['file']!r} twice; keep one")
 
 
 def _in_order(names: dict[int, str]) -> tuple[str, ...]:
@@ -134,18 +155,18 @@ def _in_order(names: dict[int, str]) -> tuple[str, ...]:
 
 
 def _record(row: TableRow, classes: tuple[str, ...], boxes: Boxes, multi: bool, store: Archive, shift: Box) -> Record:
-    title, file = store.title("images.csv"), row["file"]
+    title, file = row.title, row["file"]
     label, own = row.get("imagenet_index") or row.get("class_index"), row.get("label")
     if own in classes:
         own = str(classes.index(own))
-    listed = [(row_box(row, title, shift), None)] if row.get("x0") else boxes.get(file, [])
-    if multi and not all(kind for _, kind in listed):
+    listed = [(row_box(row, shift), None)] if row.get("x0") else boxes.get(file, [])
+    if multi and any(kind is None for _, kind in listed):
         raise InputError(f"{store.title('boxes.csv')}: some boxes of {file!r} have no class")
     return Record(
         file,
         whole_number(label, title, f"the label of {file!r}") if label else None,
         whole_number(own, title, f"the label of {file!r}") if own else None,
         tuple(box for box, _ in listed),
-        tuple(int(kind or 0) for _, kind in listed) if multi else None,
+        tuple(kind or 0 for _, kind in listed) if multi else None,
         masks=(row["mask"],) if row.get("mask") else (),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from maskwise.core.errors import InputError
-from maskwise.data.coco_masks import segmentation_mask
+from maskwise.data.coco_masks import encloses_pixels, segmentation_mask
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
@@ -20,6 +20,7 @@ from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import make_box
+from maskwise.data.unmatched import say_unmatched
 
 PREFIX, SUFFIX = "annotations/instances_", ".json"
 
@@ -36,8 +37,10 @@ PREFIX, SUFFIX = "annotations/instances_", ".json"
 class Coco(PictureFiles):
     """Pictures and the instance annotations; classes are COCO's categories in the order of their ids.
 
+    Annotations may be boxes alone: a picture has a mask where all its objects have a segmentation.
+
     Attributes:
-        objects: of each record with annotations, its objects' segmentations in the order of its boxes.
+        objects: of each record with a mask, its objects' segmentations in the order of its boxes.
         crowds: the segmentations of its crowds.
     """
 
@@ -69,12 +72,12 @@ class Coco(PictureFiles):
         masks = [segmentation_mask(s, *size, title) for s in self.objects.get(record.id, [])]
         crowds = [segmentation_mask(s, *size, title) for s in self.crowds.get(record.id, [])]
         sample = super().truth(sample, record)
-        if not masks and not crowds:
-            return sample
+        ignore = torch.from_numpy(np.any(crowds, axis=0)) if crowds else None
+        if not masks and (len(record.boxes) or ignore is None):
+            return replace(sample, ignore=ignore)
         pixels = torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *size))
         mask = pixels.any(0)
-        ignore = torch.from_numpy(np.any(crowds, axis=0)) & ~mask if crowds else None
-        return replace(sample, box_masks=pixels, mask=mask, ignore=ignore)
+        return replace(sample, box_masks=pixels, mask=mask, ignore=None if ignore is None else ignore & ~mask)
 
 
 class _Listing:
@@ -99,18 +102,31 @@ class _Listing:
         annotations: dict[int, list[Any]] = defaultdict(list)
         for annotation in table["annotations"]:
             annotations[annotation["image_id"]].append(annotation)
+        there = {image["id"] for image in table["images"]}
+        say_unmatched(map(str, annotations), set(map(str, there)), f"the annotations of {self.title}")
         self.records: list[Record] = []
         self.objects: dict[str, list[Any]] = {}
         self.crowds: dict[str, list[Any]] = {}
         for image in table["images"]:
             name, mine = f"{folder}/{image['file_name']}", annotations[image["id"]]
-            crowds = [a["segmentation"] for a in mine if a.get("iscrowd")]
+            crowds = [_pixels_of_crowd(a) for a in mine if a.get("iscrowd")]
             # train2017 has boxes without height, of objects without a pixel.
             mine = [a for a in mine if not a.get("iscrowd") and a["bbox"][2] > 0 and a["bbox"][3] > 0]
             boxes = [make_box((x, y, x + w, y + h), self.title, name) for x, y, w, h in (a["bbox"] for a in mine)]
             kinds = tuple(index[a["category_id"]] for a in mine)
-            self.records.append(Record(name, boxes=tuple(boxes), box_classes=kinds, has_mask=bool(mine)))
-            if mine:
+            # One object without pixels, and the picture has no mask: what is no foreground would be background.
+            drawn = bool(mine) and all(encloses_pixels(a.get("segmentation")) for a in mine)
+            self.records.append(Record(name, boxes=tuple(boxes), box_classes=kinds, has_mask=drawn))
+            if drawn:
                 self.objects[name] = [a["segmentation"] for a in mine]
             if crowds:
                 self.crowds[name] = crowds
+
+
+def _pixels_of_crowd(annotation: Mapping[str, Any]) -> Any:
+    """Its segmentation, or its box: what is not counted is better too much than too little."""
+    segmentation = annotation.get("segmentation")
+    if encloses_pixels(segmentation):
+        return segmentation
+    x, y, w, h = annotation["bbox"]
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]

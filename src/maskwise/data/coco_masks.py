@@ -14,7 +14,20 @@ from pycocotools import mask as coco
 
 from maskwise.core.errors import InputError
 
+LEAST = 6  # numbers of a polygon: one or two corners enclose nothing
 LONGEST_OUTLINE = 1e7  # pixels; pycocotools counts five points a pixel of an outline, with 32 bits
+
+
+def encloses_pixels(segmentation: Any) -> bool:
+    """Does an annotation say which pixels it means? Tools that draw boxes leave it out, or empty.
+
+    Example:
+        >>> encloses_pixels([]), encloses_pixels([[0, 0, 9, 0, 9, 9]])
+        (False, True)
+    """
+    if isinstance(segmentation, list):
+        return any(not isinstance(points, list) or len(points) >= LEAST for points in segmentation)
+    return segmentation is not None
 
 
 def segmentation_mask(segmentation: Any, height: int, width: int, title: str) -> np.ndarray:

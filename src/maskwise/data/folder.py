@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
+from maskwise.data.mask_files import mask_files
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
-from maskwise.data.tables import BOX_COLUMNS, boxes_by_file, csv_rows, whole_number
+from maskwise.data.tables import BOX_COLUMNS, boxes_by_file, csv_rows, one_each, whole_number
+from maskwise.data.unmatched import say_unmatched
+from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, PICTURE_SUFFIXES
 from maskwise.labels import imagenet_labels
 
 
@@ -19,7 +23,7 @@ from maskwise.labels import imagenet_labels
     "folder",
     title="your own pictures",
     boxes="boxes.csv: file,x0,y0,x1,y1",
-    masks="masks/ and ignore/, the pictures' names as .png",
+    masks="masks/ and ignore/, the pictures' names as .png, .tif, .bmp or .gif",
     layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label",
     licence="yours",
 )
@@ -38,44 +42,56 @@ class PictureFolder(PictureFiles):
         place.splits([])
         store = place.store(place.path)
         below = "images/" if (place.path / "images").is_dir() else ""
-        files = store.walk("images") if below else [name for name in store.walk() if "/" not in name]
+        files = _pictures(store, below)
         if not below and not files:
             raise InputError(f"{place.path}: has no folder images/, and no pictures of its own")
         labels = _labels(store)
         boxes = {}
         if store.exists("boxes.csv"):
-            title = store.title("boxes.csv")
-            boxes = boxes_by_file(csv_rows(store.text("boxes.csv"), title, BOX_COLUMNS), title)
+            boxes = boxes_by_file(csv_rows(store.text("boxes.csv"), store.title("boxes.csv"), BOX_COLUMNS))
         for table, named in (("boxes.csv", boxes), ("labels.csv", labels)):
-            if named and files and named.keys().isdisjoint(files):
-                wrong = next(iter(named))
-                where = below or "the folder"
-                raise InputError(f"{store.title(table)}: names {wrong!r} but no picture of {where}; paths begin there")
+            say_unmatched(named, files, store.title(table), below or "the folder")
         classes, by_wnid = _classes(files)
-        masks, ignores = (set(store.walk(folder, (".png",))) for folder in ("masks", "ignore"))
+        masks, ignores = (mask_files(store, folder, files) for folder in ("masks", "ignore"))
         records = []
         for file in files:
             category = classes.index(file.split("/")[0]) if classes else None
-            mask = PurePosixPath(file).with_suffix(".png").as_posix()
+            stem = PurePosixPath(file).with_suffix("").as_posix()
             records.append(
                 Record(
                     file,
                     labels.get(file, by_wnid.get(file.split("/")[0])),
                     category,
                     tuple(boxes.get(file, ())),
-                    masks=(f"masks/{mask}",) if mask in masks else (),
-                    ignore=f"ignore/{mask}" if mask in ignores else None,
+                    masks=(masks[stem],) if stem in masks else (),
+                    ignore=ignores.get(stem),
                 )
             )
         return place.finish(cls(rest, records, classes or None, store=store, below=below))
 
 
+def _pictures(store: Folder, below: str) -> list[str]:
+    """Names of the pictures below ``images/``, or of those in the folder itself."""
+    found = store.walk(below.rstrip("/"), PICTURE_SUFFIXES + HEIC_SUFFIXES)
+    if not below:
+        found = [name for name in found if "/" not in name]
+    unread = [name for name in found if name.lower().endswith(HEIC_SUFFIXES)]
+    if unread:
+        warnings.warn(
+            f"{store.path}: {len(unread)} HEIC pictures are left out ({unread[0]}, …): {AS_JPEG}", stacklevel=2
+        )
+    return [name for name in found if not name.lower().endswith(HEIC_SUFFIXES)]
+
+
 def _labels(store: Folder) -> dict[str, int]:
+    """Of the pictures that have one; a row without says that nobody knows."""
     if not store.exists("labels.csv"):
         return {}
-    title = store.title("labels.csv")
-    rows = csv_rows(store.text("labels.csv"), title, ("file", "label"))
-    return {row["file"]: whole_number(row["label"], title, f"the label of {row['file']!r}") for row in rows}
+    rows = csv_rows(store.text("labels.csv"), store.title("labels.csv"), ("file", "label"))
+    known = [row for row in rows if row["label"]]
+    return one_each(
+        known, "file", lambda row: whole_number(row["label"], row.title, f"the label of {row['file']!r}"), "label"
+    )
 
 
 def _classes(files: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -46,12 +46,12 @@ def known(store: Folder, split: str, wnids: dict[str, int], shift: Box) -> Known
 def _solution(store: Folder, name: str, wnids: dict[str, int], shift: Box) -> Known:
     """Kaggle's ``ImageId,PredictionString``, the latter being five fields a box: wnid x0 y0 x1 y1."""
     table, title = Known(), store.title(name)
-    for row in csv_rows(store.text(name), title, ("ImageId", "PredictionString")):
-        image, parts = row["ImageId"], row["PredictionString"].split()
+    for row in csv_rows(store.text(name), title, ("imageid", "predictionstring")):
+        image, parts = row["imageid"], row["predictionstring"].split()
         if not parts or len(parts) % 5 or parts[0] not in wnids:
-            raise InputError(f"{title}: the boxes of {image!r} are not `wnid x0 y0 x1 y1` of ImageNet-1k's classes")
+            raise InputError(f"{row.title}: the boxes of {image!r} are not `wnid x0 y0 x1 y1` of ImageNet-1k's classes")
         table.labels[image] = wnids[parts[0]]
-        table.boxes[image] = [make_box(parts[i + 1 : i + 5], title, image, shift) for i in range(0, len(parts), 5)]
+        table.boxes[image] = [make_box(parts[i + 1 : i + 5], row.title, image, shift) for i in range(0, len(parts), 5)]
     return table
 
 
@@ -70,8 +70,8 @@ def _boxes(store: Folder, name: str, shift: Box) -> Known:
         raise InputError(f"{title}: can't be read ({error})") from None
     for row in csv_rows(text, title, (*BOX_COLUMNS, "class_index")):
         stem = row["file"].rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        table.labels[stem] = whole_number(row["class_index"], title, f"the class of {row['file']!r}")
-        table.boxes[stem].append(row_box(row, title, shift))
+        table.labels[stem] = whole_number(row["class_index"], row.title, f"the class of {row['file']!r}")
+        table.boxes[stem].append(row_box(row, shift))
     return table
 
 

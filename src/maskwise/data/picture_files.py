@@ -90,11 +90,13 @@ def pixel_values(data: bytes, name: str) -> Tensor:
     """(H,W) int64, the values of a mask file: palette entries or grey levels; of colours the brightest channel.
 
     Raises:
-        InputError: not a picture.
+        InputError: not a picture, or one of fractions.
     """
     with opened(BytesIO(data), name, "mask picture") as picture:
         coloured = picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
         values = np.array(picture.convert("RGB") if coloured else picture)  # no alpha
+    if values.dtype.kind == "f" and (values != np.rint(values)).any():
+        raise InputError(f"{name}: a mask holds whole numbers, and 0 is background; this one holds fractions")
     return torch.from_numpy((values if values.ndim == 2 else values.max(2)).astype(np.int64))
 
 

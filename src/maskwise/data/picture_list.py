@@ -9,7 +9,7 @@ from maskwise.data.dataset import DataSet, Record
 from maskwise.data.folder import PictureFolder
 from maskwise.data.sources import read_data
 from maskwise.data.store import Folder
-from maskwise.images import PICTURE_SUFFIXES
+from maskwise.formats import PICTURE_SUFFIXES
 
 
 def read_sources(sources: str | Path | Sequence[str | Path]) -> list[DataSet]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
-from maskwise.images import resize
+from maskwise.images import MAX_PIXELS, resize
 
 # EXIF orientations as sequences of mirroring left-right (f) and swapping rows with columns (t).
 ORIENTATIONS = {2: "f", 3: "ftft", 4: "tft", 5: "t", 6: "tf", 7: "tftft", 8: "ft"}
@@ -102,12 +102,18 @@ class Sample:
 
         Rounding is torchvision's: the longer side is cut down to a whole number, the crop's corner is rounded.
         ``clip`` is that of ``cropped``.
+
+        Raises:
+            InputError: ``shorter`` is below ``size``, or the longer side would need more than ``MAX_PIXELS`` in all.
         """
         shorter = size if shorter is None else shorter
         if shorter < size:
             raise InputError(f"the shorter side, {shorter}, is smaller than the crop, {size}")
         short = min(self.width, self.height)
         w, h = int(shorter * self.width / short), int(shorter * self.height / short)
+        if w * h > MAX_PIXELS:
+            sides = f"{self.width}x{self.height}"
+            raise InputError(f"{self.id}: {sides} pixels are too thin to cut a square out; squash it")
         x, y = round((w - size) / 2), round((h - size) / 2)
         return self.resized((h, w)).cropped(x, y, x + size, y + size, clip=clip)
 

@@ -17,7 +17,7 @@ from maskwise.data.shard_cache import cache_folder
 from maskwise.data.shard_files import ShardFile
 from maskwise.data.tar import Span, tar_samples
 from maskwise.data.truth_files import MASKS, read_facts
-from maskwise.images import PICTURE_SUFFIXES
+from maskwise.formats import PICTURE_SUFFIXES
 from maskwise.labels import imagenet_labels
 
 FORMAT = "maskwise-shard-1"

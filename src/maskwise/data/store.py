@@ -7,15 +7,14 @@ import stat
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwise.core.errors import InputError
-from maskwise.images import PICTURE_SUFFIXES
+from maskwise.core.walk import files_below
+from maskwise.formats import PICTURE_SUFFIXES
 
-MOST_LINKS = 4  # one within another
 MOST_BYTES, MOST_TEXT = 2**28, 2**25  # that a picture or a table in an archive may unpack to: it may be a bomb
 
 
@@ -77,33 +76,13 @@ class Folder(Store):
         return str(self.path / name)
 
     def walk(self, below: str = "", suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[str]:
-        """Names of all files with one of these suffixes, relative to folder ``below``, sorted.
+        """Names of all files with one of these suffixes, relative to folder ``below``, sorted (see ``files_below``).
 
         Raises:
             InputError: a link that leaves the folder, or links in a circle.
         """
         self._inside(below)
-        return sorted(self._walk(below, "", suffixes, 0))
-
-    def _walk(self, root: str, below: str, suffixes: tuple[str, ...], links: int) -> Iterator[str]:
-        if links > MOST_LINKS:
-            raise InputError(f"{self.title(f'{root}/{below}')}: links lead in a circle")
-        try:
-            entries = list(os.scandir(self.path / root / below))
-        except OSError:  # not there, or not ours to see
-            return
-        for entry in entries:
-            name = f"{below}{entry.name}"
-            wanted = entry.name.lower().endswith(suffixes) and not entry.name.startswith(".")
-            linked = entry.is_symlink()
-            if entry.is_dir():
-                if linked:
-                    self._inside(f"{root}/{name}")
-                yield from self._walk(root, f"{name}/", suffixes, links + linked)
-            elif wanted:
-                if linked:
-                    self._inside(f"{root}/{name}")
-                yield name
+        return files_below(self.path / below, suffixes, lambda name: self._inside(f"{below}/{name}" if below else name))
 
     def _inside(self, name: str) -> Path:
         """The path of a name that begins and ends in the folder: names also come from listings that strangers wrote."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box
 
-TableRow = dict[str, str]
+T = TypeVar("T")
 MOST_CLASSES = 1_000_000  # tables of names are as long as the highest index
 MOST_ROWS = 2_000_000  # ImageNet has 1.3 million pictures; a small file may be a bomb
 BOX_COLUMNS = ("file", "x0", "y0", "x1", "y1")
+SEPARATORS = ",;\t"
+WHOLE = re.compile(r"0*([0-9]{1,12})(?:\.0*)?")
+COMMA = re.compile(r"-?[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})")
 
 # What makes half-open pixel edges of an annotator's numbers.
 AS_IS: Box = (0, 0, 0, 0)
@@ -23,40 +28,106 @@ FROM_ZERO: Box = (0, 0, 1, 1)  # first and last pixel, counted from 0
 FROM_ONE: Box = (-1, -1, 0, 0)  # first and last pixel, counted from 1
 
 
+class TableRow(dict[str, str]):
+    """The fields of a row by column, the columns' names in lower case; ``title`` is file and line, for errors."""
+
+    def __init__(self, fields: Mapping[str, str], title: str) -> None:
+        super().__init__(fields)
+        self.title = title
+
+
 def csv_rows(text: str, name: str, needed: Sequence[str]) -> list[TableRow]:
-    """The rows of a csv with a header.
+    """The rows of a csv with a header, as spreadsheets write it, too.
+
+    Commas, semicolons or tabs may part the fields; names of columns may be in any case; rows without content are
+    passed over.
+
+    Args:
+        needed: columns, in lower case.
 
     Raises:
-        InputError: it lacks a column, or a row is shorter than the header.
+        InputError: it lacks a column, or a row is shorter or longer than the header.
     """
+    separator = _separator(text, needed)
     try:
-        reader = csv.DictReader(io.StringIO(text))
-        rows = list(islice(reader, MOST_ROWS + 1))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        header = [column.strip().lower() for column in next(reader, [])]
+        if not set(needed) <= set(header):
+            has = f"; it has {', '.join(header)[:100]}" if any(header) else ""
+            raise InputError(f"{name}: needs the columns {', '.join(needed)}{has}")
+        rows = []
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            title = f"{name}: line {reader.line_num}"
+            if len(fields) < len(header) and any(column in needed for column in header[len(fields) :]):
+                raise InputError(f"{title} has fewer fields than the header")
+            if any(field.strip() for field in fields[len(header) :]):
+                raise InputError(
+                    f"{title} has more fields than the header; a name that holds {separator!r} needs quotes"
+                )
+            rows.append(TableRow(dict(zip(header, map(str.strip, fields), strict=False)), title))
+            if len(rows) > MOST_ROWS:
+                raise InputError(f"{name}: has more than {MOST_ROWS:,} rows")
     except csv.Error as error:
         raise InputError(f"{name}: not a csv table ({error})") from None
-    if not set(needed) <= set(reader.fieldnames or ()):
-        raise InputError(f"{name}: needs the columns {', '.join(needed)}")
-    if len(rows) > MOST_ROWS:
-        raise InputError(f"{name}: has more than {MOST_ROWS:,} rows")
-    for number, row in enumerate(rows, 2):
-        if any(row[column] is None for column in needed):
-            raise InputError(f"{name}: line {number} has fewer fields than the header")
     return rows
 
 
+def _separator(text: str, needed: Sequence[str]) -> str:
+    """The one by which the header has the columns that are needed; a comma if there is none."""
+    header = text.partition("\n")[0]
+    for separator in SEPARATORS:
+        with suppress(csv.Error):
+            if set(needed) <= {
+                column.strip().lower() for column in next(csv.reader([header], delimiter=separator), [])
+            }:
+                return separator
+    return ","
+
+
+def one_each(rows: Sequence[TableRow], key: str, value: Callable[[TableRow], T], what: str) -> dict[str, T]:
+    """The value of each key.
+
+    Args:
+        key: a column.
+        value: of a row.
+        what: the value is, for an error.
+
+    Raises:
+        InputError: two rows give one key different values; it names both lines.
+    """
+    found: dict[str, tuple[T, TableRow]] = {}
+    for row in rows:
+        now = value(row)
+        before, first = found.setdefault(row[key], (now, row))
+        if before != now:
+            raise InputError(
+                f"{first.title} and {_line(row)} give {row[key]!r} two {what}s, {before} and {now}; keep one"
+            )
+    return {name: now for name, (now, _) in found.items()}
+
+
+def _line(row: TableRow) -> str:
+    return row.title.rpartition(": ")[2]
+
+
 def whole_number(text: str, name: str, what: str) -> int:
-    """``text`` as a class index.
+    """``text`` as a class index; as floats of whole numbers, ``3.0``, they come out of tables with gaps.
 
     Raises:
         InputError: it is none; the message calls it ``what``.
     """
-    try:
-        number = int(text)
-        if 0 <= number < MOST_CLASSES:
-            return number
-    except (TypeError, ValueError):
-        pass
-    raise InputError(f"{name}: {what} is {text!r}, which is not a class index (0, 1, 2, …)")
+    digits = WHOLE.fullmatch(text.strip())
+    if digits is not None and int(digits[1]) < MOST_CLASSES:
+        return int(digits[1])
+    raise InputError(f"{name}: {what} is {brief(text)}, which is not a class index (0, 1, 2, …)")
+
+
+def brief(text: object) -> str:
+    """Quoted, and cut where it is long."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= 60 else f"{quoted[:57]}…{quoted[-1]}"
 
 
 def make_box(edges: Sequence[str | float], name: str, file: str, shift: Box = AS_IS) -> Box:
@@ -66,7 +137,7 @@ def make_box(edges: Sequence[str | float], name: str, file: str, shift: Box = AS
         InputError: not four finite numbers, or no area.
     """
     try:
-        x0, y0, x1, y1 = (float(edge) + d for edge, d in zip(edges, shift, strict=True))
+        x0, y0, x1, y1 = (_number(edge) + d for edge, d in zip(edges, shift, strict=True))
     except (TypeError, ValueError):
         raise InputError(f"{name}: the box of {file!r} is not four numbers") from None
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
@@ -77,15 +148,22 @@ def make_box(edges: Sequence[str | float], name: str, file: str, shift: Box = AS
     return x0, y0, x1, y1
 
 
-def row_box(row: TableRow, name: str, shift: Box = AS_IS) -> Box:
+def _number(edge: str | float) -> float:
+    """A decimal comma is read; one before three digits may as well part thousands, and is not."""
+    if isinstance(edge, str) and COMMA.fullmatch(edge.strip()):
+        edge = edge.replace(",", ".")
+    return float(edge)
+
+
+def row_box(row: TableRow, shift: Box = AS_IS) -> Box:
     """The box in columns x0, y0, x1, y1 of a row; column ``file`` names the picture."""
-    return make_box([row[edge] for edge in BOX_COLUMNS[1:]], name, row["file"], shift)
+    return make_box([row[edge] for edge in BOX_COLUMNS[1:]], row.title, row["file"], shift)
 
 
-def boxes_by_file(rows: Sequence[TableRow], name: str) -> dict[str, list[Box]]:
+def boxes_by_file(rows: Sequence[TableRow]) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = defaultdict(list)
     for row in rows:
-        boxes[row["file"]].append(row_box(row, name))
+        boxes[row["file"]].append(row_box(row))
     return boxes
 
 

@@ -17,7 +17,7 @@ from maskwise.core.errors import InputError
 from maskwise.data.dataset import Record
 from maskwise.data.picture_files import box_tensor, checked, pixel_values
 from maskwise.data.sample import Sample
-from maskwise.data.tables import make_box
+from maskwise.data.tables import make_box, whole_number
 from maskwise.images import load_image, to_uint8
 
 MASKS = {"mask": "mask.png", "ignore": "ignore.png"}  # of a sample's attribute, the file
@@ -47,7 +47,13 @@ def read_picture(data: bytes, suffix: str, name: str) -> Tensor:
         array = np.load(BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, SyntaxError, MemoryError) as error:
         raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())[:100]})") from None
-    if array.ndim != 3 or len(array) != 3 or array.dtype != np.float32 or not 0 <= array.min() <= array.max() <= 1:
+    if (
+        array.ndim != 3
+        or len(array) != 3
+        or not array.size
+        or array.dtype != np.float32
+        or not 0 <= array.min() <= array.max() <= 1
+    ):
         raise InputError(f"{name}: a .npy picture is float32 (3,H,W) in [0,1]")
     return torch.from_numpy(array)
 
@@ -93,10 +99,7 @@ def read_facts(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
         if not isinstance(facts, dict):
             raise InputError(f"{name}.json: must be an object with label, boxes, …")
     if "cls" in files and "label" not in facts:
-        text = files["cls"].decode("ascii", "replace").strip()
-        if not text.isdecimal():
-            raise InputError(f"{name}.cls: {text[:30]!r} is not a class index (0, 1, 2, …)")
-        facts["label"] = int(text)
+        facts["label"] = whole_number(files["cls"].decode("ascii", "replace"), f"{name}.cls", "the label")
     for key in ("label", "category"):
         value = facts.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):

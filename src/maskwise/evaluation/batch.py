@@ -13,6 +13,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions
+from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample
 from maskwise.evaluation.items import Item, Target, class_asked, items_of
 
@@ -169,4 +170,4 @@ def _key(item: Item) -> str:
     for part in (s.image, s.boxes, s.box_classes, s.mask, s.ignore, s.class_map, s.difficult, s.box_masks):
         if part is not None:
             code = zlib.crc32(part.contiguous().numpy().tobytes(), code)
-    return f"{s.id}#{code:08x}" + ("" if item.asked is None else f"/{item.asked}")
+    return f"{utf8(s.id)}#{code:08x}" + ("" if item.asked is None else f"/{item.asked}")

@@ -16,6 +16,7 @@ from maskwise.core.allocator import give_back_freed_memory
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.core.spread import evenly_spread
+from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender
@@ -223,7 +224,7 @@ def _maps(contender: Contender, batch: Batch, rows: list[int], classifier: Class
 
 def _name(data_set: DataSet, taken: Mapping[str, Any]) -> str:
     """The source without its folders; numbered where two are called alike."""
-    short = data_set.name.replace("\\", "/").rsplit("/", 1)[-1]
+    short = utf8(data_set.name).replace("\\", "/").rsplit("/", 1)[-1]
     name, number = short, 2
     while name in taken:
         name, number = f"{short} ({number})", number + 1

@@ -14,6 +14,7 @@ from maskwise.blending import masked_out
 from maskwise.box import binarise, boxes, iou
 from maskwise.classifiers import Classifier
 from maskwise.core.spread import evenly_spread
+from maskwise.core.text import utf8
 from maskwise.data import read_data
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
@@ -79,7 +80,7 @@ def cards_of(batch: Batch, contenders: Sequence[Contender], classifier: Classifi
         best_classes = batch.probabilities[i].topk(min(5, len(names)))
         top = [(names.name(int(c)), float(p)) for p, c in zip(best_classes.values, best_classes.indices, strict=True)]
         label = names.name(int(batch.labels[i])) if batch.labels[i] >= 0 else None
-        found.append(card(item.sample.id, batch.images[i], answers[i], top, label, _truth(batch, i).tolist()))
+        found.append(card(utf8(item.sample.id), batch.images[i], answers[i], top, label, _truth(batch, i).tolist()))
     return found
 
 

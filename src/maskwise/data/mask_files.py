@@ -1,0 +1,54 @@
+"""Masks beside pictures: a file of the picture's name in a folder of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from maskwise.core.errors import InputError
+from maskwise.data.store import Folder
+from maskwise.data.unmatched import say_unmatched
+
+EXACT = (".png", ".tif", ".tiff", ".bmp", ".gif")
+LOSSY = (".jpg", ".jpeg", ".webp", ".avif")  # their background need not be 0 any more
+
+
+def mask_files(store: Folder, folder: str, pictures: Sequence[str]) -> dict[str, str]:
+    """Each mask's file, by the picture's name without suffix; what can't be used is said in one line.
+
+    Args:
+        folder: that holds the masks.
+        pictures: names, below their folder.
+
+    Raises:
+        InputError: a picture has two masks.
+
+    Example:
+        >>> from pathlib import Path
+        >>> mask_files(Folder(Path("nowhere")), "masks", ["a.jpg"])
+        {}
+    """
+    stems = {_stem(name) for name in pictures}
+    found: dict[str, str] = {}
+    lossy: list[str] = []
+    for name in store.walk(folder, EXACT + LOSSY):
+        if name.lower().endswith(LOSSY):
+            lossy.append(name)
+            continue
+        other = found.setdefault(_stem(name), f"{folder}/{name}")
+        if other != f"{folder}/{name}":
+            raise InputError(f"{store.title(other)} and {name}: are two masks of one picture; keep one")
+    say_unmatched(found, stems, store.title(folder))
+    unused = [name for name in lossy if _stem(name) not in found]
+    if unused:
+        warnings.warn(
+            f"{len(unused)} masks in {store.title(folder)} are not read ({unused[0]}, …): such a format changes "
+            "values, and what is not 0 is foreground; make them anew as PNG",
+            stacklevel=2,
+        )
+    return found
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
