@@ -101,9 +101,9 @@ def test_a_run_writes_what_it_promises(picture_folder: Path, tmp_path: Path) -> 
     ("kind", "options", "said"),
     [
         (SMALL, {"activation": "none"}, "need logits, .*of tiny are taken as they are .*: wrap it .* recipe distilled"),
-        ("classifier_subset_lite0", {"activation": "sigmoid"}, "kind 'classifier' takes one class .*tiny .sigmoid. finds"),
+        ("classifier_subset_lite0", {"activation": "sigmoid"}, "kind 'classifier' takes one class .* tiny .sigmoid"),
         ("dabkowski_gal", {"activation": "sigmoid"}, "kind 'class_mask' takes one class .*: recipes of kind mask"),
-        (SMALL.model_copy(update={"decoder": "mixed", "class_tap": True}), {"activation": "sigmoid"}, "class_tap=false"),
+        (SMALL.model_copy(update={"decoder": "mixed", "class_tap": True}), {"activation": "sigmoid"}, "class_tap="),
         (SMALL, {"input_size": (32, 48)}, "square RGB pictures, and tiny takes 3x32x48"),
         ("distilled", {"input_size": (32, 48)}, "square RGB pictures"),
     ],
