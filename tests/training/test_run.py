@@ -100,7 +100,10 @@ def test_a_run_writes_what_it_promises(picture_folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        (SMALL, {"activation": "sigmoid"}, "exclude each other .softmax.*tiny is sigmoid: take the recipe distilled"),
+        (SMALL, {"activation": "none"}, "need logits, .*of tiny are taken as they are .*: wrap it .* recipe distilled"),
+        ("classifier_subset_lite0", {"activation": "sigmoid"}, "kind 'classifier' takes one class .* tiny .sigmoid"),
+        ("dabkowski_gal", {"activation": "sigmoid"}, "kind 'class_mask' takes one class .*: recipes of kind mask"),
+        (SMALL.model_copy(update={"decoder": "mixed", "class_tap": True}), {"activation": "sigmoid"}, "class_tap="),
         (SMALL, {"input_size": (32, 48)}, "square RGB pictures, and tiny takes 3x32x48"),
         ("distilled", {"input_size": (32, 48)}, "square RGB pictures"),
     ],

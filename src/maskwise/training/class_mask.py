@@ -17,6 +17,7 @@ from maskwise.maskers import ClassMasker, save_masker
 from maskwise.maskers.upsampler import Upsampler
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.likelihood import Categorical, likelihood_of
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
@@ -32,13 +33,18 @@ def fake_classes(labels: Tensor, count: int) -> Tensor:
 
 @trainers.register("class_mask")
 class ClassMaskTrainer(Trainer):
-    """The classifier is judge and encoder, and never changes; its batch norm stays in eval mode."""
+    """The classifier is judge and encoder, and never changes; its batch norm stays in eval mode.
+
+    Each picture has one true class, and every other one is a fake: findings that a picture has several of, or none,
+    are not for it.
+    """
 
     Recipe: ClassVar[type[BaseRecipe]] = ClassMaskRecipe
     recipe: ClassMaskRecipe
 
     def __init__(self, classifier: Classifier, recipe: ClassMaskRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        self.likelihood = cast(Categorical, likelihood_of(classifier))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.masker = ClassMasker.build(
@@ -125,7 +131,8 @@ class ClassMaskTrainer(Trainer):
         classes, real = self._asked(labels, self.recipe.masker_fakes)
         _, masks = self._masks(images, classes)
         pictures = torch.cat([self.alternative(images, masks), self.alternative(images, 1 - masks)])
-        kept, gone = self.logits(pictures.contiguous(memory_format=torch.channels_last)).chunk(2)
+        answers = self.logits(pictures.contiguous(memory_format=torch.channels_last))
+        kept, gone = self.likelihood.scaled(answers).chunk(2)
         terms = self.objective(Seen(masks, kept, gone, labels, real))
         loss = torch.stack(list(terms.values())).sum()
         return loss, {**terms, **_facts(masks, kept, gone, labels, real)}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.compiling import compiled
 from maskwise.training.fresh import begin_anew, layers_after, own_weights, parameters_of, tensors_of
+from maskwise.training.likelihood import likelihood_of
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
@@ -39,6 +39,7 @@ class ClassifierTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: ClassifierRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        self.likelihood = likelihood_of(classifier)
         self.live = still_copy(classifier)
         self.network = self.live.module
         every = [name for name, module in self.network.named_modules() if own_weights(module)]
@@ -74,9 +75,9 @@ class ClassifierTrainer(Trainer):
         for mine in self.parts(images, labels):
             with self.alone_with(mine) as part:
                 logits = self.logits(part.images)
-                loss = F.cross_entropy(logits, part.labels)
+                loss = self.likelihood.cross_entropy(logits, part.labels)
                 self.update.add(loss, part)
-                meter.add({"loss": loss, "right": logits.argmax(1) == part.labels}, len(part.labels))
+                meter.add({"loss": loss, "right": self.likelihood.right(logits, part.labels)}, len(part.labels))
         self.update.update(self.recipe.lr * self.learning_rate_factor())
         self.steps += 1
         return meter.reduce()

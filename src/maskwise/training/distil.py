@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.link import ACTIVATIONS
 from maskwise.explainers import methods
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
@@ -27,6 +26,7 @@ from maskwise.training.crops import Crop, resized_map
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
 from maskwise.training.label_file import LabelFile, label_pictures
+from maskwise.training.likelihood import Likelihood
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
@@ -87,7 +87,7 @@ class DistilTrainer(Trainer):
     """A decoder on a frozen classifier, which sees every crop once and no masked picture."""
 
     Recipe: ClassVar[type[BaseRecipe]] = DistilRecipe
-    activations = ACTIVATIONS  # it learns from maps, and its losses read no class
+    likelihoods: ClassVar[tuple[type[Likelihood], ...]] = ()  # it learns from maps, and its losses read no class
     recipe: DistilRecipe
 
     def __init__(self, classifier: Classifier, recipe: DistilRecipe, steps_per_epoch: int, fabric: Fabric) -> None:

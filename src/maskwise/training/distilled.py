@@ -89,9 +89,9 @@ def distilled(
     if teacher is not None and teacher not in TEACHERS:
         raise InputError(f"teacher {teacher!r} is unknown: choose among {', '.join(TEACHERS)}")
     loader = Loader(held_out, recipes.load("distilled"), size)
-    loader.label_the_rest(classifier)
+    loader.label_the_rest(classifier, sets=True)
     labels = [cast(int, label) for label in loader.labels]
-    validation = Validation(loader.items, labels, classifier, size)
+    validation = Validation(loader.items, labels, classifier, size, loader.findings)
     judged = judge_teachers(classifier, validation, [teacher] if teacher is not None else list(TEACHERS))
     chosen = min(judged, key=lambda name: judged[name].objective)
     views = {name: view.model_dump(exclude_none=True) for name, view in lesson(chosen, classifier).views.items()}

@@ -157,7 +157,7 @@ def fit(
 
     Args:
         pictures: one or more sources (see ``read_data``), or picture files. Without labels the classifier's own
-            predictions are used.
+            predictions are used; of a network with sigmoid outputs a picture's label is a set of findings (``train``).
         size: pixels of the training pictures; None is 160, or the classifier's own where it takes no other.
         max_steps: of 32 pictures.
         overrides: ``key=value`` settings of the recipe.
@@ -178,8 +178,9 @@ def fit(
     settings = recipes.load("phang/fix", own)
     kept, held_out = _split(read_sources(pictures), seed)
     loader = Loader(held_out, settings, size)
-    loader.label_the_rest(classifier)
-    validation = Validation(loader.items, [label or 0 for label in loader.labels], classifier, size)
+    loader.label_the_rest(classifier, sets=True)
+    labels = [label or 0 for label in loader.labels]
+    validation = Validation(loader.items, labels, classifier, size, loader.findings)
     plateau, keep = Plateau(lambda masker: validation.quality(validation.masks(masker)).objective), _Keep()
     try:
         path = train(

@@ -13,13 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.link import ACTIVATIONS
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import sealed
 from maskwise.infill.holes import random_holes
 from maskwise.infill.partial_conv import PartialConvNet
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.draws import generator
+from maskwise.training.likelihood import Likelihood
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
@@ -56,7 +56,7 @@ class InfillerTrainer(Trainer):
     Recipe: ClassVar[type[BaseRecipe]] = InfillerRecipe
     output: ClassVar[str] = "infiller.safetensors"
     needs_labels: ClassVar[bool] = False
-    activations = ACTIVATIONS
+    likelihoods: ClassVar[tuple[type[Likelihood], ...]] = ()
     recipe: InfillerRecipe
 
     def __init__(self, classifier: Classifier, recipe: InfillerRecipe, steps_per_epoch: int, fabric: Fabric) -> None:

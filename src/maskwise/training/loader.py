@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
 from maskwise.data.order import epoch_order
 from maskwise.images import to_bytes
@@ -20,6 +21,7 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.crops import Crop, PackedCrops, random_crop, resized
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
+from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.picture_cache import PictureCache
 
 Read = tuple[Tensor | PackedCrops, Tensor | None, Tensor]  # crops or what they are made of; maps (B,m,S,S); labels
@@ -30,10 +32,14 @@ BatchPictures = list[tuple[int, int]]  # pictures, and the how-manieth time each
 class Loader:
     """Labelled random crops of one or more data sets.
 
+    A label is a class, or, where ``label_the_rest`` is asked for sets, all findings of the picture.
+
     Pictures are decoded by threads, and kept as bytes as long as they fit the cache. Beside an accelerator they travel
     as bytes, too, and it does the cropping and scaling; on a CPU the threads do.
 
     Attributes:
+        labels: class of each picture, or None.
+        findings: (P,K) bool, which classes each picture shows; None where labels are single classes.
         size: pixels of a crop.
         workers: threads, each a batch at a time.
         device: where batches are wanted.
@@ -53,31 +59,65 @@ class Loader:
     def __post_init__(self) -> None:
         self.items = [(data, record) for data in self.sets for record in data.records]
         self.labels = [record.label for _, record in self.items]
+        self.findings: Tensor | None = None
         self.cache = PictureCache(self.cache_bytes, self.device)
         self._order = lru_cache(maxsize=2)(self._order_of)
 
-    def label_the_rest(self, classifier: Classifier, rank: int = 0, world: int = 1) -> int:
+    def label_the_rest(self, classifier: Classifier, rank: int = 0, world: int = 1, sets: bool = False) -> int:
         """Pictures without a label get the classifier's own prediction; returns how many there were.
 
         Each of ``world`` ranks does its share of the work, and knows all labels afterwards.
+
+        Args:
+            sets: of a network with sigmoid outputs, let batches have each picture's findings instead: its label, if it
+                has one, since a label names one finding and says nothing of the others, and all that the network gives
+                more than 1/2 to in the whole picture. There may be none.
+
+        Raises:
+            InputError: a label is none of the classifier's classes.
         """
+        self._check_labels(classifier)
         rest = [i for i, label in enumerate(self.labels) if label is None]
-        chunks = [rest[k : k + 64] for k in range(0, len(rest), 64)]
-        found: dict[int, int] = {}
+        sets = sets and isinstance(likelihood_of(classifier), Bernoulli)
+        answers = self._answers(classifier, range(len(self.items)) if sets else rest, rank, world)
+        if sets:
+            self.findings = torch.stack([answers[i] > 0 for i in range(len(self.items))])
+            for i, label in enumerate(self.labels):
+                if label is not None:
+                    self.findings[i, label] = True
+        for i in rest:
+            self.labels[i] = int(answers[i].argmax())
+        return len(rest)
+
+    def _check_labels(self, classifier: Classifier) -> None:
+        classes = len(classifier.labels)
+        wrong = [label for label in self.labels if label is not None and not 0 <= label < classes]
+        if wrong:
+            raise InputError(f"label {wrong[0]} is not one of the {classes} classes of {classifier.name}")
+
+    def _answers(self, classifier: Classifier, places: Sequence[int], rank: int, world: int) -> dict[int, Tensor]:
+        """Logits (K,), on the CPU, of whole pictures by their place; each rank reads its share of them."""
+        chunks = [places[k : k + 64] for k in range(0, len(places), 64)]
+        found: dict[int, Tensor] = {}
         for chunk in chunks[rank::world]:
             images = torch.cat([classifier.prepare(self._image(*self.items[i])[None]) for i in chunk])
             with torch.inference_mode():
-                guesses = classifier.logits(images.contiguous(memory_format=torch.channels_last)).argmax(1)
-            found |= dict(zip(chunk, guesses.tolist(), strict=True))
-        for theirs in all_gather(found) if world > 1 else [found]:
-            for i, guess in theirs.items():
-                self.labels[i] = guess
-        return len(rest)
+                logits = classifier.logits(images.contiguous(memory_format=torch.channels_last)).float().cpu()
+            found |= dict(zip(chunk, logits.unbind(), strict=True))
+        return {i: logits for theirs in (all_gather(found) if world > 1 else [found]) for i, logits in theirs.items()}
+
+    @property
+    def shown(self) -> list[frozenset[int]]:
+        """The classes that each picture shows, by its label or its findings."""
+        if self.findings is None:
+            return [frozenset() if label is None else frozenset([label]) for label in self.labels]
+        return [frozenset(row.nonzero()[:, 0].tolist()) for row in self.findings]
 
     def keep(self, indices: Sequence[int]) -> None:
         """From now on only these pictures are loaded."""
         self.items = [self.items[i] for i in indices]
         self.labels = [self.labels[i] for i in indices]
+        self.findings = None if self.findings is None else self.findings[list(indices)]
 
     @property
     def steps(self) -> int:
@@ -87,10 +127,10 @@ class Loader:
     def batches(
         self, first: int, end: int, rank: int = 0, world: int = 1
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Batches (B,3+m,S,S) in [0,1] on the device and labels (B,) of steps ``first`` to ``end``, over all epochs.
+        """Batches (B,3+m,S,S) in [0,1] on the device and labels of steps ``first`` to ``end``, over all epochs.
 
-        Each of ``world`` ranks gets its share. Fewer pictures than a batch are taken several times, each time with
-        another crop.
+        Labels are classes (B,), or sets of findings (B,K). Each of ``world`` ranks gets its share. Fewer pictures than
+        a batch are taken several times, each time with another crop.
         """
         # The next batches are read while this one is computed, over the end of an epoch, too; who reads a picture
         # does not change its crop.
@@ -136,7 +176,8 @@ class Loader:
             )
             for picture, (i, again) in zip(pictures, job, strict=True)
         ]
-        labels = torch.tensor([self.labels[i] for i, _ in job])
+        own = [i for i, _ in job]
+        labels = torch.tensor([self.labels[i] for i in own]) if self.findings is None else self.findings[own]
         maps = None
         if self.along is not None:
             sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.infill import infiller
 from maskwise.maskers import save_masker
@@ -26,6 +26,7 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.distributed.share import MicroBatch
 from maskwise.training.draws import generator
+from maskwise.training.likelihood import Bernoulli, Categorical, Likelihood, likelihood_of
 from maskwise.training.meter import Meter
 from maskwise.training.objectives import Judged, Total
 from maskwise.training.objectives.base import Side
@@ -41,12 +42,19 @@ class MaskTrainer(Trainer):
     """A masker and, unless it is fixed, a classifier; a step is one line of Algorithm 1 after another."""
 
     Recipe: ClassVar[type[BaseRecipe]] = mask_recipe.Recipe
+    likelihoods: ClassVar[tuple[type[Likelihood], ...]] = (Categorical, Bernoulli)
     recipe: mask_recipe.Recipe
 
     def __init__(
         self, classifier: Classifier, recipe: mask_recipe.Recipe, steps_per_epoch: int, fabric: Fabric
     ) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        self.likelihood = likelihood_of(classifier)
+        if recipe.class_tap and isinstance(self.likelihood, Bernoulli):
+            raise InputError(
+                f"a mask of one class (class_tap) can't be judged by all findings of {classifier.name} (sigmoid): "
+                "class_tap=false, or take the recipe distilled"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.masker = Masker.build(
@@ -121,13 +129,13 @@ class MaskTrainer(Trainer):
                     seen_live = self._seen_live(masked if judge is None else cut_off)
                 seen = seen_live if judge is None else self._seen_by(judge, masked)
                 assert seen is not None
-                judged = Judged(clean.detach(), seen, part.labels, masks)
+                judged = Judged(clean.detach(), seen, part.labels, masks, self.likelihood)
                 loss = self.objective(judged)
                 self.masker_step.add(loss, part, keep_graph=judge is None and learns)
                 if self.adapts:
                     terms = []
                     if self.recipe.classifier_sees == "clean_and_masked":
-                        terms.append(F.cross_entropy(clean, part.labels))
+                        terms.append(self.likelihood.cross_entropy(clean, part.labels))
                     if seen_live is not None and learns:
                         terms.append(self._masked_loss(seen_live, part.labels))
                     if terms:
@@ -148,7 +156,7 @@ class MaskTrainer(Trainer):
             with self.alone_with(mine) as part:
                 clean, taps = self._read(part.images)
                 if self.adapts and self.recipe.classifier_sees == "clean_and_masked":
-                    self.classifier_step.add(F.cross_entropy(clean, part.labels), part)
+                    self.classifier_step.add(self.likelihood.cross_entropy(clean, part.labels), part)
                 read.append((clean.detach(), taps))
         if self.adapts:
             self.classifier_step.update(self.recipe.classifier_lr * factor)
@@ -160,7 +168,7 @@ class MaskTrainer(Trainer):
                 masks = self._mask(part.images, taps, part.labels)
                 masked = self._masked(part.images, masks)
                 seen = self._seen_live(masked) if judge is None else self._seen_by(judge, masked)
-                judged = Judged(clean, seen, part.labels, masks)
+                judged = Judged(clean, seen, part.labels, masks, self.likelihood)
                 loss = self.objective(judged)
                 self.masker_step.add(loss, part, keep_graph=learns)
                 if learns:
@@ -187,7 +195,8 @@ class MaskTrainer(Trainer):
         """
         if not self.recipe.shared:
             _, taps = self.masker.encoder.features(images)
-        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]), labels)
+        classes = labels if self.masker.class_tap else None
+        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]), classes)
         return self.masker.finish.averaged(masks, images)
 
     def _masked(self, images: Tensor, masks: Tensor) -> BySide:
@@ -220,7 +229,7 @@ class MaskTrainer(Trainer):
 
     def _masked_loss(self, seen: BySide, labels: Tensor) -> Tensor:
         """The classifier's own cross entropy on masked pictures, sides weighted as in the mask's objective."""
-        terms = [weight * F.cross_entropy(seen[side], labels) for side, weight in self.sides.items()]
+        terms = [weight * self.likelihood.cross_entropy(seen[side], labels) for side, weight in self.sides.items()]
         return torch.stack(terms).sum()
 
     def _draw(self) -> tuple[bool, Snapshot | None]:
@@ -276,7 +285,9 @@ def _channels_last(images: Tensor) -> Tensor:
 def facts(judged: Judged, loss: Tensor) -> dict[str, Tensor]:
     """What the log holds of some pictures, means or one number a picture."""
     masks = judged.masks.detach()
-    right = {f"masked_{side}_right": logits.argmax(1) == judged.labels for side, logits in judged.masked.items()}
+    says: dict[Side, Callable[[Tensor, Tensor], Tensor]]
+    says = {"in": judged.likelihood.right, "out": judged.likelihood.shows}
+    right = {f"masked_{side}_right": says[side](logits, judged.labels) for side, logits in judged.masked.items()}
     return {
         "loss": loss,
         "area": masks.mean(),

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
@@ -34,6 +34,7 @@ from maskwise.training.distributed.processes import (
     reader_threads,
 )
 from maskwise.training.guard import Guard, OnNan
+from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.loader import Loader
 from maskwise.training.log import Log
 from maskwise.training.loop import Rhythm, run_steps
@@ -80,7 +81,8 @@ def train(
     Args:
         recipe: a packaged name, a YAML file, or a recipe.
         data: one or more sources (see ``read_data``) or data sets. Pictures without a label get the
-            classifier's own prediction.
+            classifier's own prediction; of a network with sigmoid outputs each picture's label is a set: its own
+            label, if it has one, and the findings that the network gives more than 1/2 to.
         classifier: overrides the recipe's.
         weights: a file with the classifier's weights, in place of the pretrained ones.
         overrides: ``key=value`` settings.
@@ -148,12 +150,11 @@ def train(
     kind = trainers.get(settings.kind)
     _check_classifier(classifier, kind, settings.kind)
     if kind.needs_labels:
-        loader.label_the_rest(classifier, rank, world)
-        _check_labels(loader, classifier)
+        loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
     else:
         loader.labels = [0] * len(loader.items)
     if settings.classes is not None or settings.per_class is not None:
-        kept, classes = subset(cast("list[int]", loader.labels), settings.classes, settings.per_class, settings.seed)
+        kept, classes = subset(loader.shown, settings.classes, settings.per_class, settings.seed)
         loader.keep(kept)
         if settings.classes is not None:  # the file says which ones they were, not only how many
             settings = loader.recipe = settings.model_copy(update={"classes": tuple(classes)})
@@ -216,26 +217,20 @@ def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> l
 
 def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) -> None:
     """What a training would get silently wrong, or end with a traceback at."""
-    if classifier.activation not in kind.activations:
+    if kind.likelihoods and not isinstance(likelihood_of(classifier), kind.likelihoods):
         raise InputError(
-            f"a training of kind {name!r} is for classes that exclude each other (softmax), and the activation of "
-            f"{classifier.name} is {classifier.activation}: take the recipe distilled, which learns from maps"
+            f"a training of kind {name!r} takes one class of each picture, and {classifier.name} (sigmoid) finds "
+            "several or none in it: recipes of kind mask, such as casm, take those, and so does distilled"
         )
     if classifier.channels != 3 or classifier.size[0] != classifier.size[1]:
         takes = f"{classifier.channels}x{classifier.size[0]}x{classifier.size[1]}"
         raise InputError(f"trainings take square RGB pictures, and {classifier.name} takes {takes}")
 
 
-def _check_labels(loader: Loader, classifier: Classifier) -> None:
-    classes = len(classifier.labels)
-    wrong = [label for label in loader.labels if label is None or not 0 <= label < classes]
-    if wrong:
-        raise InputError(f"label {wrong[0]} is not one of the {classes} classes of {classifier.name}")
-
-
 def _digest(loader: Loader) -> str:
     """Of which pictures there are, in which order, and what they are labelled."""
     digest = hashlib.sha256()
-    for (_, record), label in zip(loader.items, loader.labels, strict=True):
+    labels = loader.labels if loader.findings is None else [sorted(own) for own in loader.shown]
+    for (_, record), label in zip(loader.items, labels, strict=True):
         digest.update(f"{record.id}\0{label}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]

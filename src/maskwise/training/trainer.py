@@ -13,12 +13,12 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.link import Activation
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.distributed.share import AsTheWhole, MicroBatch, portions
 from maskwise.training.draws import generator
+from maskwise.training.likelihood import Categorical, Likelihood
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter, read_meters
 from maskwise.training.optimizer_step import OptimizerStep
@@ -37,7 +37,7 @@ class Trainer(ABC):
     Recipe: ClassVar[type[BaseRecipe]]
     output: ClassVar[str] = "masker.safetensors"
     needs_labels: ClassVar[bool] = True
-    activations: ClassVar[tuple[Activation, ...]] = ("softmax",)  # of the classifiers that its losses are right for
+    likelihoods: ClassVar[tuple[type[Likelihood], ...]] = (Categorical,)  # its losses are right for; () reads no class
     memory_format: ClassVar[torch.memory_format] = torch.channels_last  # of pictures; the quickest for convolutions
 
     def __init__(self, classifier: Classifier, recipe: Any, steps_per_epoch: int, fabric: Fabric) -> None:
@@ -52,7 +52,8 @@ class Trainer(ABC):
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         """One minibatch: images (B,3,S,S) in [0,1], labels (B,); meters ``loss`` among others, and counts ``steps``.
 
-        With several processes images and labels are this one's share, and what is metered is of all.
+        Labels are sets of findings, (B,K) bool, where ``likelihoods`` has Bernoulli and the classifier's is that. With
+        several processes images and labels are this one's share, and what is metered is of all.
         """
 
     @abstractmethod

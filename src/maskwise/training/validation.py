@@ -15,7 +15,7 @@ from maskwise.core.modes import eval_mode
 from maskwise.data import DataSet, Record
 from maskwise.images import resize
 from maskwise.maskers import Masker
-from maskwise.training.objectives import prediction_entropy
+from maskwise.training.likelihood import Bernoulli, likelihood_of
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,14 @@ class Quality:
     """Of a set of masks, in percent where nothing else is said.
 
     Attributes:
-        clean: pictures that the classifier names as its labels say.
+        clean: pictures that the classifier names as their labels say; of a network with sigmoid outputs those in which
+            it finds exactly their findings.
         masked_in: the same with all but the mask hidden; higher is better.
-        masked_out: the same with the mask hidden; lower is better.
+        masked_out: pictures that it still names so with the mask hidden, of sigmoid outputs those in which it still
+            sees one of their findings; lower is better.
         area: mean mask.
-        objective: (cross entropy of masked-in - entropy of masked-out) / 2, in nats; lower is better.
+        objective: (cross entropy of masked-in - entropy of masked-out) / 2, in nats (see ``Likelihood``); lower is
+            better.
         localisation_error: boxes with IoU <= 0.5; None without ground truth.
     """
 
@@ -46,15 +49,24 @@ class Validation:
         pictures: (data set, record) pairs.
         labels: class of each.
         size: pixels.
+        findings: (N,K) bool, for a network with sigmoid outputs: what each picture shows; None is its class alone.
     """
 
     def __init__(
-        self, pictures: Sequence[tuple[DataSet, Record]], labels: Sequence[int], classifier: Classifier, size: int
+        self,
+        pictures: Sequence[tuple[DataSet, Record]],
+        labels: Sequence[int],
+        classifier: Classifier,
+        size: int,
+        findings: Tensor | None = None,
     ) -> None:
-        self.classifier = classifier
+        self.classifier, self.likelihood = classifier, likelihood_of(classifier)
         samples = [data.sample(record) for data, record in pictures]
         self.images = torch.cat([resize(s.image[None], size) for s in samples])
         self.labels = torch.tensor(list(labels))
+        self.targets = self.labels if findings is None else findings
+        if findings is None and isinstance(self.likelihood, Bernoulli):
+            self.targets = torch.nn.functional.one_hot(self.labels, len(classifier.labels)).bool()
         self.truth = [s.boxes * s.boxes.new_tensor([size / s.width, size / s.height] * 2) for s in samples]
 
     @torch.inference_mode()
@@ -84,11 +96,12 @@ class Validation:
             logits["in"].append(self.classifier.logits(masked_in(images, mask, fill)).cpu())
             logits["out"].append(self.classifier.logits(masked_out(images, mask, fill)).cpu())
         seen = {side: torch.cat(parts) for side, parts in logits.items()}
-        right = {side: 100 * float((s.argmax(1) == self.labels).double().mean()) for side, s in seen.items()}
-        inside = torch.nn.functional.cross_entropy(seen["in"], self.labels)
-        objective = float(inside - prediction_entropy(seen["out"]).mean()) / 2
+        answer, targets = self.likelihood, self.targets
+        clean, inside = (_percent(answer.right(seen[side], targets)) for side in ("clean", "in"))
+        outside = _percent(answer.shows(seen["out"], targets))
+        objective = answer.cross_entropy(seen["in"], targets) - answer.entropy(seen["out"], targets).mean()
         return Quality(
-            right["clean"], right["in"], right["out"], float(masks.mean()), objective, self._localisation_error(masks)
+            clean, inside, outside, float(masks.mean()), float(objective) / 2, self._localisation_error(masks)
         )
 
     def _localisation_error(self, masks: Tensor) -> float | None:
@@ -101,3 +114,7 @@ class Validation:
 
     def _there(self, images: Tensor) -> Tensor:
         return images.to(self.classifier.device).contiguous(memory_format=torch.channels_last)
+
+
+def _percent(which: Tensor) -> float:
+    return 100 * float(which.double().mean())

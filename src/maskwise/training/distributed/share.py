@@ -23,7 +23,7 @@ class MicroBatch:
 
     Attributes:
         images: (n,3,S,S), on the device.
-        labels: (n,).
+        labels: (n,), or (n,K) sets of findings.
         places: where in the whole batch they stand.
         whole: pictures of the whole batch, over all processes.
     """

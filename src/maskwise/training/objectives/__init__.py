@@ -4,9 +4,9 @@ An objective is one file here: a class with ``@objectives.register(NAME, paper=â
 """
 
 from maskwise.core.registry import discover
-from maskwise.training.objectives.base import Judged, Objective, objectives, prediction_entropy
+from maskwise.training.objectives.base import Judged, Objective, objectives
 from maskwise.training.objectives.total import Term, Total
 
 discover(__name__, __path__)
 
-__all__ = ["Judged", "Objective", "Term", "Total", "objectives", "prediction_entropy"]
+__all__ = ["Judged", "Objective", "Term", "Total", "objectives"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.core.registry import Registry
+from maskwise.training.likelihood import Categorical, Likelihood
 
 Side = Literal["in", "out"]
 When = Literal["fooled", "wrong", "changed"]
@@ -23,19 +23,21 @@ class Judged:
     Attributes:
         clean: logits (B,K) of the whole pictures.
         masked: logits (B,K) of the masked-in and masked-out pictures, those that are needed.
-        labels: (B,).
+        labels: (B,) classes, or (B,K) bool, sets of findings, as ``likelihood`` takes them.
         masks: (B,H,W) in [0,1].
+        likelihood: what logits say of labels: a softmax over classes, or a sigmoid for each finding.
     """
 
     clean: Tensor
     masked: Mapping[Side, Tensor]
     labels: Tensor
     masks: Tensor
+    likelihood: Likelihood = field(default_factory=Categorical)
 
     @property
     def right(self) -> Tensor:
         """(B,) bool: the clean picture is classified correctly."""
-        return self.clean.argmax(1) == self.labels
+        return self.likelihood.right(self.clean, self.labels)
 
 
 class Objective(ABC):
@@ -62,22 +64,16 @@ class Objective(ABC):
 objectives: Registry[type[Objective]] = Registry("objective")
 
 
-def prediction_entropy(logits: Tensor) -> Tensor:
-    """Entropy (B,), in nats, of softmax(logits)."""
-    log_p = F.log_softmax(logits, dim=1)
-    return -(log_p.exp() * log_p).sum(1)
-
-
 def shrinks_out(judged: Judged, when: When) -> Tensor:
-    """(B,) bool: what is left outside of the mask no longer shows the class.
+    """(B,) bool: what is left outside of the mask no longer shows the class, or any of the findings.
 
     ``fooled``: the clean picture is classified correctly and the masked-out one is not (CASM section 4 and its code).
     ``wrong``: the masked-out one is not, whatever the clean one is (Phang et al. A.1). ``changed``: both predictions
     differ, which no paper has: pictures that are wrong when clean then feel the regulariser alone, and their masks
     vanish.
     """
-    guess = judged.masked["out"].argmax(1)
+    answer = judged.masked["out"]
     if when == "changed":
-        return judged.clean.argmax(1) != guess
-    wrong = guess != judged.labels
+        return judged.likelihood.differs(judged.clean, answer)
+    wrong = ~judged.likelihood.shows(answer, judged.labels)
     return judged.right & wrong if when == "fooled" else wrong

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.training.objectives.base import Judged, Objective, Side, objectives
@@ -17,7 +16,7 @@ class MaxClass(Objective):
     side: ClassVar[Side] = "in"
 
     def loss(self, judged: Judged) -> Tensor:
-        return F.cross_entropy(judged.masked["in"], judged.labels)
+        return judged.likelihood.cross_entropy(judged.masked["in"], judged.labels)
 
     def shrinks(self, judged: Judged) -> Tensor:
-        return judged.masked["in"].argmax(1) == judged.labels
+        return judged.likelihood.right(judged.masked["in"], judged.labels)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from maskwise.training.objectives.base import Judged, Objective, Side, objectives, prediction_entropy, shrinks_out
+from maskwise.training.objectives.base import Judged, Objective, Side, objectives, shrinks_out
 
 
 @objectives.register("max_entropy", paper="CASM Eq. 6 (entropy); Phang et al. 2021")
@@ -16,7 +16,8 @@ class MaxEntropy(Objective):
     side: ClassVar[Side] = "out"
 
     def loss(self, judged: Judged) -> Tensor:
-        return -(judged.right * prediction_entropy(judged.masked["out"])).mean()
+        entropy = judged.likelihood.entropy(judged.masked["out"], judged.labels)
+        return -(judged.right * entropy).mean()
 
     def shrinks(self, judged: Judged) -> Tensor:
         return shrinks_out(judged, self.when)

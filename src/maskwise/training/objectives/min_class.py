@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.training.objectives.base import Judged, Objective, Side, objectives, shrinks_out
@@ -17,7 +16,7 @@ class MinClass(Objective):
     side: ClassVar[Side] = "out"
 
     def loss(self, judged: Judged) -> Tensor:
-        return -F.cross_entropy(judged.masked["out"], judged.labels)
+        return -judged.likelihood.cross_entropy_of_shown(judged.masked["out"], judged.labels)
 
     def shrinks(self, judged: Judged) -> Tensor:
         return shrinks_out(judged, self.when)

@@ -1,0 +1,140 @@
+"""Labels of a picture as a classifier's answer gives them: one class of several, or a set of findings.
+
+This is the one place where trainings tell a softmax from sigmoids: objectives, classifier updates and the quality of
+masks all ask a ``Likelihood``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+
+
+class Likelihood(ABC):
+    """A distribution over what a picture may show, of logits (B,K).
+
+    What ``labels`` are, each kind says; losses are in nats, and in float32 at least.
+    """
+
+    @abstractmethod
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Minus the log-probability of the labels, mean over the batch, a scalar."""
+
+    @abstractmethod
+    def cross_entropy_of_shown(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The part of ``cross_entropy`` that is of what the labels say is there, mean over the batch, a scalar."""
+
+    @abstractmethod
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B,): how undecided the answer is about what the labels ask."""
+
+    @abstractmethod
+    def right(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B,) bool: the answer is what the labels say."""
+
+    @abstractmethod
+    def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B,) bool: the answer holds something of what the labels say is there."""
+
+    @abstractmethod
+    def differs(self, logits: Tensor, others: Tensor) -> Tensor:
+        """(B,) bool: two answers (B,K) are not the same."""
+
+
+@dataclass(frozen=True)
+class Categorical(Likelihood):
+    """Classes that exclude each other, p = softmax(scale z); labels (B,) are indices of classes.
+
+    Attributes:
+        scale: 1, or 1/2 for a network with one output: of its logits (-z, z) the softmax is then (1 - p, p) with
+            p = sigmoid(z), so that cross entropy and entropy are the binary ones.
+    """
+
+    scale: float = 1.0
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """The logits whose softmax are the probabilities."""
+        return logits if self.scale == 1 else self.scale * logits
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.scaled(logits), labels)
+
+    def cross_entropy_of_shown(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.cross_entropy(logits, labels)
+
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """-sum_k p_k log p_k, over all classes whatever the label."""
+        log_p = F.log_softmax(self.scaled(logits), dim=1)
+        return -(log_p.exp() * log_p).sum(1)
+
+    def right(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits.argmax(1) == labels
+
+    def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.right(logits, labels)
+
+    def differs(self, logits: Tensor, others: Tensor) -> Tensor:
+        return logits.argmax(1) != others.argmax(1)
+
+
+class Bernoulli(Likelihood):
+    """Findings that are there or not, each by itself, p_k = sigmoid(z_k); labels (B,K) bool are sets of findings.
+
+    A set may be empty, as of a healthy person's picture: its mask then has nothing to show.
+    """
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum over all K findings of the binary cross entropy: those that are there shall be seen, and no others."""
+        logits = _float(logits)
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").sum(1).mean()
+
+    def cross_entropy_of_shown(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """-sum_k t_k log p_k: of the findings that are there alone."""
+        return (F.softplus(-_float(logits)) * labels).sum(1).mean()
+
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the binary entropies -p_k log p_k - (1 - p_k) log (1 - p_k) of the findings that are there.
+
+        Of the others no doubt is wanted: to raise it a mask would have to make them half likely where it hides.
+        """
+        logits = _float(logits)
+        binary = F.softplus(logits) - logits * logits.sigmoid()
+        return (binary * labels).sum(1)
+
+    def right(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """All K findings are answered as labelled (subset accuracy, or exact match)."""
+        return ((logits > 0) == labels).all(1)
+
+    def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """At least one of the findings that are there is seen."""
+        return ((logits > 0) & labels).any(1)
+
+    def differs(self, logits: Tensor, others: Tensor) -> Tensor:
+        return ((logits > 0) != (others > 0)).any(1)
+
+
+def likelihood_of(classifier: Classifier) -> Likelihood:
+    """What a classifier's logits say, by its activation.
+
+    Raises:
+        InputError: its outputs are taken as they are, so that they are no logits.
+    """
+    if classifier.activation == "softmax":
+        return Categorical()
+    if classifier.activation == "sigmoid":
+        return Categorical(0.5) if classifier.is_paired else Bernoulli()
+    raise InputError(
+        f"losses need logits, and the outputs of {classifier.name} are taken as they are (activation none): wrap it so "
+        "that it gives logits, or take the recipe distilled, which learns from maps"
+    )
+
+
+def _float(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
