@@ -55,6 +55,23 @@ def test_a_folder_by_name(vit: Any, tmp_path: Path) -> None:
     assert torch.allclose(classifier.logits(images), expected.logits, atol=1e-5)
 
 
+def test_the_size_of_its_pictures() -> None:
+    """Said by the processor, by the configuration, or by that of its half that sees; not always square."""
+    tiny = {
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "patch_size": 8,
+    }
+    config = transformers.ViTConfig(**tiny, image_size=[32, 48], num_labels=3)
+    net = transformers.ViTForImageClassification(config)
+    assert from_hf(net).size == (32, 48)
+    assert from_hf(net, transformers.ViTImageProcessor(size={"height": 32, "width": 48})).size == (32, 48)
+    seeing = transformers.SiglipConfig(vision_config={**tiny, "image_size": 40}, num_labels=3)
+    assert from_hf(transformers.SiglipForImageClassification(seeing)).size == (40, 40)
+
+
 def test_a_pickle_is_not_opened(vit: Any, tmp_path: Path) -> None:
     vit.config.save_pretrained(tmp_path)
     torch.save(vit.state_dict(), tmp_path / "pytorch_model.bin")
