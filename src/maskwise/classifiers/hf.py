@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,15 +74,30 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
     if weights is not None:
         raise InputError("hf/NAME takes no `weights`; name a folder that save_pretrained wrote: hf/FOLDER")
     try:
-        model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        with _without_bars():
+            model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
     except Exception as error:  # the hub's client raises many kinds
         line = " ".join(str(error).split())[:120]
         raise InputError(f"hf/{name} can't be loaded ({type(error).__name__}: {line})") from None
     try:
-        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        processor = cast(Any, AutoImageProcessor).from_pretrained(name, trust_remote_code=False)
     except Exception:  # a folder without one
         processor = None
     return from_hf(model.eval().requires_grad_(False), processor, f"hf/{name}")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws a bar of the weights it loads, into pipes and log files, too."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _size(processor: Any, config: Any) -> int | tuple[int, int]:
