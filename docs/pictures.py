@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 import maskwise as mw
+from maskwise.drawing import overlay
 from maskwise.explainers import methods
 from maskwise.images import packaged_pictures, to_uint8
-from maskwise.report.figure import overlay
 
 FOLDER = Path(__file__).parent / "images" / "methods"
 

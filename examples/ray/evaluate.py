@@ -23,9 +23,9 @@ import torch
 
 import maskwise as mw
 from maskwise.core.files import atomic_write
+from maskwise.core.spread import evenly_spread
 from maskwise.data import read_data
 from maskwise.evaluation import Contender, Leaderboard, Measured, Settings, leaderboard, measure
-from maskwise.evaluation.loader import spread_indices
 from maskwise.measures import Metric, metric
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def part_of(picture: str, parts: int) -> int:
 def pictures(work: Work) -> Any:
     """The data set, or ``limit`` pictures evenly spread over it, as `maskwise evaluate --limit` takes them."""
     data = read_data(work.data)
-    return data.subset(spread_indices(len(data), work.limit))
+    return data.subset(evenly_spread(len(data), work.limit))
 
 
 def rows_of(work: Work, part: int, parts: int) -> list[Row]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from calling import call, refused, save_picture
+from PIL import Image
 
 import maskwise as mw
 from maskwise.classifiers.hf import from_hf, is_hf
@@ -53,6 +57,47 @@ def test_a_folder_by_name(vit: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = vit(pixel_values=(images - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1))
     assert torch.allclose(classifier.logits(images), expected.logits, atol=1e-5)
+
+
+def test_a_folder_on_the_command_line(vit: Any, tmp_path: Path) -> None:
+    """`explain` and `layers` of what save_pretrained wrote; the map is that of the loaded model."""
+    vit.save_pretrained(tmp_path / "vit")
+    size = {"height": 64, "width": 64}
+    processor = transformers.ViTImageProcessor(size=size)
+    processor.save_pretrained(tmp_path / "vit")
+    picture, out = save_picture(tmp_path / "noise.png", 70, 50), tmp_path / "out"
+    asked = ("explain", picture, "--classifier", f"hf/{tmp_path / 'vit'}", "--method", "grad_cam", "--target", "dog")
+    ran = call(*asked, "--out", out, "--device", "cpu")
+    assert ran.exit_code == 0 and ran.stderr == "", ran.output
+    expected = mw.explainer("grad_cam", from_hf(vit, processor))(mw.load_images(picture), "dog")[0]
+    found = torch.from_numpy(np.load(out / "noise" / "map.npy"))
+    assert found.amax() > 0.9 and torch.allclose(found, expected, atol=1e-4)
+    result = json.loads((out / "noise" / "result.json").read_text())
+    assert result["target"] == "dog" and {name for name, _ in result["top"]} == {"cat", "dog", "<b>"}
+    with Image.open(out / "noise" / "figure.png") as figure:
+        assert min(figure.size) > 50
+    read = json.loads(call("layers", "--classifier", f"hf/{tmp_path / 'vit'}", "--json").stdout)
+    (grad_cam,) = (row for row in read["methods"] if row["name"] == "grad_cam")
+    assert grad_cam["layers"] == ["model.vit.layers.1"] and len(read["layers"]) > 3
+    missing = call("explain", picture, "--classifier", f"hf/{tmp_path / 'nothing'}", "--out", tmp_path / "none")
+    refused(missing, "can't be loaded")
+
+
+def test_the_size_of_its_pictures() -> None:
+    """Said by the processor, by the configuration, or by that of its half that sees; not always square."""
+    tiny = {
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "patch_size": 8,
+    }
+    config = transformers.ViTConfig(**tiny, image_size=[32, 48], num_labels=3)
+    net = transformers.ViTForImageClassification(config)
+    assert from_hf(net).size == (32, 48)
+    assert from_hf(net, transformers.ViTImageProcessor(size={"height": 32, "width": 48})).size == (32, 48)
+    seeing = transformers.SiglipConfig(vision_config={**tiny, "image_size": 40}, num_labels=3)
+    assert from_hf(transformers.SiglipForImageClassification(seeing)).size == (40, 40)
 
 
 def test_a_pickle_is_not_opened(vit: Any, tmp_path: Path) -> None:

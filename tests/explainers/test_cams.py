@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchcam.methods import GradCAM, LayerCAM
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.class_activation import ClassActivation
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
@@ -232,3 +233,41 @@ def test_augmented_grad_cam_lowers_its_own_objective(classifier: Classifier) -> 
     there, _ = explain._turns(IMAGES)  # type: ignore[attr-defined]
     assert there.shape == (2, 4, 2, 3)
     assert not torch.allclose(explain(IMAGES, 2), sharper(IMAGES, 2), atol=1e-3)
+
+
+def headed(pool: nn.Module, weight: float = 1.0, bias: float = 0.0) -> Classifier:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), pool, nn.Flatten(), nn.Linear(6, 4))
+    with torch.no_grad():
+        net[-1].weight *= weight  # type: ignore[operator]
+        net[-1].bias += bias  # type: ignore[operator]
+    return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=32)
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(1.0, 0.0), (1e-6, 0.0), (1e6, 0.0), (1.0, 100.0), (1e-3, 10.0)])
+def test_cam_knows_its_head_at_any_size_of_logits(weight: float, bias: float) -> None:
+    torch.manual_seed(0)
+    assert explainer("cam", headed(nn.AdaptiveAvgPool2d(1), weight, bias))(IMAGES, 1).amax() > 0.9
+    with pytest.raises(InputError, match="average pooling"):
+        explainer("cam", headed(nn.AdaptiveMaxPool2d(1), weight, bias))(IMAGES, 1)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_cam_knows_its_head_in_other_number_formats(kind: torch.dtype) -> None:
+    classifier = Classifier(tiny_net().to(kind), input_size=32)
+    assert explainer("cam", classifier)(IMAGES, 1).amax() > 0.9
+    wrong = headed(nn.AdaptiveMaxPool2d(1))
+    with pytest.raises(InputError, match="average pooling"):
+        explainer("cam", Classifier(wrong.module.to(kind), input_size=32))(IMAGES, 1)
+
+
+def test_a_picture_s_head_is_checked_by_its_own_size() -> None:
+    """A bright picture beside it does not excuse one whose map's mean is 5% off."""
+    head = ClassActivation(headed(nn.AdaptiveAvgPool2d(1)))
+    draws = torch.Generator().manual_seed(0)
+    activation = torch.rand(2, 6, 5, 5, generator=draws) * torch.tensor([1e4, 1.0])[:, None, None, None]
+    logits = head.head(activation.mean((2, 3))).detach()
+    classes = torch.tensor([[0, 1], [2, 3]])
+    assert head.explains(activation, logits, classes)
+    off = logits.clone()
+    off[1] += 0.05 * (logits[1] - head.head.bias)
+    assert not head.explains(activation, off, classes)

@@ -80,6 +80,19 @@ def test_pictures_that_are_timed_alone_have_times_of_their_own(tmp_path: Path) -
     assert studies.get("sess-time").batch == 1
 
 
+@pytest.mark.parametrize("scale", ["smoke", "full"])
+def test_rows_beside_torchray_s_numbers_take_its_excitation(scale: str) -> None:
+    """Of the pointing study alone: what the other papers print is not of TorchRay's making."""
+    for name in studies.names():
+        jobs = {c.row: c.job for c in studies.get(name).cells(scale_of(scale)) if isinstance(c.job, Explain)}
+        for row, job in jobs.items():
+            if "excitation_backprop" in job.method:
+                expected = {"variant": "torchray"} if name == "sess-pointing" else {}
+                assert job.options == expected, (name, row)
+    pointing = studies.get("sess-pointing").cells(scale_of(scale))
+    assert {c.row for c in pointing if getattr(c.job, "options", {}).get("variant")} == {"EBP", "Contrastive EBP"}
+
+
 def test_what_a_killed_process_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a result nor a word: the cell counts as failed, and the next run does it."""
     study = two([GridCell("a", Explain("uniform")), GridCell("b", Explain("center"))])

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import Classifier
+from maskwise.core.modes import eval_mode
+
+SLACK = 1e-3  # of the terms' sum: what float32 sums, and TensorFloat-32 products, may be off
 
 
 class ClassActivation:
@@ -31,18 +34,51 @@ class ClassActivation:
         Raises:
             NoClassActivationError: the layer does not read this activation.
         """
-        weight = self.head.weight.flatten(1)
-        if weight.shape[1] != activation.shape[1]:
-            raise NoClassActivationError
+        weight = self._weight(activation)
         return torch.einsum("nkc,nchw->nkhw", weight[classes], activation.to(weight.dtype))
 
-    def explains(self, maps: Tensor, logits: Tensor, classes: Tensor) -> bool:
-        """Do maps (N,K,h,w) average to the logits (N,C) less the bias, as they must?"""
-        offset = 0.0 if self.head.bias is None else self.head.bias[classes]
-        found, expected = (maps.mean((2, 3)) + offset).float(), logits.gather(1, classes).float()
-        slack = 1e-3 if logits.dtype == torch.float32 else 0.05  # autocast rounds
-        size = torch.maximum(expected.abs().max(), maps.abs().max().float())  # of what is added up: logits may be tiny
-        return bool((found - expected).abs().max() <= slack * size)
+    def explains(self, activation: Tensor, logits: Tensor, classes: Tensor) -> bool:
+        """Do the maps of an activation (N,C,h,w) average to the logits (N,L) of classes (N,K) less the bias?
+
+        How far they may be off goes by the sizes of the terms that each sum adds up, which is what rounding goes by:
+        the same for tiny logits and for large ones, and whatever else is in the batch. A bias, which may be far larger
+        than what the picture adds to it, only counts with the rounding of the logit.
+
+        Raises:
+            NoClassActivationError: the layer does not read this activation.
+        """
+        weight, kinds = self._weight(activation)[classes].float(), (self.head.weight, activation, logits)
+        seen, bias = activation.float(), self.head.bias
+        offset = 0.0 if bias is None else bias[classes].float()
+        given = logits.gather(1, classes).float()
+        gap = torch.einsum("nkc,nc->nk", weight, seen.mean((2, 3))) - (given - offset)
+        terms = torch.einsum("nkc,nc->nk", weight.abs(), seen.abs().mean((2, 3)))
+        step = max(torch.finfo(tensor.dtype).eps for tensor in kinds)  # half and bfloat16 round more coarsely
+        return bool((gap.abs() <= max(SLACK, 2 * step) * terms + 4 * step * given.abs()).all())
+
+    def _weight(self, activation: Tensor) -> Tensor:
+        weight: Tensor = self.head.weight.flatten(1)
+        if weight.shape[1] != activation.shape[1]:
+            raise NoClassActivationError
+        return weight
+
+
+def has_class_activation(classifier: Classifier, layer: str) -> bool:
+    """Do the weights of the last linear layer on this layer's output, or on its ReLU, make the logits?
+
+    Asked of one picture of noise. Some networks apply a ReLU on the way.
+    """
+    draws = torch.Generator().manual_seed(0)
+    picture = torch.rand(1, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
+    with torch.inference_mode(False), torch.no_grad(), eval_mode(classifier):
+        with classifier.tapped([layer]) as seen:
+            logits = classifier.logits(picture)
+        classes = torch.arange(logits.shape[1], device=logits.device)[None]
+        try:
+            activation = ClassActivation(classifier)
+            return any(activation.explains(a, logits, classes) for a in (seen[layer], seen[layer].relu()))
+        except NoClassActivationError:
+            return False
 
 
 class NoClassActivationError(Exception):

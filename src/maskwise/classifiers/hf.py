@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,13 +49,12 @@ def from_hf(model: Any, processor: Any = None, name: str | None = None) -> Class
     if config is None or not type(model).__name__.endswith("ForImageClassification"):
         raise InputError(f"{type(model).__name__} is no image classifier of transformers (…ForImageClassification)")
     labels = [str(config.id2label.get(i, i)) for i in range(config.num_labels)]
-    network, side = Logits(model), _side(processor, config)
     return Classifier(
-        network,
+        Logits(model),
         mean=getattr(processor, "image_mean", None) or IMAGENET_MEAN,
         std=getattr(processor, "image_std", None) or IMAGENET_STD,
         labels=labels,
-        input_size=side,
+        input_size=_size(processor, config),
         name=name or f"hf/{getattr(config, 'name_or_path', '') or type(model).__name__}",
     )
 
@@ -74,22 +74,44 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
     if weights is not None:
         raise InputError("hf/NAME takes no `weights`; name a folder that save_pretrained wrote: hf/FOLDER")
     try:
-        model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        with _without_bars():
+            model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
     except Exception as error:  # the hub's client raises many kinds
         line = " ".join(str(error).split())[:120]
         raise InputError(f"hf/{name} can't be loaded ({type(error).__name__}: {line})") from None
     try:
-        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        processor = cast(Any, AutoImageProcessor).from_pretrained(name, trust_remote_code=False)
     except Exception:  # a folder without one
         processor = None
     return from_hf(model.eval().requires_grad_(False), processor, f"hf/{name}")
 
 
-def _side(processor: Any, config: Any) -> int:
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws a bar of the weights it loads, into pipes and log files, too."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _size(processor: Any, config: Any) -> int | tuple[int, int]:
+    """Of the pictures that it takes: what its processor makes, or else what the configuration says."""
     for given in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
-        for key in ("height", "shortest_edge"):
-            value: Any = given.get(key) if isinstance(given, Mapping) else getattr(given, key, None)
-            if value:
-                return int(value)
-    size: Any = getattr(config, "image_size", 224)
-    return int(size[0] if isinstance(size, (list, tuple)) else size)
+        sides = [_entry(given, key) for key in ("height", "width")]
+        if all(sides):
+            return int(sides[0]), int(sides[1])
+        if shortest := _entry(given, "shortest_edge"):
+            return int(shortest)
+    of_pictures = getattr(config, "vision_config", config)  # of those that also read text
+    size: Any = getattr(of_pictures, "image_size", 224)
+    return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) else int(size)
+
+
+def _entry(sizes: Any, key: str) -> Any:
+    return sizes.get(key) if isinstance(sizes, Mapping) else getattr(sizes, key, None)

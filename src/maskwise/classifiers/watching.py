@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.grids import GridLayout, GridSize, layout_of
+from maskwise.classifiers.prefix_tokens import prefix_tokens
 from maskwise.core.errors import InputError
 
 
@@ -74,8 +75,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     maps: list[GridSize] = []  # of outputs with channels so far
     names = {m: n for n, m in module.named_modules()}
     times: Counter[nn.Module] = Counter()
-    said = (vars(m).get("num_prefix_tokens") for m in module.modules())  # timm's networks say it
-    prefix = next((tokens for tokens in said if isinstance(tokens, int)), None)
+    prefix = prefix_tokens(module)
 
     def before(m: nn.Module, args: Any) -> None:
         times[m] += 1

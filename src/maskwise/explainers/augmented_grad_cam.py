@@ -35,7 +35,7 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
 
     Args:
         classifier: what is explained.
-        layer: name of the layer; None is the classifier's last tap.
+        layer: name of the layer; None is the deepest one that the answer depends on.
         copies: augmented pictures (100 in the authors' code).
         angle: largest rotation, in radians.
         shift: largest shift, as a share of the picture's side (30 of 224 pixels in the authors' code).

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.class_activation import ClassActivation, NoClassActivationError
+from maskwise.classifiers.answering import MeasuredLayer
+from maskwise.classifiers.class_activation import ClassActivation, NoClassActivationError, has_class_activation
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import methods
-from maskwise.explainers.layers import LayerExplainer
+from maskwise.explainers.layers import LayerChoice, LayerExplainer
 from maskwise.explainers.targets import Targets
 
 
@@ -38,7 +41,14 @@ class Cam(LayerExplainer):
         try:
             self.class_activation = ClassActivation(classifier)
         except NoClassActivationError:
-            raise self._no_cam() from None
+            raise _no_cam(classifier, self.layer) from None
+
+    @classmethod
+    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
+        choice = super().chosen(classifier, layers)
+        if not has_class_activation(classifier, choice.layers[0]):
+            raise _no_cam(classifier, choice.layers[0])
+        return choice
 
     @property
     def map_is_free(self) -> bool:
@@ -53,15 +63,15 @@ class Cam(LayerExplainer):
                 raise InputError("cam explains classes, not a score function: grad_cam does")
             try:
                 for seen in (activation, activation.relu()):
-                    maps = self.class_activation(seen, classes)
-                    if self.class_activation.explains(maps, logits, classes):
-                        return maps, logits
+                    if self.class_activation.explains(seen, logits, classes):
+                        return self.class_activation(seen, classes), logits
             except NoClassActivationError:
                 pass
-        raise self._no_cam()
+        raise _no_cam(self.classifier, self.layer)
 
-    def _no_cam(self) -> InputError:
-        return InputError(
-            f"cam needs a network that ends in average pooling and one linear layer behind {self.layer!r}, and "
-            f"{self.classifier.name} does not: use grad_cam, which is the same where cam exists"
-        )
+
+def _no_cam(classifier: Classifier, layer: str) -> InputError:
+    return InputError(
+        f"cam needs a network that ends in average pooling and one linear layer behind {layer!r}, and "
+        f"{classifier.name} does not: use grad_cam, which is the same where cam exists"
+    )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.errors import InputError
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.layers import LayerChoice
 from maskwise.explainers.masker import packaged_masker
 from maskwise.explainers.targets import Targets
 from maskwise.maskers import load_class_masker, read_header
@@ -58,6 +61,17 @@ class DabkowskiGal(Explainer):
         fuse(self.masker.decoder).to(classifier.device)
         self.confidence = confidence
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    @classmethod
+    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
+        """The taps that the packaged masker reads, for listings.
+
+        Raises:
+            InputError: it was trained on another classifier.
+        """
+        masker = cls(classifier).masker
+        read = masker.encoder.tap_names[-len(masker.decoder.upsamplers) - 1 :]
+        return LayerChoice(tuple(read), "taps that its masker was trained on")
 
     @property
     def map_is_free(self) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
 from maskwise.explainers.base import methods, recording
-from maskwise.explainers.layers import LayerExplainer
+from maskwise.explainers.layers import LayerChoice, LayerExplainer
 from maskwise.explainers.relevance import run, slopes
 from maskwise.explainers.relevance.sums import Signed
 from maskwise.explainers.targets import Targets
@@ -67,10 +69,20 @@ class ExcitationBackprop(LayerExplainer):
         contrastive: bool = False,
         variant: Variant = "paper",
     ) -> None:
-        super().__init__(classifier, layer or classifier.tap_names[-2:][0])
+        super().__init__(classifier, layer or None)
         one_of("variant", variant, ("paper", "torchray"))
         self.contrastive, self.variant = contrastive, variant
         self.cut = carries_all(classifier, self.layer)  # then what comes before it need not be recorded
+
+    @classmethod
+    def usual_layer(cls, classifier: Classifier, layers: Sequence[MeasuredLayer] | None = None) -> str:
+        """The last tap but one, where the network is still sharp enough for an outline."""
+        return classifier.tap_names[-2:][0]
+
+    @classmethod
+    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
+        why = "the last tap but one" if len(classifier.tap_names) > 1 else "the only tap"
+        return LayerChoice((cls.usual_layer(classifier, layers),), why)
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with (

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.min_max import min_max
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.excitation import ExcitationBackprop
+from maskwise.explainers.layers import LayerChoice
 from maskwise.explainers.masker import Casm
 from maskwise.explainers.targets import Targets
 
@@ -53,6 +56,12 @@ class ExcitedCasm(Explainer):
         self.mask, self.excitation = Casm(classifier, masker), ExcitationBackprop(classifier)
         self.identity["masker"] = self.mask.identity["masker"]
         self.full, self.smooth = full, smooth
+
+    @classmethod
+    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
+        made = cls(classifier)
+        mask, gate = made.mask.read, made.excitation.layer
+        return LayerChoice(tuple(dict.fromkeys((*mask.layers, gate))), f"{mask.why}; {gate} for its gate")
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         masks, _ = self.mask.saliency_and_logits(images, targets)

@@ -46,7 +46,7 @@ class GuidedFeatureInversion(LayerExplainer):
 
     Args:
         classifier: what is explained.
-        layer: whose channels make the mask; None is the classifier's last tap.
+        layer: whose channels make the mask; None is the deepest one that the answer depends on.
         inversion_layer: whose features are to come back; None is ``layer``.
         iterations: of both stages together.
         inversion: of the first stage alone.

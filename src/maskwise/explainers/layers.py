@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.answering import answering_layer
+from maskwise.classifiers.answering import MeasuredLayer, answering_layer
 from maskwise.classifiers.grids import layout_of
 from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import Explainer, gradients
 from maskwise.explainers.targets import Targets
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """The layers of a classifier that a method reads where none is named, and why those."""
+
+    layers: tuple[str, ...]
+    why: str
 
 
 class LayerExplainer(Explainer):
@@ -29,8 +40,43 @@ class LayerExplainer(Explainer):
     def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
         super().__init__(classifier)
         # A sequential network's layers are numbers, and so they arrive from a command line.
-        self.layer = answering_layer(classifier) if layer is None else str(layer)
+        self.layer = self.usual_layer(classifier) if layer is None else str(layer)
         layer_of(classifier.module, self.layer)  # an unknown one is named now rather than at the first picture
+
+    @classmethod
+    def usual_layer(cls, classifier: Classifier, layers: Sequence[MeasuredLayer] | None = None) -> str:
+        """The layer that is read where none is named.
+
+        Args:
+            classifier: what is explained.
+            layers: ``measured_layers`` of it, where they are at hand.
+
+        Raises:
+            InputError: there is none.
+        """
+        return answering_layer(classifier, layers)
+
+    @classmethod
+    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
+        """The same with its reason, for listings.
+
+        Args:
+            classifier: what would be explained.
+            layers: ``measured_layers`` of it.
+
+        Raises:
+            InputError: the method can't explain this classifier.
+        """
+        layer = cls.usual_layer(classifier, layers)
+        place = [one.name for one in layers].index(layer)
+        after = ", ".join(one.name for one in layers[place + 1 :])
+        if layers[place].share == 0:
+            why = "no gradient reaches any layer; this is the last one"
+        elif after:
+            why = f"the deepest one that the answer depends on; no gradient reaches {after}"
+        else:
+            why = "the last one"
+        return LayerChoice((layer,), why)
 
     def grid(self, output: Tensor) -> Tensor:
         """(N,c,h,w) of the layer's output, or of its gradient."""

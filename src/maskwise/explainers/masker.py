@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.errors import InputError
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.layers import LayerChoice
 from maskwise.explainers.targets import Targets
 from maskwise.maskers import load_agnostic_masker, read_header
 from maskwise.maskers.class_gate import ClassGate
@@ -77,6 +79,21 @@ class MaskerExplainer(Explainer):
         self.needs_target = self.masker.needs_class
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    @classmethod
+    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
+        """The taps that the packaged masker reads, for listings.
+
+        Raises:
+            InputError: it was trained on another classifier.
+        """
+        return cls(classifier).read
+
+    @property
+    def read(self) -> LayerChoice:
+        """Of the masker at hand."""
+        names = self.masker.encoder.tap_names
+        return LayerChoice(tuple(names[i] for i in self.masker.reads), "taps that its masker was trained on")
 
     @property
     def judge(self) -> Classifier:

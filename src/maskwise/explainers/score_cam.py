@@ -25,7 +25,7 @@ class MaskedByActivation(Perturbation, LayerExplainer):
 
     Args:
         classifier: what is explained.
-        layer: name of the layer; None is the classifier's last tap.
+        layer: name of the layer; None is the deepest one that the answer depends on.
         batch: masked pictures in one forward.
     """
 
@@ -89,7 +89,7 @@ class ScoreCam(MaskedByActivation):
 
     Args:
         classifier: what is explained.
-        layer: name of the layer; None is the classifier's last tap.
+        layer: name of the layer; None is the deepest one that the answer depends on.
         variant: ``released`` (the authors' code, and the one that other papers compare with): w_k is the masked
             picture's probability of the class. ``paper`` (Algorithm 1): w is the softmax over channels of the class's
             logit less that of a baseline; the baseline is the same for all channels, so that it cancels there.
@@ -141,7 +141,7 @@ class GroupCam(MaskedByActivation):
 
     Args:
         classifier: what is explained.
-        layer: name of the layer; None is the classifier's last tap.
+        layer: name of the layer; None is the deepest one that the answer depends on.
         groups: of consecutive channels.
         variant: ``paper`` drops the lowest 70% of each group before upsampling and sums signed score * min-max map,
             ReLU at the end; ``released`` (August 2021, the code that SESS copied) keeps all values and sums

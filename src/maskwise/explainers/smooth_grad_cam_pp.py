@@ -30,7 +30,7 @@ class SmoothGradCamPP(Perturbation, LayerExplainer):
 
     Args:
         classifier: what is explained.
-        layer: name of the layer; None is the classifier's last tap.
+        layer: name of the layer; None is the deepest one that the answer depends on.
         samples: noisy copies.
         noise: standard deviation, as a share of the picture's own range (max - min).
         seed: of the noise; each picture draws its own.

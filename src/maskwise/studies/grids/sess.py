@@ -23,11 +23,17 @@ OPTIONS: dict[str, dict[str, Any]] = {"group_cam": {"groups": 4}, "rise": {"mask
                                       "extremal_perturbation": {"iterations": 2, "areas": [0.1]}}  # fmt: skip
 
 
+# The printed rows are TorchRay's (Fong et al. 2019), half of them of a network with batch norm and skips.
+TORCHRAY: dict[str, dict[str, Any]] = {
+    "excitation_backprop": {"variant": "torchray"}, "contrastive_excitation_backprop": {"variant": "torchray"}
+}  # fmt: skip
+
+
 def method(name: str, scale: Scale, sess: dict[str, Any] | None = None, **more: Any) -> Explain:
     """A method with the paper's options, or smaller ones at the smoke scale."""
     if sess is not None and scale.smoke:
         sess = {**sess, "scales": min(sess["scales"], 2)}
-    return Explain(name, OPTIONS.get(name, {}) if scale.smoke else {}, sess, **more)
+    return Explain(name, TORCHRAY.get(name, {}) | (OPTIONS.get(name, {}) if scale.smoke else {}), sess, **more)
 
 
 def network(scale: Scale, role: str) -> str:
@@ -108,6 +114,7 @@ register_study(
         notes=(
             "n = 10, r = 0.99, no smoothing; pictures keep their size; every class of a picture is asked for, so the "
             "network must know the data's classes (see the option classifier); 15 pixels of tolerance.",
+            "EBP and contrastive EBP share additions and pass batch norms as TorchRay does, whose rows are printed.",
             "Difficult: small objects beside distractors, by the rule of TorchRay, not by its list.",
         ),
     )
