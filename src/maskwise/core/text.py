@@ -13,6 +13,24 @@ def printable(text: object) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(text))
 
 
+def shortened(text: str, most: int) -> str:
+    """The text; one of more than ``most`` signs without its middle.
+
+    Example:
+        >>> shortened("from the beginning to the end", 16)
+        'from the … e end'
+    """
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3]} … {text[-end:]}"
+
+
+def one_line(text: object, most: int) -> str:
+    """What another library says, in one line of at most ``most`` signs."""
+    return " ".join(str(text).split())[:most]
+
+
 def cell(text: object) -> str:
     """``printable`` for a table of rich, in which brackets would be styles."""
     from rich.markup import escape

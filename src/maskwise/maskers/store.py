@@ -14,7 +14,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.core.seal import check_seal, sealed
+from maskwise.core.seal import check_seal, save_sealed
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
@@ -58,8 +58,7 @@ def save_masker(
     if isinstance(masker, ClassMasker):
         header["settings"] = json.dumps(masker.settings)
     with atomic_write(path) as temporary:
-        # Written here rather than by save_file, which makes the file readable for its owner alone.
-        temporary.write_bytes(sealed(tensors, header))
+        save_sealed(temporary, tensors, header)
 
 
 def _named(prefix: str, state: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
