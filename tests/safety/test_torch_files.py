@@ -47,13 +47,24 @@ def test_sizes_that_agree(tmp_path: Path) -> None:
     """What ``torch.save`` writes is read, in both formats: views, shared storages, parameters, plain data."""
     whole = torch.arange(12.0)
     content: dict[str, Any] = {
-        "part": whole[2:8], "turned": whole.reshape(3, 4).T, "again": whole, "one": torch.tensor(3),
+        "part": whole[2:8],
+        "turned": whole.reshape(3, 4).T,
+        "again": whole,
+        "one": torch.tensor(3),
         "none": torch.zeros(0, 3),
-        "step": whole[::2], "weight": nn.Parameter(torch.ones(2)), "state": tiny_net().state_dict(),
-        "size": torch.Size([1]), "type": torch.float32, "device": torch.device("cpu"), "bytes": b"ab\xff",
-        "buffer": bytearray(b"x"), "set": {1}, "half": torch.ones(2, dtype=torch.bfloat16), "bool": torch.ones(2, dtype=torch.bool),
+        "step": whole[::2],
+        "weight": nn.Parameter(torch.ones(2)),
+        "state": tiny_net().state_dict(),
+        "size": torch.Size([1]),
+        "type": torch.float32,
+        "device": torch.device("cpu"),
+        "bytes": b"ab\xff",
+        "buffer": bytearray(b"x"),
+        "set": {1},
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "bool": torch.ones(2, dtype=torch.bool),
         "args": Namespace(lr=0.1),
-    }  # fmt: skip
+    }
     for new in (True, False):
         path = tmp_path / f"{new}.pth"
         path.write_bytes(saved(content, new))
