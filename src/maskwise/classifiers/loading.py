@@ -65,7 +65,8 @@ def load_classifier(
     if is_own(name):
         classifier = classifier_from(name, weights, said)
     else:
-        classifier = _by_name(name, weights)
+        with torch.random.fork_rng(devices=[]):  # libraries draw first weights, which are then overwritten
+            classifier = _by_name(name, weights)
         if names is not None and len(names) != len(classifier.labels):
             raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
         if said:
