@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.core.seal import ASSETS, check_seal, sealed
+from maskwise.core.seal import ASSETS, check_seal, save_sealed
 from maskwise.core.weights import read_weights
 from maskwise.explainers.masker import packaged_masker
 from maskwise.infill.partial_conv import PACKAGED, PartialConvInfiller
@@ -55,9 +57,9 @@ def test_any_flipped_bit_of_a_masker(tiny: Classifier, masker: Path, place: tupl
 
 
 def test_sealed_weights_of_any_network(tmp_path: Path) -> None:
-    whole = sealed({"w": torch.zeros(1000)}, {"format": "maskwise-x-2"})
     path = tmp_path / "w.safetensors"
-    path.write_bytes(whole)
+    save_sealed(path, {"w": torch.zeros(1000)}, {"format": "maskwise-x-2"})
+    whole = path.read_bytes()
     assert torch.equal(read_weights(path)["w"], torch.zeros(1000))
     path.write_bytes(whole[:-1] + b"\1")
     with pytest.raises(InputError, match="checksum is wrong"):
@@ -101,11 +103,38 @@ def test_whole_files_are_read(tiny: Classifier, masker: Path, checkpoint: Path) 
     assert torch.load(checkpoint, weights_only=True)["trainer"]["steps"] == 3, "torch reads it, too"
 
 
-def test_equal_content_gives_equal_bytes() -> None:
+def sealed(folder: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    save_sealed(folder / "sealed.safetensors", tensors, metadata)
+    return (folder / "sealed.safetensors").read_bytes()
+
+
+def test_what_is_streamed_is_what_the_library_writes(tmp_path: Path) -> None:
+    """Every type, a scalar, an empty one and one that is not contiguous: the same bytes but for the metadata."""
+    types = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.bfloat16, torch.int32,
+             torch.float32, torch.float64, torch.int64)  # fmt: skip
+    draws = torch.Generator().manual_seed(0)
+    tensors = {f"{i % 3}{i}": torch.randn(3, 4, generator=draws).mul(9).to(kind) for i, kind in enumerate(types)}
+    tensors |= {
+        "none": torch.zeros(0, 3),
+        "one": torch.tensor(7.0),
+        "turned": torch.rand(5, 700_000, generator=draws).T,
+    }
+    whole = sealed(tmp_path, tensors, {"format": "maskwise-x-2", "zeros": "0" * 64})
+    check_seal(tmp_path / "sealed.safetensors")
+    plain = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    mine, theirs = (8 + int.from_bytes(data[:8], "little") for data in (whole, plain))
+    assert whole[mine:] == plain[theirs:]
+    header = json.loads(whole[8:mine])
+    assert header.pop("__metadata__")["zeros"] == "0" * 64 and header == json.loads(plain[8:theirs])
+    found = read_weights(tmp_path / "sealed.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     tensors = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.float16)}
-    first = sealed(tensors, {"format": "maskwise-masker-2", "x": "1", "y": "2"})
-    assert first == sealed(tensors, {"y": "2", "x": "1", "format": "maskwise-masker-2"})
-    assert first != sealed(tensors, {"format": "maskwise-masker-2", "x": "1", "y": "3"})
+    first = sealed(tmp_path, tensors, {"format": "maskwise-masker-2", "x": "1", "y": "2"})
+    assert first == sealed(tmp_path, tensors, {"y": "2", "x": "1", "format": "maskwise-masker-2"})
+    assert first != sealed(tmp_path, tensors, {"format": "maskwise-masker-2", "x": "1", "y": "3"})
 
 
 def test_the_packaged_files_are_listed_and_any_other_bit_is_noticed(
@@ -134,7 +163,7 @@ def test_every_packaged_file_has_its_own_digest() -> None:
 def test_files_of_others_pass_without_a_seal(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "theirs.safetensors")
     check_seal(tmp_path / "theirs.safetensors")
-    ours = sealed(load_file(PACKAGED), {"format": "maskwise-infiller-2"})
+    ours = sealed(tmp_path, load_file(PACKAGED), {"format": "maskwise-infiller-2"})
     (tmp_path / "ours.safetensors").write_bytes(ours)
     PartialConvInfiller(weights=tmp_path / "ours.safetensors").load()
     (tmp_path / "ours.safetensors").write_bytes(flipped(ours, (0.5, 0)))

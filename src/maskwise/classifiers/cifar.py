@@ -9,7 +9,7 @@ from torch import nn
 from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.loading import classifiers
 from maskwise.core.errors import InputError
-from maskwise.core.weights import fill, read_weights
+from maskwise.core.weights import built_with, number_of_rows, read_weights
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -30,9 +30,8 @@ def load_cifar_resnet18(weights: str | Path | None = None) -> Classifier:
     if weights is None:
         raise InputError("cifar_resnet18 comes without weights: give a state dict of yours as `weights`")
     state = read_weights(weights)
-    if "fc.weight" not in state:
-        raise InputError(f"{weights}: the weights do not fit cifar_resnet18: they have no 'fc.weight'")
-    classes = len(state["fc.weight"])
-    network = fill(cifar_resnet18(classes), state, "the weights do not fit cifar_resnet18")
+    misfit = f"{weights}: the weights do not fit cifar_resnet18"
+    classes = number_of_rows(state, "fc.weight", misfit)
+    network = built_with(lambda: cifar_resnet18(classes), state, misfit)
     labels = CLASSES if classes == len(CLASSES) else None
     return Classifier(network, mean=(0.5,) * 3, std=(0.5,) * 3, labels=labels, input_size=32, name="cifar_resnet18")

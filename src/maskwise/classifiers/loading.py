@@ -18,7 +18,7 @@ from maskwise.classifiers.own import classifier_from, is_own
 from maskwise.classifiers.torchvision_models import ReleasedWeights, released_weights, whose_file
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
-from maskwise.core.weights import fill, read_weights
+from maskwise.core.weights import built_with, fill, number_of_rows, read_weights
 from maskwise.labels import Labels, imagenet_labels
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ def load_classifier(
     if is_own(name):
         classifier = classifier_from(name, weights, said)
     else:
-        classifier = _by_name(name, weights)
+        with torch.random.fork_rng(devices=[]):  # libraries draw first weights, which are then overwritten
+            classifier = _by_name(name, weights)
         if names is not None and len(names) != len(classifier.labels):
             raise InputError(f"{labels}: names {len(names)} classes, and {name} has {len(classifier.labels)}")
         if said:
@@ -125,9 +126,7 @@ def _classes(build: Callable[[], nn.Module], state: dict[str, Tensor], what: str
     """How many classes a state dict is for: the rows of the layer that comes last in the architecture."""
     with torch.device("meta"):
         last = list(build().state_dict())[-1]
-    if last not in state:
-        raise InputError(f"the weights do not fit {what}: they have no {last!r}")
-    return state[last].shape[0]
+    return number_of_rows(state, last, f"the weights do not fit {what}")
 
 
 def _labels(classes: int) -> Labels | None:
@@ -179,7 +178,7 @@ def _torchvision(name: str, weights: str | Path | None) -> Classifier:
         theirs = whose_file(Path(weights), asked)
         asked = theirs or asked
         classes = _classes(asked.architecture, state, plain)
-        module = fill(asked.architecture(classes=classes), state, f"the weights do not fit {plain}")
+        module = built_with(lambda: asked.architecture(classes=classes), state, f"the weights do not fit {plain}")
         return _prepared(module, asked, asked.name if theirs else plain, _labels(classes))
     try:
         module = asked.architecture(asked.weights)
@@ -204,7 +203,8 @@ def _timm(name: str, weights: str | Path | None) -> Classifier:
             module = timm.create_model(name, pretrained=True)
         else:
             classes = _classes(lambda: timm.create_model(name), state, f"timm/{name}")
-            module = fill(timm.create_model(name, num_classes=classes), state, f"the weights do not fit timm/{name}")
+            misfit = f"the weights do not fit timm/{name}"
+            module = built_with(lambda: timm.create_model(name, num_classes=classes), state, misfit)
     except InputError:
         raise
     except Exception as error:  # the hub's client raises many kinds, some of them wrapped in RuntimeError

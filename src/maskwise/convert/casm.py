@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors.torch import save
 from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.convert.checkpoint import arguments, read_checkpoint
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.core.weights import fill
+from maskwise.core.seal import save_sealed
+from maskwise.core.weights import built_with, fill, number_of_rows
 from maskwise.labels import imagenet_labels
 from maskwise.maskers import Masker, save_masker
 from maskwise.maskers.decoder import FirstTap
@@ -85,7 +85,7 @@ def convert(old: str | Path, new: str | Path, pretrained: str | Path | None = No
         return Converted(new, None, taps)
     beside = new.with_name(f"{new.stem}.classifier.safetensors")
     with atomic_write(beside) as temporary:
-        temporary.write_bytes(save({key: value.contiguous() for key, value in encoder.module.state_dict().items()}))
+        save_sealed(temporary, encoder.module.state_dict(), {"format": "pt"})
     save_masker(new, masker, encoder, recipe)
     return Converted(new, beside, taps)
 
@@ -146,11 +146,10 @@ def _renamed(decoder: dict[str, Tensor], taps: tuple[int, ...]) -> dict[str, Ten
 def _classifier(state: dict[str, Tensor], name: str) -> Classifier:
     from torchvision.models import resnet50
 
-    if "fc.weight" not in state or state["fc.weight"].ndim != 2:
-        raise InputError(f"{name}: its classifier is not a ResNet-50, the one network of the released code")
-    classes = len(state["fc.weight"])
+    other = f"{name}: its classifier is not a ResNet-50, the one network of the released code"
+    classes = number_of_rows(state, "fc.weight", other)
     misfit = f"{name}: the classifier is not the released code's"
-    module = fill(resnet50(weights=None, num_classes=classes), state, misfit)
+    module = built_with(lambda: resnet50(weights=None, num_classes=classes), state, misfit)
     return Classifier(module, labels=imagenet_labels() if classes == 1000 else None, name=ENCODER)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,15 +13,19 @@ import torch
 from maskwise.core.errors import InputError
 
 T = TypeVar("T")
+SIGNS = (  # of what is raised as a RuntimeError alone
+    "can't allocate memory", "not enough memory", "MPS backend out of memory", "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate memory",
+)  # fmt: skip
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Is it what CUDA, MPS, the CPU's allocator or Python raise where memory is not enough?"""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(
-        sign in str(error) for sign in ("can't allocate memory", "not enough memory", "MPS backend out of memory")
-    )
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM  # of mmap, and of processes that are started
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 class Portions:

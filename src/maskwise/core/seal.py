@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from safetensors.torch import save
+import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
@@ -19,23 +19,55 @@ SEAL = "sha256"
 OPEN = "0" * 64  # what stands in the seal's place while the file is digested
 LONGEST = 100_000_000  # bytes of a header, by the format's own rule
 PIECE = 1 << 20
+DTYPES = {  # the format's names of types, in the order in which the library lays them down, last one first
+    torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16", torch.float16: "F16",
+    torch.bfloat16: "BF16", torch.int32: "I32", torch.float32: "F32", torch.float64: "F64", torch.int64: "I64",
+}  # fmt: skip
 ASSETS = Path(str(resources.files("maskwise") / "assets"))
 
 
-def sealed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The file's bytes. The library itself writes metadata in an order that differs from process to process.
+def save_sealed(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes the file; of the tensors one at a time is copied, and the digest is made on the way.
+
+    The library itself writes metadata in an order that differs from process to process, and asks for the whole file as
+    one piece of memory.
 
     Args:
-        tensors: by name, contiguous.
+        path: a new file.
+        tensors: by name, on any device.
         metadata: with a ``format`` that ends in a number above 1, by which a missing seal is noticed.
+
+    Raises:
+        KeyError: a tensor of a type that the format does not have here.
+        OSError: it can't be written.
     """
-    plain = save(dict(tensors))
-    length = int.from_bytes(plain[:8], "little")
+    order = sorted(tensors, key=lambda name: (-list(DTYPES).index(tensors[name].dtype), name))  # as the library's
     header: dict[str, Any] = {"__metadata__": dict(sorted({**metadata, SEAL: OPEN}.items()))}
-    text = json.dumps(header | json.loads(plain[8 : 8 + length]), separators=(",", ":")).encode()
+    place = 0
+    for name in order:
+        tensor, first = tensors[name], place
+        place += tensor.numel() * tensor.element_size()
+        about = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [first, place]}
+        header[name] = about
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    whole = len(text).to_bytes(8, "little") + text + plain[8 + length :]
-    return whole.replace(OPEN.encode(), hashlib.sha256(whole).hexdigest().encode(), 1)
+    start = len(text).to_bytes(8, "little") + text
+    digest = hashlib.sha256(start)
+    with path.open("wb") as file:  # not the library's save_file, whose file is readable for its owner alone
+        file.write(start)
+        for name in order:
+            for piece in _bytes_of(tensors[name]):
+                digest.update(piece)
+                file.write(piece)
+        file.seek(start.index(f'"{SEAL}":"{OPEN}"'.encode()) + len(f'"{SEAL}":"'))
+        file.write(digest.hexdigest().encode())
+
+
+def _bytes_of(tensor: Tensor) -> Iterator[memoryview]:
+    """Its numbers, little end first, in pieces."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    for first in range(0, len(flat), PIECE):
+        yield flat[first : first + PIECE].numpy().data
 
 
 def check_seal(path: str | Path) -> None:

@@ -23,6 +23,24 @@ def utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def shortened(text: str, most: int) -> str:
+    """The text; one of more than ``most`` signs without its middle.
+
+    Example:
+        >>> shortened("from the beginning to the end", 16)
+        'from the … e end'
+    """
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3]} … {text[-end:]}"
+
+
+def one_line(text: object, most: int) -> str:
+    """What another library says, in one line of at most ``most`` signs."""
+    return " ".join(str(text).split())[:most]
+
+
 def cell(text: object) -> str:
     """``printable`` for a table of rich, in which brackets would be styles."""
     from rich.markup import escape

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
@@ -12,17 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.core.errors import InputError
+from maskwise.core.pickle_outline import ForbiddenNameError, OutlineError
+from maskwise.core.portions import out_of_memory
 from maskwise.core.seal import check_seal
+from maskwise.core.text import one_line
+from maskwise.core.torch_file import load_torch
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+DENSE = {
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+    torch.uint8, torch.bool,
+}  # fmt: skip
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from .pt/.pth with ``weights_only`` (no code is ever unpickled).
 
+    No more memory is taken than the file is long: see ``load_torch``.
+
     Raises:
-        InputError: no such file, one that can't be read, or that holds something else than tensors by their names; a
-            sealed file that was changed.
+        InputError: no such file, one that can't be read, or that holds something else than plain tensors by their
+            names; a sealed file that was changed.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,20 +42,55 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
             loaded: Any = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
+            loaded = load_torch(path)
+    except (ForbiddenNameError, UnpicklingError):
         raise InputError(f"{path}: holds more than plain tensors, so it is not opened; save its state_dict()") from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a weights file that can be read ({_line(error)})") from None
-    except Exception as error:  # safetensors raises its own error class, which derives from Exception alone
-        raise InputError(f"{path}: not a weights file that can be read ({_line(error)})") from None
+    except OutlineError as error:
+        raise InputError(f"{path}: not a weights file that can be read: it {error}") from None
+    except Exception as error:  # a mangled stream makes the readers raise nearly every kind
+        if out_of_memory(error):
+            raise
+        raise InputError(f"{path}: not a weights file that can be read ({one_line(error, 160)})") from None
     if path.suffix == ".safetensors":
         check_seal(path)
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise InputError(f"{path}: not a state dict (names to tensors)")
+    odd = next(((key, value.dtype) for key, value in loaded.items() if value.dtype not in DENSE), None)
+    if odd is not None:
+        raise InputError(f"{path}: {odd[0]!r} has numbers of type {odd[1]}, which no network here has; save floats")
     return dict(loaded)
+
+
+def number_of_rows(state: Mapping[str, Tensor], name: str, misfit: str) -> int:
+    """How many rows a tensor has that decides how large a network is, such as the number of classes.
+
+    Raises:
+        InputError: there is none of that name, it has no dimension, or no row; the line begins with ``misfit``.
+    """
+    if name not in state:
+        raise InputError(f"{misfit}: they have no {name!r}")
+    tensor = state[name]
+    if tensor.ndim < 1 or not len(tensor):
+        raise InputError(f"{misfit}: {name!r} has the shape {tuple(tensor.shape)}, which is no number of classes")
+    return len(tensor)
+
+
+def built_with(build: Callable[[], AnyModule], state: Mapping[str, Tensor], misfit: str) -> AnyModule:
+    """A new network with these weights; it is built only once its shapes are known to be theirs.
+
+    Args:
+        build: makes the network, here first on the meta device, which takes no memory.
+        misfit: what to say of weights of another network.
+
+    Raises:
+        InputError: names or shapes differ.
+    """
+    with torch.device("meta"):
+        skeleton = build()
+    fill(skeleton, {name: value.to("meta") for name, value in state.items()}, misfit, assign=True)
+    return fill(build(), state, misfit)
 
 
 def fill(network: AnyModule, state: Mapping[str, Tensor], misfit: str, assign: bool = False) -> AnyModule:
@@ -62,10 +106,8 @@ def fill(network: AnyModule, state: Mapping[str, Tensor], misfit: str, assign: b
     try:
         network.load_state_dict(state, assign=assign)
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         first = str(error).strip().splitlines()[1:2] or [str(error)]
-        raise InputError(f"{misfit}: {' '.join(first[0].split())[:160]}") from None
+        raise InputError(f"{misfit}: {one_line(first[0], 160)}") from None
     return network
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

@@ -41,6 +41,7 @@ class ClassMasker(nn.Module):
         bottlenecks: int | None = None,
         encoder: EncoderSource = "frozen",
         kernel: Kernel = 2,
+        empty: bool = False,
     ) -> ClassMasker:
         """A new masker for ``classifier``, weights from the global generator.
 
@@ -49,6 +50,7 @@ class ClassMasker(nn.Module):
             upsampling, bottlenecks, kernel: as ``Upsampler``.
             encoder: ``frozen`` is the classifier itself, not a copy; ``scratch`` a copy with new weights that learn
                 with the mask, as in the report that rebuilt the method for CIFAR-10.
+            empty: as in ``Masker.build``; a ``scratch`` encoder keeps its weights then.
 
         Raises:
             InputError: an option outside of its range.
@@ -67,7 +69,8 @@ class ClassMasker(nn.Module):
         read = taps[-len(widths) - 1 :]
         scales = [2 if fine.shape[-1] > coarse.shape[-1] else 1 for fine, coarse in pairwise(read)]
         channels = [tap.shape[1] for tap in read]
-        decoder = UNet(channels, scales[::-1], len(classifier.labels), widths, upsampling, bottlenecks, kernel)
+        with torch.device("meta" if empty else "cpu"):
+            decoder = UNet(channels, scales[::-1], len(classifier.labels), widths, upsampling, bottlenecks, kernel)
         settings = {
             "widths": list(widths),
             "upsampling": upsampling,
@@ -75,8 +78,11 @@ class ClassMasker(nn.Module):
             "encoder": encoder,
             "kernel": kernel,
         }
-        source = classifier if encoder == "frozen" else _anew(classifier)
-        return cls(source, decoder.to(classifier.device), settings)
+        if encoder == "frozen":
+            source = classifier
+        else:
+            source = still_copy(classifier) if empty else _anew(classifier)
+        return cls(source, decoder if empty else decoder.to(classifier.device), settings)
 
     @property
     def shares_encoder(self) -> bool:

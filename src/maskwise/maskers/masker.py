@@ -54,12 +54,14 @@ class Masker(nn.Module):
         finish: Finish | None = None,
         shares_encoder: bool = True,
         layout: Layout | None = None,
+        empty: bool = False,
     ) -> Masker:
         """A new masker on a copy of ``classifier``, decoder weights from the global generator.
 
         Args:
             reads: taps, counted from the finest (0) or from the last (-1).
             layout: of the decoder, instead of ``first_tap``, ``width`` and ``head_std``.
+            empty: the decoder has shapes and no values (it is on the meta device), and no random number is drawn.
 
         Raises:
             InputError: ``reads`` names a tap that the classifier does not have, or it can't have the gate or the class
@@ -80,7 +82,9 @@ class Masker(nn.Module):
         with torch.no_grad():
             _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
-        decoder = layout.build([taps[i].shape[1] for i in reads]).to(classifier.device)
+        with torch.device("meta" if empty else "cpu"):
+            decoder = layout.build([taps[i].shape[1] for i in reads])
+        decoder = decoder if empty else decoder.to(classifier.device)
         return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
 
     @property

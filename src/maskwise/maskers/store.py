@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.core.seal import check_seal, sealed
+from maskwise.core.portions import out_of_memory
+from maskwise.core.seal import DTYPES, check_seal, save_sealed
+from maskwise.core.text import one_line
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.mixing import Layout
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
-WIDEST = 4096
+WIDEST, LONGEST_LIST, MOST_BOTTLENECKS = 4096, 64, 64
+LARGEST_SCALE, MOST_SUPERPIXELS = 4, 100_000  # of a gate's enlarged picture; of a picture
 AnyMasker = Masker | ClassMasker
 _Kind = TypeVar("_Kind", Masker, ClassMasker)
+_Value = TypeVar("_Value")
 
 
 def save_masker(
@@ -58,8 +62,7 @@ def save_masker(
     if isinstance(masker, ClassMasker):
         header["settings"] = json.dumps(masker.settings)
     with atomic_write(path) as temporary:
-        # Written here rather than by save_file, which makes the file readable for its owner alone.
-        temporary.write_bytes(sealed(tensors, header))
+        save_sealed(temporary, tensors, header)
 
 
 def _named(prefix: str, state: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -83,7 +86,7 @@ def read_header(path: str | Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as stored:
             header = cast("dict[str, str]", stored.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors file ({' '.join(str(error).split())[:100]})") from None
+        raise InputError(f"{path}: not a safetensors file ({one_line(error, 100)})") from None
     if header.get("format") not in (FORMAT, UNSEALED):
         raise InputError(f"{path}: safetensors, but not a masker of maskwise")
     return {"network": "decoder", **header}  # which files of the first version do not name
@@ -138,8 +141,12 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
     except InputError:
         raise
     # A header is text that anyone may have written, and tensors of any shape may follow it.
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, SafetensorError) as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    except (
+        KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError, SafetensorError
+    ) as error:  # fmt: skip
+        if out_of_memory(error):
+            raise
+        said = f"{type(error).__name__}: {one_line(error, 160)}"
         raise InputError(f"{path}: header and tensors are not those of a masker ({said})") from None
 
 
@@ -153,17 +160,27 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
     if build is None:
         raise InputError(f"{path}: holds a network {header['network']!r}, which this version of maskwise does not know")
     with safe_open(path, framework="pt") as stored:
-        tensors: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+        names = list(stored.keys())
+        slices = {key: stored.get_slice(key) for key in names}
+        shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}
+        if not all(one.get_dtype() in DTYPES.values() for one in slices.values()):
+            raise ValueError("numbers of a type that no masker has")
+        masker = build(classifier, header)  # without values, so that a header alone costs no memory
+        own = any(key.startswith("encoder.") for key in names)
+        _check_shapes("decoder.", masker.decoder, shapes)
+        if own:
+            _check_shapes("encoder.", classifier.module, shapes)
+        tensors: dict[str, Tensor] = {key: stored.get_tensor(key) for key in names}
     if not all(t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
         raise InputError(f"{path}: the masker's weights hold NaN or infinity; its training went wrong")
-    masker = build(classifier, header)
-    # Values in float16 are widened by the copy.
-    masker.decoder.load_state_dict(_of("decoder.", tensors))
-    own = _of("encoder.", tensors)
+    types = {key: value.dtype for key, value in masker.decoder.state_dict().items()}
+    decoder = {key: value.to(types[key]) for key, value in _of("decoder.", tensors).items()}  # float16 is widened
+    masker.decoder.load_state_dict(decoder, assign=True)
+    masker.decoder.to(classifier.device)
     if own:
         if masker.encoder is classifier:  # which others use too
             masker.encoder = still_copy(classifier)
-        masker.encoder.module.load_state_dict(own)
+        masker.encoder.module.load_state_dict(_of("encoder.", tensors))
     for part in (masker.decoder, masker.encoder):
         if part is not classifier:  # whose flags are its owner's business
             part.eval().requires_grad_(False)
@@ -177,30 +194,48 @@ def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind], otherw
     return masker
 
 
-def _of(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _of(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
 
 
-def _modest(*sizes: int) -> None:
-    """No network of a thousand gigabytes is built because a header says so."""
-    if not all(1 <= size <= WIDEST for size in sizes):
-        raise ValueError(f"channels and layers are 1…{WIDEST}, not {sizes}")
+def _check_shapes(prefix: str, network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError unless the file's tensors below ``prefix`` are a network's, by name and shape."""
+    theirs = _of(prefix, shapes)
+    ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            have, need = (shape if shape is not None else "nothing" for shape in (theirs.get(key), ours.get(key)))
+            raise ValueError(f"{prefix}{key} is {have}, where the header has {need}")
+
+
+def _modest(most: int, *sizes: Any) -> None:
+    """No network of a thousand layers, and no picture of a million pixels a side, is made because a header says so."""
+    if not all(isinstance(size, (int, float)) and 0 < size <= most for size in sizes):
+        raise ValueError(f"a number of the header is not above 0 and at most {most}: {str(list(sizes))[:60]}")
+
+
+def _short(values: Any) -> Any:
+    if isinstance(values, (list, tuple)) and len(values) > LONGEST_LIST:
+        raise ValueError(f"a list of the header is longer than {LONGEST_LIST}")
+    return values
 
 
 def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     recipe = json.loads(header["recipe"])
-    layout = Layout.of({**recipe, "head_std": None})
-    _modest(layout.width, layout.mix)
-    shared = recipe.get("shared", True)
-    return Masker.build(
-        classifier, reads=recipe.get("taps"), finish=Finish.of(recipe), shares_encoder=shared, layout=layout
-    )
+    layout, finish = Layout.of({**recipe, "head_std": None}), Finish.of(recipe)
+    _modest(WIDEST, layout.width, layout.mix)
+    _modest(LARGEST_SCALE, *_short(finish.gate_scales))
+    _modest(MOST_SUPERPIXELS, finish.superpixels or 1)
+    _modest(WIDEST, finish.temperature, finish.sharpness or 1)
+    shared, taps = recipe.get("shared", True), _short(recipe.get("taps"))
+    return Masker.build(classifier, reads=taps, finish=finish, shares_encoder=shared, layout=layout, empty=True)
 
 
 def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:
     settings = json.loads(header["settings"])
-    _modest(*settings.get("widths", ()), settings.get("bottlenecks") or 1)
-    return ClassMasker.build(classifier, **settings)
+    _modest(WIDEST, *_short(settings.get("widths", ())))
+    _modest(MOST_BOTTLENECKS, settings.get("bottlenecks") or 1)
+    return ClassMasker.build(classifier, **settings, empty=True)
 
 
 NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], AnyMasker]] = {"decoder": _decoder, "unet": _unet}

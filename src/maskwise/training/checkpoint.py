@@ -19,6 +19,9 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
+from maskwise.core.pickle_outline import OutlineError
+from maskwise.core.portions import out_of_memory
+from maskwise.core.torch_file import load_torch
 from maskwise.training.callbacks import Callbacks
 from maskwise.training.trainer import Trainer
 
@@ -84,6 +87,8 @@ class Checkpoints:
             trainer.load_state_dict(state, snapshots)
             self.callbacks.load_state_dict(stored["callbacks"])
         except Exception as error:
+            if out_of_memory(error):
+                raise
             raise InputError(
                 f"{self.path}: does not fit this training ({type(error).__name__}); name another `out`"
             ) from None
@@ -137,10 +142,14 @@ def read_sealed(path: Path, device: torch.device | None = None) -> tuple[dict[st
         digest = _digest(size, path)
         if digest.encode() != tail[len(MARK) :]:
             raise InputError(f"{path}: can't be read (its checksum is wrong: it was damaged on the disk); {OTHERWISE}")
-        return torch.load(path, map_location=device, weights_only=True), digest
+        return load_torch(path, device), digest
     except InputError:
         raise
+    except OutlineError as error:
+        raise InputError(f"{path}: can't be read (it {error}); {OTHERWISE}") from None
     except Exception as error:  # whatever a foreign file makes the reader raise
+        if out_of_memory(error):  # nothing is wrong with the file
+            raise
         raise InputError(f"{path}: can't be read ({type(error).__name__}); {OTHERWISE}") from None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.files import atomic_write
-from maskwise.core.seal import sealed
+from maskwise.core.seal import save_sealed
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.compiling import compiled
@@ -102,4 +102,4 @@ class ClassifierTrainer(Trainer):
         if half_encoder:
             tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(sealed(tensors, header))
+            save_sealed(temporary, tensors, header)

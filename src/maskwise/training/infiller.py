@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.core.files import atomic_write
-from maskwise.core.seal import sealed
+from maskwise.core.seal import save_sealed
 from maskwise.infill.holes import random_holes
 from maskwise.infill.partial_conv import PartialConvNet
 from maskwise.training.base_recipe import BaseRecipe
@@ -124,7 +124,7 @@ class InfillerTrainer(Trainer):
         }
         header = {"format": FORMAT, "recipe": json.dumps(self.recipe.model_dump(mode="json"))}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(sealed(tensors, header))
+            save_sealed(temporary, tensors, header)
 
 
 def variation(whole: Tensor, holes: Tensor) -> Tensor:
