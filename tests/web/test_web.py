@@ -25,7 +25,7 @@ from maskwise.infill import infiller
 from maskwise.report.page_cards import Answer
 from maskwise.web import panel, pictures
 from maskwise.web.job import ExplainJob, check_reads_pictures
-from maskwise.web.line import Progress
+from maskwise.web.waiting_line import Progress
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 

@@ -78,12 +78,12 @@ def _serve(names: list[str], port: int, host: str, further: list[str], limit: fl
             raise
         raise InputError("the web page needs gradio: pip install 'maskwise[web]'") from None
     from maskwise.web.job import check_reads_pictures
-    from maskwise.web.line import Line
+    from maskwise.web.waiting_line import WaitingLine
 
     load = lru_cache(maxsize=3)(model.load)
     check_reads_pictures(load(names[0]))  # what can't be loaded is said before the page is there
     with listen(host, port) as listening:
-        built = page(names, load=load, precision=model.precision, line=Line(limit=limit))  # type: ignore[arg-type]
+        built = page(names, load=load, precision=model.precision, line=WaitingLine(limit=limit))  # type: ignore[arg-type]
         typer.echo(f"maskwise: http://{host}:{port} (Ctrl-C ends it)", err=True)
         serve(built, listening, host, further)
 

@@ -19,14 +19,14 @@ from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import methods
 from maskwise.images import packaged_pictures, to_bytes
-from maskwise.web.calls import Calls, Event, ignored, number, one_of, selected, sent_file, some_of, switch, text
+from maskwise.web.calls import Calls, Event, ignored, number, offered, selected, sent_file, some_of, switch, text
 from maskwise.web.desk import Desk
 from maskwise.web.job import ExplainJob, check_reads_pictures, probabilities
-from maskwise.web.line import WAITING, Line, Stopped, Ticket
 from maskwise.web.panel import answers_panel, preview, status, waiting
 from maskwise.web.pictures import open_picture
 from maskwise.web.uploads import Uploads
 from maskwise.web.visitors import visitor_of
+from maskwise.web.waiting_line import WAITING, Stopped, Ticket, WaitingLine
 
 MOST_METHODS = 4
 SESSIONS = 200  # whose pictures are kept, at most 3 MB each
@@ -54,7 +54,7 @@ class Token(GradioRootModel):
 
 
 @dataclass
-class Page:
+class WebPage:
     """A page and what its server must know of it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Page:
     blocks: gr.Blocks
     calls: Calls
     uploads: Uploads
-    line: Line
+    line: WaitingLine
     listening: Counter[str] = field(default_factory=Counter)
 
 
@@ -77,8 +77,8 @@ def page(
     chosen: Sequence[str] = ("casm", "grad_cam"),
     load: Callable[[str], Classifier] = load_once,
     precision: Precision = "fp32",
-    line: Line | None = None,
-) -> Page:
+    line: WaitingLine | None = None,
+) -> WebPage:
     """The page.
 
     Args:
@@ -90,7 +90,7 @@ def page(
     """
     examples = packaged_pictures()
     uploads, listening = Uploads(), Counter[str]()
-    desk = Desk(line or Line())
+    desk = Desk(line or WaitingLine())
     running: dict[str, Ticket] = {}
 
     def loaded(name: str) -> Classifier:
@@ -241,7 +241,7 @@ def page(
     # As many as the line takes may be followed, and as many again may look at pictures.
     blocks.max_threads, blocks.state_session_capacity = 2 * WAITING, SESSIONS
     blocks.queue(max_size=2 * WAITING, api_open=False, default_concurrency_limit=1)
-    one, off = one_of("the classifier", classifiers), ignored
+    one, off = offered("the classifier", classifiers), ignored
     form = [
         off, one, some_of("methods", methods.names()), text("the class"), switch("SESS"), number("scales", *SCALES),
         number("the pre-filter", *PREFILTER), switch("the curves"),
@@ -254,7 +254,7 @@ def page(
         (go, "click"): Event(form),
         (stop, "click"): Event([], at_once=True),
     }
-    return Page(blocks, Calls(_by_number(blocks, taken)), uploads, desk.line, listening)
+    return WebPage(blocks, Calls(_by_number(blocks, taken)), uploads, desk.line, listening)
 
 
 def _by_number(blocks: gr.Blocks, taken: Mapping[tuple[Any, str], Event]) -> dict[int, Event]:

@@ -11,7 +11,7 @@ from maskwise.core.errors import InputError
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LONGEST = 200  # characters of a class's name
-Check = Callable[[Any], Any]
+ValueCheck = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Event:
         at_once: does it wait for nothing, so that it comes outside Gradio's queue?
     """
 
-    fields: Sequence[Check]
-    data: Check | None = None
+    fields: Sequence[ValueCheck]
+    data: ValueCheck | None = None
     at_once: bool = False
 
 
@@ -72,7 +72,7 @@ def ignored(value: Any) -> None:
     """What the server keeps itself: a browser's word for it does not count."""
 
 
-def one_of(what: str, names: Iterable[str]) -> Check:
+def offered(what: str, names: Iterable[str]) -> ValueCheck:
     """A check for one of some names."""
     known = tuple(names)
 
@@ -84,7 +84,7 @@ def one_of(what: str, names: Iterable[str]) -> Check:
     return check
 
 
-def some_of(what: str, names: Iterable[str]) -> Check:
+def some_of(what: str, names: Iterable[str]) -> ValueCheck:
     """A check for a list of some names, each once."""
     known = tuple(names)
 
@@ -96,7 +96,7 @@ def some_of(what: str, names: Iterable[str]) -> Check:
     return check
 
 
-def number(what: str, low: float, high: float) -> Check:
+def number(what: str, low: float, high: float) -> ValueCheck:
     """A check for a number in [low,high]."""
 
     def check(value: Any) -> float:
@@ -108,7 +108,7 @@ def number(what: str, low: float, high: float) -> Check:
     return check
 
 
-def switch(what: str) -> Check:
+def switch(what: str) -> ValueCheck:
     """A check for on or off."""
 
     def check(value: Any) -> bool:
@@ -119,7 +119,7 @@ def switch(what: str) -> Check:
     return check
 
 
-def text(what: str) -> Check:
+def text(what: str) -> ValueCheck:
     """A check for a short text; None stays None."""
 
     def check(value: Any) -> str | None:
@@ -140,7 +140,7 @@ def sent_file(value: Any) -> str | None:
     return path
 
 
-def selected(count: int) -> Check:
+def selected(count: int) -> ValueCheck:
     """A check for which of some things was chosen."""
 
     def check(value: Any) -> dict[str, Any]:

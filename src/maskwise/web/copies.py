@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from maskwise.classifiers import Classifier
-from maskwise.web.line import Ticket
+from maskwise.web.waiting_line import Ticket
 
 KEPT = 12  # copies: three classifiers on four seats
 

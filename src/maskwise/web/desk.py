@@ -11,8 +11,8 @@ from typing import Any
 from maskwise.classifiers import Classifier
 from maskwise.web.copies import Copies
 from maskwise.web.job import ExplainJob
-from maskwise.web.line import Line, Ticket
-from maskwise.web.pace import Pace
+from maskwise.web.usual_time import UsualTime
+from maskwise.web.waiting_line import Ticket, WaitingLine
 
 
 class Desk:
@@ -22,8 +22,8 @@ class Desk:
         line: where they wait and work.
     """
 
-    def __init__(self, line: Line) -> None:
-        self.line, self.copies, self.pace = line, Copies(), Pace()
+    def __init__(self, line: WaitingLine) -> None:
+        self.line, self.copies, self.usual = line, Copies(), UsualTime()
 
     def take(self, visitor: str, job: ExplainJob) -> Ticket:
         """A ticket whose items will be the job's answers.
@@ -44,10 +44,10 @@ class Desk:
                     kinds, replace(job, classifier=own).answers(ticket.tell, ticket.clock), strict=True
                 ):
                     ticket.items.append(answer)
-                    self.pace.note(kind, ticket.clock() - before)
+                    self.usual.note(kind, ticket.clock() - before)
                     before = ticket.clock()
 
-        return self.line.join(visitor, work, sum(map(self.pace.expected, kinds)))
+        return self.line.join(visitor, work, sum(map(self.usual.expected, kinds)))
 
 
 @contextmanager

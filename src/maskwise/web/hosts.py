@@ -41,7 +41,8 @@ class Hosts:
             return "this page does not answer to that host name; who runs it can allow it"
         if origin is None:
             return None
-        if _place(origin) == _place(f"{origin.partition('://')[0]}://{host}") or _name(origin) in self.further:
+        own = _place(f"{origin.partition('://')[0]}://{host}")
+        if (own is not None and _place(origin) == own) or _name(origin) in self.further:
             return None
         return "this page takes requests from itself only"
 

@@ -21,7 +21,7 @@ from maskwise.measures.perturbation import CurveKind
 from maskwise.report.page_cards import Answer
 from maskwise.report.page_explained import picture_curve
 from maskwise.sess import enhanced
-from maskwise.web.line import Progress
+from maskwise.web.waiting_line import Progress
 
 Tell = Callable[[Progress], None]
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from maskwise.core.errors import InputError
-from maskwise.web.app import Page
+from maskwise.web.app import WebPage
 from maskwise.web.gate import Gate
 from maskwise.web.hosts import Hosts
 from maskwise.web.pictures import MAX_BYTES
@@ -26,7 +26,7 @@ SWEEP = 5.0  # seconds between two looks for uploads that nobody asked for
 GRACE = 3  # seconds for requests that run when the end is asked for
 
 
-def application(page: Page, hosts: Hosts) -> Gate:
+def application(page: WebPage, hosts: Hosts) -> Gate:
     """The page as an ASGI application, behind its gate."""
     style = (resources.files("maskwise.web") / "style.css").read_text(encoding="utf-8")
     plain = ["system-ui", "sans-serif"]
@@ -74,7 +74,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(page: Page, listening: socket.socket, host: str, further: Iterable[str] = ()) -> None:
+def serve(page: WebPage, listening: socket.socket, host: str, further: Iterable[str] = ()) -> None:
     """Serves the page until SIGINT or SIGTERM.
 
     Args:
@@ -106,7 +106,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _sweep(page: Page) -> None:
+async def _sweep(page: WebPage) -> None:
     while True:
         await asyncio.sleep(SWEEP)
         page.uploads.expire()

@@ -39,7 +39,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Place:
+class PlaceInLine:
     """Where a request that has no seat stands: 1 is next; seconds until it is done, roughly."""
 
     number: int
@@ -66,7 +66,7 @@ class Ticket:
     visitor: str
     work: Callable[[Ticket], None]
     expected: float
-    line: Line
+    line: WaitingLine
     stop: threading.Event = field(default_factory=threading.Event)
     items: list[Any] = field(default_factory=list)
     progress: Progress = field(default_factory=lambda: Progress("", 0.0))
@@ -108,7 +108,7 @@ class Ticket:
         return max(whole - self.used, 0.1)
 
 
-class Line:
+class WaitingLine:
     """Requests in the order in which they came.
 
     Args:
@@ -159,7 +159,7 @@ class Line:
                 ticket.error, ticket.done = Stopped(), True
             self._changed.notify_all()
 
-    def place(self, ticket: Ticket) -> Place | None:
+    def place(self, ticket: Ticket) -> PlaceInLine | None:
         """Where a ticket stands; None once it has a seat or has ended."""
         with self._changed:
             if ticket not in self._waiting:
@@ -167,7 +167,7 @@ class Line:
             ahead = self._waiting.index(ticket)
             work = sum(t.remaining() for t in self._seated.values())
             work += sum(t.expected for t in list(self._waiting)[: ahead + 1])
-            return Place(ahead + 1, work)
+            return PlaceInLine(ahead + 1, work)
 
     def close(self, patience: float = 5.0) -> None:
         """Ends all requests, and waits for those that work."""

@@ -15,16 +15,16 @@ from maskwise.core.errors import InputError
 from maskwise.web.copies import sharing_weights
 from maskwise.web.desk import Desk
 from maskwise.web.job import ExplainJob
-from maskwise.web.line import Line, Progress, Stopped, Ticket
-from maskwise.web.pace import Pace
+from maskwise.web.usual_time import UsualTime
+from maskwise.web.waiting_line import Progress, Stopped, Ticket, WaitingLine
 
 
 @pytest.fixture
-def lines() -> Iterator[Callable[..., Line]]:
-    made: list[Line] = []
+def lines() -> Iterator[Callable[..., WaitingLine]]:
+    made: list[WaitingLine] = []
 
-    def make(**options: float) -> Line:
-        made.append(Line(**options))  # type: ignore[arg-type]
+    def make(**options: float) -> WaitingLine:
+        made.append(WaitingLine(**options))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
@@ -51,7 +51,7 @@ def busy(steps: int, order: list[str], name: str) -> Callable[[Ticket], None]:
     return work
 
 
-def test_one_works_at_a_time_and_a_slow_one_lets_a_quick_one_through(lines: Callable[..., Line]) -> None:
+def test_one_works_at_a_time_and_a_slow_one_lets_a_quick_one_through(lines: Callable[..., WaitingLine]) -> None:
     line, order = lines(seats=2, slice_=0.05), list[str]()
     slow = line.join("a", busy(300, order, "slow"), 3)
     until(lambda: slow.progress.share > 0)
@@ -65,7 +65,7 @@ def test_one_works_at_a_time_and_a_slow_one_lets_a_quick_one_through(lines: Call
     assert 3.0 <= slow.used < 3.0 + 1.5
 
 
-def test_two_never_work_at_the_same_moment(lines: Callable[..., Line]) -> None:
+def test_two_never_work_at_the_same_moment(lines: Callable[..., WaitingLine]) -> None:
     line, inside, most = lines(seats=4, slice_=0.0), [0], [0]
 
     def work(ticket: Ticket) -> None:
@@ -81,7 +81,7 @@ def test_two_never_work_at_the_same_moment(lines: Callable[..., Line]) -> None:
     assert most == [1] and all(t.error is None for t in tickets)
 
 
-def test_places_and_estimates(lines: Callable[..., Line]) -> None:
+def test_places_and_estimates(lines: Callable[..., WaitingLine]) -> None:
     line, hold = lines(seats=1), threading.Event()
     first = line.join("a", lambda ticket: hold.wait(20) and None, 10)
     until(lambda: first.seat is not None)
@@ -99,7 +99,7 @@ def test_places_and_estimates(lines: Callable[..., Line]) -> None:
     until(lambda: third.done)
 
 
-def test_a_visitor_can_not_fill_the_line(lines: Callable[..., Line]) -> None:
+def test_a_visitor_can_not_fill_the_line(lines: Callable[..., WaitingLine]) -> None:
     line, hold = lines(seats=1, waiting=4, each=3, slice_=0.01), threading.Event()
 
     def held(ticket: Ticket) -> None:
@@ -120,7 +120,7 @@ def test_a_visitor_can_not_fill_the_line(lines: Callable[..., Line]) -> None:
     hold.set()
 
 
-def test_who_has_a_seat_comes_after_those_who_have_none(lines: Callable[..., Line]) -> None:
+def test_who_has_a_seat_comes_after_those_who_have_none(lines: Callable[..., WaitingLine]) -> None:
     line, hold = lines(seats=2, slice_=0.01), threading.Event()
 
     def held(ticket: Ticket) -> None:
@@ -139,7 +139,7 @@ def test_who_has_a_seat_comes_after_those_who_have_none(lines: Callable[..., Lin
     hold.set()
 
 
-def test_the_time_limit(lines: Callable[..., Line]) -> None:
+def test_the_time_limit(lines: Callable[..., WaitingLine]) -> None:
     line = lines(limit=0.2)
     ticket = line.join("a", busy(1000, [], "long"), 10)
     until(lambda: ticket.done)
@@ -148,7 +148,7 @@ def test_the_time_limit(lines: Callable[..., Line]) -> None:
 
 
 def test_an_unexpected_error_is_logged_and_the_seat_goes_on(
-    lines: Callable[..., Line], caplog: pytest.LogCaptureFixture
+    lines: Callable[..., WaitingLine], caplog: pytest.LogCaptureFixture
 ) -> None:
     line = lines(seats=1)
     bad = line.join("a", lambda ticket: 1 / 0 and None, 1)
@@ -160,7 +160,7 @@ def test_an_unexpected_error_is_logged_and_the_seat_goes_on(
     assert good.error is None
 
 
-def test_a_storm_of_cancels_leaves_the_line_whole(lines: Callable[..., Line]) -> None:
+def test_a_storm_of_cancels_leaves_the_line_whole(lines: Callable[..., WaitingLine]) -> None:
     line = lines(seats=3, slice_=0.001)
     tickets = []
     for i in range(200):
@@ -176,14 +176,14 @@ def test_a_storm_of_cancels_leaves_the_line_whole(lines: Callable[..., Line]) ->
     assert last.error is None
 
 
-def test_pace_learns() -> None:
-    pace = Pace()
-    assert pace.expected("rise") > 0
+def test_the_usual_time_is_learned() -> None:
+    usual = UsualTime()
+    assert usual.expected("rise") > 0
     for _ in range(30):
-        pace.note("rise", 40.0)
-        pace.note("gradient", 0.2)
-    assert pace.expected("rise") == pytest.approx(40) and pace.expected("gradient") == pytest.approx(0.2)
-    assert pace.expected("new") == pytest.approx(20.1)
+        usual.note("rise", 40.0)
+        usual.note("gradient", 0.2)
+    assert usual.expected("rise") == pytest.approx(40) and usual.expected("gradient") == pytest.approx(0.2)
+    assert usual.expected("new") == pytest.approx(20.1)
 
 
 # Real methods
@@ -201,7 +201,7 @@ def test_a_copy_shares_weights_and_nothing_else(tiny: Classifier) -> None:
     assert torch.equal(own(images), tiny(images))
 
 
-def test_methods_in_turns_give_what_they_give_alone(tiny: Classifier, lines: Callable[..., Line]) -> None:
+def test_methods_in_turns_give_what_they_give_alone(tiny: Classifier, lines: Callable[..., WaitingLine]) -> None:
     """Slices of no length: they change over at every step, so that each has its hooks in while the others work."""
     desk = Desk(lines(seats=4, slice_=0.0))
     images = torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(0))
@@ -220,7 +220,7 @@ def test_methods_in_turns_give_what_they_give_alone(tiny: Classifier, lines: Cal
 @pytest.mark.parametrize("method", ["rise", "occlusion", "smooth_grad", "extremal_perturbation", "xrai"])
 @pytest.mark.parametrize("sess", [None, {"scales": 12, "stride": 1}])
 def test_a_job_can_be_stopped_within_a_method(
-    tiny: Classifier, lines: Callable[..., Line], method: str, sess: dict[str, float] | None
+    tiny: Classifier, lines: Callable[..., WaitingLine], method: str, sess: dict[str, float] | None
 ) -> None:
     desk = Desk(lines(seats=1))
     forwards, own = [], desk.copies._copy(tiny, 0)
@@ -240,7 +240,7 @@ def test_a_job_can_be_stopped_within_a_method(
 
 
 def test_a_network_that_can_not_be_copied_is_one_visitor_s_at_a_time(
-    tiny: Classifier, lines: Callable[..., Line], monkeypatch: pytest.MonkeyPatch
+    tiny: Classifier, lines: Callable[..., WaitingLine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no(classifier: Classifier) -> Classifier:
         raise RuntimeError("it has a lock")

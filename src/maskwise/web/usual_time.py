@@ -11,7 +11,7 @@ KINDS = 500  # that are remembered
 NEWEST = 0.3  # weight of the newest
 
 
-class Pace:
+class UsualTime:
     """Seconds by kind of work: a running mean of what was measured; of an unknown kind the mean over all."""
 
     def __init__(self) -> None:
