@@ -98,6 +98,11 @@ class Visitor:
         body = {"data": data, "fn_index": self.events[event], "session_hash": self.session, **more}
         return self.client.post(f"{API}/queue/join", json=body)
 
+    def cancel(self) -> httpx.Response:
+        """Presses Cancel."""
+        body = {"data": [], "fn_index": self.events["stop", "click"], "session_hash": self.session}
+        return self.client.post(f"{API}/run/predict", json=body)
+
     def said(self) -> Iterator[dict[str, Any]]:
         """The messages of a stream, to its end."""
         with self.client.stream("GET", f"{API}/queue/data", params={"session_hash": self.session}) as stream:
@@ -108,9 +113,11 @@ class Visitor:
 
     def asked(self, event: tuple[str, str], data: list[Any], **more: Any) -> list[str]:
         """All that an event put on the page, as texts, in the order it came."""
-        self.join(event, data, **more).raise_for_status()
+        mine = self.join(event, data, **more).raise_for_status().json()["event_id"]
         shown = []
         for message in self.said():
+            if message.get("event_id") != mine:
+                continue
             if message["msg"] in ("process_generating", "process_completed"):
                 assert message["success"], message
                 shown.append(json.dumps(message["output"].get("data")))

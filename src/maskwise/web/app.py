@@ -47,6 +47,14 @@ def load_once(name: str) -> Classifier:
     return load_classifier(name)
 
 
+@dataclass(eq=False)
+class Press:
+    """One press of Explain: its place in the line, once it has one, and whether it was taken back."""
+
+    ticket: Ticket | None = None
+    stopped: bool = False
+
+
 class Token(GradioRootModel):
     """The name of an upload."""
 
@@ -91,7 +99,7 @@ def page(
     examples = packaged_pictures()
     uploads, listening = Uploads(), Counter[str]()
     desk = Desk(line or WaitingLine())
-    running: dict[str, Ticket] = {}
+    running: dict[str, Press] = {}
 
     def loaded(name: str) -> Classifier:
         return check_reads_pictures(load(name))
@@ -124,6 +132,12 @@ def page(
         image = to_bytes(open_picture(examples[int(event.index)]))
         return image, *show(image, name)
 
+    def end(session: str) -> None:
+        if (press := running.get(session)) is not None:
+            press.stopped = True
+            if press.ticket is not None:
+                desk.line.leave(press.ticket)
+
     async def explain(
         image: Tensor | None, name: str, wanted: list[str], target: str | None, sess: bool, scales: float,
         prefilter: float, with_curves: bool, request: gr.Request,
@@ -135,15 +149,16 @@ def page(
             yield status(f"Choose one to {MOST_METHODS} methods.", wrong=True), gr.skip()
             return
         session = str(request.session_hash)
-        if session in running:
-            desk.line.leave(running[session])
-        ticket = None
+        end(session)  # the press before, if there was one
+        press = running[session] = Press()
         try:
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
             asked = None if target in (None, "", TOP) else str(target)
             classifier = await asyncio.to_thread(loaded, name)
             job = ExplainJob(image / 255, classifier, wanted, asked, enhance, with_curves, precision)
-            ticket = running[session] = desk.take(visitor(request), job)
+            if press.stopped:  # while the classifier was loaded
+                raise Stopped
+            ticket = press.ticket = desk.take(visitor(request), job)
             async for shown in followed(ticket, job, session):
                 yield shown
             yield status("done"), gr.skip()
@@ -152,10 +167,10 @@ def page(
         except InputError as error:
             yield status(str(error), wrong=True), gr.skip()
         finally:
-            if ticket is not None:
-                desk.line.leave(ticket)
-                if running.get(session) is ticket:
-                    del running[session]
+            if press.ticket is not None:
+                desk.line.leave(press.ticket)
+            if running.get(session) is press:
+                del running[session]
 
     async def followed(ticket: Ticket, job: ExplainJob, session: str) -> AsyncIterator[tuple[Any, Any]]:
         """What a visitor sees of a ticket, until it is done; raises what ended it."""
@@ -182,8 +197,7 @@ def page(
             await asyncio.sleep(BREATH)
 
     def cancel(request: gr.Request) -> None:
-        if (ticket := running.get(str(request.session_hash))) is not None:
-            desk.line.leave(ticket)
+        end(str(request.session_hash))
 
     hidden: dict[str, Any] = {"api_visibility": "private"}
     with gr.Blocks(title="maskwise", analytics_enabled=False, delete_cache=(30, 60), fill_width=True) as blocks:

@@ -8,6 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -59,12 +60,19 @@ class Gate:
 
     def __init__(self, app: App, hosts: Hosts, uploads: Uploads, calls: Calls, listening: Counter[str]) -> None:
         self.app, self.hosts, self.uploads, self.calls, self.listening = app, hosts, uploads, calls, listening
+        self.ending = False  # set once the server ends: requests that are cut off then are no errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            try:
+                await self._http(scope, receive, send)
+            except asyncio.CancelledError:
+                if not self.ending:
+                    raise
+                with suppress(RuntimeError):  # an answer had begun
+                    await _refuse(scope, send, 503, "the server has ended", quietly=True)
         else:  # the page opens no websocket
             await send({"type": "websocket.close", "code": 1008})
 

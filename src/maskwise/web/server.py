@@ -87,18 +87,22 @@ def serve(page: WebPage, listening: socket.socket, host: str, further: Iterable[
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", limit_concurrency=CONNECTIONS,
         timeout_keep_alive=30, timeout_graceful_shutdown=GRACE,
+        proxy_headers=False,  # an address that a visitor tells is none
     )  # fmt: skip
-    _Server(config, app.app).run(sockets=[listening])
+    _Server(config, app).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
     """Tells the page's endless streams that the end has come, which would hold it up."""
 
-    def __init__(self, config: uvicorn.Config, outer: Any) -> None:
+    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
         super().__init__(config)
+        outer: Any = gate.app
+        self.gate = gate
         self.pages: list[Any] = [route.app for route in outer.routes if isinstance(route, Mount)]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.gate.ending = True
         for app in self.pages:
             app.stop_event.set()
             app.get_blocks().is_running = False
