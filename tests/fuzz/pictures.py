@@ -151,10 +151,7 @@ def read_mask(data: bytes, folder: Path) -> None:
 
 
 def read_sent(data: bytes, folder: Path) -> None:
-    path = folder / "sent" / "picture.png"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)
-    web.take(path, folder)
+    web.open_picture(data)
 
 
 def _any(random: Random) -> bytes:

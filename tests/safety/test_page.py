@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,7 +23,9 @@ pytest.importorskip("gradio", reason="gradio is not installed")
 from maskwise.commands.serve import serve_command
 from maskwise.images import packaged_pictures
 from maskwise.web import app as web
+from maskwise.web import server
 from maskwise.web.pictures import MAX_BYTES
+from maskwise.web.waiting_line import WAITING
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +82,19 @@ def test_files_of_the_machine_are_not_given_out(served: tuple[str, Path]) -> Non
             assert found in (400, 403, 404, 405), (route, path, found)
 
 
-def test_an_upload_stays_in_its_folder_and_its_place_can_not_be_guessed(served: tuple[str, Path]) -> None:
-    """A name that climbs is cut; the folder is named after the content's digest and a secret of the server."""
+def test_an_upload_touches_no_disk_and_its_name_can_not_be_guessed(served: tuple[str, Path]) -> None:
+    """A name that climbs leads nowhere, since it is not used; the one that stands for the upload is random."""
     address, scratch = served
     code, path = uploaded(address, b"mine")
     assert code == 200
+    again = uploaded(address, b"mine")[1]
+    assert path != again and all(re.fullmatch("[0-9a-f]{32}", token) for token in (path, again))
     (private,) = scratch.glob("maskwise-*")
-    assert Path(path).resolve().is_relative_to(private.resolve()) and private.stat().st_mode & 0o077 == 0
-    assert Path(path).name == "mine.png" and len(Path(path).parent.name) >= 40
-    assert status(f"{address}/gradio_api/file={urllib.parse.quote(str(private))}/") in (400, 403, 404)
-    Path(path).unlink()
+    assert private.stat().st_mode & 0o077 == 0
+    own = {picture.name for picture in packaged_pictures()}
+    assert {p.name for p in scratch.rglob("*") if p.is_file()} == {*own, "log"}
+    for place in (str(private), path):
+        assert status(f"{address}/gradio_api/file={urllib.parse.quote(place)}") in (400, 403, 404)
 
 
 def test_too_large_an_upload(served: tuple[str, Path]) -> None:
@@ -109,9 +115,14 @@ def test_no_event_is_an_api(served: tuple[str, Path]) -> None:
 def test_settings() -> None:
     default = inspect.signature(serve_command).parameters["host"].default
     assert default == "127.0.0.1"
-    source = inspect.getsource(web.launch)
-    for setting in ("share=False", "max_file_size=MAX_BYTES", "enable_monitoring=False", "mcp_server=False"):
+    source = inspect.getsource(server.application)
+    for setting in ("max_file_size=MAX_BYTES", "enable_monitoring=False", "mcp_server=False", "show_error=False"):
         assert setting in source
+    assert "share" not in source, "mounted by us, it has no tunnel that could be opened"
     page = web.page(["efficientnet_lite0"])
-    assert page.max_threads and page._queue.max_size == web.WAITING
-    assert not page.share and len(packaged_pictures()) > 0
+    try:
+        assert page.blocks._queue.max_size == 2 * WAITING and page.blocks.state_session_capacity == web.SESSIONS
+        assert page.blocks.max_threads == page.blocks._queue.max_thread_count == 2 * WAITING
+        assert not page.blocks.share and len(packaged_pictures()) > 0
+    finally:
+        page.line.close()

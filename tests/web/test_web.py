@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import torch
 from browser import opened
 from conftest import tiny_net
 from PIL import Image
+from serving import Served
 from typer.testing import CliRunner
 
 import maskwise
@@ -24,9 +21,11 @@ from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
 from maskwise.images import packaged_pictures, resize
+from maskwise.infill import infiller
 from maskwise.report.page_cards import Answer
 from maskwise.web import panel, pictures
-from maskwise.web.job import ExplainJob, JobProgress, Stopped
+from maskwise.web.job import ExplainJob, check_reads_pictures
+from maskwise.web.waiting_line import Progress
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -40,28 +39,14 @@ def save(path: Path, width: int = 40, height: int = 30) -> Path:
 # What a visitor sends
 
 
-def test_a_sent_file_is_gone_once_it_is_read(tmp_path: Path) -> None:
-    sent = save(tmp_path / "a" / "dog.png", 2000, 500)
-    assert pictures.take(sent, tmp_path).shape == (3, 256, 1024)
-    assert not sent.exists()
-    # Another visitor may be sending an equal picture, which has the same folder; it goes when it is a minute old.
-    assert sent.parent.exists()
-    os.utime(sent.parent, (0, 0))
-    bad = tmp_path / "b" / "dog.png"
-    bad.parent.mkdir()
-    bad.write_text("no picture")
-    with pytest.raises(InputError, match="not a picture"):
-        pictures.take(bad, tmp_path)
-    assert not bad.exists() and not sent.parent.exists()
-
-
-def test_a_file_elsewhere_is_neither_read_nor_removed(tmp_path: Path) -> None:
-    mine = save(tmp_path / "mine" / "dog.png")
-    (tmp_path / "sent").mkdir()
-    for path in (mine, tmp_path / "sent" / ".." / "mine" / "dog.png"):
-        with pytest.raises(InputError):
-            pictures.take(path, tmp_path / "sent")
-    assert mine.exists()
+def test_what_was_sent_is_shrunk_or_refused(tmp_path: Path) -> None:
+    sent = save(tmp_path / "dog.png", 2000, 500)
+    assert pictures.open_picture(sent.read_bytes()).shape == (3, 256, 1024)
+    small = save(tmp_path / "small.png")
+    assert torch.equal(pictures.open_picture(small.read_bytes()), pictures.open_picture(small))
+    for bad, why in ((b"no picture", "not a picture"), (b"", "empty"), (sent.read_bytes()[:999], "damaged")):
+        with pytest.raises(InputError, match=why):
+            pictures.open_picture(bad)
 
 
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +56,9 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="40 x 30"):
         pictures.open_picture(sent)
     monkeypatch.setattr(pictures, "MAX_BYTES", 100)
-    with pytest.raises(InputError, match="MB"):
-        pictures.open_picture(sent)
+    for source in (sent, sent.read_bytes()):
+        with pytest.raises(InputError, match="MB"):
+            pictures.open_picture(source)
 
 
 # The work
@@ -82,10 +68,10 @@ def test_a_job_gives_what_the_explainer_gives(tiny: Classifier) -> None:
     image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
     sess = {"scales": 3, "prefilter": 0.5}
     job = ExplainJob(image, tiny, ["grad_cam", "gradient"], "2", sess, with_curves=True)
-    items = list(job.run())
-    answers = [item for item in items if isinstance(item, Answer)]
-    shares = [item.share for item in items if isinstance(item, JobProgress)]
-    assert shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
+    told: list[Progress] = []
+    answers = list(job.answers(told.append))
+    shares = [progress.share for progress in told]
+    assert len(shares) > 10 and min(shares) >= 0 and max(shares) <= 1
     assert [a.method for a in answers] == ["grad_cam + SESS", "gradient + SESS"]
     for answer, method in zip(answers, job.methods, strict=True):
         made = maskwise.SESS(maskwise.explainer(method, tiny), **sess)
@@ -101,31 +87,37 @@ def test_curves_are_of_the_shape_of_the_classifier_s_input() -> None:
     oblong = Classifier(tiny_net(), input_size=(24, 40), name="oblong")
     image = torch.rand(3, 50, 44, generator=torch.Generator().manual_seed(0))
     job = ExplainJob(image, oblong, ["gradient"], "2", with_curves=True)
-    (answer,) = [item for item in job.run() if isinstance(item, Answer)]
+    (answer,) = job.answers(lambda progress: None)
     with torch.no_grad():
         clean = oblong.logits(resize(image[None], (24, 40))).softmax(1)[0, 2].item()
     assert answer.insertion and answer.insertion[-1] == pytest.approx(clean, abs=1e-5)
     assert answer.deletion and answer.deletion[0] == pytest.approx(clean, abs=1e-5)
 
 
-def test_a_job_can_be_stopped_within_a_method(tiny: Classifier) -> None:
-    image = torch.rand(3, 40, 40)
-    job = ExplainJob(image, tiny, ["smooth_grad", "grad_cam"], sess={"scales": 12, "stride": 1})
-    with pytest.raises(Stopped):
-        for item in job.run():
-            assert isinstance(item, JobProgress), "SESS around SmoothGrad at this stride takes minutes"
-            job.stop.set()
-    # The next visitor's job begins when the stopped one has let go, and nothing of it is left in the classifier.
-    (answer,) = [item for item in ExplainJob(image, tiny, ["gradient"]).run() if isinstance(item, Answer)]
-    assert torch.equal(answer.map, maskwise.explainer("gradient", tiny)(image[None])[0])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_grey_and_other_channels(channels: int) -> None:
+    """A classifier of grey pictures is explained on the colour picture; one of five channels is refused in one line."""
+    layers = [torch.nn.Conv2d(channels, 3, 3, stride=4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)]
+    net = torch.nn.Sequential(*layers, torch.nn.Flatten())
+    grey = Classifier(net.eval(), input_size=24, mean=[0.5] * channels, std=[0.2] * channels, name="grey")
+    if channels == 5:
+        with pytest.raises(InputError, match="grey takes 5 channels"):
+            check_reads_pictures(grey)
+        return
+    image = torch.rand(3, 40, 44, generator=torch.Generator().manual_seed(0))
+    job = ExplainJob(image, check_reads_pictures(grey), ["gradient", "rise"], "1", with_curves=True)
+    for answer in job.answers(lambda progress: None):
+        assert answer.map.shape == (40, 44) and answer.inpainted is not None and answer.inpainted.shape == (3, 40, 44)
+        shown = panel.answers_panel(image, [answer], grey.mean)
+        assert shown.count("<img") == 6 and answer.insertion is not None
+    # Even where all of it is salient and the hole has no surroundings: then it takes the mean.
+    whole = infiller("telea")(image[None], torch.ones(1, 40, 44), grey.mean.expand(3))
+    assert torch.allclose(whole, torch.tensor(0.5))
 
 
-def test_what_a_method_refuses_is_said(tiny: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_method_refuses_is_said(tiny: Classifier) -> None:
     with pytest.raises(InputError, match="elephant"):
-        list(ExplainJob(torch.rand(3, 40, 40), tiny, ["grad_cam"], "elephant").run())
-    monkeypatch.setattr("maskwise.web.job.explainer", lambda *a: 1 / 0)
-    with pytest.raises(InputError, match="log"):
-        list(ExplainJob(torch.rand(3, 40, 40), tiny, ["grad_cam"]).run())
+        list(ExplainJob(torch.rand(3, 40, 40), tiny, ["grad_cam"], "elephant").answers(lambda progress: None))
 
 
 def test_no_name_becomes_html(tiny: Classifier) -> None:
@@ -148,39 +140,6 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
 
 
 # The page
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The command itself; its address, and the folder in which its temporary files lie."""
-    pytest.importorskip("gradio", reason="gradio is not installed")
-    temporary, port = tmp_path_factory.mktemp("web"), free_port()
-    log = temporary / "log"
-    with log.open("w") as out:
-        command = [sys.executable, "-m", "maskwise", "serve", "--port", str(port)]
-        environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-        running = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(address, timeout=2).close()
-                break
-            except OSError:
-                assert running.poll() is None, log.read_text()
-                time.sleep(0.5)
-        yield address, temporary
-    finally:
-        running.terminate()
-        running.wait(20)
 
 
 def sent_files(temporary: Path) -> list[Path]:
@@ -207,8 +166,8 @@ def drop(tab: Any, path: Path) -> None:
     tab.evaluate(DROP, [node, base64.b64encode(path.read_bytes()).decode(), path.name])
 
 
-def test_in_a_browser(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, temporary = server
+def test_in_a_browser(server: Served, tmp_path: Path) -> None:
+    address, temporary = server.address, server.scratch
     cat = tmp_path / "my cat.png"
     Image.open(packaged_pictures()[0]).resize((300, 200)).save(cat)
     with opened(address) as tab:
@@ -238,8 +197,8 @@ def test_in_a_browser(server: tuple[str, Path], tmp_path: Path) -> None:
         assert not sent_files(temporary)
 
 
-def test_a_bad_picture_an_unknown_class_and_cancel(server: tuple[str, Path], tmp_path: Path) -> None:
-    address, temporary = server
+def test_a_bad_picture_an_unknown_class_and_cancel(server: Served, tmp_path: Path) -> None:
+    address, temporary = server.address, server.scratch
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\n" + b"nonsense" * 20)
     with opened(address) as tab:
@@ -269,8 +228,8 @@ def test_a_bad_picture_an_unknown_class_and_cancel(server: tuple[str, Path], tmp
         tab.wait_for_function("document.querySelector('#status').innerText.includes('cancelled')")
 
 
-def test_a_visitor_does_not_see_anothers_picture(server: tuple[str, Path]) -> None:
-    address, _ = server
+def test_a_visitor_does_not_see_anothers_picture(server: Served) -> None:
+    address = server.address
     with opened(address) as first:
         first.wait_for_selector("#examples button img")
         first.locator("#examples button img").first.click()

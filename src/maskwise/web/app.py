@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
+from gradio.data_classes import GradioRootModel
 from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import methods
-from maskwise.images import packaged_pictures
-from maskwise.web.job import ExplainJob, JobProgress, Stopped, probabilities
-from maskwise.web.panel import answers_panel, preview, status
-from maskwise.web.pictures import MAX_BYTES, open_picture, take
+from maskwise.images import packaged_pictures, to_bytes
+from maskwise.web.calls import Calls, Event, ignored, number, offered, selected, sent_file, some_of, switch, text
+from maskwise.web.desk import Desk
+from maskwise.web.job import ExplainJob, check_reads_pictures, probabilities
+from maskwise.web.panel import answers_panel, preview, status, waiting
+from maskwise.web.pictures import open_picture
+from maskwise.web.uploads import Uploads
+from maskwise.web.visitors import visitor_of
+from maskwise.web.waiting_line import WAITING, Stopped, Ticket, WaitingLine
 
 MOST_METHODS = 4
-WAITING = 16  # jobs in the queue; later visitors are told that it is full
+SESSIONS = 200  # whose pictures are kept, at most 3 MB each
 MINUTES = 10  # that a picture stays in the memory of an idle session
+BREATH = 0.1  # seconds between two looks at a job
+OFTEN = 1.0  # seconds after which a visitor is told again; only then a browser that left is noticed
+LEFT = 10.0  # seconds without a stream that anybody reads, after which a visitor has left
+SCALES, PREFILTER = (1, 12), (0.0, 0.99)
 TOP = "its top class"
 INTRO = """# Which pixels does the classifier use?
 Drop a picture, choose up to four methods, press **Explain**. Your picture stays in this session's memory only, and
@@ -36,12 +47,46 @@ def load_once(name: str) -> Classifier:
     return load_classifier(name)
 
 
+@dataclass(eq=False)
+class Press:
+    """One press of Explain: its place in the line, once it has one, and whether it was taken back."""
+
+    ticket: Ticket | None = None
+    stopped: bool = False
+
+
+class Token(GradioRootModel):
+    """The name of an upload."""
+
+    root: str
+
+
+@dataclass
+class WebPage:
+    """A page and what its server must know of it.
+
+    Attributes:
+        blocks: Gradio's.
+        calls: what its events take.
+        uploads: where the server puts what visitors send.
+        listening: how many streams each session reads, as the server counts them.
+        line: where visitors wait.
+    """
+
+    blocks: gr.Blocks
+    calls: Calls
+    uploads: Uploads
+    line: WaitingLine
+    listening: Counter[str] = field(default_factory=Counter)
+
+
 def page(
     classifiers: Sequence[str],
     chosen: Sequence[str] = ("casm", "grad_cam"),
     load: Callable[[str], Classifier] = load_once,
     precision: Precision = "fp32",
-) -> gr.Blocks:
+    line: WaitingLine | None = None,
+) -> WebPage:
     """The page.
 
     Args:
@@ -49,70 +94,110 @@ def page(
         chosen: methods that are chosen at first.
         load: gives the classifier of a name, the same one each time.
         precision: of the methods' forwards.
+        line: where visitors wait; None is one of the usual size.
     """
     examples = packaged_pictures()
-    running: dict[str, threading.Event] = {}
+    uploads, listening = Uploads(), Counter[str]()
+    desk = Desk(line or WaitingLine())
+    running: dict[str, Press] = {}
+
+    def loaded(name: str) -> Classifier:
+        return check_reads_pictures(load(name))
 
     def show(image: Tensor | None, name: str) -> tuple[Any, Any, Any]:
         """Preview, class choices and status of a picture."""
         if image is None:
             return gr.skip(), gr.skip(), gr.skip()
-        labels, found = load(name).labels, probabilities(image, load(name))
-        best = found.topk(min(5, len(labels)))
-        top = [(labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
+        try:
+            classifier = loaded(name)
+        except InputError as error:
+            return "", gr.skip(), status(str(error), wrong=True)
+        found = probabilities(image / 255, classifier)
+        best = found.topk(min(5, len(found)))
+        top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
         choices = [(TOP, TOP), *((label, str(int(i))) for (label, _), i in zip(top, best.indices, strict=True))]
-        return preview(image, top), gr.Dropdown(choices=choices, value=TOP), status("")
+        return preview(image / 255, top), gr.Dropdown(choices=choices, value=TOP), status("")
 
-    def dropped(path: str | None, name: str) -> tuple[Any, ...]:
-        """The drop zone is empty again at once, since the file behind it is gone."""
-        if path is None:
+    def dropped(token: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
+        """The drop zone is empty again at once, since the upload behind it is gone."""
+        if token is None:
             return (gr.skip(),) * 5
         try:
-            image = take(path, get_upload_folder())
+            image = to_bytes(open_picture(uploads.take(token, visitor(request))))
         except InputError as error:
             return None, None, "", gr.skip(), status(str(error), wrong=True)
         return None, image, *show(image, name)
 
     def example(name: str, event: gr.SelectData) -> tuple[Any, ...]:
-        image = open_picture(examples[int(event.index)])
+        image = to_bytes(open_picture(examples[int(event.index)]))
         return image, *show(image, name)
 
-    def explain(
+    def end(session: str) -> None:
+        if (press := running.get(session)) is not None:
+            press.stopped = True
+            if press.ticket is not None:
+                desk.line.leave(press.ticket)
+
+    async def explain(
         image: Tensor | None, name: str, wanted: list[str], target: str | None, sess: bool, scales: float,
         prefilter: float, with_curves: bool, request: gr.Request,
-    ) -> Iterator[tuple[Any, Any]]:  # fmt: skip
+    ) -> AsyncIterator[tuple[Any, Any]]:  # fmt: skip
         if image is None:
             yield status("Drop a picture first, or choose one of the examples.", wrong=True), gr.skip()
             return
         if not 1 <= len(wanted) <= MOST_METHODS:
             yield status(f"Choose one to {MOST_METHODS} methods.", wrong=True), gr.skip()
             return
-        session, answers = str(request.session_hash), []
-        if session in running:
-            running[session].set()
+        session = str(request.session_hash)
+        end(session)  # the press before, if there was one
+        press = running[session] = Press()
         try:
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
             asked = None if target in (None, "", TOP) else str(target)
-            job = ExplainJob(image, load(name), wanted, asked, enhance, with_curves, precision)
-            running[session] = job.stop
-            for item in job.run():
-                if isinstance(item, JobProgress):
-                    yield status(item.text, item.share), gr.skip()
-                else:
-                    answers.append(item)
-                    share = len(answers) / len(wanted)
-                    yield status("", share), answers_panel(image, answers, job.classifier.mean.cpu())
+            classifier = await asyncio.to_thread(loaded, name)
+            job = ExplainJob(image / 255, classifier, wanted, asked, enhance, with_curves, precision)
+            if press.stopped:  # while the classifier was loaded
+                raise Stopped
+            ticket = press.ticket = desk.take(visitor(request), job)
+            async for shown in followed(ticket, job, session):
+                yield shown
             yield status("done"), gr.skip()
         except Stopped:
             yield status("cancelled"), gr.skip()
         except InputError as error:
             yield status(str(error), wrong=True), gr.skip()
         finally:
-            running.pop(session, None)
+            if press.ticket is not None:
+                desk.line.leave(press.ticket)
+            if running.get(session) is press:
+                del running[session]
+
+    async def followed(ticket: Ticket, job: ExplainJob, session: str) -> AsyncIterator[tuple[Any, Any]]:
+        """What a visitor sees of a ticket, until it is done; raises what ended it."""
+        count, before, told = 0, "", time.monotonic()
+        heard = told
+        while True:
+            finished, place, now = ticket.done, desk.line.place(ticket), time.monotonic()
+            answers = list(ticket.items)
+            line = waiting(place) if place else status(ticket.progress.text, ticket.progress.share)
+            if len(answers) > count:
+                shown = await asyncio.to_thread(answers_panel, job.image, answers, job.classifier.mean.cpu())
+                count, before, told = len(answers), line, now
+                yield line, shown
+            elif (line != before and now - told > 2 * BREATH) or now - told > OFTEN:
+                before, told = line, now
+                yield line, gr.skip()
+            if finished and len(answers) == len(ticket.items):
+                if ticket.error is not None:
+                    raise ticket.error
+                return
+            heard = now if listening[session] else heard
+            if now - heard > LEFT:
+                raise Stopped
+            await asyncio.sleep(BREATH)
 
     def cancel(request: gr.Request) -> None:
-        if str(request.session_hash) in running:
-            running[str(request.session_hash)].set()
+        end(str(request.session_hash))
 
     hidden: dict[str, Any] = {"api_visibility": "private"}
     with gr.Blocks(title="maskwise", analytics_enabled=False, delete_cache=(30, 60), fill_width=True) as blocks:
@@ -126,7 +211,9 @@ def page(
                 )  # fmt: skip
                 # Not by Gradio's own reading: a bad file is our message, not its stack trace. (A subclass would do, but
                 # Gradio writes a .pyi file beside every subclass.)
-                drop.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+                # What arrives is the upload's token: no file that Gradio could look for.
+                drop.data_model = Token  # type: ignore[assignment]
+                drop.preprocess = lambda payload: payload and payload.root  # type: ignore
                 shown = gr.HTML(elem_id="preview")
                 gallery = gr.Gallery(
                     [str(path) for path in examples], show_label=False, columns=len(examples), height=80,
@@ -143,9 +230,9 @@ def page(
                 )  # fmt: skip
                 sess = gr.Checkbox(label="SESS: sharpen by scaling and sliding", elem_id="sess")
                 with gr.Group(visible=False) as settings:
-                    scales = gr.Slider(1, 12, 6, step=1, label="Scales", elem_id="scales")
+                    scales = gr.Slider(*SCALES, 6, step=1, label="Scales", elem_id="scales")
                     prefilter = gr.Slider(
-                        0, 0.99, 0.9, step=0.01, label="Pre-filter: share of patches left out", elem_id="prefilter"
+                        *PREFILTER, 0.9, step=0.01, label="Pre-filter: share of patches left out", elem_id="prefilter"
                     )
                 with_curves = gr.Checkbox(label="Insertion and deletion curves (slower)", elem_id="curves")
             with gr.Column(scale=3, min_width=480):
@@ -161,29 +248,40 @@ def page(
         name.change(show, [kept, name], [shown, target, told], concurrency_limit=1, **quiet)
         sess.change(lambda on: gr.Group(visible=on), sess, settings, queue=False, **quiet)
         asked = [kept, name, wanted, target, sess, scales, prefilter, with_curves]
-        # Two at once, so that a visitor may cancel while another one's job runs; jobs themselves run one by one.
-        go.click(explain, asked, [told, result], concurrency_limit=2, **quiet)
+        # All at once, as far as Gradio is concerned: the line has its own order, and says it.
+        go.click(explain, asked, [told, result], concurrency_limit=None, **quiet)
         stop.click(cancel, None, None, queue=False, **quiet)
         blocks.unload(cancel)
-    queued: gr.Blocks = blocks.queue(max_size=WAITING, api_open=False, default_concurrency_limit=1)
-    return queued
+    # As many as the line takes may be followed, and as many again may look at pictures.
+    blocks.max_threads, blocks.state_session_capacity = 2 * WAITING, SESSIONS
+    blocks.queue(max_size=2 * WAITING, api_open=False, default_concurrency_limit=1)
+    one, off = offered("the classifier", classifiers), ignored
+    form = [
+        off, one, some_of("methods", methods.names()), text("the class"), switch("SESS"), number("scales", *SCALES),
+        number("the pre-filter", *PREFILTER), switch("the curves"),
+    ]  # fmt: skip
+    taken = {
+        (drop, "upload"): Event([sent_file, one]),
+        (gallery, "select"): Event([one], selected(len(examples))),
+        (name, "change"): Event([off, one]),
+        (sess, "change"): Event([switch("SESS")], at_once=True),
+        (go, "click"): Event(form),
+        (stop, "click"): Event([], at_once=True),
+    }
+    return WebPage(blocks, Calls(_by_number(blocks, taken)), uploads, desk.line, listening)
 
 
-def launch(blocks: gr.Blocks, host: str, port: int, wait: bool = True) -> str:
-    """Serves the page; returns its address once it listens, and where it waits, at the end.
+def _by_number(blocks: gr.Blocks, taken: Mapping[tuple[Any, str], Event]) -> dict[int, Event]:
+    """Events by the number that a browser calls them by; those that no browser calls are not among them."""
+    by_target = {(part._id, kind): event for (part, kind), event in taken.items()}
+    found = {
+        which: by_target[target] for which, fn in blocks.fns.items() for target in fn.targets if target in by_target
+    }
+    assert len(found) == len(taken), "an event of the page has no check"
+    return found
 
-    Raises:
-        InputError: the port is taken.
-    """
-    style = (resources.files("maskwise.web") / "style.css").read_text(encoding="utf-8")
-    plain = ["system-ui", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="emerald", font=plain, font_mono=["ui-monospace", "monospace"])
-    try:
-        _, address, _ = blocks.launch(
-            server_name=host, server_port=port, prevent_thread_lock=not wait, share=False, quiet=True, show_error=False,
-            max_file_size=MAX_BYTES, footer_links=[], ssr_mode=False, pwa=False, mcp_server=False, theme=theme,
-            css=style, enable_monitoring=False, run_history=False, state_session_capacity=200, inbrowser=False,
-        )  # fmt: skip
-    except OSError:
-        raise InputError(f"port {port} is taken on {host}: give another `port`") from None
-    return address
+
+def visitor(request: gr.Request) -> str:
+    """Whose request it is."""
+    address = request.client.host if request.client else "nobody"
+    return visitor_of([request.headers.get("cookie", "")], address)

@@ -1,13 +1,10 @@
-"""One visitor's job: several methods on one picture, in a thread of its own, with progress and an end on demand."""
+"""What one visitor asked for: several methods on one picture, with progress and an end on demand."""
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
@@ -24,21 +21,9 @@ from maskwise.measures.perturbation import CurveKind
 from maskwise.report.page_cards import Answer
 from maskwise.report.page_explained import picture_curve
 from maskwise.sess import enhanced
+from maskwise.web.waiting_line import Progress
 
-BREATH = 0.15  # seconds between two looks at a running job
-_one_at_a_time = threading.Lock()  # methods hook the classifier, which all visitors share
-
-
-class Stopped(Exception):  # noqa: N818
-    """The visitor cancelled, or left."""
-
-
-@dataclass(frozen=True)
-class JobProgress:
-    """What the job does now, and the share in [0,1] of it that is done."""
-
-    text: str
-    share: float
+Tell = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -46,8 +31,8 @@ class ExplainJob:
     """What a visitor asked for.
 
     Attributes:
-        image: (3,H,W).
-        classifier: shared by all visitors, never changed.
+        image: (3,H,W) in [0,1].
+        classifier: never changed, but hooked while it is asked: no two jobs have the same at the same time.
         methods: names, as ``maskwise methods`` lists them.
         target: class index, name or WordNet id; None is the top class.
         sess: SESS's keywords; None leaves it off.
@@ -62,68 +47,31 @@ class ExplainJob:
     sess: dict[str, Any] | None = None
     with_curves: bool = False
     precision: Precision = "fp32"
-    stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> Iterator[JobProgress | Answer]:
-        """Progress as it goes, and an answer for each method.
+    def answers(self, tell: Tell, clock: Callable[[], float] = time.perf_counter) -> Iterator[Answer]:
+        """An answer for each method, one after another.
+
+        Args:
+            tell: called with the progress at every step of the work; what it raises ends the work there.
+            clock: seconds, of which a method's time is told.
 
         Raises:
-            Stopped: ``stop`` was set.
             InputError: what the methods refuse.
         """
-        found: queue.SimpleQueue[JobProgress | Answer | Exception | None] = queue.SimpleQueue()
-        threading.Thread(target=self._work, args=(found,), daemon=True).start()
-        latest = JobProgress("waiting for the visitor before", 0.0)
-        try:
-            while True:
-                try:
-                    item = found.get(timeout=BREATH)
-                    while isinstance(item, JobProgress) and not found.empty():
-                        item = found.get()  # only the newest is worth showing
-                except queue.Empty:
-                    item = latest
-                if self.stop.is_set():
-                    raise Stopped
-                if item is None:
-                    return
-                if isinstance(item, Exception):
-                    raise item
-                if isinstance(item, JobProgress):
-                    latest = item
-                yield item
-        finally:
-            self.stop.set()
+        for i, method in enumerate(self.methods):
+            yield self._explain(method, i / len(self.methods), tell, clock)
 
-    def _work(self, found: queue.SimpleQueue[JobProgress | Answer | Exception | None]) -> None:
-        try:
-            while not _one_at_a_time.acquire(timeout=BREATH):
-                if self.stop.is_set():
-                    return
-            try:
-                for i, method in enumerate(self.methods):
-                    found.put(self._explain(method, i / len(self.methods), found))
-            finally:
-                _one_at_a_time.release()
-            found.put(None)
-        except Stopped:
-            pass
-        except InputError as error:
-            found.put(error)
-        except Exception:
-            logging.getLogger(__name__).exception("a job failed")
-            found.put(InputError("something went wrong in here; the server's log says what"))
+    def kind(self, method: str) -> Hashable:
+        """What the time depends on, beside the machine."""
+        sess = None if self.sess is None else tuple(sorted(self.sess.items()))
+        return (self.classifier.name, method, sess, self.with_curves)
 
-    def _explain(self, method: str, before: float, found: queue.SimpleQueue[Any]) -> Answer:
+    def _explain(self, method: str, before: float, tell: Tell, clock: Callable[[], float]) -> Answer:
         name = method if self.sess is None else f"{method} + SESS"
-        whole, furthest = len(self.methods), before
+        whole = len(self.methods)
 
         def step(done: int, total: int) -> None:
-            nonlocal furthest
-            if self.stop.is_set():
-                raise Stopped
-            # A method may find on the way that there is more to do; a bar never goes back.
-            furthest = max(furthest, before + 0.9 * done / max(total, 1) / whole)
-            found.put(JobProgress(name, furthest))
+            tell(Progress(name, before + 0.9 * done / max(total, 1) / whole))
 
         step(0, 1)
         made = explainer(method, self.classifier, precision=self.precision)
@@ -131,17 +79,16 @@ class ExplainJob:
             made = enhanced(made, **self.sess)
         made.progress = step
         images = self.image[None]
-        began = time.perf_counter()
+        began = clock()
         maps = made(images, self.target)
-        seconds = time.perf_counter() - began
+        seconds = clock() - began
         keep = binarise(maps)
-        fill = infiller("telea")(images, keep, self.classifier.mean.cpu())
+        # Of a classifier of grey pictures the mean is one value, for all three channels of the picture.
+        fill = infiller("telea")(images, keep, self.classifier.mean.cpu().expand(len(self.image)))
         found_curves: dict[str, list[float]] = {}
         if self.with_curves:
             for kind in get_args(CurveKind):
-                if self.stop.is_set():
-                    raise Stopped
-                found.put(JobProgress(f"{name}: {kind}", before + 0.9 / whole))
+                tell(Progress(f"{name}: {kind}", before + 0.9 / whole))
                 found_curves[kind] = picture_curve(self.classifier, self.image, maps[0], self.explained(), kind)
         target = self.classifier.labels.name(self.explained()) if made.needs_target else None
         return Answer(
@@ -161,3 +108,17 @@ def probabilities(image: Tensor, classifier: Classifier) -> Tensor:
     """Of each class (K,), for a picture (3,H,W)."""
     with torch.inference_mode():
         return classifier.probabilities(classifier.logits(classifier.prepare(image[None])).float())[0].cpu()
+
+
+def check_reads_pictures(classifier: Classifier) -> Classifier:
+    """The classifier itself.
+
+    Raises:
+        InputError: it takes neither colour nor grey pictures, which is all that a visitor can send.
+    """
+    if classifier.channels not in (1, 3):
+        raise InputError(
+            f"{classifier.name} takes {classifier.channels} channels, and the page has colour pictures: explain it "
+            "with `maskwise.explainer` in Python"
+        )
+    return classifier

@@ -13,6 +13,7 @@ from torch import Tensor
 from maskwise.blending import masked_in, masked_out
 from maskwise.images import to_uint8
 from maskwise.report.page_cards import Answer, BoxEdges, shrunk_to, uri
+from maskwise.web.waiting_line import PlaceInLine
 
 SIDE = 420  # pixels of a shown picture's longer side
 CAPTIONS = ("heat map", "box", "masked-in", "masked-out", "inpainted")
@@ -108,3 +109,10 @@ def status(text: str, share: float | None = None, wrong: bool = False) -> str:
     bar = "" if share is None else f'<progress value="{share:.3f}" max="1" aria-label="Progress"></progress>'
     role: Any = "alert" if wrong else "status"
     return f'<div class="mw-status{" mw-wrong" if wrong else ""}" role="{role}">{html.escape(text)}{bar}</div>'
+
+
+def waiting(place: PlaceInLine) -> str:
+    """Where a visitor stands in the line, and how long it will take, rounded since it is a guess."""
+    seconds = place.seconds
+    rounded = f"{max(5 * round(seconds / 5), 5)} s" if seconds < 90 else f"{round(seconds / 60)} min"
+    return status(f"In line: place {place.number}, done in about {rounded}")
