@@ -19,6 +19,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import explainer
+from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller
 from maskwise.measures.perturbation import CurveKind
 from maskwise.report.page_cards import Answer
@@ -132,7 +133,8 @@ class ExplainJob:
         made.progress = step
         images = self.image[None]
         began = time.perf_counter()
-        maps = made(images, self.target)
+        with handed_on():
+            maps = made(images, self.target)
         seconds = time.perf_counter() - began
         keep = binarise(maps)
         fill = infiller("telea")(images, keep, self.classifier.mean.cpu())
@@ -148,6 +150,7 @@ class ExplainJob:
             name, maps[0], keep[0], tight_boxes(largest_component(keep))[0].tolist(),
             masked_out(images, keep, fill)[0], target,
             seconds=seconds, insertion=found_curves.get("insertion"), deletion=found_curves.get("deletion"),
+            warnings=made.report["warnings"],
         )  # fmt: skip
 
     def explained(self) -> int:
