@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, smaller_batch
 from maskwise.explainers import Explainer
+from maskwise.explainers.doubts import handed_on
 from maskwise.images import load_image
 from maskwise.infill import Infiller, infiller
 from maskwise.sess import SESS
@@ -37,6 +38,7 @@ class Explanation:
         measured: what the method said beside the map (a standard error, a completeness error, …).
         sess: the settings of SESS, or None without it.
         infill: what painted the hole of the inpainted picture.
+        warnings: why the map may be wrong, and what to do: one line each.
         seconds: of classification and map, without reading and drawing.
     """
 
@@ -51,10 +53,11 @@ class Explanation:
     measured: dict[str, float]
     sess: dict[str, Any] | None
     infill: str
+    warnings: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """All of it, with the protocol behind the numbers."""
-        plain = asdict(self)
+        plain = asdict(self) | {"warnings": list(self.warnings)}
         plain["protocol"] = {
             "resize": "squashed to the classifier's input, map bilinear back" if self.sess is None else "own size",
             "binarise": "map >= its mean",
@@ -70,7 +73,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Panels:
-    """The pictures of an explanation: images (3,H,W), map (H,W), box (x0,y0,x1,y1), and a caption."""
+    """The pictures of an explanation: images (3,H,W), map (H,W), box (x0,y0,x1,y1), a caption and its warnings."""
 
     image: Tensor
     map: Tensor
@@ -79,6 +82,7 @@ class Panels:
     inpainted: Tensor
     box: tuple[int, int, int, int]
     caption: str
+    warnings: tuple[str, ...] = ()
 
 
 def explain_picture(
@@ -95,7 +99,8 @@ def explain_picture(
         What is known of it, and its pictures: some 50 bytes a pixel, so let go of them before the next.
 
     Raises:
-        InputError: the picture can't be read, the class is unknown, or the classifier or the map gives NaN.
+        InputError: the picture can't be read, the class is unknown, the classifier or the map gives NaN; or the
+            explainer is ``strict`` and its map may be wrong.
     """
     infill = infill or infiller("telea")
     image = load_image(path)[None]
@@ -107,12 +112,15 @@ def explain_picture(
     best = probabilities.topk(min(5, len(classifier.labels)))
     # A masker's own classifier may rank classes otherwise; what is explained is what this one says.
     asked = int(best.indices[0]) if target is None and explainer.needs_target else target
-    (maps,) = Portions()(lambda _: explainer(image, asked), 1, smaller_batch(explainer))
+    with handed_on():
+        (maps,) = Portions()(lambda _: explainer(image, asked), 1, smaller_batch(explainer))
     seconds = time.perf_counter() - began
     top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     log.info("%s: %s, %s %.2f, %.2f s", path.name, method, *top[0], seconds)
     keep = binarise(maps)
     box = tight_boxes(largest_component(keep))[0].tolist()
+    measured = dict(explainer.report)
+    warnings = tuple(measured.pop("warnings", ()))
     explanation = Explanation(
         picture=str(path),
         method=method,
@@ -122,11 +130,13 @@ def explain_picture(
         box=(box[0], box[1], box[2], box[3]),
         area=float(maps.mean()),
         seconds=seconds,
-        measured={name: float(value.flatten()[0]) for name, value in explainer.report.items()},
+        measured={name: float(value.flatten()[0]) for name, value in measured.items()},
         sess=explainer.facts() if isinstance(explainer, SESS) else None,
         infill=repr(infill),
+        warnings=warnings,
     )
-    return explanation, _panels(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
+    panels = _panels(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
+    return explanation, replace(panels, warnings=warnings)
 
 
 def _explained(

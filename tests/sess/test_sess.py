@@ -287,6 +287,7 @@ class TestNothingTwice:
         ticks: list[tuple[int, int]] = []
         explain.progress = lambda done, total: ticks.append((done, total))
         explain(self.image, 1)
+        assert explain.report.pop("warnings") == []
         assert {k: v.tolist() for k, v in explain.report.items()} == {
             "windows": [[122], [122]], "scored": [[122], [122]], "kept": [[13], [13]],
         }  # fmt: skip

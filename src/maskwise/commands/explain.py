@@ -50,6 +50,9 @@ def explain_command(
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="Also one page of all pictures, report.html.")] = False,
     curves: Annotated[bool, typer.Option("--curves", help="The report with insertion and deletion curves.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A map that may be wrong is an error, not a warning.")
+    ] = False,
     out: Out = Path("explained"),
     *,
     model: Model,
@@ -66,5 +69,6 @@ def explain_command(
         sess_options.keywords(sess or panel),
         panel,
         "curves" if curves else "plain" if report else None,
+        strict=strict,
     )
     explain_pictures(pictures, model, method, wanted, out, output)

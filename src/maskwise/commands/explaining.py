@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Wanted:
         panel: also a picture of SESS's patches.
         page: also ``report.html``: ``plain``, or with ``curves``.
         together: also one figure of all pictures.
+        strict: a map that may be wrong is an error.
     """
 
     target: str | None = None
@@ -40,6 +42,7 @@ class Wanted:
     panel: bool = False
     page: str | None = None
     together: bool = False
+    strict: bool = False
 
 
 def explain_pictures(
@@ -66,6 +69,7 @@ def explain_pictures(
     paint = infiller(wanted.infill)
     classifier = model.load()
     explain_it = method.make(classifier, model.precision, wanted.enhance)
+    explain_it.strict = wanted.strict
     if wanted.target is not None:
         classifier.labels.resolve(wanted.target)
     done: list[Explanation] = []
@@ -93,6 +97,8 @@ def explain_pictures(
         except InputError as error:
             complain(error)
             failed = True
+    for warning, count in Counter(line for e in done for line in e.warnings).items():
+        complain(f"warning: {warning}" + (f" ({count} of {len(done)} pictures)" if len(done) > 1 else ""))
     if rows:
         fig2(rows, out / "figure.png")
     if cards:

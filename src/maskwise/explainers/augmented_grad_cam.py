@@ -11,6 +11,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.core.total_variation import total_variation
 from maskwise.explainers.base import gradients, methods
+from maskwise.explainers.doubts import zero_gradient
 from maskwise.explainers.layers import LayerExplainer, weighted
 from maskwise.explainers.perturb import Perturbation, generators, uniform
 from maskwise.explainers.targets import Targets
@@ -71,15 +72,18 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
     def map(self, images: Tensor, targets: Targets) -> Tensor:
         targets = self.resolve(images, targets)
         there, back = self._turns(images)
-        coarse = []
+        coarse, slopes = [], []
         for first, last in self.chunks(len(images), self.copies):
             copies = _turn(images[:, None].expand(-1, last - first, -1, -1, -1), there[:, first:last])
             rows = torch.arange(len(images), device=images.device).repeat_interleave(last - first)
             with torch.enable_grad():
                 logits, activation = self.activation(copies.flatten(0, 1))
                 (gradient,) = gradients(targets.scores(logits, rows), activation)
-            maps = weighted(self.grid(gradient.detach()).float().mean((2, 3)), self.grid(activation.detach()).float())
+            slope = self.grid(gradient.detach()).float()
+            slopes.append(zero_gradient(slope).unflatten(0, (len(images), -1)))
+            maps = weighted(slope.mean((2, 3)), self.grid(activation.detach()).float())
             coarse.append(maps.unflatten(0, (len(images), -1)))
+        self.doubt("zero_gradient", torch.cat(slopes, 1).all(1))
         return self._sharpen(min_max(torch.cat(coarse, 1)), there, back, images)
 
     def _turns(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,16 @@ from maskwise.core.min_max import min_max
 from maskwise.core.modes import eval_mode, frozen
 from maskwise.core.precision import Precision, autocast
 from maskwise.core.registry import Registry
+from maskwise.explainers.doubts import (
+    classes_alike,
+    coarse_grid,
+    doubts,
+    flat_map,
+    hearing,
+    line_of,
+    warn_once,
+    within_rounding,
+)
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
 methods: Registry[type[Explainer]] = Registry("method")
@@ -35,7 +45,11 @@ class Explainer:
         precision: of the forwards: fp32, bf16, fp16, or auto (bf16 on a GPU that has it, else fp32). With bf16 and fp16
             they run under autocast; sums stay in float32.
         progress: called with (done, total) during long work.
-        report: what the last call measured beside the maps, by name; tensors are (N,K).
+        strict: an InputError in place of a warning.
+        flat_is_meant: a map without contrast is what the method promises, and nothing to warn of.
+        report: what the last call measured beside the maps, by name, as tensors (N,K); and ``warnings``, lines that
+            say why its maps may be wrong (see ``doubts.py``), each with its cure.
+        doubted: behind those lines, the pictures of the last call by kind: (N,) bool, or () for all of them.
         identity: plain data that tells this explainer from another: method, options, a masker's weights.
     """
 
@@ -44,10 +58,14 @@ class Explainer:
     upsampling: ClassVar[str] = "bilinear"
     precision: Precision = "fp32"
     progress: Callable[[int, int], None] | None = None
+    strict: bool = False
+    flat_is_meant: ClassVar[bool] = False
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self.report: dict[str, Tensor] = {}
+        self.report: dict[str, Any] = {}
+        self.doubted: dict[str, Tensor] = {}
+        self._spread: tuple[Tensor, Tensor, int] | None = None  # of the scores of masked pictures, and how many
         self.identity: dict[str, Any] = {"method": type(self).__name__}
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
@@ -61,7 +79,7 @@ class Explainer:
         maps, reports = [], []
         for k in range(targets.count):
             self.report = {}
-            maps.append(self.map(images, targets.one(k)))
+            maps.append(self._settled(self.map(images, targets.one(k))[:, None])[:, 0])
             reports.append(self.report)
         self.report = {name: torch.cat([r[name].reshape(-1, 1) for r in reports], 1) for name in reports[0]}
         return torch.stack(maps, 1)
@@ -94,24 +112,32 @@ class Explainer:
             any contrast is zeros.
 
         Raises:
-            InputError: wrong shape, type or range; unknown class; or a map that holds NaN.
+            InputError: wrong shape, type or range; unknown class; a map that holds NaN; or with ``strict`` what would
+                else be a warning.
         """
         check_images(images, self.classifier.channels)
         with self.calling():
             parsed = parse_targets(targets, len(images), self.classifier)
             # Tensors of a caller's inference mode could not be differentiated.
-            maps = self.explain(images.clone() if images.is_inference() else images, parsed)
+            given = images.clone() if images.is_inference() else images
+            if self.differentiates and self.needs_target and parsed.score is None and len(self.classifier.labels) > 1:
+                self.doubt("same_gradient", classes_alike(self.classifier, self.classifier.prepare(given[:1]).float()))
+            maps = self.explain(given, parsed)
         maps = maps.to(images.device).clamp(0, 1)
         return maps if many(targets) else maps[:, 0]
 
     @contextmanager
     def calling(self) -> Iterator[None]:
-        """What a call sets and puts back: a fresh report, eval mode, precision, no gradients unless asked for."""
-        self.report = {}
+        """What a call sets and puts back: a fresh report, eval mode, precision, no gradients unless asked for.
+
+        At its end the report has its warnings, and somebody is told.
+        """
+        self.report, self.doubted, self._spread = {}, {}, None
         precise = autocast(self.precision, self.classifier.device.type)
         held = self.classifier
         with torch.inference_mode(False), torch.no_grad(), eval_mode(held), frozen(held), precise:
             yield
+        self._tell()
 
     def explain(self, images: Tensor, targets: Targets) -> Tensor:
         """Maps (N,K,H,W) at the images' size, for targets that are parsed."""
@@ -125,9 +151,12 @@ class Explainer:
             maps, logits = self.saliency_and_logits(prepared, targets)
         else:
             maps, logits = self.saliency(prepared, targets), None
-        maps = maps.detach().float()
+        maps = self._settled(maps.detach().float())
         if not maps.isfinite().all():
             raise InputError("the map holds NaN or infinity: the classifier or the masker gives such values")
+        self.doubt("coarse_grid", coarse_grid(maps))
+        if not self.flat_is_meant:
+            self.doubt_flat(maps)
         return min_max(maps) if self.normalise else maps, None if logits is None else logits.detach()
 
     def upsample(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -136,6 +165,79 @@ class Explainer:
             return maps
         corners = None if self.upsampling == "nearest" else False
         return F.interpolate(maps, size, mode=self.upsampling, align_corners=corners)
+
+    # ---- what may be wrong ----------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """What lines call it: its method, and the layer that it reads."""
+        layer = getattr(self, "layer", None)
+        return str(self.identity.get("method", type(self).__name__)) + ("" if layer is None else f" at {layer}")
+
+    @property
+    def differentiates(self) -> bool:
+        """Is the map made of gradients?"""
+        return any(facts.get("needs_gradients") for name, facts in methods.items() if methods.get(name) is type(self))
+
+    def doubt(self, kind: str, where: Tensor | bool) -> None:
+        """Notes pictures of this call whose map may be wrong.
+
+        Args:
+            kind: a name in ``doubts``.
+            where: (N,) or (N,K) bool; or one value for all pictures.
+        """
+        noted = torch.as_tensor(where, device=self.classifier.device)
+        noted = noted.flatten(1).any(1) if noted.ndim > 1 else noted
+        if noted.any():
+            doubts.get(kind)
+            self.doubted[kind] = noted | self.doubted[kind] if kind in self.doubted else noted
+
+    def doubt_flat(self, maps: Tensor) -> None:
+        """Notes flat maps (N,K,h,w); one whose reason is known needs no second line."""
+        flat = flat_map(maps).any(1)
+        for known in self.doubted.values():
+            flat = flat & ~known.to(flat.device)
+        self.doubt("flat_map", flat)
+
+    def adopt(self, *parts: Explainer) -> None:
+        """Notes what explainers have noted that this one is made of."""
+        for part in parts:
+            for kind, where in part.doubted.items():
+                self.doubt(kind, where)
+            part.doubted = {}
+
+    def scored(self, values: Tensor) -> None:
+        """Notes scores (N,n,K) of n masked copies of each picture: a map of scores that never differ says nothing."""
+        low, high, count = values.detach().amin(1), values.detach().amax(1), values.shape[1]
+        if self._spread is not None:
+            low, high, count = low.minimum(self._spread[0]), high.maximum(self._spread[1]), count + self._spread[2]
+        self._spread = (low, high, count)
+
+    def _settled(self, maps: Tensor) -> Tensor:
+        """Maps (N,K,h,w), with zeros where the scores of all masked copies were the same.
+
+        What differs there is the masks' own noise, which stretching would make a picture of.
+        """
+        if self._spread is None:
+            return maps
+        (low, high, count), self._spread = self._spread, None
+        if count < 2:
+            return maps
+        dead = within_rounding(low, high)
+        self.doubt("dead_perturbation", dead)
+        return torch.where(dead[..., None, None], 0.0, maps) if self.normalise else maps
+
+    def _tell(self) -> None:
+        """Files this call's warnings, and raises or warns where nobody else sees to it."""
+        name, heard = self.classifier.name, hearing()
+        self.report["warnings"] = [line_of(kind, self.title, name, where) for kind, where in self.doubted.items()]
+        if heard == "patches":
+            return
+        if self.strict and self.doubted:
+            raise InputError(self.report["warnings"][0])
+        if heard == "nobody":
+            for kind in self.doubted:
+                warn_once(line_of(kind, self.title, name), self.classifier)
 
     def resolve(self, images: Tensor, targets: Targets) -> Targets:
         """Targets with the top class made definite; costs a forward only where it must be found."""

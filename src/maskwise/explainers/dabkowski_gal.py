@@ -14,6 +14,7 @@ from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.errors import InputError
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.doubts import KnownWeights
 from maskwise.explainers.layers import LayerChoice
 from maskwise.explainers.masker import packaged_masker
 from maskwise.explainers.targets import Targets
@@ -60,6 +61,7 @@ class DabkowskiGal(Explainer):
         self.masker = load_class_masker(path, classifier)
         fuse(self.masker.decoder).to(classifier.device)
         self.confidence = confidence
+        self.known = KnownWeights(classifier)
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @classmethod
@@ -79,6 +81,7 @@ class DabkowskiGal(Explainer):
 
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """The logits are the classifier's own; a masker with an encoder of its own takes a second forward."""
+        self.doubt("other_classifier", self.known.have_changed())
         logits, taps = self.masker.encoder.features(images)
         if not self.masker.shares_encoder:
             logits = self.classifier.logits(images)

@@ -92,6 +92,7 @@ class DabkowskiGalIterative(Explainer):
                 masks = self.mask(pair, pixels)
                 both = torch.cat([alternative(pixels, masks, draws), alternative(pixels, 1 - masks, draws)])
                 kept, gone = self.classifier.logits(both).chunk(2)
+                self.scored(torch.stack([wanted.probabilities(kept), wanted.probabilities(gone)], 1))
                 terms = self.objective(Seen(masks, kept, gone, labels, real))
                 # Means over the batch become sums, so that no picture's mask depends on how many others there are.
                 descend(optimiser, len(pixels) * torch.stack(list(terms.values())).sum())

@@ -66,6 +66,7 @@ class ExcitedCasm(Explainer):
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         masks, _ = self.mask.saliency_and_logits(images, targets)
         visits = self.excitation.saliency(images, targets)
+        self.adopt(self.mask, self.excitation)
         size = images.shape[-2], images.shape[-1]
         visits = F.interpolate(visits, size, mode="bilinear", align_corners=False)
         gates = min_max(gaussian_blur(visits, self.smooth * min(size)))

@@ -115,9 +115,10 @@ class ExtremalPerturbation(Explainer):
             masks = operator.picture(canvas)
             shown = between_levels(seen, masks if sign > 0 else 1 - masks).flatten(0, 1)
             logits = self.classifier.logits(shown.flip(3) if self.flip and step % 2 == 0 else shown)
-            reward = sign * targets.scores(logits, rows).sum()
+            scores = targets.scores(logits, rows)
+            self.scored(scores.unflatten(0, (n, count)))
             unlike = (canvas.flatten(2).sort(2).values - ideal).square().mean(2).sum()
-            descend(optimiser, weight * unlike - reward)
+            descend(optimiser, weight * unlike - sign * scores.sum())
             with torch.no_grad():
                 cells.clamp_(0, 1)
             weight *= self.growth

@@ -10,7 +10,7 @@ from maskwise.core.precision import resolved_precision
 from maskwise.explainers.adapter import AdaptedExplainer
 from maskwise.explainers.base import Explainer, methods
 
-COMMON = ("precision", "progress")
+COMMON = ("precision", "progress", "strict")
 
 
 def explainer(name: str | object, classifier: Classifier, **options: Any) -> Explainer:
@@ -19,7 +19,8 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     Args:
         name: as ``maskwise methods`` lists it; or a captum object, or any function (see ``AdaptedExplainer``).
         classifier: what is explained.
-        options: the method's own keywords, ``precision`` (fp32, bf16, fp16, auto) and ``progress``.
+        options: the method's own keywords, ``precision`` (fp32, bf16, fp16, auto), ``progress``, and ``strict``: an
+            InputError where a map may be wrong, in place of a warning.
 
     Raises:
         InputError: unknown method, or an option that it does not have or a value that it does not take.

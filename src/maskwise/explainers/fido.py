@@ -98,6 +98,7 @@ class Fido(Explainer):
                 noise = uniform(draws, self.samples, height, width).to(pixels.device)
                 masks = concrete(keep[:, None], noise, self.temperature).flatten(0, 1)
                 odds = log_odds(wanted, self.classifier.logits(masked_in(pixels[rows], masks, fill[rows])), rows)
+                self.scored(odds.unflatten(0, (n, self.samples)))
                 paid = keep if sign > 0 else 1 - keep
                 weight = self.l1 * PAPERS_SIDE**2 * (min(step / self.annealing, 1) if self.annealing else 1)
                 descend(optimiser, weight * paid.mean((1, 2)).sum() - sign * odds.sum() / self.samples)

@@ -105,6 +105,7 @@ class GuidedFeatureInversion(LayerExplainer):
                     both = torch.cat([inside, masked_out(pixels, mask, background)])
                     rows = torch.arange(len(pixels), device=pixels.device).repeat(2)
                     kept, left = wanted.probabilities(self.classifier.logits(both), rows).chunk(2)
+                    self.scored(torch.stack([kept, left], 1))
                     loss = (left - kept).sum() + self.fine_decay * size
                 descend(optimiser, loss)
                 halved.step()

@@ -14,6 +14,7 @@ from maskwise.classifiers.grids import layout_of
 from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import Explainer, gradients
+from maskwise.explainers.doubts import coarse_grid, zero_gradient
 from maskwise.explainers.targets import Targets
 
 
@@ -84,6 +85,7 @@ class LayerExplainer(Explainer):
         seen = None if layout is None else layout.grid(output)
         if seen is None:
             raise InputError(f"the output of layer {self.layer!r} has no spatial grid; choose another layer")
+        self.doubt("coarse_grid", coarse_grid(seen))
         return seen
 
     def activation(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,6 +99,7 @@ class LayerExplainer(Explainer):
         with torch.enable_grad():
             logits, output = self.activation(images)
             by_target = [self.grid(g.detach()) for g in gradients(targets.scores(logits), output)]
+            self.doubt("zero_gradient", torch.stack([zero_gradient(g) for g in by_target], 1))
             return self.grid(output.detach()), by_target, logits.detach()
 
 

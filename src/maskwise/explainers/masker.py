@@ -16,6 +16,7 @@ from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.errors import InputError
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.doubts import KnownWeights
 from maskwise.explainers.layers import LayerChoice
 from maskwise.explainers.targets import Targets
 from maskwise.maskers import load_agnostic_masker, read_header
@@ -77,6 +78,7 @@ class MaskerExplainer(Explainer):
             ClassGate.check(self.judge, finish.gate_scales)
             self.masker.finish = finish
         self.needs_target = self.masker.needs_class
+        self.known = KnownWeights(classifier)
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)
         self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
@@ -109,6 +111,7 @@ class MaskerExplainer(Explainer):
 
         Beside an encoder that was trained for masks alone the classifier itself takes a forward, and is the gate.
         """
+        self.doubt("other_classifier", self.known.have_changed())
         logits, taps = self.masker.encoder.features(images)
         if self.masker.shares_encoder:
             return self.masker.masks_for(images, taps, targets.classes_of(logits)), logits

@@ -102,9 +102,10 @@ class MeaningfulPerturbation(Explainer):
                     fill = infill(self.infill, pixels, self.classifier, self.blur, draws)
                 both = shifted(torch.cat([pixels, fill], 1), moves[:, step]) if reach else torch.cat([pixels, fill], 1)
                 kept = masked_in(both[:, :3], self.smooth(mask, pixels), both[:, 3:])
-                gone = wanted.probabilities(self.classifier.logits(kept)).sum()
+                left = wanted.probabilities(self.classifier.logits(kept))
+                self.scored(left[:, None])
                 rough = total_variation(mask, beta=self.beta).sum()
-                descend(optimiser, gone + self.l1 * (1 - mask).abs().sum() + self.tv * rough)
+                descend(optimiser, left.sum() + self.l1 * (1 - mask).abs().sum() + self.tv * rough)
                 with torch.no_grad():
                     mask.clamp_(0, 1)
             with torch.no_grad():
@@ -127,7 +128,9 @@ class MeaningfulPerturbation(Explainer):
         with torch.no_grad():
 
             def probability(changed: Tensor) -> Tensor:
-                return targets.probabilities(self.classifier.logits(changed))[:, 0]
+                found = targets.probabilities(self.classifier.logits(changed))
+                self.scored(found[:, None])
+                return found[:, 0]
 
             clean, empty = probability(images), probability(fill)
             found = torch.zeros(len(images), dtype=torch.bool, device=images.device)

@@ -59,6 +59,7 @@ class Occlusion(Perturbation):
             targets = targets.resolved(logits)
             values = targets.probabilities if self.scoring == "probability" else targets.scores
             before = values(logits, None).float()
+            self.scored(before[:, None])
             rows, columns = (self._covers(side, images.device) for side in images.shape[-2:])
             down, across = len(rows), len(columns)
             drops = torch.empty(len(images), down * across, targets.count, device=images.device)

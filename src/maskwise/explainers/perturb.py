@@ -45,6 +45,8 @@ class Perturbation(Explainer):
     ) -> Tensor:
         """Values (pictures, copies, K) of ``pictures * copies`` rows, ``batch`` rows in one forward.
 
+        They are noted (``scored``): where all of a call are the same, its map says nothing.
+
         Args:
             make: rows of a slice of range(pictures) as normalised pictures (n * copies,3,S,S).
             values: from logits and the picture of each row to (rows,K): ``targets.scores`` or ``.probabilities``.
@@ -56,6 +58,7 @@ class Perturbation(Explainer):
             rows = torch.arange(part.start, part.stop, device=self.classifier.device).repeat_interleave(copies)
             parts.append(values(self.classifier.network(make(part)), rows).float())
         found: Tensor = torch.cat(parts).unflatten(0, (pictures, copies))
+        self.scored(found)
         return found
 
 

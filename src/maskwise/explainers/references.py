@@ -55,6 +55,7 @@ class Uniform(Reference):
     """1 everywhere: the whole picture."""
 
     normalise = False
+    flat_is_meant = True
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
         return torch.ones_like(images[:, 0])

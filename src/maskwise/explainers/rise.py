@@ -82,8 +82,6 @@ class Rise(Perturbation):
             side = (images.shape[-2], images.shape[-1])
             total = torch.zeros(len(images), targets.count, side[0] * side[1], device=images.device)
             squares = torch.zeros_like(total)
-            low = torch.full((len(images), targets.count), math.inf, device=images.device)
-            high = -low
             used = 0
             for first, last in self.chunks(len(images), self.masks):
                 masks = random_masks(draws, last - first, self.grid, self.keep, side, self.border).to(images.device)
@@ -93,7 +91,6 @@ class Rise(Perturbation):
                     return copies.contiguous(memory_format=torch.channels_last)
 
                 scores = self.score(make, len(images), last - first, values).transpose(1, 2)
-                low, high = low.minimum(scores.amin(2)), high.maximum(scores.amax(2))
                 flat = masks.flatten(2).float()
                 total.baddbmm_(scores, flat)
                 squares.baddbmm_(scores**2, flat**2)
@@ -102,9 +99,7 @@ class Rise(Perturbation):
                     break
             self.report["masks"] = torch.full((len(images), targets.count), float(used))
             self.report["standard_error"] = _error(total, squares, used)
-            # Where no mask changes the score the sum holds only the masks' own noise, which is no answer.
-            told = ~(high - low <= 1e-6 * high.abs())[..., None]  # not, so that NaN stays NaN and is reported
-            means: Tensor = torch.where(told, total / (used * self.keep), 0).unflatten(2, side)
+            means: Tensor = (total / (used * self.keep)).unflatten(2, side)
             return means
 
 

@@ -117,12 +117,10 @@ class ScoreCam(MaskedByActivation):
             targets = targets.resolved(logits)
             values = targets.probabilities if self.variant == "released" else targets.scores
             weights = self.masked_scores(images, activation, 0.0, values)
-            # Scores that are all the same say nothing of the class: no answer rather than the activations' sum.
-            told = ~(weights.amax(1) - weights.amin(1) <= 1e-6 * weights.abs().amax(1))
             shown = has_contrast(activation)[:, :, None]
             if self.variant == "paper":
                 weights = weights.softmax(1)
-            weights = torch.where(shown & told[:, None], weights, 0)
+            weights = torch.where(shown, weights, 0)
             large = _upsampled(torch.einsum("nck,nchw->nkhw", weights, activation), images)
         return large.relu()  # upsampling is linear, so summing first is the same and costs one map instead of c
 

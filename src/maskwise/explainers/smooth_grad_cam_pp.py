@@ -8,6 +8,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import gradients, methods
+from maskwise.explainers.doubts import zero_gradient
 from maskwise.explainers.layers import LayerExplainer, weighted
 from maskwise.explainers.perturb import Perturbation, generators
 from maskwise.explainers.smooth_grad import normal_each
@@ -73,6 +74,7 @@ class SmoothGradCamPP(Perturbation, LayerExplainer):
                     for power, moment in enumerate(moments, 1):
                         moment[k] += (each**power).sum(1) / self.samples
         first, second, third = moments
+        self.doubt("zero_gradient", torch.stack([zero_gradient(squares) for squares in second], 1))
         weights = [_weights(first[k], second[k], third[k], activation) for k in range(targets.count)]
         return torch.stack([weighted(w, activation) for w in weights], 1)
 

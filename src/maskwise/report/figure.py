@@ -19,6 +19,7 @@ from maskwise.images import resize, to_uint8
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")
 SHAPES = (0.25, 2.0)  # height / width that a cell may have; beyond it the picture stands in a cell of that shape
 TITLE, CAPTION, GAP = 24, 22, 5  # pixels of the first line, of the line below a picture, and between pictures
+WARNED = "#b3400f"
 LONGEST = 640  # pixels of a drawn side: more can't be seen, and large photographs would be slow
 
 
@@ -32,8 +33,9 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
         path: ends in .png; written atomically.
         cell: pixels of a picture's width.
     """
+    below = [CAPTION * (1 + len(row.warnings)) for row in rows]
     heights = [round(cell * min(max(row.image.shape[-2] / row.image.shape[-1], SHAPES[0]), SHAPES[1])) for row in rows]
-    size = (GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + CAPTION * len(rows))
+    size = (GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + sum(below))
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     title, small = (ImageFont.truetype(str(FONT), pixels) for pixels in (15, 12))
@@ -41,7 +43,7 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
     for left, name in zip(lefts, COLUMNS, strict=True):
         draw.text((left + cell / 2, TITLE / 2), name, "black", title, anchor="mm")
     top = TITLE
-    for row, height in zip(rows, heights, strict=True):
+    for row, height, lines in zip(rows, heights, below, strict=True):
         pictures = (row.image, row.map, row.masked_in, row.masked_out, row.inpainted, row.image)
         for left, picture in zip(lefts, pictures, strict=True):
             drawn = _fitted(picture, cell, height)
@@ -49,7 +51,10 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
             page.paste(drawn, corner)
         _frame(draw, row, corner, drawn.size)  # the last column's
         draw.text((GAP, top + height + CAPTION / 2), printable(row.caption), "black", small, anchor="lm")
-        top += height + CAPTION
+        for i, warning in enumerate(row.warnings, 1):
+            said = f"Warning: {printable(warning)}"
+            draw.text((GAP, top + height + CAPTION * (i + 0.5)), said, WARNED, small, anchor="lm")
+        top += height + lines
     with atomic_write(path) as temporary:
         page.save(temporary, "png", compress_level=3)
 

@@ -31,6 +31,7 @@ class Answer:
         target: the class explained.
         iou: of the box with the true one, where that is known.
         seconds: that the map took.
+        warnings: why the map may be wrong, a line each.
         insertion, deletion: the class's probability at each step, where it was measured.
     """
 
@@ -44,6 +45,7 @@ class Answer:
     seconds: float | None = None
     insertion: Sequence[float] | None = None
     deletion: Sequence[float] | None = None
+    warnings: Sequence[str] = ()
 
 
 def card(
@@ -93,6 +95,7 @@ def _answer(answer: Answer, width: int, height: int, side: int) -> dict[str, Any
         "area": round(float(answer.map.mean()), 4),
         "iou": None if answer.iou is None else round(float(answer.iou), 4),
         "seconds": None if answer.seconds is None else round(float(answer.seconds), 4),
+        "warnings": list(answer.warnings),
         "insertion": _points(answer.insertion),
         "deletion": _points(answer.deletion),
     }

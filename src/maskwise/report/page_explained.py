@@ -63,6 +63,7 @@ def card_of(
         panels.inpainted,
         explanation.target,
         seconds=explanation.seconds,
+        warnings=explanation.warnings,
         insertion=found.get("insertion"),
         deletion=found.get("deletion"),
     )

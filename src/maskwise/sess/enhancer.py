@@ -16,6 +16,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
+from maskwise.explainers.doubts import other_classifier
 from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
@@ -107,6 +108,9 @@ class SESS(Explainer):
             scoring,
         )
         self._check()
+        self.strict = bool(getattr(explainer, "strict", False))
+        theirs = explainer.classifier if isinstance(explainer, Explainer) else found
+        self.is_foreign = theirs is not found and other_classifier(theirs.fingerprint(), found)
         self.identity = {"sess": self.facts(), "of": getattr(explainer, "identity", repr(explainer))}
 
     @classmethod
@@ -160,7 +164,21 @@ class SESS(Explainer):
             if self.smooth:
                 fused = smoothed(fused)
         self.report = sweep.report()
+        for kind, count in sweep.doubts.items():  # in some patches there may well be nothing
+            self.doubt(kind, count == sweep.explained)
+        self.doubt("other_classifier", self.is_foreign)
+        self.doubt_flat(fused)
         return fused, None
+
+    @property
+    def title(self) -> str:
+        inner = self.settings.explainer
+        return f"{inner.title if isinstance(inner, Explainer) else getattr(inner, '__name__', 'explainer')} + SESS"
+
+    @property
+    def differentiates(self) -> bool:
+        inner = self.settings.explainer
+        return isinstance(inner, Explainer) and inner.differentiates
 
     def views(self, image: Tensor, target: TargetLike | Score | None = None) -> list[View]:
         """What the fused map of one picture (3,H,W) is made of: every kept patch, the best first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision, autocast
 from maskwise.explainers.base import Explainer
+from maskwise.explainers.doubts import of_patches
 from maskwise.explainers.targets import Targets
 from maskwise.sess.patches import WindowOf, cut, extracted, prefilter
 from maskwise.sess.protocol import Protocol
@@ -73,6 +74,8 @@ class Sweep:
         scores: (N,K,P) of every window; -inf where none was asked for.
         kept: (N,K,P) bool, after ``pieces``.
         scale: (N,K), after ``pieces``: what the fused map is yet to be multiplied with.
+        explained: (N,) of how many patches there are maps.
+        doubts: (N,) by kind, of how many of them the explainer doubts the map.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Sweep:
         self.scores = torch.full((*shape, len(plan.tiles)), -torch.inf, device=images.device)
         self.kept = torch.zeros_like(self.scores, dtype=torch.bool)
         self.scale = torch.ones(shape, device=images.device)
+        self.explained = torch.zeros(len(images), device=images.device)
+        self.doubts: dict[str, Tensor] = {}
         explainer = settings.explainer
         self.shares_forward = (
             isinstance(explainer, Explainer) and explainer.gives_logits and explainer.classifier is settings.classifier
@@ -186,8 +191,9 @@ class Sweep:
         explainer = self.settings.explainer
         targets = self.targets_of(jobs)
         if isinstance(explainer, Explainer):
-            with explainer.calling():
+            with of_patches(), explainer.calling():
                 maps, logits = explainer.low_resolution(patches, targets)
+            self._note(jobs, explainer.doubted)
             return maps, logits if self.shares_forward else None
         by_target = []
         for k in range(targets.count):
@@ -199,6 +205,13 @@ class Sweep:
                 raise InputError(f"the explainer must give maps ({len(patches)},H,W) of finite numbers, not {what}")
             by_target.append(made)
         return torch.stack(by_target, 1), None
+
+    def _note(self, jobs: list[WindowOf], doubted: Mapping[str, Tensor]) -> None:
+        pictures = torch.tensor([job.picture for job in jobs], device=self.explained.device)
+        self.explained.index_add_(0, pictures, torch.ones(len(jobs), device=self.explained.device))
+        for kind, where in doubted.items():
+            counts = self.doubts.setdefault(kind, torch.zeros_like(self.explained))
+            counts.index_add_(0, pictures, where.expand(len(jobs)).to(counts))
 
     def _normalised(self, maps: Tensor) -> Tensor:
         """At the window's size, min-max each (step 4)."""

@@ -16,6 +16,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import explainer
+from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller
 from maskwise.measures.perturbation import CurveKind
 from maskwise.report.page_cards import Answer
@@ -80,7 +81,8 @@ class ExplainJob:
         made.progress = step
         images = self.image[None]
         began = clock()
-        maps = made(images, self.target)
+        with handed_on():
+            maps = made(images, self.target)
         seconds = clock() - began
         keep = binarise(maps)
         # Of a classifier of grey pictures the mean is one value, for all three channels of the picture.
@@ -95,6 +97,7 @@ class ExplainJob:
             name, maps[0], keep[0], tight_boxes(largest_component(keep))[0].tolist(),
             masked_out(images, keep, fill)[0], target,
             seconds=seconds, insertion=found_curves.get("insertion"), deletion=found_curves.get("deletion"),
+            warnings=made.report["warnings"],
         )  # fmt: skip
 
     def explained(self) -> int:

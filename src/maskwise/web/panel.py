@@ -71,7 +71,8 @@ def _column(image: Tensor, answer: Answer, colour: Tensor) -> str:
     if answer.seconds is not None:
         facts.append(f"{answer.seconds:.1f} s")
     said = html.escape(" · ".join(facts))
-    return f'<section class="mw-method"><h3>{name}</h3><p>{said}</p>{figures}{_curves(answer)}</section>'
+    warned = "".join(f'<p class="mw-warned" role="note">{html.escape(line)}</p>' for line in answer.warnings)
+    return f'<section class="mw-method"><h3>{name}</h3><p>{said}</p>{warned}{figures}{_curves(answer)}</section>'
 
 
 def _picture(image: Tensor, text: str) -> str:

@@ -1,0 +1,202 @@
+"""When a map may be wrong though it looks right: small checks of what a method has computed, each with its line.
+
+A check is a function to bool tensors, registered with its cause and its cure. Explainers run them on the way and note
+what they find (``Explainer.doubt``); whoever asked for the map is told once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.registry import Registry
+
+ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
+ALIKE = 1e-4  # of the largest gradient: two backwards differ by more than their rounding only where classes do
+FEW_PLACES = 4
+Hearing = Literal["nobody", "front door", "patches"]
+
+doubts: Registry[Any] = Registry("warning")
+_hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
+_alike: WeakKeyDictionary[Classifier, bool] = WeakKeyDictionary()
+_told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
+
+
+@doubts.register(
+    "flat_map",
+    cause="the map is flat: no place counts more than another",
+    cure="ask for another class, or take another method",
+)
+def flat_map(maps: Tensor) -> Tensor:
+    """(N,K) of maps (N,K,h,w) before they are stretched: is the range no more than rounding?"""
+    flat: Tensor = within_rounding(maps.amin((-2, -1)), maps.amax((-2, -1)))
+    return flat
+
+
+@doubts.register(
+    "zero_gradient",
+    cause="no gradient of the class reaches the layer that is read",
+    cure="name another `layer`",
+)
+def zero_gradient(gradient: Tensor) -> Tensor:
+    """(N,) of d score / d layer (N,…): is all of it zero?"""
+    return (gradient == 0).flatten(1).all(1)
+
+
+@doubts.register(
+    "same_gradient",
+    cause="all classes have the same gradient, so that the map is of no class",
+    cure="see that the classifier gives the scores of its classes (`output`), or take rise",
+)
+def same_gradient(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) of the gradients (N,…) of two classes: are they one, within rounding, and not zero?"""
+    largest = torch.maximum(first.abs(), second.abs()).flatten(1).amax(1)
+    return ((first - second).abs().flatten(1).amax(1) <= ALIKE * largest) & (largest > 0)
+
+
+@doubts.register(
+    "coarse_grid",
+    cause="the map is enlarged from at most 2x2 places",
+    cure="name an earlier `layer`, or give the classifier larger pictures (`size`)",
+)
+def coarse_grid(grid: Tensor) -> Tensor:
+    """() of activations or maps (…,h,w): are there too few places to tell where something is?"""
+    return torch.tensor(grid.shape[-2] * grid.shape[-1] <= FEW_PLACES, device=grid.device)
+
+
+@doubts.register(
+    "dead_perturbation",
+    cause="the score is the same under every mask, so that no place counts",
+    cure="take another class or `scoring=logit`, or a method by gradients such as grad_cam",
+)
+def within_rounding(low: Tensor, high: Tensor) -> Tensor:
+    """Where the largest and the smallest value of something differ by rounding only; not where one is NaN."""
+    same: Tensor = high - low <= ROUNDING * torch.maximum(high.abs(), low.abs())
+    return same
+
+
+@doubts.register(
+    "other_classifier",
+    cause="the explainer was made for other weights than those of the classifier that is asked",
+    cure="make it anew, with a masker that was trained on this classifier",
+)
+def other_classifier(made_for: str, asked: Classifier) -> bool:
+    """Has the classifier another fingerprint than the one that the explainer, or its masker, was made for?"""
+    return asked.fingerprint() != made_for
+
+
+class KnownWeights:
+    """Whether a classifier still has the weights that it had: a fingerprint only where a weight was written since.
+
+    Args:
+        classifier: with those weights now.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.fingerprint, self.versions = classifier.fingerprint(), _versions(classifier)
+
+    def have_changed(self) -> bool:
+        versions = _versions(self.classifier)
+        if versions == self.versions:
+            return False
+        if other_classifier(self.fingerprint, self.classifier):
+            return True
+        self.versions = versions  # written, with the same values
+        return False
+
+
+def _versions(classifier: Classifier) -> list[tuple[int, int]]:
+    """Which tensors its weights are, and how often each was written; of tensors of an inference mode nobody counts."""
+    weights = classifier.module.state_dict(keep_vars=True).values()
+    return [(id(w), -1 if w.is_inference() else w._version) for w in weights if isinstance(w, Tensor)]
+
+
+# ---- who is told --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def handed_on() -> Iterator[None]:
+    """While open, explainers give no Python warnings: the caller shows what their reports hold."""
+    token = _hearing.set("front door")
+    try:
+        yield
+    finally:
+        _hearing.reset(token)
+
+
+@contextmanager
+def of_patches() -> Iterator[None]:
+    """While open, the pictures are parts of others, in which there may well be nothing: no warnings, no errors."""
+    token = _hearing.set("patches")
+    try:
+        yield
+    finally:
+        _hearing.reset(token)
+
+
+def hearing() -> Hearing:
+    """Who is told: ``nobody`` in particular, by a Python warning; a ``front door``; or who sums up ``patches``."""
+    return _hearing.get()
+
+
+def line_of(kind: str, title: str, classifier: str, where: Tensor | None = None) -> str:
+    """One line: who, what is wrong, what to do, and of several pictures how many.
+
+    Args:
+        kind: as registered.
+        title: of the explainer.
+        classifier: its name.
+        where: (N,) bool; None leaves the number out.
+
+    Raises:
+        InputError: unknown kind.
+    """
+    facts = doubts.facts(kind)
+    count = "" if where is None or where.numel() < 2 else f" ({int(where.sum())} of {where.numel()} pictures)"
+    return f"{title} on {classifier}: {facts['cause']}; {facts['cure']}{count}"
+
+
+def warn_once(line: str, classifier: Classifier) -> None:
+    """A Python warning, once for each classifier."""
+    told = _told.setdefault(classifier, set())
+    if line not in told:
+        told.add(line)
+        warnings.warn(line, stacklevel=2)
+
+
+# ---- asked once of a classifier -----------------------------------------------------------------------------
+
+
+def classes_alike(classifier: Classifier, images: Tensor) -> bool:
+    """Do its most and its least likely class have the same gradient by the pixels (``same_gradient``)?
+
+    Found once a classifier, by one forward and two backwards of the first picture that it explains. False where it
+    has no gradients at all.
+
+    Args:
+        images: (1,C,S,S) in [0,1], at its input size.
+    """
+    if classifier not in _alike:
+        _alike[classifier] = _have_same_gradient(classifier, images)
+    return _alike[classifier]
+
+
+def _have_same_gradient(classifier: Classifier, images: Tensor) -> bool:
+    try:
+        with torch.enable_grad():
+            pixels = images.detach().requires_grad_(True)
+            logits = classifier.logits(pixels)
+            ends = (logits[0].amax(), logits[0].amin())
+            first, second = (torch.autograd.grad(end, pixels, retain_graph=True)[0].detach() for end in ends)
+    except RuntimeError:  # a program without gradients; the method itself says so better
+        return False
+    return bool(same_gradient(first, second).all())
