@@ -271,3 +271,17 @@ def test_a_picture_s_head_is_checked_by_its_own_size() -> None:
     off = logits.clone()
     off[1] += 0.05 * (logits[1] - head.head.bias)
     assert not head.explains(activation, off, classes)
+
+
+def test_what_rounding_may_do_to_a_head_goes_by_its_number_format() -> None:
+    """Terms of one size whose sum cancels: bfloat16 keeps 8 bits of each, and their sum may be off by that much."""
+    classifier = headed(nn.AdaptiveAvgPool2d(1))
+    with torch.no_grad():
+        classifier.module[-1].weight[:] = torch.tensor([1.0, -1, 1, -1, 1, -1])  # type: ignore[index, operator, union-attr]
+        classifier.module[-1].bias.zero_()  # type: ignore[index, operator, union-attr]
+    activation, classes = torch.ones(1, 6, 4, 4), torch.tensor([[0]])
+    off = torch.full((1, 4), 6 * 2.0**-8)  # the terms add up to 6, and cancel
+    assert not ClassActivation(classifier).explains(activation, off, classes)
+    classifier.module.bfloat16()
+    assert ClassActivation(classifier).explains(activation, off, classes)
+    assert not ClassActivation(classifier).explains(activation, 10 * off, classes)

@@ -303,3 +303,29 @@ def test_flat_answers_scores_progress_and_inference_mode(name: str) -> None:
 def test_bad_options_are_named(name: str, options: dict[str, object], tiny: Classifier) -> None:
     with pytest.raises(InputError, match=next(iter(options)) if "layer" not in next(iter(options)) else "no layer"):
         explainer(name, tiny, **options)
+
+
+def test_feedback_of_windows_as_rows_and_of_tables() -> None:
+    """Swin's windows are rows of a batch, and its position biases of none: pictures stay apart all the same."""
+
+    class Windows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.embed, self.head = nn.Linear(2, 6), nn.Linear(48, 6), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            bias = self.table(torch.ones(1, 2)).relu()
+            patches = nn.functional.unfold(x, 4, stride=4).transpose(1, 2)  # (N,64,48)
+            rows = nn.functional.gelu(self.embed(patches).reshape(len(x) * 4, 16, 6) + bias)
+            return self.head(rows.reshape(len(x), 64, 6).mean(1).relu())
+
+    torch.manual_seed(0)
+    classifier = Classifier(Windows(), input_size=32)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    explain = explainer("feedback", classifier, iterations=4)
+    together = explain(images, [0, 1, 2])
+    opened = explain.report["open"]
+    for i in range(3):
+        assert torch.allclose(explain(images[i : i + 1], i)[0], together[i], atol=1e-5)
+        assert torch.allclose(explain.report["open"].flatten(), opened.flatten()[i : i + 1], atol=1e-6)
+    assert 0 < opened.amin() <= opened.amax() < 1

@@ -68,17 +68,18 @@ class Feedback(Explainer):
             pixels.requires_grad_(True)  # so that the frozen network records its forward
             for _ in steps(self, self.iterations):
                 slopes = torch.autograd.grad(self.logit(pixels, wanted, gates), gates, materialize_grads=True)
-                costs = costs or [slope.abs().flatten(1).mean(1) for slope in slopes]
+                # Windows of one picture lie together as rows of an activation: (N,-1) are the pictures again.
+                slopes = tuple(slope.reshape(len(pixels), -1) for slope in slopes)
+                costs = costs or [slope.abs().mean(1, keepdim=True) for slope in slopes]
                 with torch.no_grad():
                     for gate, slope, cost in zip(gates, slopes, costs, strict=True):
-                        shape = (-1, *[1] * (gate.ndim - 1))
-                        scale = torch.where(cost > 0, cost, 1).reshape(shape)
+                        scale = torch.where(cost > 0, cost, 1)
                         # A layer that the class does not reach (cost 0) has a slope and a penalty of zero.
-                        price = self.penalty * (cost > 0).reshape(shape)
-                        gate.add_(self.rate * (slope / scale - price)).clamp_(0, 1)
+                        change = self.rate * (slope / scale - self.penalty * (cost > 0))
+                        gate.add_(change.reshape(gate.shape)).clamp_(0, 1)
             (slope,) = torch.autograd.grad(self.logit(pixels, wanted, gates), pixels)
-        count = sum(gate[0].numel() for gate in gates)
-        self.report = {"open": torch.stack([gate.detach().flatten(1).sum(1) for gate in gates]).sum(0) / count}
+        by_picture = [gate.detach().reshape(len(images), -1) for gate in gates]
+        self.report = {"open": torch.cat(by_picture, 1).mean(1)}
         return slope.abs().amax(1)
 
     def logit(self, images: Tensor, targets: Targets, gates: list[Tensor]) -> Tensor:
@@ -112,6 +113,8 @@ class Gating(TorchFunctionMode):
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "").rstrip("_") not in ACTIVATIONS or not isinstance(output, Tensor):
+            return output
+        if not output.requires_grad:  # a table of position biases, say: no picture's
             return output
         if self.filling:
             self.gates.append(torch.ones_like(output, dtype=torch.float32).requires_grad_(True))
