@@ -265,7 +265,7 @@ def test_sources(shards: Path) -> None:
     own = read_data(f"{shards}@labels=own")
     assert [r.label for r in own.records] == [r.category for r in own.records]
     for source, match in [
-        (f"{shards}@labels=mine", "one option, labels=classifier or labels=own"),
+        (f"{shards}@labels=mine", "the options labels=classifier or own, links=inside or follow"),
         (f"{shards}/none-{{0..1}}.tar", "no such file"),
         (f"shards:{shards}/none", "no such folder"),
         (f"shards:{shards.parent}", r"has no index\.json: name the \.tar files"),
@@ -537,3 +537,36 @@ def test_a_resumed_training_equals_one_never_stopped(place: str, shards: Path, f
     resumed = run(tmp_path / "stopped", resume=True)
     a, b = load_file(whole), load_file(resumed)
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("picture", ["png", 10**15, 10], "lies outside of the shard"),
+        ("picture", ["png", 0, 10], "lies outside of the shard"),  # in the shard, and in another sample
+        ("whole", [0, 10**15], "lies outside of the shard"),
+        ("whole", [10**30, 1], "lies outside of the shard"),
+        ("boxes", [[0, 0, 1e999, 4]], "four finite numbers"),
+        ("boxes", [[float("nan"), 0, 1, 4]], "four finite numbers"),
+        ("boxes", [[3, 0, 3, 4]], "four finite numbers"),
+    ],
+)
+def test_an_index_is_held_against_its_shard(key: str, value: Any, why: str, shards: Path) -> None:
+    """It may have been written by a stranger."""
+    path = shards / "shard-000001.index.json"
+    index = json.loads(path.read_text())
+    index["samples"][1][key] = value
+    path.write_text(json.dumps(index))
+    with pytest.raises(InputError, match=f"is not the index of a shard .*{why}"):
+        read_data(shards)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["shard-000001.tar", "shard-000001.index.json", "index.json"])
+def test_a_folders_shards_may_not_be_links_out_of_it(name: str, shards: Path, tmp_path: Path) -> None:
+    (shards / name).rename(tmp_path / "elsewhere")
+    (shards / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is a link out of .*links=follow"):
+        read_data(shards)
+    assert len(read_data(f"{shards}@links=follow")) == 12
+    assert len(read_data(f"{shards}/shard-{{000000..000005}}.tar")) == 12, "who names the files trusts them"

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
 from maskwise.images import to_bytes
 from maskwise.training import Recipe
@@ -76,3 +78,52 @@ def test_who_stops_early_leaves_no_thread_waiting(picture_folder: Path) -> None:
     next(batches)
     batches.close()
     assert threading.active_count() == before
+
+
+def _damage(folder: Path, names: set[str]) -> None:
+    for record in read_data(folder).records:
+        if record.id in names:
+            (folder / "images" / record.id).write_bytes(b"not a picture")
+
+
+def test_a_damaged_picture_ends_it_or_the_next_one_takes_its_place(picture_folder: Path) -> None:
+    """With its label; all other crops are those of an undamaged run, and any step can be asked for alone."""
+    expected = loader(picture_folder)
+    ids = [record.id for record in read_data(picture_folder).records]
+    broken = {3, 4, 19}
+    stand_in = {3: 5, 4: 5, 19: 0}
+    _damage(picture_folder, {ids[i] for i in broken})
+    with pytest.raises(InputError, match="`skip_damaged=True` passes over such pictures"):
+        list(loader(picture_folder).batches(0, 5))
+    skipping = loader(picture_folder, skip_damaged=True)
+    found = list(skipping.batches(0, 5))
+    assert skipping.damaged.keys() == broken and list(skipping.damaged_names()) == [ids[i] for i in sorted(broken)]
+    for step, (_, labels) in enumerate(found):
+        wanted, names = expected._order(0)[4 * step : 4 * step + 4], expected.labels
+        assert labels.tolist() == [names[stand_in.get(i, i)] for i, _ in wanted]
+    assert same(found[2:4], list(loader(picture_folder, skip_damaged=True, workers=3).batches(2, 4))), "as if resumed"
+
+
+def test_undamaged_pictures_keep_their_crops(picture_folder: Path) -> None:
+    whole = list(loader(picture_folder).batches(0, 5))
+    ids = [record.id for record in read_data(picture_folder).records]
+    _damage(picture_folder, {ids[7]})
+    skipping = loader(picture_folder, skip_damaged=True)
+    for step, (images, _) in enumerate(skipping.batches(0, 5)):
+        for k, (i, _) in enumerate(skipping._order(0)[4 * step : 4 * step + 4]):
+            assert torch.equal(images[k], whole[step][0][k]) == (i != 7)
+
+
+def test_none_that_can_be_read(picture_folder: Path, tiny: Classifier) -> None:
+    _damage(picture_folder, {record.id for record in read_data(picture_folder).records})
+    with pytest.raises(InputError, match="none of the 20 pictures can be read; .*not a picture"):
+        loader(picture_folder, skip_damaged=True).batch(0)
+
+
+def test_a_damaged_picture_is_labelled_as_what_takes_its_place(picture_folder: Path, tiny: Classifier) -> None:
+    data = read_data(picture_folder)
+    _damage(picture_folder, {data.records[3].id})
+    found = Loader([data], RECIPE, 32, skip_damaged=True)
+    found.labels = [None] * 20
+    assert found.label_the_rest(tiny) == 20
+    assert found.labels[3] == found.labels[4] and list(found.damaged) == [3]

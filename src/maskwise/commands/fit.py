@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwise.commands.groups import Model, Out, Output
+from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.training import AUTO, RecipeSettings, Watched
 from maskwise.commands.registration import command
 
@@ -31,6 +32,7 @@ def fit_command(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all draws.")] = 0,
     overrides: RecipeSettings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit in --out.")] = False,
+    skip_damaged: SkipDamaged = False,
     out: Out = Path("runs/fit"),
     *,
     model: Model = AUTO,
@@ -62,6 +64,7 @@ def fit_command(
         look_minutes=watched.look_minutes,
         page=watched.page,
         log=watched.log or (),
+        skip_damaged=skip_damaged,
     )
     output.tell(as_row(fitted), _table(fitted), lines=_lines(fitted, model.classifier))
 

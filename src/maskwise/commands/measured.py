@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwise.commands.groups import Output
+from maskwise.commands.plain import complain
 from maskwise.core.text import printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def measure_and_tell(
         InputError: as ``maskwise.evaluation.measure``.
     """
     from maskwise.core.allocator import keep_freed_memory
+    from maskwise.data.damaged import damaged_line
     from maskwise.evaluation import leaderboard, measure
     from maskwise.evaluation.processes import launched
 
@@ -45,6 +47,8 @@ def measure_and_tell(
         if not speaks:
             return
         board = leaderboard(measured)
+    for source, names in measured.damaged.items():
+        complain(f"warning: {source}: {damaged_line(names)}")
     if out is not None:
         from maskwise.report.leaderboard import write_all
 

@@ -11,6 +11,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.groups import Model, Out, Output
+from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.training import AUTO, RecipeSettings, Spread, Watched
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
@@ -78,6 +79,7 @@ def train_command(
         list[str] | None,
         typer.Option("--held-out", help="Source of the contact sheets' pictures; may be given again."),
     ] = None,
+    skip_damaged: SkipDamaged = False,
     *,
     model: Model = AUTO,
     spread: Spread,
@@ -127,6 +129,7 @@ def train_command(
             page=watched.page,
             log=watched.log or (),
             held_out=held_out,
+            skip_damaged=skip_damaged,
         )
     except InputError:
         if second:  # the first process of this machine says the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from maskwise.core.files import atomic_write
 from maskwise.data.dataset import Box, Record
 from maskwise.data.shard_cache import cache_folder
 from maskwise.data.shard_files import ShardFile
+from maskwise.data.store import MOST_BYTES
 from maskwise.data.tar import Span, tar_samples
 from maskwise.data.truth_files import MASKS, read_facts
 from maskwise.formats import PICTURE_SUFFIXES
@@ -128,7 +130,10 @@ class ShardIndex:
             InputError: the rows are of another form; the message calls the index ``name``.
         """
         try:
-            return [_record(row, shard, self.classes is None) for row in self.rows]
+            records = [_record(row, shard, self.classes is None) for row in self.rows]
+            for record in records:
+                _check_place(record, self.size)
+            return records
         except ERRORS as error:
             raise _not_an_index(name, error) from None
 
@@ -162,8 +167,20 @@ def _record(row: dict[str, Any], shard: int, names_class: bool) -> ShardRecord:
     )
 
 
+def _check_place(record: ShardRecord, size: int) -> None:
+    """The picture lies within its sample, and that within the shard; 0 stands for a size that nobody knows."""
+    first, length = record.whole
+    start, count = record.picture
+    if not first <= start <= start + count <= first + length or (size and first + length > size):
+        raise ValueError(f"sample {record.id[:30]!r} lies outside of the shard's {size} bytes")
+    if count > MOST_BYTES:
+        raise ValueError(f"the picture of {record.id[:30]!r} has more than {MOST_BYTES >> 20} MB")
+
+
 def _edges(box: list[float]) -> Box:
     x0, y0, x1, y1 = map(float, box)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
+        raise ValueError("a box must be four finite numbers, x0 < x1 and y0 < y1")
     return x0, y0, x1, y1
 
 

@@ -13,14 +13,26 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet, Record
-from maskwise.data.place import LABELS, parsed_settings
+from maskwise.data.place import LABELS, LINKS, parsed_settings
 from maskwise.data.sample import Sample
-from maskwise.data.shard_files import ADDRESS_OPTIONS, PIPE, SET_INDEX, UNFINISHED, URL, ShardFile, expanded, read_whole
+from maskwise.data.shard_files import (
+    ADDRESS_OPTIONS,
+    INDEX,
+    PIPE,
+    SET_INDEX,
+    UNFINISHED,
+    URL,
+    ShardFile,
+    expanded,
+    read_whole,
+)
 from maskwise.data.shard_index import ShardRecord, index_of, with_classes
 from maskwise.data.sources import datasets
+from maskwise.data.store import Folder
 from maskwise.data.tar import one_sample
 from maskwise.data.truth_files import read_picture, read_truth
 
+CHOICES = {"labels": LABELS, "links": LINKS}  # the first is the default
 SET_FORMAT = "maskwise-shards-1"
 READERS = 8  # indexes read at once
 
@@ -47,7 +59,7 @@ class Shards(DataSet):
     @classmethod
     def read(cls, rest: str) -> DataSet:
         where, options = _parsed(rest)
-        files = [ShardFile(address) for address in _addresses(where)]
+        files = [ShardFile(address) for address in _addresses(where, options["links"] == "follow")]
         with ThreadPoolExecutor(READERS) as pool:
             parts = list(pool.map(_listed, files, range(len(files))))
         listed = list(chain.from_iterable(records for records, _ in parts))
@@ -94,19 +106,24 @@ def _placed(record: Record) -> ShardRecord:
 
 
 def _parsed(text: str) -> tuple[str, dict[str, str]]:
-    options = {"labels": LABELS[0]}
+    options = {key: values[0] for key, values in CHOICES.items()}
     matched = None if Path(text).exists() else ADDRESS_OPTIONS.fullmatch(text)
     if matched is None:
         return text, options
     for key, value in parsed_settings(matched[2].split(","), text).items():
-        if key != "labels" or value not in LABELS:
-            raise InputError(f"{text}: shards have one option, labels={' or labels='.join(LABELS)}")
+        if value not in CHOICES.get(key, ()):
+            known = ", ".join(f"{name}={' or '.join(values)}" for name, values in CHOICES.items())
+            raise InputError(f"{text}: shards have the options {known}")
         options[key] = value
     return matched[1], options
 
 
-def _addresses(where: str) -> list[str]:
-    """Of a pattern, or of a folder's index."""
+def _addresses(where: str, follow: bool) -> list[str]:
+    """Of a pattern, or of a folder's index.
+
+    Args:
+        follow: take files of the folder that are links out of it, too.
+    """
     if not where:
         raise InputError("the shards are missing: write shards:DIR, or a pattern such as DIR/x-{000..127}.tar")
     if where.startswith(PIPE) or where.rpartition("?")[0].endswith(".tar") or where.endswith(".tar"):
@@ -128,4 +145,9 @@ def _addresses(where: str) -> list[str]:
         raise InputError(f"{folder}/{SET_INDEX}: is not an index of shards") from None
     if not names or not all(re.fullmatch(r"[\w.-]+\.tar", name) for name in names):
         raise InputError(f"{folder}/{SET_INDEX}: names files that are not shards beside it")
+    if URL.match(folder) is None and not follow:
+        inside = Folder(Path(folder))
+        for name in (SET_INDEX, *names):
+            inside.check_inside(name)
+            inside.check_inside(name.removesuffix(".tar") + INDEX)
     return [f"{folder}/{name}" for name in names]

@@ -84,6 +84,10 @@ class Folder(Store):
         self._inside(below)
         return files_below(self.path / below, suffixes, lambda name: self._inside(f"{below}/{name}" if below else name))
 
+    def check_inside(self, name: str) -> None:
+        """Raises where a name leads out of the folder, by itself or by a link (see ``InputError``)."""
+        self._inside(name)
+
     def _inside(self, name: str) -> Path:
         """The path of a name that begins and ends in the folder: names also come from listings that strangers wrote."""
         path = self.path / name

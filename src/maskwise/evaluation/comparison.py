@@ -35,6 +35,7 @@ def compare(
     resize: Resize = "squash",
     limit: int | None = None,
     batch: int = 8,
+    skip_damaged: bool = False,
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Leaderboard:
@@ -52,6 +53,8 @@ def compare(
             own size.
         limit: only so many pictures of each data set, evenly spread over it.
         batch: pictures at once.
+        skip_damaged: pass over pictures that can't be read, which ``protocol["damaged"]`` names; else the first is an
+            error.
         out: folder for ``rows.db``; what is there already is not computed again. None keeps nothing.
         progress: called with (done, total), in pictures times explainers.
 
@@ -66,7 +69,7 @@ def compare(
     if not isinstance(metrics, Mapping):
         metrics = {name: metric(name, classifier) for name in metrics}
     sources = [data] if isinstance(data, (str, Path, DataSet)) else data
-    settings = Settings(resize, target, limit, batch)
+    settings = Settings(resize, target, limit, batch, skip_damaged=skip_damaged)
     measured = measure(
         contenders, classifier, [s if isinstance(s, DataSet) else str(s) for s in sources], metrics, settings,
         None if out is None else Path(out), progress=progress,

@@ -214,5 +214,6 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
         "resize": settings.resize, "target": settings.target, "limit": settings.limit,
         "difficult": "by rule" if settings.difficult is None else settings.difficult.name,
         "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
+        "damaged": {source: list(names) for source, names in measured.damaged.items()},
         "metrics": described, "maskwise": maskwise.__version__, "torch": torch.__version__,
     }  # fmt: skip

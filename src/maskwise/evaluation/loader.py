@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet
+from maskwise.data.damaged import may_be_skipped
 from maskwise.data.difficult import DifficultCases
 from maskwise.evaluation.batch import Batch, Resize, fitted
 from maskwise.evaluation.items import Item, Target, items_of
@@ -28,6 +29,7 @@ class Settings:
         limit: only so many pictures of each data set, evenly spread over it.
         batch: maps at once.
         difficult: the list that says which classes of which pictures are difficult; None leaves it to a rule.
+        skip_damaged: pass over pictures that can't be read with their truth, and count them; else the first ends it.
     """
 
     resize: Resize = "squash"
@@ -35,6 +37,7 @@ class Settings:
     limit: int | None = None
     batch: int = 8
     difficult: DifficultCases | None = None
+    skip_damaged: bool = False
 
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop", "none"):
@@ -44,9 +47,20 @@ class Settings:
 
 
 def batches(
-    data: DataSet, indices: Sequence[int], classifier: Classifier, settings: Settings
+    data: DataSet,
+    indices: Sequence[int],
+    classifier: Classifier,
+    settings: Settings,
+    damaged: dict[int, str] | None = None,
 ) -> Iterator[tuple[Batch, list[ItemIndex], range]]:
-    """Batches of items of one size; (picture, place in it) of each item; and which of the pictures are done with it."""
+    """Batches of items of one size; (picture, place in it) of each item; and which of the pictures are done with it.
+
+    Args:
+        damaged: gets what is wrong with each picture that is passed over.
+
+    Raises:
+        InputError: a picture can't be read, and is not to be passed over.
+    """
 
     def batch(held: list[tuple[Item, ItemIndex]], done: range) -> tuple[Batch, list[ItemIndex], range]:
         items = [item for item, _ in held]
@@ -57,7 +71,15 @@ def batches(
     held: list[tuple[Item, ItemIndex]] = []
     first = 0
     for number, index in enumerate(indices):
-        sample = fitted(data[index], classifier, settings.resize)
+        try:
+            stored = data[index]
+        except InputError as error:
+            if not settings.skip_damaged:
+                raise may_be_skipped(error) from None
+            if damaged is not None:
+                damaged[index] = str(error)
+            continue
+        sample = fitted(stored, classifier, settings.resize)
         for place, item in enumerate(items_of(sample, data, classifier, settings.target)):
             if held and (len(held) == settings.batch or held[0][0].sample.image.shape != sample.image.shape):
                 yield batch(held, range(first, number))

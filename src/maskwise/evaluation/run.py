@@ -18,6 +18,7 @@ from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
+from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.items import class_asked
@@ -43,6 +44,7 @@ class Measured:
         pictures: keys of each data set's pictures, or of their classes where each is explained, in order.
         statistics: (N,D) by data set, contender and metric; ``seconds`` and ``megabytes`` (N,1) are among them.
         seen: how many maps were made in this run, by contender; the others came from disk.
+        damaged: by data set, the pictures that were passed over, and what is wrong with each.
     """
 
     classifier: str
@@ -52,6 +54,7 @@ class Measured:
     pictures: dict[str, list[str]] = field(default_factory=dict)
     statistics: dict[tuple[str, str, str], Tensor] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
+    damaged: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def of_picture(self, sources: Sequence[str]) -> Tensor | None:
         """(N,) the picture of each row of these data sets; None where each picture has one row."""
@@ -114,7 +117,8 @@ def measure(
         for data_set, indices in zip(sets, chosen, strict=True):
             source, places = _name(data_set, measured.pictures), list[tuple[int, int]]()
             pictures = measured.pictures.setdefault(source, [])
-            for batch, own, done in batches(data_set, indices, classifier, settings):
+            damaged: dict[int, str] = {}
+            for batch, own, done in batches(data_set, indices, classifier, settings, damaged):
                 pictures += batch.keys
                 places += own
                 for i, contender in enumerate(contenders, 1):
@@ -134,6 +138,12 @@ def measure(
             found |= {(name, key): rows.read(run, key, pictures) for name, run in runs.items() for key in MEASURED}
             measured.pictures[source], together = merged(gathered((places, pictures, found)))
             measured.statistics |= {(source, *names): statistics for names, statistics in together.items()}
+            passed_over = {i: why for theirs in gathered(damaged) for i, why in theirs.items()}
+            if passed_over:
+                whose = {utf8(data_set.records[i].id): passed_over[i] for i in sorted(passed_over)}
+                measured.damaged[source] = whose
+                if not measured.pictures[source]:
+                    raise InputError(f"{source}: none of its pictures can be read; {damaged_line(whose)}")
     return measured
 
 

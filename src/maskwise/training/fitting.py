@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.data import DataSet
+from maskwise.data.damaged import damaged_line, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker
 from maskwise.training import recipes
@@ -147,6 +149,7 @@ def fit(
     look_minutes: float = 5.0,
     page: bool = True,
     log: Sequence[str] = (),
+    skip_damaged: bool = False,
 ) -> Fitted:
     """Trains a masker for one fixed classifier with masked-in and masked-out objectives on its last two taps.
 
@@ -164,7 +167,7 @@ def fit(
         resume: go on with an interrupted fit in ``out``.
         precision: fp32, bf16, fp16 or auto (see ``train``).
         callbacks: more that watch it (see ``Callback``).
-        look_minutes, page, log: as ``train``; the contact sheets show pictures that are held out here.
+        look_minutes, page, log, skip_damaged: as ``train``; the contact sheets show pictures that are held out here.
 
     Raises:
         InputError: bad data or classifier, too few pictures, or ``out`` is not empty.
@@ -177,6 +180,8 @@ def fit(
     own = [*SETTINGS, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
     settings = recipes.load("phang/fix", own)
     kept, held_out = _split(read_sources(pictures), seed)
+    if skip_damaged:
+        held_out = _readable(held_out)
     loader = Loader(held_out, settings, size)
     loader.label_the_rest(classifier, sets=True)
     labels = [label or 0 for label in loader.labels]
@@ -186,7 +191,7 @@ def fit(
         path = train(
             settings, kept, classifier=classifier, out=out, resume=resume, device=device, precision=precision,
             progress=progress, callbacks=[plateau, keep, *callbacks], look_minutes=look_minutes, page=page, log=log,
-            held_out=held_out,
+            held_out=held_out, skip_damaged=skip_damaged,
         )  # fmt: skip
     except KeyboardInterrupt:
         if not plateau.best or keep.state is None:
@@ -237,6 +242,22 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
         held_out.append(data.subset(i for i in own if start + i in drawn))
         start += len(data)
     return [d for d in kept if len(d)], [d for d in held_out if len(d)]
+
+
+def _readable(sets: Sequence[DataSet]) -> list[DataSet]:
+    """What can be read of the held-out pictures.
+
+    Raises:
+        InputError: nothing.
+    """
+    found = [without_damaged(data) for data in sets]
+    wrong = {name: why for _, theirs in found for name, why in theirs.items()}
+    if wrong:
+        warnings.warn(f"of the held-out pictures {damaged_line(wrong)}", stacklevel=3)
+    left = [data for data, _ in found if len(data)]
+    if not left:
+        raise InputError("none of the held-out pictures can be read")
+    return left
 
 
 def as_row(fitted: Fitted) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
+from maskwise.data.damaged import may_be_skipped
 from maskwise.data.order import epoch_order
 from maskwise.images import to_bytes
 from maskwise.training.base_recipe import BaseRecipe
@@ -44,6 +45,7 @@ class Loader:
         workers: threads, each a batch at a time.
         device: where batches are wanted.
         cache_bytes: of decoded pictures that are kept; 0 keeps none.
+        skip_damaged: in the place of a picture that can't be read the next one is taken, with its label.
         along: from a picture's place in ``items``, a crop, the picture's height and width, and ``size``, to maps
             (m,S,S) that come as further channels of the crop; None leaves it at three.
     """
@@ -54,6 +56,7 @@ class Loader:
     workers: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     cache_bytes: int = 0
+    skip_damaged: bool = False
     along: Callable[[int, Crop, tuple[int, int], int], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +64,7 @@ class Loader:
         self.labels = [record.label for _, record in self.items]
         self.findings: Tensor | None = None
         self.cache = PictureCache(self.cache_bytes, self.device)
+        self.damaged: dict[int, str] = {}  # what is wrong with the pictures that were passed over, by their place
         self._order = lru_cache(maxsize=2)(self._order_of)
 
     def label_the_rest(self, classifier: Classifier, rank: int = 0, world: int = 1, sets: bool = False) -> int:
@@ -100,7 +104,7 @@ class Loader:
         chunks = [places[k : k + 64] for k in range(0, len(places), 64)]
         found: dict[int, Tensor] = {}
         for chunk in chunks[rank::world]:
-            images = torch.cat([classifier.prepare(self._image(*self.items[i])[None]) for i in chunk])
+            images = torch.cat([classifier.prepare(self._to_label(i)[None]) for i in chunk])
             with torch.inference_mode():
                 logits = classifier.logits(images.contiguous(memory_format=torch.channels_last)).float().cpu()
             found |= dict(zip(chunk, logits.unbind(), strict=True))
@@ -115,7 +119,7 @@ class Loader:
 
     def keep(self, indices: Sequence[int]) -> None:
         """From now on only these pictures are loaded."""
-        self.items = [self.items[i] for i in indices]
+        self.items, self.damaged = [self.items[i] for i in indices], {}
         self.labels = [self.labels[i] for i in indices]
         self.findings = None if self.findings is None else self.findings[list(indices)]
 
@@ -166,7 +170,8 @@ class Loader:
         epoch, k = divmod(step, self.steps)
         size = self.recipe.batch_size
         job = self._order(epoch)[k * size : (k + 1) * size][rank::world]
-        pictures = [self.picture(i) for i, _ in job]
+        found = [self.readable(i) for i, _ in job]
+        places, pictures = [place for place, _ in found], [picture for _, picture in found]
         crops = [
             random_crop(
                 picture.shape[-2],
@@ -176,13 +181,12 @@ class Loader:
             )
             for picture, (i, again) in zip(pictures, job, strict=True)
         ]
-        own = [i for i, _ in job]
-        labels = torch.tensor([self.labels[i] for i in own]) if self.findings is None else self.findings[own]
+        labels = torch.tensor([self.labels[i] for i in places]) if self.findings is None else self.findings[places]
         maps = None
         if self.along is not None:
             sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
-            taken = zip(job, crops, sizes, strict=True)
-            maps = torch.stack([self.along(i, crop, own, self.size) for (i, _), crop, own in taken])
+            taken = zip(places, crops, sizes, strict=True)
+            maps = torch.stack([self.along(place, crop, own, self.size) for place, crop, own in taken])
         if self.device.type == "cpu":
             cut = torch.stack([resized(p, crop, self.size) for p, crop in zip(pictures, crops, strict=True)])
             return cut, maps, labels
@@ -195,9 +199,43 @@ class Loader:
         return images, labels.to(self.device, non_blocking=True)
 
     def picture(self, index: int) -> Tensor:
-        """The whole picture (3,H,W), uint8, at a place in ``items``."""
-        data, record = self.items[index]
-        return self.cache.get((id(data), record.id), lambda: to_bytes(self._image(data, record)))
+        """The whole picture (3,H,W), uint8, at a place in ``items``; see ``readable``."""
+        return self.readable(index)[1]
+
+    def readable(self, index: int) -> tuple[int, Tensor]:
+        """The picture at a place in ``items``, or with ``skip_damaged`` the first after it that can be read; its place.
+
+        Which one that is depends on the files alone, so that a resumed training takes the same.
+
+        Raises:
+            InputError: it can't be read and is not to be passed over, or none can be read.
+        """
+        for step in range(len(self.items)):
+            place = (index + step) % len(self.items)
+            if place in self.damaged:
+                continue
+            data, record = self.items[place]
+            try:
+                return place, self.cache.get((id(data), record.id), partial(self._decoded, data, record))
+            except InputError as error:
+                if not self.skip_damaged:
+                    raise may_be_skipped(error) from None
+                self.damaged[place] = str(error)
+        raise InputError(f"none of the {len(self.items)} pictures can be read; {self.damaged[index]}")
+
+    def damaged_names(self) -> dict[str, str]:
+        """Which pictures were passed over so far, and what is wrong with each."""
+        return {self.items[place][1].id: why for place, why in sorted(self.damaged.items())}
+
+    def _to_label(self, index: int) -> Tensor:
+        """(3,H,W) in [0,1], of the picture or of the one in its place."""
+        try:
+            return self._image(*self.items[index])
+        except InputError:
+            return self.readable(index)[1].float() / 255
+
+    def _decoded(self, data: DataSet, record: Record) -> Tensor:
+        return to_bytes(self._image(data, record))
 
     @staticmethod
     def _image(data: DataSet, record: Record) -> Tensor:

@@ -7,6 +7,7 @@ recipe say with what.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,12 +19,14 @@ from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
 from maskwise.data import DataSet, read_data
+from maskwise.data.damaged import damaged_line
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
 from maskwise.training.distributed.processes import (
     Silence,
+    all_gather,
     broadcast,
     check_alike,
     check_shares,
@@ -75,6 +78,7 @@ def train(
     page: bool = True,
     log: Sequence[str] = (),
     held_out: str | Path | DataSet | Sequence[str | Path | DataSet] | None = None,
+    skip_damaged: bool = False,
 ) -> Path:
     """Trains what the recipe says; writes it, ``recipe.yaml``, ``log.jsonl`` and checkpoints into ``out``.
 
@@ -109,6 +113,7 @@ def train(
         page: write ``index.html``, which shows the training in a browser, and contact sheets into ``looks/``.
         log: other loggers that get what ``log.jsonl`` holds: csv, tensorboard, wandb, mlflow.
         held_out: source of the pictures on the contact sheets; None is the package's own.
+        skip_damaged: pass over pictures that can't be read, and say at the end which; else the first ends the run.
 
     Returns:
         The file that was trained, such as ``masker.safetensors``.
@@ -146,7 +151,7 @@ def train(
     classifier.to(fabric.device)
     size = settings.input_size or classifier.input_size
     cache = int(cache_gib * GIB / processes_here(fabric))
-    loader = Loader(sets, settings, size, workers or reader_threads(fabric), fabric.device, cache)
+    loader = Loader(sets, settings, size, workers or reader_threads(fabric), fabric.device, cache, skip_damaged)
     kind = trainers.get(settings.kind)
     _check_classifier(classifier, kind, settings.kind)
     if kind.needs_labels:
@@ -207,6 +212,10 @@ def train(
         if main:
             trainer.save(out / trainer.output, half_encoder=half_encoder)
         fabric.barrier()
+        mine = loader.damaged_names()
+        damaged = {name: why for theirs in (all_gather(mine) if world > 1 else [mine]) for name, why in theirs.items()}
+        if main and damaged:
+            warnings.warn(damaged_line(damaged), stacklevel=2)
     return out / trainer.output
 
 

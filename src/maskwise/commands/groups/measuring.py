@@ -52,6 +52,9 @@ Resized = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Pictures at once.", rich_help_panel=HEADING)]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Pass over pictures that can't be read, and count them.")
+]
 Kept = Annotated[
     Path | None,
     typer.Option(
@@ -87,6 +90,7 @@ class Measuring:
         typer.Option("--apart", help="A masker's file: the classes it was trained on and the others, apart."),
     ] = None
     batch: BatchSize = 8
+    skip_damaged: SkipDamaged = False
     save_maps: Annotated[bool, typer.Option("--save-maps", help="Keep the maps, too, to be scored again later.")] = (
         False
     )
@@ -106,7 +110,7 @@ class Measuring:
         if self.save_maps and out is None:
             raise InputError("`save_maps` needs a folder: add `out`")
         cases = None if self.difficult is None else DifficultCases.read(self.difficult)
-        return Settings(self.resize, self.target, self.limit, self.batch, cases)  # type: ignore[arg-type]
+        return Settings(self.resize, self.target, self.limit, self.batch, cases, self.skip_damaged)  # type: ignore[arg-type]
 
     def sources(self, data: list[str]) -> Sequence[str | DataSet]:
         """The data sets, with ``--apart`` each in two parts."""
