@@ -15,21 +15,23 @@ from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from maskwise.classifiers import Classifier
+from maskwise.classifiers import Classifier, load_classifier
 from maskwise.cli import app
+from maskwise.commands.fit import _lines
+from maskwise.commands.groups import Model
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.maskers import load_agnostic_masker, load_masker
 from maskwise.training import Recipe, recipes
 from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
-from maskwise.training.fitting import fit
+from maskwise.training.fitting import Fitted, fit
 from maskwise.training.likelihood import Bernoulli, Categorical
 from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.run import train
 from maskwise.training.subset import subset
-from maskwise.training.validation import Validation
+from maskwise.training.validation import Quality, Validation
 
 FINDINGS, RED, GREEN, SIDE = 14, 3, 9, 48
 
@@ -89,6 +91,15 @@ def test_the_network_finds_what_is_drawn_and_nothing_else(scenes: Path) -> None:
     found = Loader([read_data(scenes)], Recipe(), SIDE)
     found.label_the_rest(classifier(), sets=True)
     assert found.shown == [frozenset(scene(i)[2]) for i in range(60)]
+    barely = network()
+    with torch.no_grad():
+        others = [k for k in range(FINDINGS) if k not in (RED, GREEN)]
+        barely[4].bias[others] += 3.6  # what is never there has just under 1/2
+    close = Loader([read_data(scenes)], Recipe(), SIDE)
+    close.label_the_rest(
+        Classifier(barely, mean=[0.5] * 3, std=[0.5] * 3, input_size=SIDE, activation="sigmoid"), sets=True
+    )
+    assert close.shown == found.shown
     assert {frozenset(), frozenset({RED}), frozenset({GREEN}), frozenset({RED, GREEN})} == set(found.shown)
 
 
@@ -286,6 +297,20 @@ def test_distilled_takes_findings_too(scenes: Path, tmp_path: Path) -> None:
     assert load_agnostic_masker(path, classifier())(torch.rand(1, 3, SIDE, SIDE))[1].shape == (1, SIDE, SIDE)
 
 
+def test_the_network_of_the_training_page(picture_folder: Path, tmp_path: Path) -> None:
+    """One channel, 320x256: its wrapper is what a training takes, and is explained with the masker."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (snippet,) = [text for text in page.split("```python\n") if text.startswith("import torch.nn.functional")]
+    (tmp_path / "chest.py").write_text(snippet.partition("```")[0])
+    (picture_folder / "labels.csv").unlink()
+    own = load_classifier(f"{tmp_path / 'chest.py'}:chest")
+    fitted = fit(
+        picture_folder, own, out=tmp_path / "f", max_steps=1, size=32, device="cpu", page=False,
+        overrides=["batch_size=2"],
+    )  # fmt: skip
+    assert load_agnostic_masker(fitted.path, own)(torch.rand(1, 3, 320, 320))[1].shape == (1, 320, 320)
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -304,3 +329,5 @@ def test_the_command(scenes: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)
     assert row["masker"]["clean"] == 100 and Path(row["path"]).is_file()
+    use = _lines(Fitted(Path("f"), 1, 1.0, True, *[Quality(1, 1, 1, 1, 1)] * 2, (1, 1)), Model(activation="sigmoid"))[1]
+    assert use.endswith("explain PICTURE --classifier efficientnet_lite0 --activation sigmoid --masker f")

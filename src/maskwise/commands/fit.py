@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +67,7 @@ def fit_command(
         log=watched.log or (),
         skip_damaged=skip_damaged,
     )
-    output.tell(as_row(fitted), _table(fitted), lines=_lines(fitted, model.classifier))
+    output.tell(as_row(fitted), _table(fitted), lines=_lines(fitted, model))
 
 
 def _table(fitted: Fitted) -> Table:
@@ -76,7 +77,7 @@ def _table(fitted: Fitted) -> Table:
     masker, centre = fitted.masker, fitted.centre
     rows = [
         ("classified right, masked in (%)", masker.masked_in, centre.masked_in, masker.clean),
-        ("classified right, masked out (%)", masker.masked_out, centre.masked_out, None),
+        ("class still seen, masked out (%)", masker.masked_out, centre.masked_out, None),
         ("objective (nats, lower is better)", masker.objective, centre.objective, None),
         ("mean mask", masker.area, centre.area, 1.0),
     ]
@@ -87,7 +88,7 @@ def _table(fitted: Fitted) -> Table:
     return table
 
 
-def _lines(fitted: Fitted, classifier: str) -> tuple[str, str]:
+def _lines(fitted: Fitted, model: Model) -> tuple[str, str]:
     """How the training ended, and how its masker is used."""
     flattened = "the objective had flattened"
     why = flattened if fitted.flattened else "all steps were used and it may still learn: --max-steps"
@@ -95,5 +96,14 @@ def _lines(fitted: Fitted, classifier: str) -> tuple[str, str]:
     minutes = f"{fitted.seconds / 60:.1f} min"
     return (
         f"{trained} pictures, {held_out} held out; {fitted.steps} steps in {minutes} ({why})",
-        f"use it: maskwise explain PICTURE --classifier {classifier} --masker {fitted.path}",
+        f"use it: maskwise explain PICTURE {' '.join(_said(model))} --masker {fitted.path}",
     )
+
+
+def _said(model: Model) -> list[str]:
+    """The options that name the classifier again; a masker is of one with its normalisation and activation."""
+    values = {
+        "--classifier": model.classifier, "--weights": model.weights, "--labels": model.labels, "--mean": model.mean,
+        "--std": model.std, "--activation": model.activation, "--output": model.output_of,
+    }  # fmt: skip
+    return [f"{option} {shlex.quote(str(value))}" for option, value in values.items() if value is not None]

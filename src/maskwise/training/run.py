@@ -233,7 +233,10 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) ->
         )
     if classifier.channels != 3 or classifier.size[0] != classifier.size[1]:
         takes = f"{classifier.channels}x{classifier.size[0]}x{classifier.size[1]}"
-        raise InputError(f"trainings take square RGB pictures, and {classifier.name} takes {takes}")
+        raise InputError(
+            f"trainings take square RGB pictures, and {classifier.name} takes {takes}: put it behind a module "
+            "that makes those of RGB squares"
+        )
 
 
 def _digest(loader: Loader) -> str:
