@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.min_max import min_max
 from maskwise.core.registry import Registry
 
 ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
@@ -36,9 +37,9 @@ _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
     cure="ask for another class, or take another method",
 )
 def flat_map(maps: Tensor) -> Tensor:
-    """(N,K) of maps (N,K,h,w) before they are stretched: is the range no more than rounding?"""
-    flat: Tensor = within_rounding(maps.amin((-2, -1)), maps.amax((-2, -1)))
-    return flat
+    """(N,K) of maps (N,K,h,w) before they are stretched: is the range no more than rounding, or too small for it?"""
+    same: Tensor = within_rounding(maps.amin((-2, -1)), maps.amax((-2, -1)))
+    return same | (min_max(maps).amax((-2, -1)) == 0)
 
 
 @doubts.register(

@@ -66,8 +66,11 @@ class Feedback(Explainer):
             gates: list[Tensor] = []
             costs: list[Tensor] = []
             pixels.requires_grad_(True)  # so that the frozen network records its forward
+            n = len(pixels)
             for _ in steps(self, self.iterations):
                 slopes = torch.autograd.grad(self.logit(pixels, wanted, gates), gates, materialize_grads=True)
+                if n > 1 and any(len(gate) % n for gate in gates):
+                    return self._one_by_one(images, targets)
                 costs = costs or [slope.abs().flatten(1).mean(1) for slope in slopes]
                 with torch.no_grad():
                     for gate, slope, cost in zip(gates, slopes, costs, strict=True):
@@ -77,9 +80,19 @@ class Feedback(Explainer):
                         price = self.penalty * (cost > 0).reshape(shape)
                         gate.add_(self.rate * (slope / scale - price)).clamp_(0, 1)
             (slope,) = torch.autograd.grad(self.logit(pixels, wanted, gates), pixels)
-        count = sum(gate[0].numel() for gate in gates)
-        self.report = {"open": torch.stack([gate.detach().flatten(1).sum(1) for gate in gates]).sum(0) / count}
+        # Rows of a layer are pictures, or parts of pictures: windows, patches.
+        share = [gate.detach().reshape(n, -1) if len(gate) % n == 0 else gate.detach().reshape(1, -1) for gate in gates]
+        self.report = {"open": sum(gate.sum(1) for gate in share) / sum(gate.shape[1] for gate in share)}
         return slope.abs().amax(1)
+
+    def _one_by_one(self, images: Tensor, targets: Targets) -> Tensor:
+        """Where a layer's rows are no pictures (weights that a small network makes of positions), a gate is of all."""
+        maps, reports = [], []
+        for row in torch.arange(len(images), device=images.device)[:, None]:
+            maps.append(self.map(images[row], targets.of(row)))
+            reports.append(self.report["open"])
+        self.report = {"open": torch.cat(reports)}
+        return torch.cat(maps)
 
     def logit(self, images: Tensor, targets: Targets, gates: list[Tensor]) -> Tensor:
         """Sum of the targets' logits with the gates on; an empty list is filled with open ones."""
