@@ -104,7 +104,7 @@ def test_one_gradient_of_two_classes() -> None:
 
 @pytest.mark.parametrize(("size", "few"), [((1, 1), True), ((2, 2), True), ((1, 4), True), ((2, 3), False)])
 def test_few_places(size: tuple[int, int], few: bool) -> None:
-    assert bool(coarse_grid(torch.zeros(2, 8, *size))) == few
+    assert coarse_grid(torch.zeros(2, 8, *size)) is few
 
 
 # Networks with each fault
