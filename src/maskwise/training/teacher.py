@@ -113,7 +113,8 @@ class Teacher:
     def _seen(self, method: Explainer, images: Tensor, targets: Targets) -> Tensor:
         """Maps (N,G,G) of squashed pictures (N,3,S,S)."""
         with method.calling():
-            maps = method.saliency(images.contiguous(memory_format=torch.channels_last), targets)
+            given = images.contiguous(memory_format=torch.channels_last)
+            maps = method.settled(method.saliency(given, targets))
         maps = maps[:, :1].detach().float()
         if not maps.isfinite().all():
             raise InputError(f"the teacher {method.identity['method']} gives NaN or infinity")
