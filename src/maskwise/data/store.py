@@ -61,7 +61,7 @@ class Folder(Store):
     beside: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
-        path = self._inside(name)
+        path = self.inside(name)
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
                 raise InputError(f"{self.title(name)}: is not a file")
@@ -82,7 +82,7 @@ class Folder(Store):
         Raises:
             InputError: a link that leaves the folder, or links in a circle.
         """
-        self._inside(below)
+        self.inside(below)
         return sorted(self._walk(below, "", suffixes, 0))
 
     def _walk(self, root: str, below: str, suffixes: tuple[str, ...], links: int) -> Iterator[str]:
@@ -98,14 +98,14 @@ class Folder(Store):
             linked = entry.is_symlink()
             if entry.is_dir():
                 if linked:
-                    self._inside(f"{root}/{name}")
+                    self.inside(f"{root}/{name}")
                 yield from self._walk(root, f"{name}/", suffixes, links + linked)
             elif wanted:
                 if linked:
-                    self._inside(f"{root}/{name}")
+                    self.inside(f"{root}/{name}")
                 yield name
 
-    def _inside(self, name: str) -> Path:
+    def inside(self, name: str) -> Path:
         """The path of a name that begins and ends in the folder: names also come from listings that strangers wrote."""
         path = self.path / name
         known = next((place for place in self.beside if name.startswith(place)), "")
@@ -178,6 +178,18 @@ class Archive(Store):
             raise InputError(f"{self.title(name)}: no such file in the archive") from None
         except UNREADABLE as error:
             raise InputError(f"{self.title(name)}: can't be read ({' '.join(str(error).split())[:100]})") from None
+
+    def checksum(self, name: str) -> str:
+        """Of the content, as the archive lists it: CRC-32 and size, which reading compares.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        try:
+            member = self.handle.zip.getinfo(self.top + name)
+        except KeyError:
+            raise InputError(f"{self.title(name)}: no such file in the archive") from None
+        return f"{member.CRC:08x} {member.file_size}"
 
     def exists(self, name: str) -> bool:
         return self.top + name in self.handle.names

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -17,7 +18,8 @@ from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
-from maskwise.data import DataSet, read_data
+from maskwise.data import DataSet, Record, read_data
+from maskwise.data.content import content_digests
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
@@ -162,6 +164,7 @@ def train(
         "fingerprint": classifier.fingerprint(),
         "pictures": len(loader.items),
         "names and labels": _digest(loader),
+        "content of the pictures": broadcast(fabric, _content(loader) if main else ""),
         "precision": precision_name,
         "recipe": settings.model_dump(mode="json"),
     }
@@ -231,6 +234,15 @@ def _check_labels(loader: Loader, classifier: Classifier) -> None:
     wrong = [label for label in loader.labels if label is None or not 0 <= label < classes]
     if wrong:
         raise InputError(f"label {wrong[0]} is not one of the {classes} classes of {classifier.name}")
+
+
+def _content(loader: Loader) -> str:
+    """Of the pictures themselves and their truth: files may change under their names."""
+    own: dict[int, tuple[DataSet, list[Record]]] = {}
+    for data, record in loader.items:
+        own.setdefault(id(data), (data, []))[1].append(record)
+    digests = {key: iter(content_digests(replace(data, records=kept))) for key, (data, kept) in own.items()}
+    return hashlib.sha256("\n".join(next(digests[id(data)]) for data, _ in loader.items).encode()).hexdigest()[:16]
 
 
 def _digest(loader: Loader) -> str:
