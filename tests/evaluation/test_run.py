@@ -175,12 +175,11 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_run import *
-class Slow(Counting):
-    def __call__(self, images, targets):
-        time.sleep(0.3)
-        return super().__call__(images, targets)
 judge = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
-measure([Contender.of("p", Slow())], judge, [DATA], {{"le": metric("le")}}, Settings(batch=2), Path({out!r}))
+measure(
+    [Contender.of("p", Counting())], judge, [DATA], {{"le": metric("le")}}, Settings(batch=2), Path({out!r}),
+    progress=lambda done, total: time.sleep(0.3),
+)
 """
 
 
@@ -197,7 +196,8 @@ def some_rows(path: Path) -> bool:
 def test_a_killed_run_goes_on(judge: Classifier, tmp_path: Path) -> None:
     here = Path(__file__).parent
     code = KILLED.format(tests=str(here), out=str(tmp_path / "out"))
-    environment = os.environ | {"PYTHONPATH": str(here.parent)}
+    imports = os.pathsep.join([str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": imports}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     ready = time.monotonic() + 250  # importing takes long on a machine in use
     while time.monotonic() < ready and not some_rows(tmp_path / "out" / "rows.db"):

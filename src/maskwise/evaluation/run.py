@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +107,8 @@ def measure(
         data: sources as ``read_data`` takes them, or data sets.
         metrics: by name.
         settings: how pictures are brought to the classifier.
-        out: folder for ``rows.db``; rows already there are taken as they are. None keeps nothing.
+        out: folder for ``rows.db``; rows already there are taken as they are. None keeps nothing. Of a function whose
+            code can't be read nothing is kept either, with a warning: an edited one would get the old rows.
         save_maps: keep the maps below ``out``, too; maps already there are not made again.
         progress: called with (done, total), in pictures times contenders.
 
@@ -125,10 +127,14 @@ def measure(
     measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
-    maps = MapFolder(out / "maps" if out is not None and save_maps else None)
-    with Rows(out) as rows:
+    keep = MapFolder(out / "maps" if out is not None and save_maps else None)
+    for contender in contenders:
+        if contender.unread is not None and out is not None:
+            warnings.warn(f"{contender.name}: {contender.unread}, so its rows are not kept", stacklevel=2)
+    with Rows(out) as kept, Rows(None) as forgotten:
+        stores = {c.name: (kept, keep) if c.unread is None else (forgotten, MapFolder(None)) for c in contenders}
         runs = {
-            c.name: rows.run(
+            c.name: stores[c.name][0].run(
                 {"classifier": classifier.fingerprint(), "explainer": c.identity, "resize": settings.resize,
                  "target": settings.target, "size": classifier.input_size}
             )
@@ -146,17 +152,22 @@ def measure(
                     sizes = portions[contender.name]
                     if contender.name not in measured.seen:  # memory that others left would hide what this one takes
                         give_back_freed_memory()
+                    rows, maps = stores[contender.name]
                     made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
                     measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
                     if progress is not None:
                         progress((before + done.start) * len(contenders) + len(done) * i, total)
             before += len(indices)
             found = {
-                (name, metric_name): torch.cat([rows.read(run, _key(atom), pictures) for atom in _atoms(metric)], 1)
+                (name, metric_name): torch.cat(
+                    [stores[name][0].read(run, _key(atom), pictures) for atom in _atoms(metric)], 1
+                )
                 for name, run in runs.items()
                 for metric_name, metric in metrics.items()
             }
-            found |= {(name, key): rows.read(run, key, pictures) for name, run in runs.items() for key in MEASURED}
+            found |= {
+                (name, key): stores[name][0].read(run, key, pictures) for name, run in runs.items() for key in MEASURED
+            }
             measured.pictures[source], together = merged(gathered((places, pictures, found)))
             measured.statistics |= {(source, *names): statistics for names, statistics in together.items()}
             passed_over = {i: why for theirs in gathered(damaged) for i, why in theirs.items()}

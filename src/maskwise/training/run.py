@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,8 @@ from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
-from maskwise.data import DataSet, read_data
+from maskwise.data import DataSet, Record, read_data
+from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
@@ -168,6 +170,7 @@ def train(
         "fingerprint": classifier.fingerprint(),
         "pictures": len(loader.items),
         "names and labels": _digest(loader),
+        "content of the pictures": broadcast(fabric, _content(loader) if main else ""),
         "precision": precision_name,
         "recipe": settings.model_dump(mode="json"),
     }
@@ -237,6 +240,15 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) ->
             f"trainings take square RGB pictures, and {classifier.name} takes {takes}: put it behind a module "
             "that makes those of RGB squares"
         )
+
+
+def _content(loader: Loader) -> str:
+    """Of the pictures themselves and their truth: files may change under their names."""
+    own: dict[int, tuple[DataSet, list[Record]]] = {}
+    for data, record in loader.items:
+        own.setdefault(id(data), (data, []))[1].append(record)
+    digests = {key: iter(content_digests(replace(data, records=kept))) for key, (data, kept) in own.items()}
+    return hashlib.sha256("\n".join(next(digests[id(data)]) for data, _ in loader.items).encode()).hexdigest()[:16]
 
 
 def _digest(loader: Loader) -> str:
