@@ -148,7 +148,8 @@ async def leaving(client: httpx.AsyncClient, events: Events, session: str, count
 async def slow_upload(address: str, seconds: float, count: Count) -> None:
     """A few bytes each second; the server may end it."""
     host, port = address.removeprefix("http://").split(":")
-    head = f"POST {API}/upload HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000000\r\n"
+    cookie = f"maskwise_visitor={random.getrandbits(128):032x}"  # a visitor of its own
+    head = f"POST {API}/upload HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookie}\r\nContent-Length: 1000000\r\n"
     head += 'Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name="files"; '
     until = time.monotonic() + seconds
     while time.monotonic() < until:
