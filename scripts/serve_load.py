@@ -275,7 +275,7 @@ def main() -> int:
     parser.add_argument("--leaving", type=int, default=7)
     parser.add_argument("--slow", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--bound", type=float, default=1024, help="MB that the server may grow by")
+    parser.add_argument("--bound", type=float, default=1536, help="MB that the server may grow by")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
