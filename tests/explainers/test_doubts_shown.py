@@ -137,12 +137,11 @@ def test_a_strict_explainer_ends_an_evaluation(dead: Classifier, picture_folder:
 
 
 def test_the_web_page_shows_it(dead: Classifier) -> None:
-    from maskwise.report.page_cards import Answer
     from maskwise.web.job import ExplainJob
     from maskwise.web.panel import answers_panel
 
     image = torch.rand(3, 40, 50)
-    (found,) = [item for item in ExplainJob(image, dead, ["grad_cam"]).run() if isinstance(item, Answer)]
+    (found,) = ExplainJob(image, dead, ["grad_cam"]).answers(lambda progress: None)
     assert ZERO in answers_panel(image, [found], dead.mean)
 
 
