@@ -107,7 +107,7 @@ def survive(work: Callable[[Path], Any], out: Path, draws: random.Random, longes
 def context() -> Any:
     """Processes that are forked from one in which everything is imported, on one thread."""
     found = mp.get_context("forkserver")
-    found.set_forkserver_preload(["faults.killable", "faults.breaking"])
+    found.set_forkserver_preload(["faults.killable", "faults.breaking", "faults.commanding"])
     before = dict(os.environ)
     # That process is told of where to import from by its environment alone.
     imports = os.pathsep.join(path for path in sys.path if path)

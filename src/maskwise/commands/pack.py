@@ -13,7 +13,7 @@ from maskwise.commands.groups.measuring import SOURCE
 from maskwise.commands.registration import command
 
 
-@command("pack", section="Files", example="maskwise pack voc:VOC2012@val --out shards --size-mb 256")
+@command("pack", section="Files", after="same", example="maskwise pack voc:VOC2012@val --out shards --size-mb 256")
 def pack_command(
     data: Annotated[str, typer.Argument(help=f"{SOURCE}.", autocompletion=completion.data_sources)],
     out: Annotated[

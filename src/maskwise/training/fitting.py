@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
+from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
 from maskwise.data.damaged import damaged_line, without_damaged
 from maskwise.data.picture_list import read_sources
@@ -171,7 +173,8 @@ def fit(
 
     Raises:
         InputError: bad data or classifier, too few pictures, or ``out`` is not empty.
-        KeyboardInterrupt: SIGINT or SIGTERM came; the best masker so far, if there is one, and a checkpoint are there.
+        Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt); the best masker so far, if there is one, and a
+            checkpoint are there.
     """
     began = time.monotonic()
     if not isinstance(classifier, Classifier):
@@ -193,14 +196,15 @@ def fit(
             progress=progress, callbacks=[plateau, keep, *callbacks], look_minutes=look_minutes, page=page, log=log,
             held_out=held_out, skip_damaged=skip_damaged,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if not plateau.best or keep.state is None:
             raise
         path = Path(out) / MaskTrainer.output
         keep.state.trainer.save(path)
-        raise KeyboardInterrupt(
+        raise Interrupted(
             f"interrupted after step {keep.state.step}: {path} is the best so far (step {plateau.best_step}); "
-            "go on with `resume=True`"
+            "go on with `resume=True`",
+            getattr(error, "number", signal.SIGINT),
         ) from None
     assert keep.state is not None
     trainer = _mask_trainer(keep.state)

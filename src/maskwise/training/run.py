@@ -19,6 +19,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
+from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
@@ -123,8 +124,8 @@ def train(
     Raises:
         InputError: bad recipe, data or classifier; ``out`` holds another run or has a writer; NaN (see ``on_nan``); a
             logger is not installed.
-        KeyboardInterrupt: SIGINT or SIGTERM came. The step at hand was finished and a checkpoint written, so that
-            ``resume`` goes on from there.
+        Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt). The step at hand was finished and a checkpoint
+            written, so that ``resume`` goes on from there.
     """
     if on_nan not in get_args(OnNan) or nan_limit < 1:
         raise InputError(f"`on_nan` is stop or skip, and `nan_limit` at least 1, not {on_nan!r} and {nan_limit}")
@@ -211,7 +212,8 @@ def train(
                     watching.on_error(state, error)
                 raise
         if state.interrupted:
-            raise KeyboardInterrupt(f"interrupted after step {trainer.steps}, which is saved: go on with `resume=True`")
+            saved = f"interrupted after step {trainer.steps}, which is saved: go on with `resume=True`"
+            raise Interrupted(saved, state.interrupted)
         if main:
             trainer.save(out / trainer.output, half_encoder=half_encoder)
         fabric.barrier()
