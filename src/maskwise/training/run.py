@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
@@ -27,6 +29,7 @@ from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
+from maskwise.training.crop_size import crop_size
 from maskwise.training.distributed.processes import (
     Silence,
     all_gather,
@@ -152,11 +155,16 @@ def train(
     main = is_main_process(fabric)
     rank, world = fabric.global_rank, fabric.world_size
     classifier.to(fabric.device)
-    size = settings.input_size or classifier.input_size
+    size = crop_size(classifier, settings.input_size)
     cache = int(cache_gib * GIB / processes_here(fabric))
-    loader = Loader(sets, settings, size, workers or reader_threads(fabric), fabric.device, cache, skip_damaged)
+    loader = Loader(
+        sets, settings, size, workers or reader_threads(fabric), fabric.device, cache, skip_damaged,
+        channels=classifier.channels,
+    )  # fmt: skip
     kind = trainers.get(settings.kind)
     _check_classifier(classifier, kind, settings.kind)
+    if kind.needs_labels and size != classifier.size:
+        _check_size(classifier, size)
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
     else:
@@ -184,9 +192,10 @@ def train(
     with locked(out, "training") if main else nullcontext():
         if main and not resume and not holds_nothing(out):
             raise InputError(f"{out} is not empty: another run has begun there; name another `out`")
+        pixels = size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
         said = {
             "classifier": classifier.name, "data": [data.name for data in sets], "pictures": len(loader.items),
-            "pixels": size, "device": fabric.device, "precision": precision_name, "processes": world,
+            "pixels": pixels, "device": fabric.device, "precision": precision_name, "processes": world,
             "accumulate": accumulate, "compiler": compiler or "none", "cache": f"{cache_gib:g} GiB", "on NaN": on_nan,
         }  # fmt: skip
         own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at) if main else []
@@ -236,12 +245,20 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) ->
             f"a training of kind {name!r} takes one class of each picture, and {classifier.name} (sigmoid) finds "
             "several or none in it: recipes of kind mask, such as casm, take those, and so does distilled"
         )
-    if classifier.channels != 3 or classifier.size[0] != classifier.size[1]:
-        takes = f"{classifier.channels}x{classifier.size[0]}x{classifier.size[1]}"
+    if classifier.channels not in (1, 3):
         raise InputError(
-            f"trainings take square RGB pictures, and {classifier.name} takes {takes}: put it behind a module "
-            "that makes those of RGB squares"
+            f"trainings read RGB or grey pictures, and {classifier.name} takes {classifier.channels} channels: put it "
+            "behind a module that makes those of RGB"
         )
+
+
+def _check_size(classifier: Classifier, size: tuple[int, int]) -> None:
+    try:
+        with torch.no_grad():
+            classifier.logits(classifier.example(size=size))
+    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+        pixels = "x".join(map(str, size))
+        raise InputError(f"{classifier.name} takes no pictures of {pixels} pixels: leave `input_size` out") from error
 
 
 def _content(loader: Loader) -> str:
