@@ -12,6 +12,7 @@ import typer
 
 import maskwise
 from maskwise.commands.flags import flags_of, running, with_flags
+from maskwise.core.alike import count_alike
 from maskwise.core.errors import InputError
 from maskwise.core.text import printable
 
@@ -52,6 +53,8 @@ def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
             complain(str(error) or "interrupted")
             raise typer.Exit(INTERRUPTED) from None
         finally:
+            for line in count_alike():
+                complain(f"warning: {line}")
             running.reset(before)
 
     return run
