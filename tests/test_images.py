@@ -1,6 +1,7 @@
 """Every kind of picture file, good and bad."""
 
 import io
+import math
 import os
 import random
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from maskwise import deep_pictures, images
+from maskwise import images
+from maskwise.core.alike import count_alike
 from maskwise.core.errors import InputError
 from maskwise.data.store import Folder
 from maskwise.formats import readable_formats
@@ -198,10 +200,8 @@ def test_values_that_can_mean_anything_are_refused(values: list[float], tmp_path
         load_image(saved(array, tmp_path / "a.tif"))
 
 
-def test_a_picture_that_uses_little_of_its_range_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-) -> None:
-    monkeypatch.setattr(deep_pictures, "_said", set())
+def test_a_picture_that_uses_little_of_its_range_is_said_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    count_alike()
     twelve = np.linspace(0, 4095, 12).astype(np.uint16).reshape(3, 4)
     paths = [saved(twelve, tmp_path / f"{name}.png") for name in "ab"]
     assert load_images(paths).max().item() == pytest.approx(4095 / 65535), "the scale stays the file's own"
@@ -211,6 +211,12 @@ def test_a_picture_that_uses_little_of_its_range_is_said_once(
     load_image(saved((twelve * 16).astype(np.uint16), tmp_path / "c.png"))
     load_image(saved(np.zeros((3, 4), np.uint16), tmp_path / "d.png"))
     assert len(recwarn) == 1, "black is black"
+    load_image(paths[1])
+    assert count_alike() == [
+        f"2 pictures use less than a tenth of 0 to 65535 (12 bits), of which {paths[0]} is the first"
+    ]
+    load_image(paths[1])
+    assert len(recwarn) == 2 and count_alike() == [], "the next call says it anew, and one is no number"
 
 
 @pytest.mark.skipif("AVIF" not in readable_formats(), reason="this Pillow reads no AVIF")
@@ -280,18 +286,48 @@ def test_the_longest_pictures_are_read(tmp_path: Path) -> None:
 
 def test_a_tall_picture_is_resized_along_its_longer_side_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both orders give the same, and the bound decides by what lies between."""
-    image = torch.rand(1, 3, 900, 7, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 900, 20, generator=torch.Generator().manual_seed(0))
     expected = resize(image, (20, 60))
     sizes: list[tuple[int, int]] = []
     whole = images._interpolated
     monkeypatch.setattr(images, "_interpolated", lambda x, size: sizes.append(size) or whole(x, size))
     monkeypatch.setattr(images, "MAX_PIXELS", 900 * 60 - 1)
     assert torch.allclose(resize(image, (20, 60)), expected, atol=1e-6)
-    assert sizes == [(20, 7), (20, 60)]
+    assert sizes == [(20, 20), (20, 60)]
     sizes.clear()
     monkeypatch.setattr(images, "MAX_PIXELS", 900 * 60)
     assert torch.equal(resize(image, (20, 60)), expected)
     assert sizes == [(20, 60)]
+
+
+@pytest.mark.parametrize("size", [(224, 224), (10, 1), (100, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(2000, 1), (50, 1), (1, 2000), (1, 1)])
+def test_lines_of_pixels_are_resized_as_two_products_say(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    """Each side by its matrix of triangle weights, in float64; torch alone is wrong where one column stays one."""
+    image = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))
+    down, across = (triangles(old, new) for old, new in zip(shape, size, strict=True))
+    expected = down @ image.double() @ across.T
+    assert torch.allclose(resize(image, size).double(), expected, atol=1e-5)
+
+
+def triangles(old: int, new: int) -> torch.Tensor:
+    """(new,old): weights of the pixels by their distance from each new pixel's centre, at least a pixel wide."""
+    scale = max(old / new, 1.0)
+    centres = (torch.arange(new, dtype=torch.float64) + 0.5) * old / new
+    weights = 1 - ((torch.arange(old, dtype=torch.float64) + 0.5)[None] - centres[:, None]).abs() / scale
+    return weights.clamp(min=0) / weights.clamp(min=0).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((65535, 1), (224, 224)), ((224, 224), (1, 65535))])
+def test_what_lies_between_is_no_larger_than_what_comes_out(
+    shape: tuple[int, int], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a line of 65,535 pixels 176 MB lay between, and so for a map that becomes one."""
+    sizes: list[tuple[int, int]] = []
+    whole = images._interpolated
+    monkeypatch.setattr(images, "_interpolated", lambda x, size: sizes.append(size) or whole(x, size))
+    resize(torch.rand(1, 3, *shape), size)
+    assert sizes[-1] == size and max(h * w for h, w in sizes) <= max(math.prod(shape), math.prod(size)), sizes
 
 
 def test_what_lies_beside_pictures_is_passed_over(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 from torch import Tensor
 
+from maskwise.core.alike import warn_of_first
 from maskwise.core.errors import InputError
 
 Depth = Literal["16 bits", "floats", "integers"]
@@ -18,8 +18,6 @@ WHITE: dict[Depth, tuple[float, ...]] = {
 }
 ROUNDING = 0.005  # of white: resampling overshoots
 DIM = 0.1  # of the range: a picture that uses less was hardly meant so
-
-_said: set[tuple[float, int]] = set()  # a line for each kind of picture, not for each of thousands
 
 
 def to_unit_range(values: Tensor, depth: Depth, name: str) -> Tensor:
@@ -45,13 +43,11 @@ def to_unit_range(values: Tensor, depth: Depth, name: str) -> Tensor:
 
 def _say(high: float, white: float, name: str) -> None:
     bits = max(int(high).bit_length(), 1)
-    if (white, bits) in _said:
-        return
-    _said.add((white, bits))
     factor = white / high if white == 1 else white / (2**bits - 1)
     meant = "" if white == 1 else f" if {bits} bits were meant"
-    warnings.warn(
+    warn_of_first(
+        name,
+        f"use less than a tenth of 0 to {white:g}" + ("" if white == 1 else f" ({bits} bits)"),
         f"{name}: uses only 0 to {high:g} of 0 to {white:g}, so it is nearly black; multiply its values by "
-        f"{factor:.6g}{meant}, as `magick A -evaluate multiply {factor:.6g} B` does (others alike are not named)",
-        stacklevel=3,
+        f"{factor:.6g}{meant}, as `magick A -evaluate multiply {factor:.6g} B` does",
     )

@@ -26,6 +26,7 @@ from maskwise.formats import HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, is_url, read
 
 MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
 MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
+THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
 TURNS = {
@@ -219,13 +220,16 @@ def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
     height, width = images.shape[-2:]
     if (height, width) == (h, w):
         return images
-    if height * w > MAX_PIXELS and h * width < height * w:
+    thin = w > THIN * width and height > THIN * h
+    if thin or (height * w > MAX_PIXELS and h * width < height * w):
         # Rows are brought to the new width first, and of a tall picture that is far more than what comes out.
         images = _interpolated(images, (h, width))
     return _interpolated(images, (h, w)).clamp(0, 1)
 
 
 def _interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[-1] == size[1] == 1:  # which torch gets wrong on a CPU (seen with 2.15)
+        return _interpolated(images.expand(-1, -1, -1, 2), (size[0], 2))[..., :1]
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 

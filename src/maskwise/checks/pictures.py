@@ -15,6 +15,7 @@ from maskwise.checks.streamed import CACHE_GIB, Streamed, in_memory_if_it_fits, 
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
+from maskwise.data.damaged import readable
 
 RandomLabels = Literal["shuffled", "uniform"]
 
@@ -57,54 +58,61 @@ class Labelled:
         return replace(self, images=picked(self.images, indices), labels=self.labels[indices])
 
 
-def pictures(sources: Sequence[str], size: int, limit: int | None = None, cache_gib: float = CACHE_GIB) -> Values:
+def pictures(
+    sources: Sequence[str | DataSet],
+    size: int,
+    limit: int | None = None,
+    cache_gib: float = CACHE_GIB,
+    skip_damaged: bool = False,
+) -> Values:
     """Pictures (N,3,S,S) uint8 of data sets, squashed; ``limit`` of each, evenly spread.
 
     Args:
-        sources: as ``read_data`` takes them.
+        sources: as ``read_data`` takes them, or data sets.
         size: side in pixels that they are squashed to.
         limit: only so many of each.
         cache_gib: so much memory, in GiB, may hold them decoded, as a tensor; more of them are read when needed.
+        skip_damaged: try all of them first, and leave out those that can't be read, with a warning that counts them.
 
     Raises:
-        InputError: a source that can't be read.
+        InputError: a source or a picture that can't be read.
     """
-    sets = [read_data(source) for source in sources]
-    items = [(data, data.records[i]) for data in sets for i in evenly_spread(len(data), limit)]
+    sets = [_chosen(source, limit, skip_damaged) for source in sources]
+    items = [(data, record) for data in sets for record in data.records]
     return in_memory_if_it_fits(Streamed(items, size), cache_gib)
 
 
 def labelled(
-    source: str,
+    source: str | DataSet,
     size: int,
     limit: int | None = None,
     classes: Sequence[str] | None = None,
     cache_gib: float = CACHE_GIB,
+    skip_damaged: bool = False,
 ) -> Labelled:
     """Pictures of one data set with their labels, those of the classifier or else the data set's own, as 0…K-1.
 
     Args:
-        source: as ``read_data`` takes it.
+        source: as ``read_data`` takes it, or a data set.
         size: side in pixels that they are squashed to.
         limit: only so many, evenly spread.
         classes: of the training pictures, for pictures to test on: the same names get the same labels.
-        cache_gib: see ``pictures``.
+        cache_gib, skip_damaged: see ``pictures``.
 
     Raises:
         InputError: pictures without labels, fewer than two classes, or one that ``classes`` does not name.
     """
-    data = read_data(source)
-    records = [data.records[i] for i in evenly_spread(len(data), limit)]
-    named = [_class_of(data, record) for record in records]
+    data = _chosen(source, limit, skip_damaged)
+    named = [_class_of(data, record) for record in data.records]
     known = sorted(set(named), key=_numbers_as_numbers) if classes is None else list(classes)
     if len(known) < 2:
-        raise InputError(f"{source}: all pictures are of one class: there is nothing to learn")
+        raise InputError(f"{data.name}: all pictures are of one class: there is nothing to learn")
     foreign = sorted(set(named) - set(known))
     if foreign:
-        raise InputError(f"{source}: the class {foreign[0]!r} is not among those trained on")
+        raise InputError(f"{data.name}: the class {foreign[0]!r} is not among those trained on")
     number = {name: k for k, name in enumerate(known)}
     labels = torch.tensor([number[name] for name in named])
-    images = in_memory_if_it_fits(Streamed([(data, record) for record in records], size), cache_gib)
+    images = in_memory_if_it_fits(Streamed([(data, record) for record in data.records], size), cache_gib)
     return Labelled(images, labels, tuple(known))
 
 
@@ -142,6 +150,13 @@ def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
     if how == "uniform":
         return replace(data, labels=torch.randint(len(data.classes), (len(data),), generator=draws))
     raise InputError(f"labels are shuffled or uniform, not {how!r}")
+
+
+def _chosen(source: str | DataSet, limit: int | None, skip_damaged: bool) -> DataSet:
+    """The pictures that are taken of a data set."""
+    data = source if isinstance(source, DataSet) else read_data(source)
+    data = data.subset(evenly_spread(len(data), limit))
+    return readable(data, truth=False)[0] if skip_damaged else data
 
 
 def _class_of(data: DataSet, record: Record) -> str:

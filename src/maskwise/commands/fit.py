@@ -13,6 +13,7 @@ from maskwise.commands.groups import Model, Out, Output
 from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.training import AUTO, RecipeSettings, Watched
 from maskwise.commands.registration import command
+from maskwise.core.text import how_many
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,7 +101,7 @@ def _lines(fitted: Fitted, model: Model) -> tuple[str, str]:
     trained, held_out = fitted.pictures
     minutes = f"{fitted.seconds / 60:.1f} min"
     return (
-        f"{trained} pictures, {held_out} held out; {fitted.steps} steps in {minutes} ({why})",
+        f"{how_many(trained, 'picture')}, {held_out:,} held out; {how_many(fitted.steps, 'step')} in {minutes} ({why})",
         f"use it: maskwise explain PICTURE {' '.join(_said(model))} --masker {fitted.path}",
     )
 

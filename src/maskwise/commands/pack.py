@@ -11,6 +11,7 @@ from maskwise.commands import completion
 from maskwise.commands.groups import Imports, Output
 from maskwise.commands.groups.measuring import SOURCE
 from maskwise.commands.registration import command
+from maskwise.core.text import how_many
 
 
 @command("pack", section="Files", after="same", example="maskwise pack voc:VOC2012@val --out shards --size-mb 256")
@@ -37,5 +38,9 @@ def pack_command(
         packed = pack(read_data(data), out, size_mb=size_mb, count=count, shuffle=shuffle, progress=step)
     facts = {"folder": str(out), "pictures": packed.pictures, "shards": packed.shards, "bytes": packed.size}
     output.tell(
-        facts, lines=(f"{out}: {packed.pictures} pictures in {packed.shards} shards, {packed.size / 1e6:.1f} MB",)
+        facts,
+        lines=(
+            f"{out}: {how_many(packed.pictures, 'picture')} in {how_many(packed.shards, 'shard')}, "
+            f"{packed.size / 1e6:.1f} MB",
+        ),
     )

@@ -11,9 +11,10 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.groups import Model, Out, Output, make_explainer, names_of
-from maskwise.commands.groups.measuring import BatchSize, Data, Limit, Resized
+from maskwise.commands.groups.measuring import BatchSize, Data, Limit, Resized, SkipDamaged
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
+from maskwise.core.text import how_many
 
 
 @command(
@@ -44,6 +45,7 @@ def panel_command(
     ] = "label",
     batch: BatchSize = 8,
     seed: Annotated[int, typer.Option("--seed", help="Of the random masks.")] = 0,
+    skip_damaged: SkipDamaged = False,
     out: Out = Path("panel"),
     *,
     model: Model,
@@ -62,7 +64,7 @@ def panel_command(
     check_writable(out)
     if rule not in ("rank", "value") or resize not in ("squash", "crop"):
         raise InputError("`rule` is rank or value, and `resize` is squash or crop")
-    settings = PanelSettings(rule, fill, resize, truth, limit, batch, seed)  # type: ignore[arg-type]
+    settings = PanelSettings(rule, fill, resize, truth, limit, batch, seed, skip_damaged)  # type: ignore[arg-type]
     classifier = model.load()
     judges = {}
     for text in names_of(classifiers):
@@ -80,4 +82,4 @@ def panel_command(
     table = Table("mask", *("accuracy " + c for c in ("masked-in", "masked-out", "inpainted")))
     for mask, values in zip(found.masks, found.accuracy.mean(1).tolist(), strict=True):
         table.add_row(mask, *(f"{value:.1f}" for value in values))
-    output.tell(found.plain(), table, lines=(f"mean over {len(judges)} classifiers; {out / 'panel.png'}",))
+    output.tell(found.plain(), table, lines=(f"mean over {how_many(len(judges), 'classifier')}; {out / 'panel.png'}",))

@@ -14,6 +14,7 @@ import typer
 import maskwise
 from maskwise.commands.flags import flags_of, running, with_flags
 from maskwise.commands.stopped import After, how_to_go_on, speaks, typed
+from maskwise.core.alike import count_alike
 from maskwise.core.errors import InputError
 from maskwise.core.signals import handling, interrupt
 from maskwise.core.text import printable
@@ -63,6 +64,8 @@ def speaks_plainly(command: Callable[..., Any], after: After = "anew") -> Callab
                 complain(how_to_go_on(str(error), after, kwargs.get("out") is not None, typed()))
             raise typer.Exit(128 + getattr(error, "number", signal.SIGINT)) from None
         finally:
+            for line in count_alike():
+                complain(f"warning: {line}")
             running.reset(before)
 
     return run

@@ -10,7 +10,9 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.groups import Compute, Out, Output, names_of
+from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.training import RecipeSettings
+from maskwise.commands.plain import complain
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
 
@@ -81,6 +83,7 @@ def study_command(
     devices: Annotated[
         int, typer.Option("--devices", min=1, help="Processes, each with a cell and a GPU of its own.")
     ] = 1,
+    skip_damaged: SkipDamaged = False,
     out: Out = Path("studies"),
     *,
     compute: Compute,
@@ -116,6 +119,8 @@ def study_command(
         tuple(overrides or ()), limit or size.limit, device, compute.precision,  # type: ignore[arg-type]
         {n: file for n, file in named if file is not None},
     )  # fmt: skip
+    if skip_damaged:
+        config = config.without_damaged()
     with output.bar("cells") as step:
         outcome = run_study(chosen, config, out, seeds=seeds, only=only or [], devices=devices, progress=step)
     files = write_report(outcome, out)
@@ -123,7 +128,7 @@ def study_command(
     written = f"{', '.join(path.name for path in files)} in {out}"
     output.tell(outcome_data(outcome), outcome_table(outcome), lines=(*findings, written))
     for cell, why in outcome.failures.items():
-        typer.echo(f"maskwise: {chosen.name}: cell {cell}: {why}", err=True)
+        complain(f"{chosen.name}: cell {cell}: {why}")
     if outcome.failures:
         raise typer.Exit(1)
 

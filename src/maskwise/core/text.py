@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def printable(text: object) -> str:
     """One line that moves no cursor: control characters, which a file may be called, and odd spaces are written out.
@@ -21,6 +23,26 @@ def utf8(name: str) -> str:
         'd\\\\udcffg.png'
     """
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def how_many(count: int, thing: str) -> str:
+    """So many things, in words that fit one, too.
+
+    Example:
+        >>> how_many(1, "picture"), how_many(2, "picture"), how_many(1200, "picture")
+        ('1 picture', '2 pictures', '1,200 pictures')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def few(names: Sequence[str]) -> str:
+    """The first name, and a sign that there are more.
+
+    Example:
+        >>> few(["a.png"]), few(["a.png", "b.png"])
+        ('a.png', 'a.png, …')
+    """
+    return names[0] if len(names) == 1 else f"{names[0]}, …"
 
 
 def shortened(text: str, most: int) -> str:

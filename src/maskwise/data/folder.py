@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
+from maskwise.core.text import few, how_many
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.mask_files import mask_files
 from maskwise.data.picture_files import PictureFiles
@@ -78,7 +79,7 @@ def _pictures(store: Folder, below: str) -> list[str]:
     unread = [name for name in found if name.lower().endswith(HEIC_SUFFIXES)]
     if unread:
         warnings.warn(
-            f"{store.path}: {len(unread)} HEIC pictures are left out ({unread[0]}, …): {AS_JPEG}", stacklevel=2
+            f"{store.path}: {how_many(len(unread), 'HEIC picture')} left out ({few(unread)}): {AS_JPEG}", stacklevel=2
         )
     return [name for name in found if not name.lower().endswith(HEIC_SUFFIXES)]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
+from maskwise.core.text import few, how_many
 from maskwise.data.store import Folder
 from maskwise.data.unmatched import say_unmatched
 
@@ -43,7 +44,7 @@ def mask_files(store: Folder, folder: str, pictures: Sequence[str]) -> dict[str,
     unused = [name for name in lossy if _stem(name) not in found]
     if unused:
         warnings.warn(
-            f"{len(unused)} masks in {store.title(folder)} are not read ({unused[0]}, …): such a format changes "
+            f"{how_many(len(unused), 'mask')} in {store.title(folder)} not read ({few(unused)}): such a format changes "
             "values, and what is not 0 is foreground; make them anew as PNG",
             stacklevel=2,
         )

@@ -22,6 +22,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions
 from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, read_data
+from maskwise.data.damaged import readable, says_how_to_skip
 from maskwise.evaluation.batch import Batch, Resize
 from maskwise.evaluation.contender import Contender
 from maskwise.infill import infiller
@@ -44,6 +45,7 @@ class PanelSettings:
         limit: only so many pictures of each data set, evenly spread.
         batch: pictures at once.
         seed: of the random masks.
+        skip_damaged: try all pictures first, and leave out those that can't be read; else the first ends it.
     """
 
     rule: Rule = "rank"
@@ -53,6 +55,7 @@ class PanelSettings:
     limit: int | None = None
     batch: int = 8
     seed: int = 0
+    skip_damaged: bool = False
 
     def __post_init__(self) -> None:
         if self.fill not in ("black", "mean") or self.truth not in ("label", "clean"):
@@ -139,7 +142,7 @@ def classifier_panel(
         progress: called with (done, total) pictures.
 
     Raises:
-        InputError: no judge, or judges with other numbers of classes.
+        InputError: no judge, judges with other numbers of classes, or a picture that can't be read.
     """
     settings = settings or PanelSettings()
     if not judges:
@@ -147,10 +150,17 @@ def classifier_panel(
     if len({len(judge.labels) for judge in judges.values()} | {len(classifier.labels)}) > 1:
         raise InputError("the classifiers of a panel must know the same classes, and their numbers differ")
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
-    samples = [(s, i) for s in sets for i in evenly_spread(len(s), settings.limit)]
+    chosen = [s.subset(evenly_spread(len(s), settings.limit)) for s in sets]
+    damaged: dict[str, list[str]] = {}
+    if settings.skip_damaged:
+        screened = [readable(s) for s in chosen]
+        chosen = [left for left, _ in screened]
+        damaged = {left.name: list(wrong) for left, wrong in screened if wrong}
+    samples = [(s, i) for s in chosen for i in range(len(s))]
     parts, clean = [], []
     for first in range(0, len(samples), settings.batch):
-        group = [s[i] for s, i in samples[first : first + settings.batch]]
+        with says_how_to_skip():
+            group = [s[i] for s, i in samples[first : first + settings.batch]]
         batch = Batch.of(group, classifier, settings.resize, "predicted")
         hard = _masks(contenders, classifier, batch, settings)
         found = {name: _answers(judge, batch.images) for name, judge in judges.items()}
@@ -166,6 +176,7 @@ def classifier_panel(
         "methods": {c.name: c.identity for c in contenders},
         "binarise": settings.rule, "component": "all", "fill": settings.fill, "inpaint": "Telea, radius 3",
         "resize": settings.resize, "truth": settings.truth, "seed": settings.seed,
+        "damaged": damaged,
     }  # fmt: skip
     return Panel(names, list(judges), torch.cat(parts, -1), torch.cat(clean, -1), protocol)
 

@@ -56,6 +56,7 @@ class Outcome(ResultTable):
             "study": self.study.name, "scale": config.scale.name, "classifiers": dict(config.scale.classifiers),
             "train": config.identity(config.train) if config.train else [], "test": config.identity(config.test),
             "judges": list(config.judges), "limit": config.limit,
+            "damaged": {source: list(names) for source, names in config.damaged.items()},
             "resize": self.study.resize, "target": self.study.target,
             "overrides": list(config.overrides), "precision": config.precision, "machine": machine(),
             "columns": {c.name: {"metric": c.metric, "options": c.options} for c in self.study.columns},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.data import DataSet, read_data
 from maskwise.data.content import content_digest
+from maskwise.data.damaged import readable
 from maskwise.studies.scale import Scale
 from maskwise.studies.tiny import TEST, TINY, TRAIN, tiny_classifier
 
@@ -33,6 +34,7 @@ class RunConfig:
         device: cpu, cuda or mps.
         precision: of trainings.
         trainings: folder of what cells train, for all cells that train the same.
+        damaged: names of pictures that are left out, by source.
     """
 
     scale: Scale
@@ -45,6 +47,7 @@ class RunConfig:
     precision: Precision = "fp32"
     weights: dict[str, str] = field(default_factory=dict)
     trainings: Path = Path("trainings")
+    damaged: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def classifier(self, role: str = "main") -> Classifier:
         name = self.scale.classifiers[role]
@@ -60,7 +63,20 @@ class RunConfig:
     def sets(self, sources: Sequence[str]) -> list[DataSet]:
         if not sources:
             raise InputError("there is nothing to train on: the data have no training split; name some as `data`")
-        return [_data(source) for source in sources]
+        return [self._sound(source) for source in sources]
+
+    def _sound(self, source: str) -> DataSet:
+        data, damaged = _data(source), frozenset(self.damaged.get(source, ()))
+        return data.filter(lambda record: record.id not in damaged) if damaged else data
+
+    def without_damaged(self) -> RunConfig:
+        """The same without the pictures that can't be read, each of which is tried; a warning counts them.
+
+        Raises:
+            InputError: a source that can't be read, or none of whose pictures can.
+        """
+        found = {source: tuple(readable(_data(source))[1]) for source in dict.fromkeys((*self.train, *self.test))}
+        return replace(self, damaged={source: names for source, names in found.items() if names})
 
     def identity(self, sources: Sequence[str]) -> list[dict[str, Any]]:
         """Who the pictures are: source, number, and a digest of their content, truth and labels."""

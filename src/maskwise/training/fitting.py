@@ -19,7 +19,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
-from maskwise.data.damaged import damaged_line, without_damaged
+from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker
 from maskwise.training import recipes
@@ -259,7 +259,12 @@ def _readable(sets: Sequence[DataSet]) -> list[DataSet]:
         InputError: nothing.
     """
     found = [without_damaged(data) for data in sets]
-    wrong = {name: why for _, theirs in found for name, why in theirs.items()}
+    wrong = {
+        name_among(sets, data, record): theirs[record.id]
+        for data, (_, theirs) in zip(sets, found, strict=True)
+        for record in data.records
+        if record.id in theirs
+    }
     if wrong:
         warnings.warn(f"of the held-out pictures {damaged_line(wrong)}", stacklevel=3)
     left = [data for data, _ in found if len(data)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.portions import out_of_memory
+from maskwise.core.text import how_many
 from maskwise.training.draws import generator
 from maskwise.training.meter import Meter, read_meters
 from maskwise.training.trainer import Trainer
@@ -124,7 +125,8 @@ class Guard:
     def say(self) -> None:
         """Warns of what was skipped, where anything was."""
         if self.skipped:
-            warnings.warn(f"{self.skipped} steps gave NaN and were skipped (see log.jsonl)", stacklevel=3)
+            were = "was" if self.skipped == 1 else "were"
+            warnings.warn(f"{how_many(self.skipped, 'step')} gave NaN and {were} skipped (see log.jsonl)", stacklevel=3)
 
     def _count(self, broken: bool) -> None:
         self.skipped += broken

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
-from maskwise.data.damaged import may_be_skipped
+from maskwise.data.damaged import may_be_skipped, name_among
 from maskwise.data.order import epoch_order
 from maskwise.images import to_bytes, with_channels
 from maskwise.training.base_recipe import BaseRecipe
@@ -228,7 +228,8 @@ class Loader:
 
     def damaged_names(self) -> dict[str, str]:
         """Which pictures were passed over so far, and what is wrong with each."""
-        return {self.items[place][1].id: why for place, why in sorted(self.damaged.items())}
+        items = [(*self.items[place], why) for place, why in sorted(self.damaged.items())]
+        return {name_among(self.sets, data, record): why for data, record, why in items}
 
     def _to_label(self, index: int) -> Tensor:
         """(3,H,W) in [0,1], of the picture or of the one in its place."""

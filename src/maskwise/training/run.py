@@ -229,7 +229,7 @@ def train(
         mine = loader.damaged_names()
         damaged = {name: why for theirs in (all_gather(mine) if world > 1 else [mine]) for name, why in theirs.items()}
         if main and damaged:
-            warnings.warn(damaged_line(damaged), stacklevel=2)
+            warnings.warn(damaged_line(damaged), stacklevel=3)  # above the decorator of ``train``
     return out / trainer.output
 
 

@@ -13,6 +13,7 @@ from maskwise.box import boxes, iou
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
 from maskwise.data import DataSet, Record
+from maskwise.data.damaged import says_how_to_skip
 from maskwise.images import resize, with_channels
 from maskwise.maskers import Masker
 from maskwise.training.likelihood import Bernoulli, likelihood_of
@@ -61,7 +62,8 @@ class Validation:
         findings: Tensor | None = None,
     ) -> None:
         self.classifier, self.likelihood = classifier, likelihood_of(classifier)
-        samples = [data.sample(record) for data, record in pictures]
+        with says_how_to_skip():
+            samples = [data.sample(record) for data, record in pictures]
         self.images = torch.cat([resize(with_channels(s.image[None], classifier.channels), size) for s in samples])
         height, width = self.images.shape[-2:]
         self.labels = torch.tensor(list(labels))

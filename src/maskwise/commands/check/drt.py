@@ -31,6 +31,7 @@ from maskwise.commands.check.options import (
     tell,
 )
 from maskwise.commands.groups import Model, Out, Output, Sess, key_values
+from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.method import MethodOptions
 from maskwise.commands.groups.sess import EnhanceEach
 from maskwise.commands.registration import command
@@ -83,6 +84,7 @@ def drt_command(
     undefined: UndefinedOption = "zero",
     batch: BatchOption = 32,
     cache_gib: CacheGib = 4.0,
+    skip_damaged: SkipDamaged = False,
     seed: Seed = 0,
     out: Out = Path("check-drt"),
     *,
@@ -109,7 +111,7 @@ def drt_command(
         for name in dict.fromkeys(method)
     }
     pretrained = model.load() if network == PRETRAINED else None
-    train, test = labelled_pair(data, test_data, size, limit, test_limit, seed, cache_gib)
+    train, test = labelled_pair(data, test_data, size, limit, test_limit, seed, cache_gib, skip_damaged)
     with output.bar("training") as step:
         result = drt(
             makers_with_sess(makers, sess, enhance),

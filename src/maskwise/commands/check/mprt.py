@@ -9,7 +9,7 @@ import typer
 
 from maskwise.commands.check.options import BatchOption, CacheGib, Masks, Seed, UndefinedOption, check_first, tell
 from maskwise.commands.groups import Method, Model, Out, Output, Sess
-from maskwise.commands.groups.measuring import Data
+from maskwise.commands.groups.measuring import Data, SkipDamaged
 from maskwise.commands.groups.sess import Enhance
 from maskwise.commands.registration import command
 
@@ -39,6 +39,7 @@ def mprt_command(
     undefined: UndefinedOption = "zero",
     batch: BatchOption = 32,
     cache_gib: CacheGib = 4.0,
+    skip_damaged: SkipDamaged = False,
     seed: Seed = 0,
     out: Out = Path("check-mprt"),
     *,
@@ -61,7 +62,7 @@ def mprt_command(
 
     classifier = model.load()
     explain_it = method.make(classifier, model.precision, enhance)
-    images = pictures(data, classifier.input_size, limit, cache_gib)
+    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
     with output.bar("random layers") as step:
         result = mprt(
             explain_it,

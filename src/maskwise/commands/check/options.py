@@ -172,15 +172,16 @@ def labelled_pair(
     test_limit: int | None,
     seed: int,
     cache_gib: float = 4.0,
+    skip_damaged: bool = False,
 ) -> tuple[Labelled, Labelled]:
     from maskwise.checks.pictures import labelled, split
 
-    train = labelled(data, size, limit, None, cache_gib)
+    train = labelled(data, size, limit, None, cache_gib, skip_damaged)
     if test_data is None:
         if test_limit is not None:
             raise InputError("`test_limit` belongs to `test_data`")
         return split(train, seed=seed)
-    return train, labelled(test_data, size, test_limit, train.classes, cache_gib)
+    return train, labelled(test_data, size, test_limit, train.classes, cache_gib, skip_damaged)
 
 
 def numbers(text: str) -> list[float]:

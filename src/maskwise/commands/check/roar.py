@@ -28,6 +28,7 @@ from maskwise.commands.check.options import (
     with_masker,
 )
 from maskwise.commands.groups import Model, Out, Output, Sess, each_with_sess, key_values, make_explainer
+from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.method import MaskerFile, MethodOptions
 from maskwise.commands.groups.sess import EnhanceEach
 from maskwise.commands.registration import command
@@ -57,6 +58,7 @@ def roar_command(
     train_set: TrainSet = None,
     batch: BatchOption = 32,
     cache_gib: CacheGib = 4.0,
+    skip_damaged: SkipDamaged = False,
     seed: Seed = 0,
     out: Out = Path("check-roar"),
     *,
@@ -86,7 +88,7 @@ def roar_command(
     }
     # Explained at the classifier's size, or at the larger one of the training, from which the classifier shrinks it.
     side = max(classifier.input_size, size)
-    train, test = labelled_pair(data, test_data, side, limit, test_limit, seed, cache_gib)
+    train, test = labelled_pair(data, test_data, side, limit, test_limit, seed, cache_gib, skip_damaged)
     with output.bar("trainings") as step:
         result = roar(
             explainers,

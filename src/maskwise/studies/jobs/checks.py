@@ -116,7 +116,8 @@ class CheckJob(Job):
         """Similarity once all layers are random."""
         explainer = self.masker.trained(config)
         size = config.classifier().input_size
-        images = pictures(config.test, size, config.limit or CHECK_SETTINGS[config.scale.name].mprt_pictures)
+        limit = config.limit or CHECK_SETTINGS[config.scale.name].mprt_pictures
+        images = pictures(config.sets(config.test), size, limit)
         found = mprt(explainer, config.classifier(), images, modes=["cascading"], seed=self.seed)
         last = [r for r in found.rows if r.layer == found.layers[-1]]
         return {row: _similarities(last)}
@@ -182,8 +183,8 @@ class CheckJob(Job):
         if len(config.train) != 1 or len(config.test) != 1:
             raise InputError(f"{self.check} trains classifiers: give one source of `data`, whose pictures have classes")
         side = max(size or 0, small.size)
-        train = labelled(config.train[0], side, small.train)
-        return train, labelled(config.test[0], side, small.test, train.classes)
+        train = labelled(config.sets(config.train)[0], side, small.train)
+        return train, labelled(config.sets(config.test)[0], side, small.test, train.classes)
 
 
 def _similarities(rows: Sequence[MprtRow] | Sequence[DrtRow]) -> dict[str, Number]:
