@@ -148,7 +148,8 @@ async def leaving(client: httpx.AsyncClient, events: Events, session: str, count
 async def slow_upload(address: str, seconds: float, count: Count) -> None:
     """A few bytes each second; the server may end it."""
     host, port = address.removeprefix("http://").split(":")
-    head = f"POST {API}/upload HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000000\r\n"
+    cookie = f"maskwise_visitor={random.getrandbits(128):032x}"  # a visitor of its own
+    head = f"POST {API}/upload HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookie}\r\nContent-Length: 1000000\r\n"
     head += 'Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name="files"; '
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -274,7 +275,7 @@ def main() -> int:
     parser.add_argument("--leaving", type=int, default=7)
     parser.add_argument("--slow", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--bound", type=float, default=1024, help="MB that the server may grow by")
+    parser.add_argument("--bound", type=float, default=1536, help="MB that the server may grow by")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

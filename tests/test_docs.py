@@ -116,3 +116,28 @@ def test_the_tutorial_as_a_notebook(tmp_path: Path) -> None:
     client.NotebookClient(book, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
     shown = [out for cell in book.cells if cell.cell_type == "code" for out in cell.outputs if "data" in out]
     assert sum("text/html" in out["data"] and "image/png" in out["data"] for out in shown) == 3
+
+
+def test_what_is_promised_names_a_test_that_is_there() -> None:
+    """Each row of the tables of promises names files or folders of tests, or a script, and those hold tests."""
+    for page in ("reliability.md", "security.md"):
+        named = set(re.findall(r"`(?:python )?((?:tests|scripts|benchmarks)/[\w/.-]+|test_\w+\.py)", _page(page)))
+        assert named, f"{page} names no test"
+        for name in named:
+            place = ROOT / (f"tests/faults/{name}" if name.startswith("test_") else name)
+            assert place.exists(), f"{page}: {name} is not there"
+            if name.startswith(("tests", "test_")):
+                files = sorted(place.rglob("test_*.py")) if place.is_dir() else [place]
+                assert any(re.search(r"^\s*def test_", file.read_text("utf-8"), re.M) for file in files), name
+
+
+def _page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def test_every_row_of_reliability_names_its_test() -> None:
+    rows = [line for line in _page("reliability.md").splitlines() if line.startswith("| ") and "---" not in line]
+    promises = [row for row in rows if not row.startswith("| promise")]
+    assert len(promises) > 15
+    for row in promises:
+        assert re.search(r"`(?:(?:tests|scripts|benchmarks)/|test_\w+\.py)", row), row

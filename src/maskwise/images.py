@@ -196,7 +196,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's
 def with_channels(images: Tensor, channels: int) -> Tensor:
     """Images (N,c,H,W) with so many channels: grey is repeated for RGB, and RGB becomes grey by its luma.
 
-    RGB that is grey already keeps its values to the last digit.
+    Pixels of RGB that are grey already keep their values to the last digit.
 
     Raises:
         InputError: any other change of channels.
@@ -207,9 +207,9 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
     if had == 1 and channels == 3:
         return images.expand(-1, 3, -1, -1)
     if had == 3 and channels == 1:
-        if torch.equal(images[:, 0], images[:, 1]) and torch.equal(images[:, 0], images[:, 2]):
-            return images[:, :1]
-        return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        red, green, blue = images.split(1, 1)
+        is_grey = (red == green) & (red == blue)  # asked of each pixel, so that crops and batches change nothing
+        return torch.where(is_grey, red, (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True))
     raise InputError(f"the classifier takes pictures of {channels} channels, and these have {had}")
 
 

@@ -307,6 +307,10 @@ def test_rgb_reaches_a_grey_network_by_its_luma_and_grey_as_it_is() -> None:
     assert torch.equal(classifier.prepare(grey.expand(-1, 3, -1, -1)), grey)
     luma = (IMAGES * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     assert torch.allclose(classifier.prepare(IMAGES), luma, atol=1e-6)
+    mixed = torch.cat([grey.expand(-1, 3, -1, -1), IMAGES[:1]])
+    alone = torch.cat([classifier.prepare(image[None]) for image in mixed])
+    assert torch.equal(classifier.prepare(mixed), alone), "whatever is beside it"
+    assert torch.equal(alone[:2], grey)
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])

@@ -1,12 +1,15 @@
 """Atomic writes: all or nothing, also when the disk or the place is bad (the plain cases: test_small_rooms)."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maskwise.core import files
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_folder, atomic_write, check_writable, writable_folder
 
@@ -69,3 +72,63 @@ def test_long_names(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / name), atomic_write(tmp_path / f"{name}.txt") as temporary:
         temporary.touch()
     assert {p.name for p in tmp_path.iterdir()} == {name, f"{name}.txt"}
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no harmless way to ask for a process")
+def test_what_a_kill_left_goes_at_the_next_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a process of this machine that is gone was making; a folder that was set aside comes back."""
+    number, mine = gone(), files._owner().partition("-")[0]
+    kept = {
+        f".writing-{mine}-{os.getpid()}-abc", f".writing-{int(mine, 16) ^ 1:08x}-{number}-abc", ".writing-mine",
+        f".backup-{mine}-{number}-abc", f".a-{mine}-{os.getpid()}.tmp.txt", "seen.txt",
+    }  # fmt: skip
+    for name in kept | {f".writing-{mine}-{number}-a_1", f".a-{mine}-{number}.tmp.txt", f".a\n-{mine}-{number}.tmp"}:
+        (tmp_path / name).touch()
+    (tmp_path / f".old-{mine}-{number}-a" / "result").mkdir(parents=True)
+    (tmp_path / f".old-{mine}-{number}-a" / "result" / "map").touch()
+    (tmp_path / f".old-{mine}-{number}-b" / "seen.txt").mkdir(parents=True)
+    files._sweep.cache_clear()
+    with atomic_write(tmp_path / "new.txt") as temporary:
+        temporary.touch()
+    assert {p.name for p in tmp_path.iterdir()} == kept | {"new.txt", "result"}
+    assert (tmp_path / "result" / "map").is_file() and (tmp_path / "seen.txt").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no harmless way to ask for a process")
+@pytest.mark.parametrize("context", [atomic_write, atomic_folder])
+def test_a_killed_writer_s_half_is_swept(tmp_path: Path, context: Callable[[Path], Any]) -> None:
+    code = (
+        f"import os; from maskwise.core.files import {context.__name__} as begin\n"
+        f"with begin({str(tmp_path / 'x')!r}) as half:\n"
+        "    half.touch(); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1, "the half"
+    files._sweep.cache_clear()
+    check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_between_the_two_renames_brings_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "old").touch()
+    rename = os.replace
+
+    def stopped(source: Path, target: Path) -> None:
+        if Path(source).name.startswith(".writing-"):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "f") as temporary:
+        (temporary / "new").touch()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["f", "old"]

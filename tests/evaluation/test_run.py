@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import tiny_net
 from torch import Tensor
@@ -71,6 +72,31 @@ class TestEvaluate:
             # A maximum over thresholds is larger on resamples, and its interval may lie above it.
             assert name == "max_box_acc_v2" or cell.low - 1e-9 <= cell.value <= cell.high + 1e-9
             assert cell.pictures == 14
+
+    @pytest.mark.parametrize("lost", ["1", "0, 1", ""])
+    def test_a_batch_that_a_kill_left_halved_is_made_whole_again(
+        self, judge: Classifier, tmp_path: Path, lost: str
+    ) -> None:
+        """Maps that differ with their company; a kill after some of a batch's maps, or all, and before its rows."""
+
+        def company(images: Tensor, targets: Tensor) -> Tensor:
+            return images.new_full((len(images), *images.shape[-2:]), len(images) / 10)
+
+        def go() -> tuple[Tensor, list[str]]:
+            measures = {"area": metric("area")}
+            contender, settings = Contender.of("company", company), Settings(batch=2, limit=4)
+            measured = measure([contender], judge, [DATA], measures, settings, tmp_path, save_maps=True)
+            assert not measured.statistics[DATA, "company", "seconds"].isnan().any()
+            return measured.statistics[DATA, "company", "area"], measured.pictures[DATA][:2]
+
+        straight, pictures = go()
+        assert (straight == straight[0]).all()
+        with closing(sqlite3.connect(tmp_path / "rows.db")) as rows, rows:
+            rows.execute("DELETE FROM packed WHERE picture IN (?, ?)", pictures)
+        files = {str(np.load(path)["picture"]): path for path in tmp_path.rglob("*.npz")}
+        for k in lost.split(", ") if lost else []:
+            files[pictures[int(k)]].unlink()
+        assert (go()[0] == straight).all()
 
     def test_what_is_on_disk_is_not_made_again(self, judge: Classifier, tmp_path: Path) -> None:
         def go(names: tuple[str, ...], limit: int | None = None, save: bool = True) -> tuple[int, float]:
@@ -175,12 +201,11 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_run import *
-class Slow(Counting):
-    def __call__(self, images, targets):
-        time.sleep(0.3)
-        return super().__call__(images, targets)
 judge = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
-measure([Contender.of("p", Slow())], judge, [DATA], {{"le": metric("le")}}, Settings(batch=2), Path({out!r}))
+measure(
+    [Contender.of("p", Counting())], judge, [DATA], {{"le": metric("le")}}, Settings(batch=2), Path({out!r}),
+    progress=lambda done, total: time.sleep(0.3),
+)
 """
 
 
@@ -197,7 +222,8 @@ def some_rows(path: Path) -> bool:
 def test_a_killed_run_goes_on(judge: Classifier, tmp_path: Path) -> None:
     here = Path(__file__).parent
     code = KILLED.format(tests=str(here), out=str(tmp_path / "out"))
-    environment = os.environ | {"PYTHONPATH": str(here.parent)}
+    imports = os.pathsep.join([str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": imports}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     ready = time.monotonic() + 250  # importing takes long on a machine in use
     while time.monotonic() < ready and not some_rows(tmp_path / "out" / "rows.db"):

@@ -75,9 +75,10 @@ def dead_net() -> nn.Module:
 
 def test_flat_is_a_range_within_rounding() -> None:
     maps = torch.tensor(
-        [[[[0.0, 0.0]], [[5.0, 5.0]], [[5.0, 5.0 + 2e-6]]], [[[5.0, 5.1]], [[-3.0, -3.0]], [[0, 1e-30]]]]
+        [[[[0.0, 0.0]], [[5.0, 5.0]], [[5.0, 5.0 + 2e-6]]], [[[5.0, 5.1]], [[-3.0, -3.0]], [[0, 1e-10]]]]
     )
     assert flat_map(maps).tolist() == [[True, True, True], [False, True, False]]
+    assert flat_map(torch.tensor([[[[0.0, 1e-30]]]])).item(), "stretched it is zeros"
 
 
 def test_rounding_is_of_the_larger_end_and_nan_is_not_rounding() -> None:
@@ -103,7 +104,7 @@ def test_one_gradient_of_two_classes() -> None:
 
 @pytest.mark.parametrize(("size", "few"), [((1, 1), True), ((2, 2), True), ((1, 4), True), ((2, 3), False)])
 def test_few_places(size: tuple[int, int], few: bool) -> None:
-    assert bool(coarse_grid(torch.zeros(2, 8, *size))) == few
+    assert coarse_grid(torch.zeros(2, 8, *size)) is few
 
 
 # Networks with each fault

@@ -8,6 +8,7 @@ import os
 import random
 import sqlite3
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 import yaml
 from conftest import tiny_net
@@ -107,7 +109,7 @@ def survive(work: Callable[[Path], Any], out: Path, draws: random.Random, longes
 def context() -> Any:
     """Processes that are forked from one in which everything is imported, on one thread."""
     found = mp.get_context("forkserver")
-    found.set_forkserver_preload(["faults.killable", "faults.breaking"])
+    found.set_forkserver_preload(["faults.killable", "faults.breaking", "faults.commanding", "faults.killable_files"])
     before = dict(os.environ)
     # That process is told of where to import from by its environment alone.
     imports = os.pathsep.join(path for path in sys.path if path)
@@ -146,6 +148,13 @@ def check_files(out: Path) -> int:
         elif path.suffix == ".db":
             with sqlite3.connect(path) as database:
                 assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        elif path.suffix == ".tar":
+            with tarfile.open(path) as archive:
+                assert all(archive.extractfile(member) is not None for member in archive.getmembers())
+        elif path.suffix == ".onnx":
+            onnx.checker.check_model(onnx.load(path))
+        elif path.suffix == ".csv":
+            assert path.read_text(encoding="utf-8").endswith("\n")
         else:
             assert path.name.endswith((".db-journal", ".txt")), f"nobody knows what {path} is"
     return len(visible)

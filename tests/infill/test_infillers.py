@@ -42,6 +42,31 @@ def test_blending_keeps_kept_pixels_bit_equal(name: str, seed: int, height: int,
     assert torch.equal(inside[kept], images[kept])
 
 
+@pytest.mark.parametrize("name", OFFLINE)
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_pictures_of_other_channels(name: str, channels: int) -> None:
+    """They are filled as RGB of these channels is, or refused by a network that paints RGB alone."""
+    images, holes = torch.rand(2, 3, 12, 14), torch.zeros(2, 12, 14)
+    holes[:, 3:6, 4:9] = 1
+    picked = [0, 1, 2, 0][:channels]
+    made, network = infiller(name), infillers.facts(name)["network"]
+    if network and channels > 1:
+        with pytest.raises(InputError, match=f"paints RGB and grey pictures, not such of {channels} channels"):
+            made(images[:, picked], holes, COLOUR[picked])
+        return
+    if network:  # grey goes through it as RGB
+        images, luma = images[:, :1].expand(-1, 3, -1, -1), torch.tensor([0.299, 0.587, 0.114])
+        expected = (made(images, holes, COLOUR[:1].expand(3)) * luma[:, None, None]).sum(1, keepdim=True)
+    else:
+        torch.manual_seed(0)
+        expected = made(images, holes, COLOUR)[:, picked]
+    torch.manual_seed(0)
+    found = made(images[:, picked], holes, COLOUR[picked])
+    assert found.shape == (2, channels, 12, 14) and found.isfinite().all()
+    if not infillers.facts(name)["random"]:
+        assert torch.allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", HIDING)
 def test_nothing_of_a_picture_that_is_all_hole_shows(name: str) -> None:
     images = torch.rand(2, 3, 12, 14)

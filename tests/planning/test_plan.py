@@ -32,6 +32,18 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 FORWARD = 2 * (32 * 32 * 8 * 27 + 16 * 16 * 12 * 72 + 8 * 8 * 16 * 108 + 16 * 5)  # three convolutions, one matrix
 
 
+def test_a_network_of_grey_oblong_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its forward by hand, at its own size and at half of it."""
+    module = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    )
+    grey = Classifier(module.eval(), mean=[0.5], std=[0.5], input_size=(64, 48), name="grey")
+    monkeypatch.setattr("maskwise.planning.training.skeleton", lambda name: grey)
+    for own, height, width in (("null", 64, 48), ("32", 32, 24)):
+        plan = plan_training("casm_baseline_lite0", 100, overrides=["taps=null", f"input_size={own}"])
+        assert plan.forward_flops == 2 * (height * width * 8 * 9 + 8 * 5) and plan.input_size == height
+
+
 def test_a_count_is_the_textbook_s() -> None:
     """A linear layer of 10 to 20: forward 2*10*20 a row, the weight's gradient as much, and so is the input's."""
     layer, x = nn.Linear(10, 20), torch.rand(3, 10, requires_grad=True)

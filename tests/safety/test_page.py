@@ -85,6 +85,7 @@ def test_files_of_the_machine_are_not_given_out(served: tuple[str, Path]) -> Non
 def test_an_upload_touches_no_disk_and_its_name_can_not_be_guessed(served: tuple[str, Path]) -> None:
     """A name that climbs leads nowhere, since it is not used; the one that stands for the upload is random."""
     address, scratch = served
+    (scratch / "secret.txt").write_text("secret")
     code, path = uploaded(address, b"mine")
     assert code == 200
     again = uploaded(address, b"mine")[1]
@@ -92,7 +93,7 @@ def test_an_upload_touches_no_disk_and_its_name_can_not_be_guessed(served: tuple
     (private,) = scratch.glob("maskwise-*")
     assert private.stat().st_mode & 0o077 == 0
     own = {picture.name for picture in packaged_pictures()}
-    assert {p.name for p in scratch.rglob("*") if p.is_file()} == {*own, "log"}
+    assert {p.name for p in scratch.rglob("*") if p.is_file()} == {*own, "log", "secret.txt"}
     for place in (str(private), path):
         assert status(f"{address}/gradio_api/file={urllib.parse.quote(place)}") in (400, 403, 404)
 

@@ -124,6 +124,29 @@ def test_what_another_run_is(change: dict[str, Any], differs: str, tmp_path: Pat
         run(tmp_path / "a", resume=True, **change)
 
 
+def test_pictures_that_changed_under_their_names_are_another_run(picture_folder: Path, tmp_path: Path) -> None:
+    """The same names, labels and number; a run that is resumed on the old ones again goes on."""
+    from PIL import Image
+
+    recipe = RECIPE.model_copy(update={"steps": 2})
+    run(tmp_path / "a", data=picture_folder, recipe=recipe)
+    path = picture_folder / "images" / "03.png"
+    before = path.read_bytes()
+    Image.new("RGB", (48, 40)).save(path)
+    with pytest.raises(InputError, match=r"another run \(content of the pictures differ\)"):
+        run(tmp_path / "a", data=picture_folder, recipe=recipe, resume=True)
+    path.write_bytes(before)
+    run(tmp_path / "a", data=picture_folder, recipe=recipe, resume=True)
+
+
+def test_what_differs_is_said_with_both_values(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    with pytest.raises(InputError, match=r"\(precision differ: precision 32-true there, bf16-mixed here\)"):
+        run(tmp_path / "a", resume=True, precision="bf16")
+    with pytest.raises(InputError, match=r"\(recipe differ: seed 3 there, 4 here\)"):
+        run(tmp_path / "a", resume=True, recipe=RECIPE.model_copy(update={"seed": 4}))
+
+
 class Counting(Callback):
     def __init__(self) -> None:
         self.steps: list[int] = []

@@ -99,6 +99,17 @@ def test_places_and_estimates(lines: Callable[..., WaitingLine]) -> None:
     until(lambda: third.done)
 
 
+def test_what_is_left_of_a_request(lines: Callable[..., WaitingLine]) -> None:
+    ticket = Ticket("a", lambda t: None, 10, lines())
+    assert ticket.remaining() == 10
+    ticket.used = 4
+    assert ticket.remaining() == 6
+    ticket.used = 30
+    assert ticket.remaining() == 30, "as long again: nothing tells better"
+    ticket.progress = Progress("", 0.75)
+    assert ticket.remaining() == pytest.approx(10)
+
+
 def test_a_visitor_can_not_fill_the_line(lines: Callable[..., WaitingLine]) -> None:
     line, hold = lines(seats=1, waiting=4, each=3, slice_=0.01), threading.Event()
 

@@ -13,7 +13,7 @@ import torch
 from browser import opened
 from conftest import tiny_net
 from PIL import Image
-from serving import Served
+from serving import Served, Visitor, form
 from typer.testing import CliRunner
 
 import maskwise
@@ -241,3 +241,34 @@ def test_a_visitor_does_not_see_anothers_picture(server: Served) -> None:
         second.locator("#go").click()
         second.wait_for_selector("#status [role=alert]")
         assert "Drop a picture first" in second.locator("#status").inner_text()
+
+
+def test_a_visitor_in_line_sees_its_place_and_then_its_progress(server: Served, tmp_path: Path) -> None:
+    """Four long requests have the seats; the page says so, Cancel leaves the line, and an answer comes afterwards."""
+    others = [Visitor(server, f"before{i}") for i in range(4)]
+    where = Path(os.environ.get("MASKWISE_SCREENSHOTS", tmp_path))
+    with opened(server.address) as tab:
+        tab.wait_for_selector("#examples button img")
+        tab.locator("#examples button img").nth(1).click()
+        tab.wait_for_selector("#preview li")
+        for other in others:
+            other.asked(("examples", "select"), ["efficientnet_lite0"], event_data={"index": 0})
+            other.join(("go", "click"), form(["rise"], sess=True, scales=12, prefilter=0)).raise_for_status()
+        tab.wait_for_timeout(1000)
+        tab.locator("#go").click()
+        tab.wait_for_function("document.querySelector('#status').innerText.includes('In line: place 1, done in about')")
+        tab.screenshot(path=where / "in-line.png")
+        tab.locator("#stop").click()
+        tab.wait_for_function("document.querySelector('#status').innerText.includes('cancelled')")
+        for other in others:
+            other.cancel().raise_for_status()
+        tab.locator("#go").click()
+        tab.wait_for_selector("#status progress")
+        tab.screenshot(path=where / "progress.png")
+        tab.wait_for_function("document.querySelectorAll('#result section').length == 2", timeout=90_000)
+        # A form that the page's own controls would not send is a message on the page, where the visitor looks.
+        tab.route(
+            "**/queue/join*", lambda route: route.continue_(post_data=route.request.post_data.replace("casm", "nope"))
+        )
+        tab.locator("#go").click()
+        tab.wait_for_function("document.body.innerText.includes('methods must be some of those offered')")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from maskwise.checks.rows import Values, as_float
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.evaluation import Contender
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.maskers import Masker
 from maskwise.sess import SESS
@@ -53,7 +55,9 @@ class Subject:
         inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
         network = inner.masker.encoder if isinstance(inner, MaskerExplainer) else classifier
         name = getattr(explainer, "__name__", type(explainer).__name__)
-        identity: dict[str, Any] = dict(getattr(explainer, "identity", {"function": name}))
+        known = Contender.of(name, explainer)
+        # What can't be told from another one of its name is nobody whom a kept map could belong to.
+        identity = known.identity | ({} if known.unread is None else {"unread": uuid4().hex})
         if isinstance(explainer, MaskerExplainer) and before_sigmoid is not False:
             return cls(_MaskLogits(explainer.masker), network, True, identity)
         if before_sigmoid:

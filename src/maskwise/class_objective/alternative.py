@@ -39,12 +39,12 @@ class Alternative:
         """What the masks keep, with fresh draws; gradients go through the masks alone.
 
         Args:
-            images: (N,3,H,W), RGB in [0,1].
+            images: (N,C,H,W) in [0,1].
             masks: (N,H,W) in [0,1].
             draws: one generator a picture; None is torch's own for all.
 
         Returns:
-            (N,3,H,W), which the noise may take a little out of [0,1].
+            (N,C,H,W), which the noise may take a little out of [0,1].
         """
         with torch.no_grad():
             noisy = images + self.noise * _drawn(torch.randn, images, images.shape[1:], draws)
@@ -52,10 +52,11 @@ class Alternative:
         return masked_in(noisy, masks, fill)
 
     def fill(self, noisy: Tensor, draws: Sequence[torch.Generator] | None = None) -> Tensor:
-        """A (N,3,H,W) of noisy pictures."""
+        """A (N,C,H,W) of noisy pictures."""
+        channels = noisy.shape[1]
         everywhere = torch.ones_like(noisy[:, 0])
-        blurred = Blur(self.blur_sigma, self.blur_size // 2)(noisy, everywhere, noisy.new_full((3,), GREY))
-        shade = SHADE * (2 * _drawn(torch.rand, noisy, (3, 1, 1), draws) - 1)
+        blurred = Blur(self.blur_sigma, self.blur_size // 2)(noisy, everywhere, noisy.new_full((channels,), GREY))
+        shade = SHADE * (2 * _drawn(torch.rand, noisy, (channels, 1, 1), draws) - 1)
         coloured = GREY + shade + GRAIN * _drawn(torch.randn, noisy, noisy.shape[1:], draws)
         return torch.where(_drawn(torch.rand, noisy, (1, 1, 1), draws) < self.p_blur, blurred, coloured)
 

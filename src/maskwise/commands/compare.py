@@ -29,6 +29,7 @@ from maskwise.commands.registration import command
 @command(
     "compare",
     section="Measure",
+    after="same",
     example="maskwise compare --data shapes:n=100 --methods casm,grad_cam,center --metrics le,pointing --out compared",
 )
 def compare_command(

@@ -12,6 +12,7 @@ from maskwise.commands.registration import command
 @command(
     "evaluate",
     section="Measure",
+    after="same",
     example="maskwise evaluate --data shapes:n=100 --method casm --metrics le,f1,pointing\n"
     "maskwise evaluate --data voc:VOC2012@val --method grad_cam --target each --sess",
 )

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from maskwise.training.fitting import Fitted
 
 
-@command("fit", section="Train", example="maskwise fit pictures/ --classifier torchvision/resnet50 --out runs/fit")
+@command(
+    "fit",
+    section="Train",
+    after="resume",
+    example="maskwise fit pictures/ --classifier torchvision/resnet50 --out runs/fit",
+)
 def fit_command(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, zips or zip@split; labels are not needed.")],
     size: Annotated[

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 QUICKEST = Method(method="dabkowski_gal")
 
 
-@command("live", section="Explain", example="maskwise live --camera 0 --target 'coffee mug'")
+@command("live", section="Explain", after="service", example="maskwise live --camera 0 --target 'coffee mug'")
 def live_command(
     camera: Annotated[int | None, typer.Option("--camera", min=0, help="A camera's number, from 0.")] = None,
     video: Annotated[Path | None, typer.Option("--video", help="A video file.")] = None,

@@ -68,4 +68,6 @@ def _tell(board: Leaderboard, out: Path | None, output: Output) -> None:
     lines = [f"{name} was not measured: {why}" for name, why in board.left_out.items()]
     if out is not None:
         lines.append(f"leaderboard.html, .json, .csv and rows.db in {printable(out)}")
+    for warning in board.warnings:
+        complain(f"warning: {warning}")
     output.tell(board.plain(), *tables, lines=tuple(lines))

@@ -14,7 +14,7 @@ from maskwise.commands.registration import command
 from maskwise.core.text import how_many
 
 
-@command("pack", section="Files", example="maskwise pack voc:VOC2012@val --out shards --size-mb 256")
+@command("pack", section="Files", after="same", example="maskwise pack voc:VOC2012@val --out shards --size-mb 256")
 def pack_command(
     data: Annotated[str, typer.Argument(help=f"{SOURCE}.", autocompletion=completion.data_sources)],
     out: Annotated[

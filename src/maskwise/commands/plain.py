@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ import typer
 
 import maskwise
 from maskwise.commands.flags import flags_of, running, with_flags
+from maskwise.commands.stopped import After, how_to_go_on, speaks, typed
 from maskwise.core.alike import count_alike
 from maskwise.core.errors import InputError
+from maskwise.core.signals import handling, interrupt
 from maskwise.core.text import printable
 
-INTERRUPTED = 130  # a shell's exit code after Ctrl-C
 HOME = Path(maskwise.__file__).parent
 
 
@@ -38,20 +40,29 @@ def warn_plainly() -> None:
     warnings.showwarning = show  # type: ignore[assignment]
 
 
-def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Bad input leaves one line on stderr and exit code 2; so does Ctrl-C, with 130."""
+def speaks_plainly(command: Callable[..., Any], after: After = "anew") -> Callable[..., Any]:
+    """Bad input leaves one line on stderr and exit code 2; SIGINT and SIGTERM leave one, with 130 and 143.
+
+    Both end the command as an error would, so that what is half-made is removed; a training has handlers of its own
+    meanwhile, which finish the step.
+
+    Args:
+        after: how the command is gone on with.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         before = running.set(flags_of(command))
         try:
-            return command(*args, **kwargs)
+            with handling(interrupt):
+                return command(*args, **kwargs)
         except InputError as error:
             complain(error)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as error:
-            complain(str(error) or "interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+            if speaks():
+                complain(how_to_go_on(str(error), after, kwargs.get("out") is not None, typed()))
+            raise typer.Exit(128 + getattr(error, "number", signal.SIGINT)) from None
         finally:
             for line in count_alike():
                 complain(f"warning: {line}")

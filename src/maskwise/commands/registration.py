@@ -16,6 +16,7 @@ import maskwise.commands
 from maskwise.commands.groups.ungrouped import ungrouped
 from maskwise.commands.help import GroupedOptions, SectionedCommands
 from maskwise.commands.plain import speaks_plainly
+from maskwise.commands.stopped import After
 
 SECTIONS = ("Explain", "Measure", "Train", "Files", "What there is", "Laboratory")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,24 +31,28 @@ class Command:
         section: heading in ``maskwise --help``.
         example: lines that ``--help`` shows.
         function: takes options by keyword; groups (dataclasses) among them.
+        after: how it is gone on with when it was stopped.
     """
 
     name: str
     section: str
     example: str
     function: Callable[..., Any]
+    after: After = "anew"
 
 
 commands: dict[str, Command] = {}
 
 
-def command(name: str, *, section: str, example: str) -> Callable[[F], F]:
+def command(name: str, *, section: str, example: str, after: After = "anew") -> Callable[[F], F]:
     """Decorator that registers a function as a command; its docstring is the help.
 
     Args:
         name: one word, or two for a command of a group, which its package's docstring describes.
         section: heading in ``maskwise --help``.
         example: a call that works, shown below the options.
+        after: what SIGINT and SIGTERM leave: ``resume``, what --resume goes on with; ``same``, what the same command
+            goes on with where it has an --out; ``anew``, whole files at most; ``service``, nothing to go on with.
 
     Example:
         >>> @command("greet", section="Explain", example="maskwise greet")
@@ -60,7 +65,7 @@ def command(name: str, *, section: str, example: str) -> Callable[[F], F]:
     def file(function: F) -> F:
         if name in commands:
             raise KeyError(f"command {name!r} is registered twice")
-        commands[name] = Command(name, section, example, function)
+        commands[name] = Command(name, section, example, function, after)
         return function
 
     return file
@@ -124,7 +129,7 @@ def _typer(makers: Mapping[str, Callable[[], Any]], **options: Any) -> typer.Typ
 def _single(one: Command, name: str) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     add = alone.command(name, cls=GroupedOptions, epilog=one.example, rich_help_panel=one.section)
-    add(speaks_plainly(ungrouped(one.function)))
+    add(speaks_plainly(ungrouped(one.function), one.after))
     return typer.main.get_command(alone)
 
 

@@ -22,7 +22,7 @@ QUIET = {
 }
 
 
-@command("serve", section="Explain", example="maskwise serve --port 7860")
+@command("serve", section="Explain", after="service", example="maskwise serve --port 7860")
 def serve_command(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 7860,
     host: Annotated[str, typer.Option("--host", help="127.0.0.1: this machine only.")] = "127.0.0.1",

@@ -25,6 +25,7 @@ JUDGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 @command(
     "study",
     section="Laboratory",
+    after="same",
     example="maskwise study --list\nmaskwise study sess-pointing --scale smoke --out studies",
 )
 def study_command(

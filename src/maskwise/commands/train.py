@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @command(
     "train",
     section="Train",
+    after="resume",
     example="maskwise train casm_lite0 --data imagenet:ILSVRC2012@train --out runs/casm\n"
     "maskwise train dabkowski_gal_lite0 --data pictures/ --set epochs=2 --resume",
 )

@@ -1,17 +1,24 @@
-"""Atomic writes: what a reader sees is always whole."""
+"""Atomic writes: what a reader sees is always whole, and what a kill leaves half-made goes with the next write."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from maskwise.core.errors import InputError
 
 TEMPORARY = ".tmp"
+# What is being made is named after who makes it: a number of the machine, and the process's.
+OWNER = r"-(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,9})"
+FOLDER, FILE = re.compile(rf"\.(writing|old){OWNER}-\w+"), re.compile(rf"\..*{OWNER}\.tmp.*", re.S)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -34,6 +41,7 @@ def check_writable(path: str | Path) -> None:
             pass
     except OSError as error:
         raise unwritable(path, error) from None
+    _sweep(folder.resolve(), os.getpid())
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -51,6 +59,11 @@ def writable_folder(path: str | Path) -> Path:
     return path
 
 
+def temporary_beside(path: Path) -> Path:
+    """Where to make what will be renamed to ``path``; a later process knows the name, should this one be killed."""
+    return path.with_name(f".{path.stem[:60]}-{_owner()}{TEMPORARY}{path.suffix}")
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Gives a temporary name beside ``path``; on success it is synced and renamed, on failure removed.
@@ -60,7 +73,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     writable_folder(path.parent)
-    temporary = path.with_name(f".{path.stem[:60]}.{os.getpid()}{TEMPORARY}{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         _sync(temporary)
@@ -81,7 +94,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     writable_folder(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".writing-{_owner()}-", dir=path.parent))
     try:
         temporary.chmod(0o755)
         yield temporary
@@ -100,16 +113,56 @@ def _replace_folder(new: Path, path: Path) -> None:
     if not path.is_dir():
         os.replace(new, path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=".old-", dir=path.parent))
-    old = aside / "folder"
-    os.replace(path, old)
+    aside = Path(tempfile.mkdtemp(prefix=f".old-{_owner()}-", dir=path.parent))
+    old = aside / path.name  # so that a later sweep can bring it back
     try:
+        os.replace(path, old)
         os.replace(new, path)
-    except OSError:
-        os.replace(old, path)
+    except BaseException:  # Ctrl-C among them
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if path.exists():  # else what is aside is all there is
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _owner() -> str:
+    return f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}-{os.getpid()}"
+
+
+@cache
+def _sweep(folder: Path, process: int) -> None:
+    """Once in a process, removes what processes of this machine that are gone left half-made in ``folder``.
+
+    A folder that was set aside for a new one comes back where neither is in its place.
+    """
+    if os.name == "nt":  # where to ask for a process could end it
+        return
+    here = _owner().partition("-")[0]
+    with suppress(OSError):  # it is only tidying: what can't be removed stays
+        for left in [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(".")]:
+            found = FOLDER.fullmatch(left.name) or FILE.fullmatch(left.name)
+            if found is None or found["machine"] != here or _lives(int(found["process"])):
+                continue
+            if left.name.startswith(".old-"):
+                for old in left.iterdir():
+                    if not (left.parent / old.name).exists():
+                        os.replace(old, left.parent / old.name)
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

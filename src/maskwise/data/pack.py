@@ -14,11 +14,17 @@ import torch
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import holds_nothing, locked
+from maskwise.data.content import content_digest
 from maskwise.data.dataset import DataSet
 from maskwise.data.shard_files import INDEX, SET_INDEX, UNFINISHED, sha256_of
 from maskwise.data.shard_index import ShardIndex
 from maskwise.data.shard_writer import Stream, write_shard
 from maskwise.data.shards import SET_FORMAT
+
+FACTS = {  # of a packing, as its message calls them
+    "data": "pictures, truth or classes", "room": "`size_mb`", "count": "`count`", "shuffle": "`shuffle`",
+    "format": "the format",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ def pack(
 
     Files of pictures are copied byte by byte; drawn pictures become a PNG, or a .npy where 8 bits don't hold them.
     Each shard appears whole, and its index after it. A folder of finished shards has an ``index.json``; without it
-    nobody reads the folder, and the same call again writes what is missing.
+    nobody reads the folder, and the same call again writes what is missing. The same is a matter of content: a picture
+    or a box that changed since is another data set.
 
     Args:
         data: any data set.
@@ -73,11 +80,18 @@ def pack(
     order = list(range(len(data)))
     if shuffle is not None:
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(shuffle)).tolist()
-    facts = {"data": _digest(data), "room": room, "count": count, "shuffle": shuffle, "format": SET_FORMAT}
+    _check_ids(data)
+    facts: dict[str, Any] = {
+        "data": content_digest(data),
+        "room": room,
+        "count": count,
+        "shuffle": shuffle,
+        "format": SET_FORMAT,
+    }
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     shards: list[dict[str, Any]] = []
     with locked(out, "packing"):
-        _begin(out, key)
+        _begin(out, key, facts)
         stream, done = Stream(data, order, 0), 0
         while done < len(order):
             path = out / f"shard-{len(shards):06}.tar"
@@ -90,43 +104,45 @@ def pack(
             done += len(index.rows)
             if progress is not None:
                 progress(done, len(order))
-        whole = {"format": SET_FORMAT, "count": done, "pack": key, "shuffle": shuffle, "shards": shards}
+        whole = {
+            "format": SET_FORMAT, "count": done, "pack": key, "facts": facts, "shuffle": shuffle, "shards": shards
+        }  # fmt: skip
         with atomic_write(out / SET_INDEX) as temporary:
             temporary.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         (out / UNFINISHED).unlink(missing_ok=True)
     return PackedShards(out, done, len(shards), sum(shard["bytes"] for shard in shards))
 
 
-def _digest(data: DataSet) -> str:
-    """Of the records and classes, not of the folder, which may move between two calls."""
-    digest, seen = hashlib.sha256(repr(data.classes).encode("utf-8", "replace")), set()
-    for record in data.records:
-        digest.update(repr((record.id, record.label, record.category)).encode("utf-8", "replace"))
-        seen.add(record.id)
-    if len(seen) < len(data):
+def _check_ids(data: DataSet) -> None:
+    if len({record.id for record in data.records}) < len(data):
         raise InputError(f"{data.name}: has several pictures of one id, which shards can't tell apart")
-    return digest.hexdigest()
 
 
-def _begin(out: Path, key: str) -> None:
+def _begin(out: Path, key: str, facts: dict[str, Any]) -> None:
     """Marks an empty folder as being packed, or finds this packing in it.
 
     Raises:
-        InputError: it holds something else.
+        InputError: it holds something else; the message says what differs.
     """
     for name in (UNFINISHED, SET_INDEX):
+        theirs: Any = None
         try:
-            if json.loads((out / name).read_text(encoding="utf-8"))["pack"] == key:
+            whole = json.loads((out / name).read_text(encoding="utf-8"))
+            if whole["pack"] == key:
                 return
+            theirs = whole.get("facts")
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
-        raise InputError(f"{out}: holds shards of other data or other settings; name another `out`")
+        known = theirs if isinstance(theirs, dict) else {}
+        differs = [said for fact, said in FACTS.items() if fact in known and known[fact] != facts[fact]]
+        what = f" ({' and '.join(differs)} differ)" if differs else ""
+        raise InputError(f"{out}: holds shards of other data or other settings{what}; name another `out`")
     if not holds_nothing(out):
         raise InputError(f"{out}: is not empty; name a new folder with `out`")
     with atomic_write(out / UNFINISHED) as temporary:
-        temporary.write_text(json.dumps({"pack": key}) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({"pack": key, "facts": facts}) + "\n", encoding="utf-8")
 
 
 def _finished(path: Path, key: str, data: DataSet, order: Sequence[int]) -> ShardIndex | None:

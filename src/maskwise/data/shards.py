@@ -148,6 +148,6 @@ def _addresses(where: str, follow: bool) -> list[str]:
     if URL.match(folder) is None and not follow:
         inside = Folder(Path(folder))
         for name in (SET_INDEX, *names):
-            inside.check_inside(name)
-            inside.check_inside(name.removesuffix(".tar") + INDEX)
+            inside.inside(name)
+            inside.inside(name.removesuffix(".tar") + INDEX)
     return [f"{folder}/{name}" for name in names]

@@ -60,7 +60,7 @@ class Folder(Store):
     beside: tuple[str, ...] = ()
 
     def read(self, name: str) -> bytes:
-        path = self._inside(name)
+        path = self.inside(name)
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
                 raise InputError(f"{self.title(name)}: is not a file")
@@ -81,14 +81,10 @@ class Folder(Store):
         Raises:
             InputError: a link that leaves the folder, or links in a circle.
         """
-        self._inside(below)
-        return files_below(self.path / below, suffixes, lambda name: self._inside(f"{below}/{name}" if below else name))
+        self.inside(below)
+        return files_below(self.path / below, suffixes, lambda name: self.inside(f"{below}/{name}" if below else name))
 
-    def check_inside(self, name: str) -> None:
-        """Raises where a name leads out of the folder, by itself or by a link (see ``InputError``)."""
-        self._inside(name)
-
-    def _inside(self, name: str) -> Path:
+    def inside(self, name: str) -> Path:
         """The path of a name that begins and ends in the folder: names also come from listings that strangers wrote."""
         path = self.path / name
         known = next((place for place in self.beside if name.startswith(place)), "")
@@ -161,6 +157,18 @@ class Archive(Store):
             raise InputError(f"{self.title(name)}: no such file in the archive") from None
         except UNREADABLE as error:
             raise InputError(f"{self.title(name)}: can't be read ({' '.join(str(error).split())[:100]})") from None
+
+    def checksum(self, name: str) -> str:
+        """Of the content, as the archive lists it: CRC-32 and size, which reading compares.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        try:
+            member = self.handle.zip.getinfo(self.top + name)
+        except KeyError:
+            raise InputError(f"{self.title(name)}: no such file in the archive") from None
+        return f"{member.CRC:08x} {member.file_size}"
 
     def exists(self, name: str) -> bool:
         return self.top + name in self.handle.names

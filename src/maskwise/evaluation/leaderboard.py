@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -58,12 +58,14 @@ class Leaderboard:
         best: (data set, metric) to the name of the best method.
         protocol: every setting behind the numbers, as plain data.
         left_out: metrics that could not be measured, and why.
+        warnings: why maps may be wrong: a line for each method and kind, with the number of pictures.
     """
 
     lines: list[Line]
     best: dict[tuple[str, str], str]
     protocol: dict[str, Any]
     left_out: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def metrics(self) -> list[str]:
@@ -92,7 +94,7 @@ class Leaderboard:
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; what is no number is null."""
         rows = [_finite(self._row(line)) for line in self.lines]
-        return {"protocol": self.protocol, "left_out": self.left_out, "rows": rows}
+        return {"protocol": self.protocol, "left_out": self.left_out, "warnings": self.warnings, "rows": rows}
 
     def _row(self, line: Line) -> dict[str, Any]:
         cells: dict[str, dict[str, Any]] = {}
@@ -165,7 +167,7 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
     left_out = {
         name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}" for name in missing
     }
-    return Leaderboard(lines, best, _protocol(measured, left_out, resamples, seed), left_out)
+    return Leaderboard(lines, best, _protocol(measured, left_out, resamples, seed), left_out, measured.warnings())
 
 
 def _finite(value: Any) -> Any:

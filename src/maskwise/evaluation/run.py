@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +29,13 @@ from maskwise.evaluation.memory import PeakMemory
 from maskwise.evaluation.processes import gathered, merged, rank_and_world
 from maskwise.evaluation.store import Rows, key_of
 from maskwise.explainers.base import Explainer
+from maskwise.explainers.doubts import doubts, flat_map, handed_on, line_of, other_classifier
 from maskwise.measures import Metric
+from maskwise.sess.sweep import AnyExplainer
 
-MEASURED = SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
+SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
+WARNING = {kind: f"warning {kind}" for kind in doubts.names()}  # and 1 where a map is doubted
+MEASURED = SECONDS, MEGABYTES, *WARNING.values()
 
 
 @dataclass
@@ -42,9 +47,11 @@ class Measured:
         metrics: by name.
         settings: of the run.
         pictures: keys of each data set's pictures, or of their classes where each is explained, in order.
-        statistics: (N,D) by data set, contender and metric; ``seconds`` and ``megabytes`` (N,1) are among them.
+        statistics: (N,D) by data set, contender and metric; ``seconds`` and ``megabytes`` (N,1) are among them, and
+            for each kind of doubt a ``warning`` (N,1), 1 where the map is doubted and NaN where it is not.
         seen: how many maps were made in this run, by contender; the others came from disk.
         damaged: by data set, the pictures that were passed over, and what is wrong with each.
+        foreign: contenders whose explainer is of another classifier.
     """
 
     classifier: str
@@ -55,12 +62,26 @@ class Measured:
     statistics: dict[tuple[str, str, str], Tensor] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     damaged: dict[str, dict[str, str]] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
 
     def of_picture(self, sources: Sequence[str]) -> Tensor | None:
         """(N,) the picture of each row of these data sets; None where each picture has one row."""
         names = [(source, key.rpartition("#")[0]) for source in sources for key in self.pictures[source]]
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
+
+    def warnings(self) -> list[str]:
+        """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included."""
+        lines = []
+        for contender in self.contenders:
+            for kind, key in WARNING.items():
+                found = [self.statistics[source, contender.name, key][:, 0] for source in self.pictures]
+                doubted = torch.cat(found) == 1
+                if kind == "other_classifier" and contender.name in self.foreign:
+                    doubted[:] = True
+                if doubted.any():
+                    lines.append(line_of(kind, contender.name, self.classifier, doubted))
+        return lines
 
 
 def measure(
@@ -86,7 +107,8 @@ def measure(
         data: sources as ``read_data`` takes them, or data sets.
         metrics: by name.
         settings: how pictures are brought to the classifier.
-        out: folder for ``rows.db``; rows already there are taken as they are. None keeps nothing.
+        out: folder for ``rows.db``; rows already there are taken as they are. None keeps nothing. Of a function whose
+            code can't be read nothing is kept either, with a warning: an edited one would get the old rows.
         save_maps: keep the maps below ``out``, too; maps already there are not made again.
         progress: called with (done, total), in pictures times contenders.
 
@@ -102,12 +124,17 @@ def measure(
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     chosen = [evenly_spread(len(s), settings.limit)[rank::world] for s in sets]
     measured = Measured(classifier.name, metrics, settings, contenders)
+    measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
-    maps = MapFolder(out / "maps" if out is not None and save_maps else None)
-    with Rows(out) as rows:
+    keep = MapFolder(out / "maps" if out is not None and save_maps else None)
+    for contender in contenders:
+        if contender.unread is not None and out is not None:
+            warnings.warn(f"{contender.name}: {contender.unread}, so its rows are not kept", stacklevel=2)
+    with Rows(out) as kept, Rows(None) as forgotten:
+        stores = {c.name: (kept, keep) if c.unread is None else (forgotten, MapFolder(None)) for c in contenders}
         runs = {
-            c.name: rows.run(
+            c.name: stores[c.name][0].run(
                 {"classifier": classifier.fingerprint(), "explainer": c.identity, "resize": settings.resize,
                  "target": settings.target, "size": classifier.input_size}
             )
@@ -125,17 +152,22 @@ def measure(
                     sizes = portions[contender.name]
                     if contender.name not in measured.seen:  # memory that others left would hide what this one takes
                         give_back_freed_memory()
+                    rows, maps = stores[contender.name]
                     made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
                     measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
                     if progress is not None:
                         progress((before + done.start) * len(contenders) + len(done) * i, total)
             before += len(indices)
             found = {
-                (name, metric_name): torch.cat([rows.read(run, _key(atom), pictures) for atom in _atoms(metric)], 1)
+                (name, metric_name): torch.cat(
+                    [stores[name][0].read(run, _key(atom), pictures) for atom in _atoms(metric)], 1
+                )
                 for name, run in runs.items()
                 for metric_name, metric in metrics.items()
             }
-            found |= {(name, key): rows.read(run, key, pictures) for name, run in runs.items() for key in MEASURED}
+            found |= {
+                (name, key): stores[name][0].read(run, key, pictures) for name, run in runs.items() for key in MEASURED
+            }
             measured.pictures[source], together = merged(gathered((places, pictures, found)))
             measured.statistics |= {(source, *names): statistics for names, statistics in together.items()}
             passed_over = {i: why for theirs in gathered(damaged) for i, why in theirs.items()}
@@ -174,9 +206,15 @@ def _measure(
         return 0
     entries: list[tuple[str, str, Tensor]] = []
     stored = {i: saliency for i in wanted if (saliency := folder.read(run, batch.keys[i])) is not None}
-    unmade = [i for i in wanted if i not in stored]
+    timed = rows.known(run, SECONDS)
+    # All of them where one is missing, or was kept by a run that ended before its rows were: what is made in other
+    # company differs in the last bits.
+    unmade = wanted if any(i not in stored or batch.keys[i] not in timed for i in wanted) else []
     if unmade:
-        for rows_made, made, seconds, megabytes in _explained(contender, batch, unmade, classifier, portions):
+        for rows_made, made, doubted, seconds, megabytes in _explained(contender, batch, unmade, classifier, portions):
+            for kind, where in doubted.items():
+                one = torch.ones(1)
+                entries += [(WARNING[kind], batch.keys[rows_made[k]], one) for k in where.nonzero()[:, 0].tolist()]
             for i, saliency in zip(rows_made, made, strict=True):
                 stored[i] = saliency
                 folder.write(run, batch.keys[i], saliency)
@@ -197,10 +235,10 @@ def _measure(
 
 def _explained(
     contender: Contender, batch: Batch, wanted: list[int], classifier: Classifier, portions: Portions
-) -> list[tuple[list[int], Tensor, float, float]]:
-    """Rows, their maps (n,H,W), seconds a picture, and megabytes at the peak; in as few portions as memory takes."""
+) -> list[tuple[list[int], Tensor, dict[str, Tensor], float, float]]:
+    """Rows and what ``_maps`` says of them, in as few portions as memory takes."""
 
-    def work(part: slice) -> tuple[list[int], Tensor, float, float]:
+    def work(part: slice) -> tuple[list[int], Tensor, dict[str, Tensor], float, float]:
         return wanted[part], *_maps(contender, batch, wanted[part], classifier)
 
     if isinstance(contender.explainer, Explainer):
@@ -213,10 +251,12 @@ def _explained(
         raise
 
 
-def _maps(contender: Contender, batch: Batch, rows: list[int], classifier: Classifier) -> tuple[Tensor, float, float]:
-    """Maps (n,H,W), seconds a picture, and megabytes at the peak."""
+def _maps(
+    contender: Contender, batch: Batch, rows: list[int], classifier: Classifier
+) -> tuple[Tensor, dict[str, Tensor], float, float]:
+    """Maps (n,H,W), which of them are doubted (n,) by kind, seconds a picture, and megabytes at the peak."""
     images, targets = batch.images[rows].to(classifier.device), batch.targets[rows].to(classifier.device)
-    with PeakMemory(classifier.device) as memory:
+    with PeakMemory(classifier.device) as memory, handed_on():
         began = time.perf_counter()
         maps = contender.explainer(images, targets)
         if classifier.device.type == "cuda":
@@ -229,7 +269,19 @@ def _maps(contender: Contender, batch: Batch, rows: list[int], classifier: Class
         )
     if not isinstance(contender.explainer, Explainer) and not ((maps >= 0) & (maps <= 1)).all():
         raise InputError(f"{contender.name} must give maps in [0,1]")
-    return maps, seconds, memory.megabytes
+    return maps, _doubted(contender.explainer, maps), seconds, memory.megabytes
+
+
+def _doubted(explainer: AnyExplainer, maps: Tensor) -> dict[str, Tensor]:
+    """(n,) by kind: what the explainer says of its maps (n,H,W), and what can be seen of others'."""
+    if not isinstance(explainer, Explainer):
+        return {"flat_map": flat_map(maps[:, None])[:, 0]}
+    return {kind: where.cpu().expand(len(maps)) for kind, where in explainer.doubted.items()}
+
+
+def _is_foreign(explainer: AnyExplainer, classifier: Classifier) -> bool:
+    own = explainer.classifier if isinstance(explainer, Explainer) else classifier
+    return own is not classifier and other_classifier(own.fingerprint(), classifier)
 
 
 def _name(data_set: DataSet, taken: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ class Explainer:
         maps, reports = [], []
         for k in range(targets.count):
             self.report = {}
-            maps.append(self._settled(self.map(images, targets.one(k))[:, None])[:, 0])
+            maps.append(self.settled(self.map(images, targets.one(k))[:, None])[:, 0])
             reports.append(self.report)
         self.report = {name: torch.cat([r[name].reshape(-1, 1) for r in reports], 1) for name in reports[0]}
         return torch.stack(maps, 1)
@@ -151,7 +151,7 @@ class Explainer:
             maps, logits = self.saliency_and_logits(prepared, targets)
         else:
             maps, logits = self.saliency(prepared, targets), None
-        maps = self._settled(maps.detach().float())
+        maps = self.settled(maps.detach().float())
         if not maps.isfinite().all():
             raise InputError("the map holds NaN or infinity: the classifier or the masker gives such values")
         self.doubt("coarse_grid", coarse_grid(maps))
@@ -186,6 +186,8 @@ class Explainer:
             kind: a name in ``doubts``.
             where: (N,) or (N,K) bool; or one value for all pictures.
         """
+        if where is False:  # a GPU need not be asked
+            return
         noted = torch.as_tensor(where, device=self.classifier.device)
         noted = noted.flatten(1).any(1) if noted.ndim > 1 else noted
         if noted.any():
@@ -213,7 +215,7 @@ class Explainer:
             low, high, count = low.minimum(self._spread[0]), high.maximum(self._spread[1]), count + self._spread[2]
         self._spread = (low, high, count)
 
-    def _settled(self, maps: Tensor) -> Tensor:
+    def settled(self, maps: Tensor) -> Tensor:
         """Maps (N,K,h,w), with zeros where the scores of all masked copies were the same.
 
         What differs there is the masks' own noise, which stretching would make a picture of.

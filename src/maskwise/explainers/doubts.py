@@ -1,7 +1,7 @@
 """When a map may be wrong though it looks right: small checks of what a method has computed, each with its line.
 
-A check is a function to bool tensors, registered with its cause and its cure. Explainers run them on the way and note
-what they find (``Explainer.doubt``); whoever asked for the map is told once.
+A check is a function to bools, mostly one a picture, registered with its cause and its cure. Explainers run them on the
+way and note what they find (``Explainer.doubt``); whoever asked for the map is told once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.core.min_max import min_max
 from maskwise.core.registry import Registry
 
 ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
@@ -36,9 +37,9 @@ _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
     cure="ask for another class, or take another method",
 )
 def flat_map(maps: Tensor) -> Tensor:
-    """(N,K) of maps (N,K,h,w) before they are stretched: is the range no more than rounding?"""
-    flat: Tensor = within_rounding(maps.amin((-2, -1)), maps.amax((-2, -1)))
-    return flat
+    """(N,K) of maps (N,K,h,w) before they are stretched: is the range no more than rounding, or too small for it?"""
+    same: Tensor = within_rounding(maps.amin((-2, -1)), maps.amax((-2, -1)))
+    return same | (min_max(maps).amax((-2, -1)) == 0)
 
 
 @doubts.register(
@@ -67,9 +68,9 @@ def same_gradient(first: Tensor, second: Tensor) -> Tensor:
     cause="the map is enlarged from at most 2x2 places",
     cure="name an earlier `layer`, or give the classifier larger pictures (`size`)",
 )
-def coarse_grid(grid: Tensor) -> Tensor:
-    """() of activations or maps (…,h,w): are there too few places to tell where something is?"""
-    return torch.tensor(grid.shape[-2] * grid.shape[-1] <= FEW_PLACES, device=grid.device)
+def coarse_grid(grid: Tensor) -> bool:
+    """Of activations or maps (…,h,w): are there too few places to tell where something is?"""
+    return grid.shape[-2] * grid.shape[-1] <= FEW_PLACES
 
 
 @doubts.register(
@@ -102,10 +103,12 @@ class KnownWeights:
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self.fingerprint, self.versions = classifier.fingerprint(), _versions(classifier)
+        # Listed once: a state dict takes longer than a small masker.
+        self.weights = [w for w in classifier.module.state_dict(keep_vars=True).values() if isinstance(w, Tensor)]
+        self.fingerprint, self.versions = classifier.fingerprint(), self._versions()
 
     def have_changed(self) -> bool:
-        versions = _versions(self.classifier)
+        versions = self._versions()
         if versions == self.versions:
             return False
         if other_classifier(self.fingerprint, self.classifier):
@@ -113,11 +116,9 @@ class KnownWeights:
         self.versions = versions  # written, with the same values
         return False
 
-
-def _versions(classifier: Classifier) -> list[tuple[int, int]]:
-    """Which tensors its weights are, and how often each was written; of tensors of an inference mode nobody counts."""
-    weights = classifier.module.state_dict(keep_vars=True).values()
-    return [(id(w), -1 if w.is_inference() else w._version) for w in weights if isinstance(w, Tensor)]
+    def _versions(self) -> list[int]:
+        """How often each was written; of tensors of an inference mode nobody counts."""
+        return [-1 if weight.is_inference() else weight._version for weight in self.weights]
 
 
 # ---- who is told --------------------------------------------------------------------------------------------

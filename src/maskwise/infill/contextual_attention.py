@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,7 @@ class ContextualAttention(Infiller):
         largest: longer side, in pixels, above which a picture is shrunk: attention compares all patches with all.
     """
 
+    rgb_only: ClassVar[bool] = True
     weights: str | Path | None = None
     largest: int = 512
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ class DFNetInfiller(Infiller):
         size: side the network works at, a multiple of 256.
     """
 
+    rgb_only: ClassVar[bool] = True
     weights: str | Path | None = None
     size: int = 256
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,7 @@ class PartialConvInfiller(Infiller):
             enlarged; the packaged network was trained on small pictures.
     """
 
+    rgb_only: ClassVar[bool] = True
     weights: str | Path | None = None
     largest: int = 256
 

@@ -39,7 +39,9 @@ class Telea(Infiller):
                 filled.append(colour[0].expand_as(image))
                 continue
             # Blank as in CASM's code: at the picture's edge OpenCV reads a little of what the hole is to hide.
-            blank = to_uint8(image * ~hole)
-            painted = cv2.inpaint(blank, hole.cpu().numpy().astype(np.uint8), self.radius, cv2.INPAINT_TELEA)
-            filled.append(torch.from_numpy(np.asarray(painted)).permute(2, 0, 1).to(images) / 255)
+            blank, missing = to_uint8(image * ~hole), hole.cpu().numpy().astype(np.uint8)
+            # OpenCV takes one channel or three, and paints each by itself.
+            bands = [blank] if len(image) == 3 else np.split(blank, len(image), 2)
+            painted = [cv2.inpaint(band.copy(), missing, self.radius, cv2.INPAINT_TELEA) for band in bands]
+            filled.append(torch.from_numpy(np.dstack(painted)).permute(2, 0, 1).to(images) / 255)
         return torch.where(hard, torch.stack(filled), images)

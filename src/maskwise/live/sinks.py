@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import writable_folder
+from maskwise.core.files import temporary_beside, writable_folder
 
 TITLE = "maskwise live (q or Esc ends it)"
 
@@ -103,7 +103,7 @@ class Video(Nowhere):
         if self.path.suffix not in self.CODECS:
             raise InputError(f"{path}: a video's name ends in {' or '.join(self.CODECS)}; a folder has no suffix")
         writable_folder(self.path.parent)
-        self.temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{self.path.suffix}")
+        self.temporary = temporary_beside(self.path)
         self.writer: cv2.VideoWriter | None = None
         self.size = (0, 0)
 
@@ -111,7 +111,7 @@ class Video(Nowhere):
         """Frames that came before Ctrl-C are a video too; any other error leaves none."""
         if self.writer is not None:
             self.writer.release()
-        if self.writer is not None and (kind is None or kind is KeyboardInterrupt):
+        if self.writer is not None and (kind is None or issubclass(kind, KeyboardInterrupt)):
             self.temporary.replace(self.path)
         self.temporary.unlink(missing_ok=True)
 

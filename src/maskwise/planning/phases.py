@@ -12,6 +12,7 @@ from maskwise.classifiers import Classifier
 from maskwise.planning.counting import Count, counted
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.crops import PixelSize, sides
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.trainer import Trainer, trainers
 
@@ -64,11 +65,11 @@ def trainer_of(settings: BaseRecipe, network: Classifier, fabric: Fabric) -> Tra
     return trainers.get(settings.kind)(network, settings, 1, fabric)
 
 
-def counted_phase(phase: Phase, network: Classifier, fabric: Fabric, size: int) -> Phase:
+def counted_phase(phase: Phase, network: Classifier, fabric: Fabric, size: PixelSize) -> Phase:
     """Counted on a few pictures; a step's first one in the pool's presence."""
     trainer = trainer_of(phase.settings, network, fabric)
     trainer.steps = phase.at
-    images, labels = torch.rand(SAMPLE, 3, size, size), torch.zeros(SAMPLE, dtype=torch.long)
+    images, labels = torch.rand(SAMPLE, network.channels, *sides(size)), torch.zeros(SAMPLE, dtype=torch.long)
     live = getattr(trainer, "live", network)
     count = counted(lambda: trainer.step(images, labels), live.module).of_one(SAMPLE)
     return replace(phase, count=count)

@@ -14,6 +14,7 @@ from lightning.fabric import Fabric
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import counted
 from maskwise.planning.phases import SAMPLE, Phase, trainer_of
+from maskwise.training.crops import PixelSize, sides
 from maskwise.training.distributed.processes import fabric_of, reader_threads
 
 AT_ONCE = 2 * SAMPLE  # pictures of a timed step on a CPU, where time is in proportion to them
@@ -54,14 +55,14 @@ class Throughput:
         return self.flops_per_second / peak
 
 
-def step_throughput(phase: Phase, network: Classifier, steps: int, size: int, share: int) -> Throughput:
+def step_throughput(phase: Phase, network: Classifier, steps: int, size: PixelSize, share: int) -> Throughput:
     """Times steps of a phase, after one that warms up.
 
     Args:
         phase: of a training.
         network: a copy of it goes to the GPU, where there is one, and runs in bfloat16 there.
         steps: of which the median is taken.
-        size: pixels.
+        size: in pixels, a square's side or (h,w).
         share: pictures of a device's share of a batch: so many are timed on a GPU, which a few would leave idle.
     """
     fabric = fabric_here()
@@ -70,7 +71,8 @@ def step_throughput(phase: Phase, network: Classifier, steps: int, size: int, sh
     network = copy.deepcopy(network).to(fabric.device) if on_gpu else network
     trainer = trainer_of(phase.settings, network, fabric)
     trainer.steps = phase.at
-    images, labels = torch.rand(pictures, 3, size, size), torch.zeros(pictures, dtype=torch.long)
+    images = torch.rand(pictures, network.channels, *sides(size))
+    labels = torch.zeros(pictures, dtype=torch.long)
     trainer.step(images, labels)
     live = getattr(trainer, "live", trainer.classifier)
     flops = counted(lambda: trainer.step(images, labels), live.module).flops
@@ -93,7 +95,7 @@ def timed_seconds(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def reading(size: int) -> float:
+def reading(size: PixelSize) -> float:
     """Packaged pictures a second that one thread decodes and crops here."""
     from maskwise.images import load_image, packaged_pictures, to_bytes
     from maskwise.training.crops import random_crop, resized

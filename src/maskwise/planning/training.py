@@ -17,6 +17,7 @@ from maskwise.planning.skeleton import skeleton
 from maskwise.planning.throughput import Throughput, step_throughput
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.crop_size import crop_size
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.trainer import Trainer
 
@@ -28,6 +29,7 @@ class TrainingPlan:
     """What ``maskwise plan RECIPE`` prints; bytes, seconds and FLOPs as such.
 
     Attributes:
+        input_size: longer side of the pictures, in pixels.
         forwards: pictures through the classifier, of each picture of a batch, mean over the steps.
         backward_share: FLOPs of a step that are not the classifier's forwards, in units of such a forward of a picture.
         step_flops, total_flops: of a mean step and of all.
@@ -97,10 +99,10 @@ def plan_training(
     if images < 1 or devices < 1 or accumulate < 1 or settings.batch_size < devices * accumulate:
         raise InputError(f"{images} pictures in batches of {settings.batch_size} can't be shared by {devices} devices")
     network = skeleton(classifier or settings.classifier)
-    size = settings.input_size or network.input_size
+    size = crop_size(network, settings.input_size)
     per_epoch = max(int(images * settings.fraction) // settings.batch_size, 1)
     steps = settings.total_steps(per_epoch)
-    pictures = torch.rand(1, 3, size, size)
+    pictures = torch.rand(1, network.channels, *size)
     forward = counted(lambda: network.logits(pictures), network.module).flops
     fabric = Fabric(accelerator="cpu", devices=1)
     phases = [counted_phase(p, network, fabric, size) for p in phases_of(settings, steps)]
@@ -119,7 +121,7 @@ def plan_training(
     if found is not None:
         hours = sum(found.hours(p.steps, p.batch, c.flops) for p, c in zip(phases, counts, strict=True))
     return TrainingPlan(
-        recipe, network.name, images, size, settings.batch_size, steps, per_epoch, forward, forwards,
+        recipe, network.name, images, max(size), settings.batch_size, steps, per_epoch, forward, forwards,
         total_flops / sum(totals) / forward - forwards, total_flops / steps, total_flops, snapshots * one,
         2 * weights, int(max(c.saved for c in counts) * share), stored + snapshots * one,
         _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), found, hours,

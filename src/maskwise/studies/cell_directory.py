@@ -92,6 +92,7 @@ def cell_directory(cell: GridCell, config: RunConfig, study: Study, out: Path) -
     facts = {
         "job": type(cell.job).__name__, **cell.job.facts(config), "seed": cell.job.seed,
         "scale": config.scale.name, "maskwise": maskwise.__version__, "limit": config.limit,
+        "precision": config.precision,
         "test": config.identity(config.test),
         "fingerprint": {role: config.classifier(role).fingerprint() for role in [cell.job.network]},
         "columns": [[c.name, c.metric, c.options, c.times] for c in study.columns],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def run_in_processes(
                     directory = waiting.pop(0)
                     process = context.Process(target=run_worker, args=(directory, config, study.name, threads))
                     slots[slot] = directory, process
-                    with _one_gpu(slot, config.device):
+                    with _one_gpu(slot, config.device), _deaf_to_ctrl_c():
                         process.start()
             for slot in [slot for slot, (_, process) in slots.items() if not process.is_alive()]:
                 directory, process = slots.pop(slot)
@@ -51,6 +52,8 @@ def run_in_processes(
     finally:
         for _, process in slots.values():
             process.terminate()
+        for _, process in slots.values():
+            process.join()  # a training saves its state first; whoever runs this again must not find its lock
 
 
 def _ending(code: int) -> str:
@@ -69,7 +72,26 @@ def run_worker(directory: CellDirectory, config: RunConfig, study: str, threads:
 
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     keep_freed_memory()
-    run_cell(directory, config, studies.get(study))
+    try:
+        run_cell(directory, config, studies.get(study))
+    except KeyboardInterrupt:  # a training has saved its state; the first process says how to go on
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """While open, a process that is started will not hear SIGINT, which a terminal sends to all of a group.
+
+    The first process hears it, and ends the others by SIGTERM. For itself a SIGINT only waits until this is over.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

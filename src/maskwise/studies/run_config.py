@@ -13,6 +13,7 @@ from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.data import DataSet, read_data
+from maskwise.data.content import content_digest
 from maskwise.data.damaged import readable
 from maskwise.studies.scale import Scale
 from maskwise.studies.tiny import TEST, TINY, TRAIN, tiny_classifier
@@ -78,13 +79,11 @@ class RunConfig:
         return replace(self, damaged={source: names for source, names in found.items() if names})
 
     def identity(self, sources: Sequence[str]) -> list[dict[str, Any]]:
-        """Who the pictures are: source, number, and a digest of their names and labels."""
-        found = []
-        for source, data in zip(sources, self.sets(sources), strict=True):
-            names = "\n".join(f"{r.id} {r.label} {r.category}" for r in data.records)
-            digest = hashlib.sha256(names.encode()).hexdigest()[:16]
-            found.append({"source": Path(source).name, "pictures": len(data), "digest": digest})
-        return found
+        """Who the pictures are: source, number, and a digest of their content, truth and labels."""
+        return [
+            {"source": Path(source).name, "pictures": len(data), "digest": _content(source)}
+            for source, data in zip(sources, self.sets(sources), strict=True)
+        ]
 
     @staticmethod
     def digest(path: Path) -> str:
@@ -137,6 +136,11 @@ def _readable(source: str) -> bool:
 @lru_cache(maxsize=16)
 def _data(source: str) -> DataSet:
     return read_data(source)
+
+
+@lru_cache(maxsize=16)
+def _content(source: str) -> str:
+    return content_digest(_data(source))
 
 
 @lru_cache(maxsize=8)

@@ -25,7 +25,8 @@ class TrainingState:
         ended: why the training was asked to end; None goes on.
         waited: share of the time that went by waiting for pictures.
         seconds_waited: the same in seconds, since this run began or was resumed.
-        interrupted: is it ending since the user or the system asked for it? Then it may be resumed.
+        interrupted: number of the signal by which the user or the system asked it to end, so that it may be resumed;
+            0: none came.
     """
 
     trainer: Trainer
@@ -36,7 +37,7 @@ class TrainingState:
     ended: str | None = None
     waited: float = 0.0
     seconds_waited: float = 0.0
-    interrupted: bool = False
+    interrupted: int = 0
 
     @property
     def step(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -80,8 +80,10 @@ class Checkpoints:
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{self.path}: can't be read (it holds no training); {OTHERWISE}") from None
         if theirs != self.identity:
-            differs = [k for k in self.identity if theirs.get(k) != self.identity[k]] or ["settings"]
-            raise InputError(f"{self.path}: belongs to another run ({', '.join(differs)} differ); name another `out`")
+            differs = [key for key in self.identity if theirs.get(key) != self.identity[key]] or ["settings"]
+            values = "; ".join(_values(theirs, self.identity, differs))
+            said = f"{', '.join(differs)} differ{': ' * bool(values)}{values}"
+            raise InputError(f"{self.path}: belongs to another run ({said}); name another `out`")
         snapshots = {name: self._snapshot(name, digest, trainer) for name, digest in named.items()}
         try:
             trainer.load_state_dict(state, snapshots)
@@ -103,6 +105,16 @@ class Checkpoints:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{Path(name).name}.pt"
+
+
+def _values(theirs: dict[str, Any], ours: dict[str, Any], differs: Iterable[str]) -> Iterator[str]:
+    """Of what differs both values, where they say something: numbers, words and a recipe's settings, but no digests."""
+    for key in differs:
+        there, here = theirs.get(key), ours.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from _values(there, here, [name for name in here if there.get(name) != here[name]])
+        elif "content" not in key and "labels" not in key and key != "fingerprint":
+            yield f"{key} {str(there)[:20]} there, {str(here)[:20]} here"
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> str:

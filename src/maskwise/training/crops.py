@@ -12,6 +12,12 @@ from torch import Tensor
 
 ASPECTS = (3 / 4, 4 / 3)  # of a random resized crop, as torchvision draws it
 MOST = 9  # times the pixels of the result that a region may have to travel as it is
+PixelSize = int | tuple[int, int]  # of what comes out, in pixels: a square's side, or (h,w)
+
+
+def sides(size: PixelSize) -> tuple[int, int]:
+    """(h,w)."""
+    return (size, size) if isinstance(size, int) else size
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,15 @@ def resize_weights(length: int, size: int) -> Tensor:
     return (weights / weights.sum(1, keepdim=True)).float()
 
 
-def resized(picture: Tensor, crop: Crop, size: int) -> Tensor:
-    """The crop of a uint8 picture (3,H,W) as (3,size,size) in [0,1], computed where the picture is."""
+def resized(picture: Tensor, crop: Crop, size: PixelSize) -> Tensor:
+    """The crop of a uint8 picture (3,H,W) as (3,h,w) in [0,1], computed where the picture is."""
     region = crop.region(picture)[None].float() / 255
-    found = F.interpolate(region, (size, size), mode="bilinear", align_corners=False, antialias=True)[0].clamp(0, 1)
+    found = F.interpolate(region, sides(size), mode="bilinear", align_corners=False, antialias=True)[0].clamp(0, 1)
     return found.flip(-1) if crop.flip else found
 
 
-def resized_map(squashed: Tensor, crop: Crop, picture: tuple[int, int], size: int) -> Tensor:
-    """The crop of a map (G,G) that was made of the whole picture, squashed to any grid: (size,size), bilinear.
+def resized_map(squashed: Tensor, crop: Crop, picture: tuple[int, int], size: PixelSize) -> Tensor:
+    """The crop of a map (G,G) that was made of the whole picture, squashed to any grid: (h,w), bilinear.
 
     Args:
         picture: height and width of the picture that the crop is of.
@@ -89,7 +95,7 @@ def resized_map(squashed: Tensor, crop: Crop, picture: tuple[int, int], size: in
     turned = -wide if crop.flip else wide
     right, down = (2 * crop.x + crop.width) / width - 1, (2 * crop.y + crop.height) / height - 1
     theta = torch.tensor([[[turned, 0.0, right], [0.0, tall, down]]])
-    grid = F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+    grid = F.affine_grid(theta, [1, 1, *sides(size)], align_corners=False)
     return F.grid_sample(squashed.float()[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
 
 
@@ -102,8 +108,8 @@ class PackedCrops:
 
     Attributes:
         pixels: (B,3,h,w) uint8, each region in the upper left corner.
-        down: (B,S,h), what each row of the result is made of.
-        across: (B,S,w), the same for columns; mirrored where the crop is.
+        down: (B,H,h), what each of the H rows of the result is made of.
+        across: (B,W,w), the same for its columns; mirrored where the crop is.
     """
 
     pixels: Tensor
@@ -111,36 +117,40 @@ class PackedCrops:
     across: Tensor
 
     @classmethod
-    def of(cls, pictures: Sequence[Tensor], crops: Sequence[Crop], size: int, pinned: bool = False) -> PackedCrops:
+    def of(
+        cls, pictures: Sequence[Tensor], crops: Sequence[Crop], size: PixelSize, pinned: bool = False
+    ) -> PackedCrops:
         """Packs uint8 pictures, all on one device; ``pinned`` memory of the CPU can travel while a GPU computes.
 
         A region of more than ``MOST`` times the pixels of the result is resized, and rounded to bytes, before.
         """
-        pairs = [_bounded(picture, crop, size) for picture, crop in zip(pictures, crops, strict=True)]
+        rows, columns = sides(size)
+        pairs = [_bounded(picture, crop, (rows, columns)) for picture, crop in zip(pictures, crops, strict=True)]
         regions = [crop.region(picture) for picture, crop in pairs]
         tall, wide = (max(region.shape[axis] for region in regions) for axis in (-2, -1))
         device = regions[0].device
         pinned = pinned and device.type == "cpu"
         pixels = torch.zeros(len(regions), 3, tall, wide, dtype=torch.uint8, device=device, pin_memory=pinned)
-        down = torch.zeros(len(regions), size, tall, pin_memory=pinned)
-        across = torch.zeros(len(regions), size, wide, pin_memory=pinned)
+        down = torch.zeros(len(regions), rows, tall, pin_memory=pinned)
+        across = torch.zeros(len(regions), columns, wide, pin_memory=pinned)
         for k, (region, (_, crop)) in enumerate(zip(regions, pairs, strict=True)):
             pixels[k, :, : crop.height, : crop.width] = region
-            down[k, :, : crop.height] = resize_weights(crop.height, size)
-            weights = resize_weights(crop.width, size)
+            down[k, :, : crop.height] = resize_weights(crop.height, rows)
+            weights = resize_weights(crop.width, columns)
             across[k, :, : crop.width] = weights.flip(0) if crop.flip else weights
         return cls(pixels, down, across)
 
     def on(self, device: torch.device) -> Tensor:
-        """The batch (B,3,S,S) in [0,1], computed on ``device``."""
+        """The batch (B,3,H,W) in [0,1], computed on ``device``."""
         pixels, down, across = (x.to(device, non_blocking=True) for x in (self.pixels, self.down, self.across))
         with torch.autocast(device.type, enabled=False):
             narrow = torch.matmul(pixels.float() / 255, across[:, None].mT)
             return torch.matmul(down[:, None], narrow).clamp(0, 1)
 
 
-def _bounded(picture: Tensor, crop: Crop, size: int) -> tuple[Tensor, Crop]:
-    if crop.width * crop.height <= MOST * size * size:
+def _bounded(picture: Tensor, crop: Crop, size: tuple[int, int]) -> tuple[Tensor, Crop]:
+    height, width = size
+    if crop.width * crop.height <= MOST * height * width:
         return picture, crop
     small = (resized(picture, crop, size) * 255).round().to(torch.uint8)
-    return small, Crop(0, 0, size, size, False)
+    return small, Crop(0, 0, width, height, False)

@@ -22,7 +22,7 @@ from maskwise.maskers.mixing import Layout
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.compiling import Tapping, compiled
-from maskwise.training.crops import Crop, resized_map
+from maskwise.training.crops import Crop, PixelSize, resized_map
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
 from maskwise.training.label_file import LabelFile, label_pictures
@@ -125,21 +125,23 @@ class DistilTrainer(Trainer):
         loader.along = partial(target, self.maps, self.means, self.recipe.target)
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
-        meter = Meter(self.fabric)
+        meter, channels = Meter(self.fabric), self.classifier.channels
         labels = labels[:, None]
         if self.recipe.pasted:  # before the batch is divided, so that its parts are those of the whole
             draws = generator(self.recipe.seed, self.steps, self.fabric.global_rank)
-            images, maps, labels = pasted(images[:, :3], images[:, 3], labels[:, 0], self.recipe.pasted, draws)
+            images, maps, labels = pasted(
+                images[:, :channels], images[:, channels], labels[:, 0], self.recipe.pasted, draws
+            )
             images = torch.cat([images, maps], 1)
         for mine in self.parts(images, labels):
             with self.alone_with(mine) as part:
-                pictures = part.images[:, :3].contiguous(memory_format=torch.channels_last)
+                pictures = part.images[:, :channels].contiguous(memory_format=torch.channels_last)
                 size = (pictures.shape[-2], pictures.shape[-1])
                 with torch.no_grad():
                     _, taps = self.features(pictures)
                 logits = self.masker.logits_of(taps, size, part.labels).float()
                 grid = (logits.shape[-2], logits.shape[-1])
-                wanted = F.adaptive_avg_pool2d(part.images[:, 3:], grid).float()
+                wanted = F.adaptive_avg_pool2d(part.images[:, channels:], grid).float()
                 if self.recipe.target == "raw":
                     loss = F.mse_loss(logits.sigmoid(), wanted)
                 else:
@@ -173,9 +175,9 @@ def target(
     place: int,
     crop: Crop,
     picture: tuple[int, int],
-    size: int,
+    size: PixelSize,
 ) -> Tensor:
-    """What is wanted (1,S,S) of a crop: the teacher's map there, or where it is at least its mean over the picture.
+    """What is wanted (1,h,w) of a crop: the teacher's map there, or where it is at least its mean over the picture.
 
     A map without contrast wants nothing.
     """

@@ -20,6 +20,7 @@ from maskwise.maskers import load_agnostic_masker
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.training import recipes
 from maskwise.training.callbacks import Callback
+from maskwise.training.crop_size import crop_size
 from maskwise.training.loader import Loader
 from maskwise.training.run import train
 from maskwise.training.teacher import Lesson, Teacher, TeacherView
@@ -78,7 +79,7 @@ def distilled(
 
     Args:
         kept, held_out: to train on and to choose on; without labels the classifier's own predictions are used.
-        size: pixels of the training pictures.
+        size: pixels of the training pictures' longer side; their shape is the classifier's.
         teacher: one of ``TEACHERS``; None chooses.
         steps: of 32 pictures.
         overrides: ``key=value`` settings of recipe ``distilled``.
@@ -91,7 +92,7 @@ def distilled(
     loader = Loader(held_out, recipes.load("distilled"), size)
     loader.label_the_rest(classifier, sets=True)
     labels = [cast(int, label) for label in loader.labels]
-    validation = Validation(loader.items, labels, classifier, size, loader.findings)
+    validation = Validation(loader.items, labels, classifier, crop_size(classifier, size), loader.findings)
     judged = judge_teachers(classifier, validation, [teacher] if teacher is not None else list(TEACHERS))
     chosen = min(judged, key=lambda name: judged[name].objective)
     views = {name: view.model_dump(exclude_none=True) for name, view in lesson(chosen, classifier).views.items()}
@@ -142,10 +143,10 @@ def judge_teachers(classifier: Classifier, validation: Validation, names: Sequen
 
 def _masks(teacher: Teacher, validation: Validation) -> Tensor:
     """(N,H,W): where each map is at least its mean."""
-    side, maps = validation.images.shape[-1], []
+    size, maps = (validation.images.shape[-2], validation.images.shape[-1]), []
     for images, labels in zip(validation.images.split(8), validation.labels.split(8), strict=True):
         maps.append(teacher(list(images), labels.tolist()))
-    enlarged = resize(torch.cat(maps)[:, None], side)[:, 0]
+    enlarged = resize(torch.cat(maps)[:, None], size)[:, 0]
     return binarise(enlarged).float()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,12 +17,14 @@ from torch import Tensor
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
+from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
 from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker
 from maskwise.training import recipes
 from maskwise.training.callbacks import Callback, TrainingState
+from maskwise.training.crop_size import crop_size
 from maskwise.training.draws import generator
 from maskwise.training.guard import copied
 from maskwise.training.loader import Loader
@@ -161,7 +164,8 @@ def fit(
     Args:
         pictures: one or more sources (see ``read_data``), or picture files. Without labels the classifier's own
             predictions are used; of a network with sigmoid outputs a picture's label is a set of findings (``train``).
-        size: pixels of the training pictures; None is 160, or the classifier's own where it takes no other.
+        size: pixels of the training pictures' longer side, in the shape that the classifier takes; None is 160, or the
+            classifier's own where it takes no other.
         max_steps: of 32 pictures.
         overrides: ``key=value`` settings of the recipe.
         resume: go on with an interrupted fit in ``out``.
@@ -171,7 +175,8 @@ def fit(
 
     Raises:
         InputError: bad data or classifier, too few pictures, or ``out`` is not empty.
-        KeyboardInterrupt: SIGINT or SIGTERM came; the best masker so far, if there is one, and a checkpoint are there.
+        Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt); the best masker so far, if there is one, and a
+            checkpoint are there.
     """
     began = time.monotonic()
     if not isinstance(classifier, Classifier):
@@ -182,10 +187,11 @@ def fit(
     kept, held_out = _split(read_sources(pictures), seed)
     if skip_damaged:
         held_out = _readable(held_out)
-    loader = Loader(held_out, settings, size)
+    pixels = crop_size(classifier, size)
+    loader = Loader(held_out, settings, pixels)
     loader.label_the_rest(classifier, sets=True)
     labels = [label or 0 for label in loader.labels]
-    validation = Validation(loader.items, labels, classifier, size, loader.findings)
+    validation = Validation(loader.items, labels, classifier, pixels, loader.findings)
     plateau, keep = Plateau(lambda masker: validation.quality(validation.masks(masker)).objective), _Keep()
     try:
         path = train(
@@ -193,14 +199,15 @@ def fit(
             progress=progress, callbacks=[plateau, keep, *callbacks], look_minutes=look_minutes, page=page, log=log,
             held_out=held_out, skip_damaged=skip_damaged,
         )  # fmt: skip
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if not plateau.best or keep.state is None:
             raise
         path = Path(out) / MaskTrainer.output
         keep.state.trainer.save(path)
-        raise KeyboardInterrupt(
+        raise Interrupted(
             f"interrupted after step {keep.state.step}: {path} is the best so far (step {plateau.best_step}); "
-            "go on with `resume=True`"
+            "go on with `resume=True`",
+            getattr(error, "number", signal.SIGINT),
         ) from None
     assert keep.state is not None
     trainer = _mask_trainer(keep.state)
@@ -217,10 +224,11 @@ def fit(
 
 
 def _size(classifier: Classifier, wanted: int | None) -> int:
+    """The longer side."""
     size = wanted or min(160, classifier.input_size)
     try:
         with torch.inference_mode():
-            classifier.features(classifier.example(size=(size, size)))
+            classifier.features(classifier.example(size=crop_size(classifier, size)))
     except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
         if wanted is not None:
             raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave `size` out") from error

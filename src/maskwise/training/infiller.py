@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import save_sealed
 from maskwise.infill.holes import random_holes
@@ -61,6 +62,8 @@ class InfillerTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: InfillerRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
+        if classifier.channels != 3:
+            raise InputError(f"infillers are trained on RGB, and {classifier.name} takes grey: name another classifier")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.network = PartialConvNet()
@@ -75,7 +78,9 @@ class InfillerTrainer(Trainer):
         recipe, meter = self.recipe, Meter(self.fabric)
         parts = self.parts(images, labels)
         draws = generator(recipe.seed, 3, self.steps)
-        all_holes = random_holes(parts[0].whole, images.shape[-1], draws, recipe.hole_area, recipe.soft_holes)
+        height, width = images.shape[-2:]
+        all_holes = random_holes(parts[0].whole, max(height, width), draws, recipe.hole_area, recipe.soft_holes)
+        all_holes = all_holes[:, :height, :width]
         for mine in parts:
             with self.alone_with(mine) as part:
                 holes = all_holes[list(part.places), None].to(part.images)

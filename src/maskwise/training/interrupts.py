@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+
+from maskwise.core.signals import handling, interrupt
 
 
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """While open, the first SIGINT or SIGTERM only sets what the function it gives says; a second one raises.
+def interrupts() -> Iterator[Callable[[], int]]:
+    """While open, the first SIGINT or SIGTERM only sets what the function it gives says; a later one raises.
 
-    Handlers belong to the main thread: in another one nothing is caught, and the answer is always no.
+    That is the signal's number, 0 as long as none came. Handlers belong to the main thread: in another one nothing is
+    caught, and the answer is always 0.
 
     Raises:
-        KeyboardInterrupt: at the second signal.
+        Interrupted: at a second signal, more than a second after the first.
     """
     caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int) -> None:
         if caught:
-            raise KeyboardInterrupt
+            interrupt(number)
         caught.append(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    with handling(handle):
+        yield lambda: caught[0] if caught else 0

@@ -17,15 +17,15 @@ from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
 from maskwise.data.damaged import may_be_skipped, name_among
 from maskwise.data.order import epoch_order
-from maskwise.images import to_bytes
+from maskwise.images import to_bytes, with_channels
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.crops import Crop, PackedCrops, random_crop, resized
+from maskwise.training.crops import Crop, PackedCrops, PixelSize, random_crop, resized
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
 from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.picture_cache import PictureCache
 
-Read = tuple[Tensor | PackedCrops, Tensor | None, Tensor]  # crops or what they are made of; maps (B,m,S,S); labels
+Read = tuple[Tensor | PackedCrops, Tensor | None, Tensor]  # crops or what they are made of; maps (B,m,h,w); labels
 BatchPictures = list[tuple[int, int]]  # pictures, and the how-manieth time each is taken in its epoch
 
 
@@ -41,23 +41,25 @@ class Loader:
     Attributes:
         labels: class of each picture, or None.
         findings: (P,K) bool, which classes each picture shows; None where labels are single classes.
-        size: pixels of a crop.
+        size: of a crop: a square's side, or (h,w).
         workers: threads, each a batch at a time.
         device: where batches are wanted.
         cache_bytes: of decoded pictures that are kept; 0 keeps none.
         skip_damaged: in the place of a picture that can't be read the next one is taken, with its label.
         along: from a picture's place in ``items``, a crop, the picture's height and width, and ``size``, to maps
-            (m,S,S) that come as further channels of the crop; None leaves it at three.
+            (m,h,w) that come as further channels of the crop; None adds none.
+        channels: of a crop, 3 or 1: that are made of RGB when a batch arrives.
     """
 
     sets: Sequence[DataSet]
     recipe: BaseRecipe
-    size: int
+    size: PixelSize
     workers: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     cache_bytes: int = 0
     skip_damaged: bool = False
-    along: Callable[[int, Crop, tuple[int, int], int], Tensor] | None = None
+    along: Callable[[int, Crop, tuple[int, int], PixelSize], Tensor] | None = None
+    channels: int = 3
 
     def __post_init__(self) -> None:
         self.items = [(data, record) for data in self.sets for record in data.records]
@@ -131,7 +133,7 @@ class Loader:
     def batches(
         self, first: int, end: int, rank: int = 0, world: int = 1
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Batches (B,3+m,S,S) in [0,1] on the device and labels of steps ``first`` to ``end``, over all epochs.
+        """Batches (B,c+m,h,w) in [0,1] on the device and labels of steps ``first`` to ``end``, over all epochs.
 
         Labels are classes (B,), or sets of findings (B,K). Each of ``world`` ranks gets its share. Fewer pictures than
         a batch are taken several times, each time with another crop.
@@ -194,6 +196,7 @@ class Loader:
 
     def _there(self, images: Tensor | PackedCrops, maps: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = images.on(self.device) if isinstance(images, PackedCrops) else images
+        images = with_channels(images, self.channels)
         if maps is not None:
             images = torch.cat([images, maps.to(self.device, non_blocking=True)], 1)
         return images, labels.to(self.device, non_blocking=True)

@@ -126,8 +126,8 @@ def run_steps(
                 callbacks.on_step(state)
                 if state.ended is not None and fabric.world_size == 1 and not rows:  # no other process to agree with
                     write(rows := guard.read())
-                if interrupted():
-                    state.interrupted = True
+                state.interrupted = interrupted()
+                if state.interrupted:
                     state.end("interrupted")
                 if rows and looking.due():
                     callbacks.on_look(state)

@@ -19,38 +19,40 @@ def pasted(
     so, for classifiers and without maps.
 
     Args:
-        images: (B,3,S,S).
-        maps: (B,S,S) in [0,1], what is wanted of each picture for its label.
+        images: (B,c,H,W).
+        maps: (B,H,W) in [0,1], what is wanted of each picture for its label.
         labels: (B,).
         share: of the pictures, in [0,1], into which one is pasted; the first ones of the batch.
         draws: of the size, one for the batch, and of the places.
 
     Returns:
-        Pictures (B,3,S,S), maps (B,2,S,S) and their classes (B,2). A picture without another in it has its class twice.
+        Pictures (B,c,H,W), maps (B,2,H,W) and their classes (B,2). A picture without another in it has its class twice.
     """
     count = int(share * len(images) + 0.5) if len(images) > 1 else 0
     classes, wanted = labels[:, None].repeat(1, 2), maps[:, None].repeat(1, 2, 1, 1)
     if not count:
         return images, wanted, classes
-    whole = images.shape[-1]
+    height, width = images.shape[-2:]
     size, *places = torch.rand(1 + 2 * count, generator=draws).tolist()
-    side = max(round((SIDES[0] + size * (SIDES[1] - SIDES[0])) * whole), 1)
-    first = torch.tensor(places, device=images.device).mul(whole - side + 1).long().view(2, count)
+    scale = SIDES[0] + size * (SIDES[1] - SIDES[0])
+    tall, wide = max(round(scale * height), 1), max(round(scale * width), 1)
+    free = torch.tensor([[height - tall + 1], [width - wide + 1]], device=images.device)
+    top, left = torch.tensor(places, device=images.device).view(2, count).mul(free).long()
     other = (torch.arange(count, device=images.device) + len(images) // 2) % len(images)
     both = torch.cat([images[other], maps[other, None]], 1)
-    small = F.interpolate(both.float(), (side, side), mode="bilinear", align_corners=False, antialias=True).to(both)
+    small = F.interpolate(both.float(), (tall, wide), mode="bilinear", align_corners=False, antialias=True).to(both)
     # Each row and column of the picture asks which one of the small picture lies on it.
-    place = torch.arange(whole, device=images.device)
-    down, across = place - first[0, :, None], place - first[1, :, None]
-    there = ((down >= 0) & (down < side))[:, :, None] & ((across >= 0) & (across < side))[:, None]
+    down = torch.arange(height, device=images.device) - top[:, None]
+    across = torch.arange(width, device=images.device) - left[:, None]
+    there = ((down >= 0) & (down < tall))[:, :, None] & ((across >= 0) & (across < wide))[:, None]
     rows = torch.arange(count, device=images.device)[:, None, None]
-    laid = small[rows, :, down.clamp(0, side - 1)[:, :, None], across.clamp(0, side - 1)[:, None]].permute(0, 3, 1, 2)
+    laid = small[rows, :, down.clamp(0, tall - 1)[:, :, None], across.clamp(0, wide - 1)[:, None]].permute(0, 3, 1, 2)
 
     images = images.clone()
-    images[:count] = torch.where(there[:, None], laid[:, :3], images[:count])
+    images[:count] = torch.where(there[:, None], laid[:, :-1], images[:count])
     theirs = labels[other]
     same = (theirs == labels[:count])[:, None, None]
-    of_whole, of_pasted = maps[:count].masked_fill(there, 0), laid[:, 3].masked_fill(~there, 0)
+    of_whole, of_pasted = maps[:count].masked_fill(there, 0), laid[:, -1].masked_fill(~there, 0)
     classes[:count, 1] = theirs
     wanted[:count] = torch.stack([of_whole + of_pasted * same, of_pasted + of_whole * same], 1)
     return images, wanted, classes

@@ -10,20 +10,26 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
+
+import torch
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
-from maskwise.data import DataSet, read_data
+from maskwise.core.signals import Interrupted
+from maskwise.data import DataSet, Record, read_data
+from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
+from maskwise.training.crop_size import crop_size
 from maskwise.training.distributed.processes import (
     Silence,
     all_gather,
@@ -121,8 +127,8 @@ def train(
     Raises:
         InputError: bad recipe, data or classifier; ``out`` holds another run or has a writer; NaN (see ``on_nan``); a
             logger is not installed.
-        KeyboardInterrupt: SIGINT or SIGTERM came. The step at hand was finished and a checkpoint written, so that
-            ``resume`` goes on from there.
+        Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt). The step at hand was finished and a checkpoint
+            written, so that ``resume`` goes on from there.
     """
     if on_nan not in get_args(OnNan) or nan_limit < 1:
         raise InputError(f"`on_nan` is stop or skip, and `nan_limit` at least 1, not {on_nan!r} and {nan_limit}")
@@ -149,11 +155,16 @@ def train(
     main = is_main_process(fabric)
     rank, world = fabric.global_rank, fabric.world_size
     classifier.to(fabric.device)
-    size = settings.input_size or classifier.input_size
+    size = crop_size(classifier, settings.input_size)
     cache = int(cache_gib * GIB / processes_here(fabric))
-    loader = Loader(sets, settings, size, workers or reader_threads(fabric), fabric.device, cache, skip_damaged)
+    loader = Loader(
+        sets, settings, size, workers or reader_threads(fabric), fabric.device, cache, skip_damaged,
+        channels=classifier.channels,
+    )  # fmt: skip
     kind = trainers.get(settings.kind)
     _check_classifier(classifier, kind, settings.kind)
+    if kind.needs_labels and size != classifier.size:
+        _check_size(classifier, size)
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
     else:
@@ -168,6 +179,7 @@ def train(
         "fingerprint": classifier.fingerprint(),
         "pictures": len(loader.items),
         "names and labels": _digest(loader),
+        "content of the pictures": broadcast(fabric, _content(loader) if main else ""),
         "precision": precision_name,
         "recipe": settings.model_dump(mode="json"),
     }
@@ -180,9 +192,10 @@ def train(
     with locked(out, "training") if main else nullcontext():
         if main and not resume and not holds_nothing(out):
             raise InputError(f"{out} is not empty: another run has begun there; name another `out`")
+        pixels = size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
         said = {
             "classifier": classifier.name, "data": [data.name for data in sets], "pictures": len(loader.items),
-            "pixels": size, "device": fabric.device, "precision": precision_name, "processes": world,
+            "pixels": pixels, "device": fabric.device, "precision": precision_name, "processes": world,
             "accumulate": accumulate, "compiler": compiler or "none", "cache": f"{cache_gib:g} GiB", "on NaN": on_nan,
         }  # fmt: skip
         own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at) if main else []
@@ -208,7 +221,8 @@ def train(
                     watching.on_error(state, error)
                 raise
         if state.interrupted:
-            raise KeyboardInterrupt(f"interrupted after step {trainer.steps}, which is saved: go on with `resume=True`")
+            saved = f"interrupted after step {trainer.steps}, which is saved: go on with `resume=True`"
+            raise Interrupted(saved, state.interrupted)
         if main:
             trainer.save(out / trainer.output, half_encoder=half_encoder)
         fabric.barrier()
@@ -231,12 +245,29 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) ->
             f"a training of kind {name!r} takes one class of each picture, and {classifier.name} (sigmoid) finds "
             "several or none in it: recipes of kind mask, such as casm, take those, and so does distilled"
         )
-    if classifier.channels != 3 or classifier.size[0] != classifier.size[1]:
-        takes = f"{classifier.channels}x{classifier.size[0]}x{classifier.size[1]}"
+    if classifier.channels not in (1, 3):
         raise InputError(
-            f"trainings take square RGB pictures, and {classifier.name} takes {takes}: put it behind a module "
-            "that makes those of RGB squares"
+            f"trainings read RGB or grey pictures, and {classifier.name} takes {classifier.channels} channels: put it "
+            "behind a module that makes those of RGB"
         )
+
+
+def _check_size(classifier: Classifier, size: tuple[int, int]) -> None:
+    try:
+        with torch.no_grad():
+            classifier.logits(classifier.example(size=size))
+    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+        pixels = "x".join(map(str, size))
+        raise InputError(f"{classifier.name} takes no pictures of {pixels} pixels: leave `input_size` out") from error
+
+
+def _content(loader: Loader) -> str:
+    """Of the pictures themselves and their truth: files may change under their names."""
+    own: dict[int, tuple[DataSet, list[Record]]] = {}
+    for data, record in loader.items:
+        own.setdefault(id(data), (data, []))[1].append(record)
+    digests = {key: iter(content_digests(replace(data, records=kept))) for key, (data, kept) in own.items()}
+    return hashlib.sha256("\n".join(next(digests[id(data)]) for data, _ in loader.items).encode()).hexdigest()[:16]
 
 
 def _digest(loader: Loader) -> str:

@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from maskwise.classifiers import Classifier
+from maskwise.core.signals import Interrupted
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.classifier_recipe import ClassifierRecipe, Start
 from maskwise.training.classifier_training import ClassifierTrainer
@@ -102,6 +103,6 @@ def train_small_classifier(
     watching = Callbacks([] if good_enough is None else [_EndsAfterAnEpoch(trainer, good_enough)])
     run_steps(Guard(trainer, None), batches, state, Silence(), None, watching, Rhythm(), advance)
     if state.interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(number=state.interrupted)
     trainer.live.eval().module.requires_grad_(False)
     return trainer.live, trainer.steps // batches.steps

@@ -19,8 +19,9 @@ from maskwise.core.min_max import min_max
 from maskwise.core.modes import eval_mode
 from maskwise.explainers import Explainer, explainer
 from maskwise.explainers.targets import Targets
-from maskwise.images import resize
+from maskwise.images import resize, with_channels
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
+from maskwise.training.crop_size import crop_size
 
 
 class TeacherView(BaseModel):
@@ -30,7 +31,9 @@ class TeacherView(BaseModel):
 
     options: dict[str, Any] = Field(default_factory=dict, description="of the method")
     scales: tuple[Annotated[int, Field(ge=32)], ...] | None = Field(
-        None, min_length=1, description="pixels that the picture is squashed to; None is the classifier's own size"
+        None,
+        min_length=1,
+        description="pixels of the longer side that the picture is squashed to; None is the classifier's own size",
     )
 
 
@@ -53,7 +56,7 @@ class Lesson(BaseModel):
 
 
 class Teacher:
-    """Maps of whole pictures, squashed to squares.
+    """Maps of whole pictures, squashed to the shape that the classifier takes, and their maps to squares.
 
     Args:
         classifier: that is explained, and never changed.
@@ -76,7 +79,7 @@ class Teacher:
         for scale in self.by_scale:
             try:
                 with torch.no_grad():
-                    classifier.features(classifier.example(size=(scale, scale)))
+                    classifier.features(classifier.example(size=crop_size(classifier, scale)))
             except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
                 raise InputError(f"{classifier.name} takes no pictures of {scale} pixels: name other scales") from error
 
@@ -86,7 +89,7 @@ class Teacher:
         targets = Targets(asked)
         seen = []
         for scale, explainers in self.by_scale.items():
-            squashed = torch.cat([resize(image[None].to(self.classifier.device), scale) for image in images])
+            squashed = torch.cat([self._squashed(image, crop_size(self.classifier, scale)) for image in images])
             for method in explainers:
                 seen.append(self._seen(method, squashed, targets))
                 if self.lesson.mirrored:
@@ -97,6 +100,10 @@ class Teacher:
         if self.lesson.class_gate is not None:
             maps = maps * self._gates(images, asked, self.lesson.class_gate)
         return maps.clamp(0, 1).cpu()
+
+    def _squashed(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """(1,c,h,w) on the classifier's device."""
+        return resize(with_channels(image[None].to(self.classifier.device), self.classifier.channels), size)
 
     @torch.no_grad()
     def _gates(self, images: Sequence[Tensor], classes: Tensor, full: float) -> Tensor:
@@ -111,15 +118,16 @@ class Teacher:
         return resize(gates, self.lesson.grid)[:, 0].clamp(0, 1)
 
     def _seen(self, method: Explainer, images: Tensor, targets: Targets) -> Tensor:
-        """Maps (N,G,G) of squashed pictures (N,3,S,S)."""
+        """Maps (N,G,G) of squashed pictures (N,c,h,w)."""
         with method.calling():
-            maps = method.saliency(images.contiguous(memory_format=torch.channels_last), targets)
+            given = images.contiguous(memory_format=torch.channels_last)
+            maps = method.settled(method.saliency(given, targets))
         maps = maps[:, :1].detach().float()
         if not maps.isfinite().all():
             raise InputError(f"the teacher {method.identity['method']} gives NaN or infinity")
         maps = min_max(maps) if self.lesson.stretch else maps
         side = (self.lesson.grid, self.lesson.grid)
-        if maps.shape[-1] > side[1]:
+        if max(maps.shape[-2:]) > self.lesson.grid:
             return F.interpolate(maps, side, mode="bilinear", align_corners=False, antialias=True)[:, 0]
         return F.interpolate(maps, side, mode="bilinear", align_corners=False)[:, 0]
 

@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
 from maskwise.data import DataSet, Record
 from maskwise.data.damaged import says_how_to_skip
-from maskwise.images import resize
+from maskwise.images import resize, with_channels
 from maskwise.maskers import Masker
 from maskwise.training.likelihood import Bernoulli, likelihood_of
 
@@ -49,7 +49,7 @@ class Validation:
     Args:
         pictures: (data set, record) pairs.
         labels: class of each.
-        size: pixels.
+        size: a square's side, or (h,w).
         findings: (N,K) bool, for a network with sigmoid outputs: what each picture shows; None is its class alone.
     """
 
@@ -58,18 +58,19 @@ class Validation:
         pictures: Sequence[tuple[DataSet, Record]],
         labels: Sequence[int],
         classifier: Classifier,
-        size: int,
+        size: int | tuple[int, int],
         findings: Tensor | None = None,
     ) -> None:
         self.classifier, self.likelihood = classifier, likelihood_of(classifier)
         with says_how_to_skip():
             samples = [data.sample(record) for data, record in pictures]
-        self.images = torch.cat([resize(s.image[None], size) for s in samples])
+        self.images = torch.cat([resize(with_channels(s.image[None], classifier.channels), size) for s in samples])
+        height, width = self.images.shape[-2:]
         self.labels = torch.tensor(list(labels))
         self.targets = self.labels if findings is None else findings
         if findings is None and isinstance(self.likelihood, Bernoulli):
             self.targets = torch.nn.functional.one_hot(self.labels, len(classifier.labels)).bool()
-        self.truth = [s.boxes * s.boxes.new_tensor([size / s.width, size / s.height] * 2) for s in samples]
+        self.truth = [s.boxes * s.boxes.new_tensor([width / s.width, height / s.height] * 2) for s in samples]
 
     @torch.inference_mode()
     def masks(self, masker: Masker) -> Tensor:
@@ -79,12 +80,13 @@ class Validation:
         return torch.cat(masks)
 
     def centre(self, masks: Tensor) -> Tensor:
-        """For each mask a square in the middle that is as large as its mean: what no masker needs to learn."""
-        side = self.images.shape[-1]
-        half = masks.mean((1, 2), dtype=torch.float64).sqrt() * side / 2
-        away = (torch.arange(side) + 0.5 - side / 2).abs()
-        inside = away[None] <= half[:, None]
-        return (inside[:, :, None] & inside[:, None]).float()
+        """For each mask a part in the middle that is as large as its mean: what no masker needs to learn.
+
+        It has the shape of the pictures: of square ones it is a square.
+        """
+        scale = masks.mean((1, 2), dtype=torch.float64).sqrt()
+        down, across = (_middle(scale, side) for side in self.images.shape[-2:])
+        return (down[:, :, None] & across[:, None]).float()
 
     @torch.inference_mode()
     def quality(self, masks: Tensor) -> Quality:
@@ -116,6 +118,12 @@ class Validation:
 
     def _there(self, images: Tensor) -> Tensor:
         return images.to(self.classifier.device).contiguous(memory_format=torch.channels_last)
+
+
+def _middle(scale: Tensor, side: int) -> Tensor:
+    """(N,side) bool: is a pixel in the middle ``scale`` (N,) of a side?"""
+    away = (torch.arange(side) + 0.5 - side / 2).abs()
+    return away[None] <= (scale * side / 2)[:, None]
 
 
 def _percent(which: Tensor) -> float:

@@ -32,7 +32,8 @@ MOST_METHODS = 4
 SESSIONS = 200  # whose pictures are kept, at most 3 MB each
 MINUTES = 10  # that a picture stays in the memory of an idle session
 BREATH = 0.1  # seconds between two looks at a job
-OFTEN = 1.0  # seconds after which a visitor is told again; only then a browser that left is noticed
+SOON = 0.25  # seconds after which a visitor whose request works is told of a change; each time costs milliseconds
+OFTEN = 1.5  # the same for one who waits, and for all where nothing changed: only then a browser that left is noticed
 LEFT = 10.0  # seconds without a stream that anybody reads, after which a visitor has left
 SCALES, PREFILTER = (1, 12), (0.0, 0.99)
 TOP = "its top class"
@@ -184,7 +185,7 @@ def page(
                 shown = await asyncio.to_thread(answers_panel, job.image, answers, job.classifier.mean.cpu())
                 count, before, told = len(answers), line, now
                 yield line, shown
-            elif (line != before and now - told > 2 * BREATH) or now - told > OFTEN:
+            elif not before or now - told > (OFTEN if place or line == before else SOON):
                 before, told = line, now
                 yield line, gr.skip()
             if finished and len(answers) == len(ticket.items):

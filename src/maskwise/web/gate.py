@@ -16,8 +16,8 @@ from maskwise.core.errors import InputError
 from maskwise.core.text import printable
 from maskwise.web.calls import Calls
 from maskwise.web.hosts import Hosts
-from maskwise.web.receiving import receive_file
-from maskwise.web.uploads import NoRoomError, Uploads
+from maskwise.web.receiving import read_over, receive_file
+from maskwise.web.uploads import NoRoomError, TooSlowError, Uploads
 from maskwise.web.visitors import cookie_for, given_visitor, new_visitor, visitor_of
 
 Scope = MutableMapping[str, Any]
@@ -113,15 +113,26 @@ class Gate:
                 del self.listening[session]
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
+        ended = False
+
+        async def part() -> Message:
+            nonlocal ended
+            message = await receive()
+            ended = not message.get("more_body", False)
+            return message
+
         try:
             upload = self.uploads.begin(_visitor(scope))
         except NoRoomError as error:
+            await read_over(part)
             await _refuse(scope, send, 429, str(error))
             return
         try:
-            there = await receive_file(receive, headers, upload, self.uploads)
+            there = await receive_file(part, headers, upload, self.uploads)
         except InputError as error:
             self.uploads.drop(upload)
+            if not ended and not isinstance(error, TooSlowError):
+                await read_over(part)
             await _refuse(scope, send, 413 if isinstance(error, NoRoomError) else 400, str(error))
             return
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
@@ -11,8 +12,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from maskwise.core.errors import InputError
 from maskwise.web.pictures import MAX_BYTES
-from maskwise.web.uploads import NoRoomError, Upload, Uploads
+from maskwise.web.uploads import NoRoomError, TooSlowError, Upload, Uploads
 
+MOST_OVER = 5 * MAX_BYTES  # bytes of a refused upload
+SECONDS_OVER = 5.0
 AROUND = 16_000  # bytes of the form beside the file
 
 
@@ -52,7 +55,7 @@ async def receive_file(
             left = upload.since + uploads.seconds - uploads.clock()
             message = await asyncio.wait_for(receive(), max(left, 0.01))
         except asyncio.TimeoutError:
-            raise NoRoomError(f"the upload took more than {uploads.seconds:g} s") from None
+            raise TooSlowError(f"the upload took more than {uploads.seconds:g} s") from None
         if message["type"] == "http.disconnect":
             return False
         part = message.get("body", b"")
@@ -68,6 +71,24 @@ async def receive_file(
     if not form.ended:
         raise InputError("an upload is a form with one file")
     return True
+
+
+async def read_over(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+    """Reads what still comes of a refused upload and forgets it: a browser shows no answer before it has sent all.
+
+    It is given up after ``MOST_OVER`` bytes or ``SECONDS_OVER`` seconds; who sends more sees a broken connection.
+    """
+
+    async def rest() -> None:
+        left = MOST_OVER
+        while left > 0:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(rest(), SECONDS_OVER)
 
 
 class _FirstFile:

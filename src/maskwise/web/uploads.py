@@ -22,6 +22,10 @@ class NoRoomError(InputError):
     """There is no room for this upload now."""
 
 
+class TooSlowError(NoRoomError):
+    """It took too long to come."""
+
+
 @dataclass(eq=False)
 class Upload:
     """One file on its way in, or there.
@@ -81,7 +85,7 @@ class Uploads:
         """
         with self._lock:
             if upload.token not in self._kept:
-                raise NoRoomError(f"the upload took more than {self.seconds:g} s")
+                raise TooSlowError(f"the upload took more than {self.seconds:g} s")
             every = list(self._kept.values())
             mine = sum(len(u.content) for u in every if u.visitor == upload.visitor)
             if len(upload.content) + len(part) > MAX_BYTES:

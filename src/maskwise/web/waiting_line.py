@@ -19,7 +19,7 @@ from typing import Any
 from maskwise.core.errors import InputError
 
 SEATS = 4  # requests that are begun
-SLICE = 1.0  # seconds of work before another one may go on
+SLICE = 0.5  # seconds of work before another one may go on
 WAITING = 64  # requests that have no seat yet
 EACH = 3  # requests of one visitor in the line, begun ones among them
 LIMIT = 300.0  # seconds of work for one request
@@ -104,8 +104,9 @@ class Ticket:
     def remaining(self) -> float:
         """Seconds of work that are left, roughly."""
         share = self.progress.share
-        whole = self.used / share if share > 0.05 and self.used > 1 else self.expected
-        return max(whole - self.used, 0.1)
+        if share > 0.05 and self.used > 1:
+            return max(self.used / share - self.used, 0.1)
+        return max(self.expected - self.used, self.used, 0.1)  # what takes longer than usual may take as long again
 
 
 class WaitingLine:

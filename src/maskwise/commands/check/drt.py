@@ -40,6 +40,7 @@ from maskwise.commands.registration import command
 @command(
     "check drt",
     section="Measure",
+    after="same",
     example="maskwise check drt --data shapes:n=200 --method grad_cam --method gradient --out check-drt",
 )
 def drt_command(

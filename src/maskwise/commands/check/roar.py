@@ -37,6 +37,7 @@ from maskwise.commands.registration import command
 @command(
     "check roar",
     section="Measure",
+    after="same",
     example="maskwise check roar --data shapes:n=200 --method casm --method grad_cam --percent 30,70 --out check-roar",
 )
 def roar_command(

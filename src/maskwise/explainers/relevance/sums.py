@@ -112,7 +112,7 @@ class Share(torch.autograd.Function):
         # Copies of y: a ReLU in place is likely to come next.
         ctx.save_for_backward(y.clone(), *(x.clone() if link.copies else x for x in inputs))
         ctx.rule, ctx.link = rule, link
-        return y
+        return y.clone() if y._is_view() else y  # a view could not be overwritten
 
     @staticmethod
     def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor | None, ...]:

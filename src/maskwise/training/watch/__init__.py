@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from maskwise.data import DataSet
 from maskwise.training.callbacks import Callback
+from maskwise.training.crops import PixelSize
 from maskwise.training.trainer import Trainer
 from maskwise.training.watch import loggers
 from maskwise.training.watch.contact_sheet import ContactSheets, has_masks
@@ -18,7 +19,7 @@ __all__ = ["PAGE", "watchers"]
 
 def watchers(
     trainer: Trainer,
-    size: int,
+    size: PixelSize,
     settings: Mapping[str, object],
     *,
     page: bool = True,
@@ -31,7 +32,7 @@ def watchers(
 
     Args:
         trainer: before its first step.
-        size: of the contact sheets' pictures, in pixels: the training's.
+        size: of the contact sheets' pictures, in pixels, a square's side or (h,w): the training's.
         settings: what the page says the training was called with.
         page: write ``index.html``?
         log: names of loggers.
@@ -41,7 +42,9 @@ def watchers(
         InputError: a held-out picture can't be read.
     """
     warnings = early_warnings(trainer.recipe)
-    sheets = ContactSheets(trainer, Views.of(held_out, size)) if (page or log) and has_masks(trainer) else None
+    sheets = None
+    if (page or log) and has_masks(trainer):
+        sheets = ContactSheets(trainer, Views.of(held_out, size, trainer.classifier.channels))
     found: list[Callback] = [*warnings, *([sheets] if sheets else [])]
     if page:
         found.append(Page(settings, sheets, warnings))

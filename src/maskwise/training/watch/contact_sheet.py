@@ -20,7 +20,7 @@ from maskwise.core.files import atomic_write, remove_leftovers
 from maskwise.core.modes import eval_mode
 from maskwise.core.text import printable
 from maskwise.drawing import FONT, overlay
-from maskwise.images import resize, to_uint8
+from maskwise.images import resize, to_uint8, with_channels
 from maskwise.infill.base import Infiller
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.training.callbacks import TrainingState
@@ -40,8 +40,8 @@ class Look:
     """What a masker makes of pictures, and what the classifier makes of that. All on the CPU.
 
     Attributes:
-        masks: (N,S,S) in [0,1], of the class that is asked for.
-        masked_in, masked_out: (N,3,S,S), filled as in training.
+        masks: (N,h,w) in [0,1], of the class that is asked for.
+        masked_in, masked_out: (N,c,h,w), filled as in training.
         chances: (3,N), probability of that class on the clean, masked-in and masked-out pictures.
     """
 
@@ -61,7 +61,7 @@ def look(trainer: Trainer, images: Tensor, classes: Tensor) -> Look:
     """Looks, and leaves the trainer exactly as it was: modes, statistics, and every global generator.
 
     Args:
-        images: (N,3,S,S), RGB in [0,1].
+        images: (N,c,h,w) in [0,1].
         classes: (N,) int64, of which masks and probabilities are.
     """
     masker, judge = _masker(trainer), _judge(trainer)
@@ -77,7 +77,7 @@ def look(trainer: Trainer, images: Tensor, classes: Tensor) -> Look:
 def _look_at(
     masker: Masker | ClassMasker, judge: Classifier, fill: Infiller | None, images: Tensor, classes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Masks (N,S,S), masked-in and masked-out pictures, and chances (3,N) of the classes before and after masking."""
+    """Masks (N,h,w), masked-in and masked-out pictures, and chances (3,N) of the classes before and after masking."""
     masks = masker(images, classes[:, None])[1][:, 0].float()
     colour = judge.mean.reshape(1, -1, 1, 1)
     kept = masked_in(images, masks, colour if fill is None else fill(images, 1 - masks, judge.mean))
@@ -111,9 +111,10 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
 
 
 def draw(images: Tensor, seen: Look, names: Sequence[str]) -> Image.Image:
-    """Four rows: the pictures (N,3,S,S) with ``names``, their maps, masked-in, masked-out; numbers below each."""
+    """Four rows: the pictures (N,c,h,w) with ``names``, their maps, masked-in, masked-out; numbers below each."""
     count = len(images)
-    cell = min(max(1000 // count, 96), 160)
+    longer = min(max(1000 // count, 96), 160)
+    tall, wide = cell = _cell(images, longer)
     rows = {
         "picture": ([to_uint8(x) for x in _small(images, cell)], list(names)),
         "map": (
@@ -123,20 +124,27 @@ def draw(images: Tensor, seen: Look, names: Sequence[str]) -> Image.Image:
         "masked-in": ([to_uint8(x) for x in _small(seen.masked_in, cell)], _changes(seen.chances, 1)),
         "masked-out": ([to_uint8(x) for x in _small(seen.masked_out, cell)], _changes(seen.chances, 2)),
     }
-    sheet = Image.new("RGB", (LABEL + count * (cell + GAP) - GAP, len(rows) * (cell + CAPTION + GAP)), GROUND)
+    sheet = Image.new("RGB", (LABEL + count * (wide + GAP) - GAP, len(rows) * (tall + CAPTION + GAP)), GROUND)
     pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(str(FONT), 12)
     for row, (title, (pictures, captions)) in enumerate(rows.items()):
-        top = row * (cell + CAPTION + GAP)
-        pen.text((LABEL - 8, top + cell / 2), title, INK, font, anchor="rm")
+        top = row * (tall + CAPTION + GAP)
+        pen.text((LABEL - 8, top + tall / 2), title, INK, font, anchor="rm")
         for column, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-            left = LABEL + column * (cell + GAP)
+            left = LABEL + column * (wide + GAP)
             sheet.paste(Image.fromarray(picture), (left, top))
-            pen.text((left + cell / 2, top + cell + CAPTION / 2), _fitting(caption, font, cell), INK, font, anchor="mm")
+            pen.text((left + wide / 2, top + tall + CAPTION / 2), _fitting(caption, font, wide), INK, font, anchor="mm")
     return sheet
 
 
-def _small(images: Tensor, cell: int) -> Tensor:
-    return resize(images, cell)
+def _cell(images: Tensor, longer: int) -> tuple[int, int]:
+    """(h,w) in the pictures' shape."""
+    height, width = images.shape[-2:]
+    most = max(height, width)
+    return max(round(height * longer / most), 1), max(round(width * longer / most), 1)
+
+
+def _small(images: Tensor, cell: tuple[int, int]) -> Tensor:
+    return resize(with_channels(images, 3), cell)
 
 
 def _changes(chances: Tensor, row: int) -> list[str]:

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet
-from maskwise.images import load_image, packaged_pictures, resize
+from maskwise.images import load_image, packaged_pictures, resize, with_channels
+from maskwise.training.crops import PixelSize, sides
 
 COUNT = 8
 
 
 @dataclass(frozen=True)
 class Views:
-    """Square views, always the same.
+    """Views in one shape, always the same.
 
     Attributes:
-        images: (N,3,S,S), RGB in [0,1], on the CPU.
+        images: (N,c,h,w) in [0,1], on the CPU.
         origin: which pictures they are, in words.
         labels: class of each, where it is known.
     """
@@ -30,19 +31,20 @@ class Views:
     labels: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, held_out: Sequence[DataSet] | None, size: int) -> Views:
-        """The middle squares of eight pictures, evenly spread over ``held_out``; without it of the packaged ones.
+    def of(cls, held_out: Sequence[DataSet] | None, size: PixelSize, channels: int = 3) -> Views:
+        """The middles of eight pictures, evenly spread over ``held_out``; without it of the packaged ones.
 
         Args:
             held_out: data sets that are not trained on.
-            size: S, in pixels.
+            size: (h,w) in pixels, or a square's side.
+            channels: 3 or 1, made of RGB.
 
         Raises:
             InputError: a picture can't be read, or there is none.
         """
         if held_out is None:
             images = [load_image(path) for path in packaged_pictures()]
-            return cls(_middles(images, size), "the package's own pictures", (None,) * len(images))
+            return cls(_middles(images, size, channels), "the package's own pictures", (None,) * len(images))
         there = [(data, record) for data in held_out for record in data.records]
         if not there:
             raise InputError("there are no held-out pictures: name a source that has some, or leave it out")
@@ -50,24 +52,26 @@ class Views:
         chosen = [there[k * len(there) // count] for k in range(count)]
         names = ", ".join(data.name for data in held_out)
         return cls(
-            _middles([data.image(record) for data, record in chosen], size),
+            _middles([data.image(record) for data, record in chosen], size, channels),
             f"{count} of {len(there)} held-out pictures ({names})",
             tuple(record.label for _, record in chosen),
         )
 
 
-def _middles(images: Sequence[Tensor], size: int) -> Tensor:
-    return torch.cat([middle(image, size) for image in images])
+def _middles(images: Sequence[Tensor], size: PixelSize, channels: int) -> Tensor:
+    return torch.cat([with_channels(middle(image, size), channels) for image in images])
 
 
-def middle(image: Tensor, size: int) -> Tensor:
-    """The largest square in the middle of a picture (3,H,W), as (1,3,size,size).
+def middle(image: Tensor, size: PixelSize) -> Tensor:
+    """The largest part of that shape in the middle of a picture (3,H,W), as (1,3,h,w).
 
     Example:
         >>> middle(torch.rand(3, 30, 40), 16).shape
         torch.Size([1, 3, 16, 16])
     """
     height, width = image.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resize(image[None, :, top : top + side, left : left + side], size)
+    h, w = sides(size)
+    scale = min(height / h, width / w)
+    tall, wide = max(round(h * scale), 1), max(round(w * scale), 1)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return resize(image[None, :, top : top + tall, left : left + wide], (h, w))
