@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -20,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.quiet import Quiet
 from maskwise.core.walk import files_below
 from maskwise.deep_pictures import Depth, to_unit_range
 from maskwise.formats import HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, is_url, readable_formats, what_it_is
@@ -29,6 +29,7 @@ MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigaby
 THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
+_PILLOW_QUIET = Quiet("PIL")  # it warns of damage that it raises, too, and of bombs that are refused here
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -95,20 +96,18 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
         InputError: not one of the ``readable_formats``, more than ``MAX_PIXELS`` or ``MAX_SIDE``, or damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(source, formats=readable_formats()) as picture:
-                if max(picture.size) > MAX_SIDE:
-                    raise InputError(
-                        f"{name}: {picture.width}x{picture.height} pixels, and no side may pass {MAX_SIDE:,}; "
-                        "shrink or cut it"
-                    )
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise InputError(
-                        f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
-                    )
-                with _silent() if picture.format == "TIFF" else nullcontext():
-                    yield picture
+        with _PILLOW_QUIET.here(), Image.open(source, formats=readable_formats()) as picture:
+            if max(picture.size) > MAX_SIDE:
+                raise InputError(
+                    f"{name}: {picture.width}x{picture.height} pixels, and no side may pass {MAX_SIDE:,}; "
+                    "shrink or cut it"
+                )
+            if picture.width * picture.height > MAX_PIXELS:
+                raise InputError(
+                    f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
+                )
+            with _silent() if picture.format == "TIFF" else nullcontext():
+                yield picture
     except InputError:
         raise
     except UnidentifiedImageError:

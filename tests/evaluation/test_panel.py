@@ -93,6 +93,20 @@ class TestPanel:
         by_label = classifier_panel([], shifted, {"s": shifted}, [lights])
         assert by_label.clean[0].tolist() == [False] * 4 + [True] * 4
 
+    def test_damaged_pictures_are_said_or_left_out_and_the_others_count_as_before(self, lights: str) -> None:
+        judges = {"small": quadrants(32, "small")}
+        given = ([Contender.of("bright", bright)], judges["small"], judges)
+        whole = classifier_panel(*given, [lights], PanelSettings(batch=3))
+        path = Path(lights) / "images" / "2.png"
+        path.write_bytes(path.read_bytes()[:-30])
+        with pytest.raises(InputError, match=r"2\.png: .* damaged .*`skip_damaged=True` passes over such pictures"):
+            classifier_panel(*given, [lights], PanelSettings(batch=3))
+        with pytest.warns(UserWarning, match=r"1 picture could not be read and was passed over: 2\.png"):
+            found = classifier_panel(*given, [lights], PanelSettings(batch=3, skip_damaged=True))
+        left = [0, 1, 3, 4, 5, 6, 7]
+        assert torch.equal(found.right, whole.right[..., left]) and torch.equal(found.clean, whole.clean[..., left])
+        assert found.protocol["pictures"] == 7 and found.protocol["damaged"] == {lights: ["2.png"]}
+
     def test_bad_input(self, lights: str) -> None:
         judge = quadrants(64, "large")
         with pytest.raises(InputError, match="at least one"):

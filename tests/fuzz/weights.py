@@ -107,5 +107,5 @@ def read_names(data: bytes, folder: Path) -> None:
 TARGETS = [
     Target("masker", 0.05, make_masker, read_masker),
     Target("weights", 0.05, make_state, read_state),
-    Target("class names", 0.01, make_names, read_names),
+    Target("class names", 0.03, make_names, read_names),
 ]
