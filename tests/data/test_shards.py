@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import socket
 import tarfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -536,3 +537,12 @@ def test_a_resumed_training_equals_one_never_stopped(place: str, shards: Path, f
     resumed = run(tmp_path / "stopped", resume=True)
     a, b = load_file(whole), load_file(resumed)
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("rest", ["x-{0..1}.tar", "folder/index.json"])
+def test_a_server_that_does_not_answer(rest: str) -> None:
+    """Not the same as a file that is not there."""
+    with socket.socket() as taken:  # bound and not listening: nobody else gets the port, and who connects is refused
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(InputError, match="its server can't be reached"):
+            read_data(f"shards:http://127.0.0.1:{taken.getsockname()[1]}/{rest}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,21 @@ import typer
 
 import maskwise
 from maskwise.commands.flags import flags_of, running, with_flags
-from maskwise.core.errors import InputError
-from maskwise.core.text import printable
+from maskwise.core.errors import LONGEST, InputError
+from maskwise.core.text import printable, shortened
 
 INTERRUPTED = 130  # a shell's exit code after Ctrl-C
+LIGHTER = {  # options with which a command takes less memory
+    "batch": "a smaller {}", "accumulate": "{} 2", "cache_gib": "{} 0", "size": "a smaller {}", "workers": "{} 1",
+    "device": "{} cpu",
+}  # fmt: skip
 HOME = Path(maskwise.__file__).parent
 
 
 def complain(error: BaseException | str) -> None:
-    """One line on stderr, which names the options of the command that runs."""
-    typer.echo(f"maskwise: {printable(' '.join(with_flags(str(error)).split()))}", err=True)
+    """One line on stderr of at most 300 signs, which names the options of the command that runs."""
+    line = printable(" ".join(with_flags(str(error)).split()))
+    typer.echo(shortened(f"maskwise: {line}", LONGEST), err=True)
 
 
 def warn_plainly() -> None:
@@ -37,8 +42,20 @@ def warn_plainly() -> None:
     warnings.showwarning = show  # type: ignore[assignment]
 
 
+def what_helps(flags: Mapping[str, str]) -> str:
+    """What to do where memory is not enough, with the options that the command has.
+
+    Example:
+        >>> what_helps({"batch": "--batch", "out": "--out", "device": "--device"})
+        'try a smaller --batch or --device cpu, or end what else is running'
+    """
+    known = [text.format(flags[name]) for name, text in LIGHTER.items() if name in flags]
+    listed = " or ".join(known) if len(known) < 3 else f"{', '.join(known[:-1])} or {known[-1]}"
+    return f"try {listed}, or end what else is running" if known else "end what else is running, or take smaller files"
+
+
 def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Bad input leaves one line on stderr and exit code 2; so does Ctrl-C, with 130."""
+    """Bad input leaves one line on stderr and exit code 2; so does Ctrl-C, with 130, and a lack of memory, with 1."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -48,6 +65,13 @@ def speaks_plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         except InputError as error:
             complain(error)
             raise typer.Exit(2) from None
+        except (MemoryError, RuntimeError, OSError) as error:
+            from maskwise.core.portions import out_of_memory  # with torch, which is loaded where memory can run out
+
+            if not out_of_memory(error):
+                raise
+            complain(f"out of memory; {what_helps(running.get() or {})}")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt as error:
             complain(str(error) or "interrupted")
             raise typer.Exit(INTERRUPTED) from None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maskwise.core.errors import InputError
 
-TEMPORARY = ".tmp"
+TEMPORARY, WRITING, ASIDE = ".tmp", ".writing-", ".old-"
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -81,7 +83,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     writable_folder(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    _clear_up(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{_who()}-", dir=path.parent))
     try:
         temporary.chmod(0o755)
         yield temporary
@@ -95,13 +98,51 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _clear_up(path: Path) -> None:
+    """What ``atomic_folder`` could not do when it was killed: half-written folders go; the old one comes back.
+
+    A temporary folder bears machine and number of its process. One of a process that is there, or of another machine,
+    is left alone.
+    """
+    for left in [*path.parent.glob(f"{WRITING}*"), *path.parent.glob(f"{ASIDE}*")]:
+        machine, _, rest = left.name.removeprefix(WRITING).removeprefix(ASIDE).partition("+")
+        number = rest.partition("-")[0]
+        if machine != _machine() or not number.isdecimal() or _is_there(int(number)):
+            continue
+        with suppress(OSError):
+            if left.name.startswith(ASIDE) and (left / path.name).is_dir() and not path.exists():
+                os.replace(left / path.name, path)
+            if not left.name.startswith(ASIDE) or not any(one.name != path.name for one in left.iterdir()):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _machine() -> str:
+    return re.sub(r"[^\w.]", "_", platform.node())[:40]
+
+
+def _who() -> str:
+    return f"{_machine()}+{os.getpid()}"
+
+
+def _is_there(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
 def _replace_folder(new: Path, path: Path) -> None:
     """A full folder can't be renamed over: the old one steps aside first, and comes back if the new one fails."""
     if not path.is_dir():
         os.replace(new, path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=".old-", dir=path.parent))
-    old = aside / "folder"
+    aside = Path(tempfile.mkdtemp(prefix=f"{ASIDE}{_who()}-", dir=path.parent))
+    old = aside / path.name
     os.replace(path, old)
     try:
         os.replace(new, path)

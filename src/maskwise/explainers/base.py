@@ -97,11 +97,13 @@ class Explainer:
             InputError: wrong shape, type or range; unknown class; or a map that holds NaN.
         """
         check_images(images, self.classifier.channels)
+        device = images.device
+        images = images.float()  # of half precision; a CPU does not resize such, and sums are in float32 anyway
         with self.calling():
             parsed = parse_targets(targets, len(images), self.classifier)
             # Tensors of a caller's inference mode could not be differentiated.
             maps = self.explain(images.clone() if images.is_inference() else images, parsed)
-        maps = maps.to(images.device).clamp(0, 1)
+        maps = maps.to(device).clamp(0, 1)
         return maps if many(targets) else maps[:, 0]
 
     @contextmanager
