@@ -67,6 +67,44 @@ def test_the_old_folder_comes_back_if_the_new_one_can_not_take_its_place(
     assert [p.name for p in tmp_path.rglob("*")] == ["f", "old"]
 
 
+def killed(code: str, folder: Path) -> None:
+    """A process that is killed within ``atomic_folder``."""
+    script = f"""
+import os, sys
+from pathlib import Path
+from maskwise.core import files
+{code}
+with files.atomic_folder(Path({str(folder)!r}) / "f") as temporary:
+    (temporary / "new").touch()
+    if not {code!r}:
+        os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": SOURCE})
+    assert done.returncode == -9
+
+
+SOURCE = str(Path(files.__file__).parents[2])
+BETWEEN = "files._sync = lambda path: None; rename = os.replace\n\
+os.replace = lambda a, b: (rename(a, b), os.kill(os.getpid(), 9))"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="can't kill so, nor ask whether a process is there")
+@pytest.mark.parametrize("code", ["", BETWEEN])
+def test_what_a_kill_left_goes_with_the_next_run(tmp_path: Path, code: str) -> None:
+    """Also between the two renames, when the old folder stands aside: it comes back, and is replaced as ever."""
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "old").touch()
+    killed(code, tmp_path)
+    assert [p for p in tmp_path.iterdir() if p.name.startswith((".writing-", ".old-"))]
+    foreign = tmp_path / ".writing-another+1-x"
+    mine = tmp_path / f".writing-{files._owner()}-x"
+    foreign.mkdir(), mine.mkdir()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "f"):
+        raise KeyboardInterrupt
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([foreign.name, mine.name, "f"])
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["old"]
+
+
 def test_long_names(tmp_path: Path) -> None:
     name = "n" * 240
     with atomic_folder(tmp_path / name), atomic_write(tmp_path / f"{name}.txt") as temporary:

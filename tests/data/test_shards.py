@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import socket
 import tarfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -570,3 +571,12 @@ def test_a_folders_shards_may_not_be_links_out_of_it(name: str, shards: Path, tm
         read_data(shards)
     assert len(read_data(f"{shards}@links=follow")) == 12
     assert len(read_data(f"{shards}/shard-{{000000..000005}}.tar")) == 12, "who names the files trusts them"
+
+
+@pytest.mark.parametrize("rest", ["x-{0..1}.tar", "folder/index.json"])
+def test_a_server_that_does_not_answer(rest: str) -> None:
+    """Not the same as a file that is not there."""
+    with socket.socket() as taken:  # bound and not listening: nobody else gets the port, and who connects is refused
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(InputError, match="its server can't be reached"):
+            read_data(f"shards:http://127.0.0.1:{taken.getsockname()[1]}/{rest}")

@@ -131,6 +131,30 @@ def test_every_method_explains_every_kind_of_network(name: str, network: str, zo
     assert maps.shape == (1, 48, 60) and maps.isfinite().all() and maps.min() >= 0 and maps.max() <= 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_building_draws_no_random_number_and_half_pictures_are_explained(
+    name: str,
+    build: Callable[..., Explainer],  # noqa: F811
+) -> None:
+    """On a CPU, which does not resize pictures in half precision, and at their own size."""
+    build(name)  # makes the masker that it reads
+    before = torch.get_rng_state()
+    explain = build(name)
+    assert torch.equal(torch.get_rng_state(), before)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        given = IMAGES.to(dtype)
+        maps = explain(given, 3)
+        assert maps.dtype == torch.float32 and torch.equal(maps, explain(given.float(), 3))
+
+
+def test_loading_a_classifier_draws_no_random_number() -> None:
+    from maskwise import load_classifier
+
+    before = torch.get_rng_state()
+    load_classifier("efficientnet_lite0")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_progress_is_told_to_the_end() -> None:
     told: list[tuple[int, int]] = []
     net = Classifier(torchvision.models.resnet18(weights=None), input_size=32)

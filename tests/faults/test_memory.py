@@ -130,6 +130,23 @@ def test_sizes_that_failed_are_not_tried_again() -> None:
     assert sum(portions(work, 9)) == 9 and tried == [2, 2, 2, 2, 1]
 
 
+def test_no_memory_for_a_file_is_no_damage_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to delete a checkpoint and begin anew would lose it for nothing."""
+    from maskwise.convert.checkpoint import read_checkpoint
+    from maskwise.core.weights import read_weights
+    from maskwise.training.checkpoint import read_sealed, write_sealed
+
+    write_sealed(tmp_path / "c.pt", {"weights": torch.zeros(3)})
+
+    def full(*args: object, **options: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr(torch, "load", full)
+    for read in (read_sealed, read_weights, read_checkpoint):
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            read(tmp_path / "c.pt")  # type: ignore[operator]
+
+
 def test_what_counts_as_out_of_memory() -> None:
     cpu = RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried …")
     assert all(map(out_of_memory, (torch.OutOfMemoryError(), MemoryError(), cpu)))

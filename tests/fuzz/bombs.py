@@ -110,6 +110,8 @@ def bombs() -> dict[str, bytes]:
         "overlapping members": overlapping(),
         "a storage made by hand": zipped({"a": Calls(torch.UntypedStorage, 2**36)}, {}),
         "legacy: more numbers than the file has": legacy({"a": tensor(Storage(2**33), (2**33,), (1,))}),
+        "legacy: a text of any length": b"\x80\x02\x8d" + (2**40).to_bytes(8, "little") + bytes(8),
+        "legacy: bytes of any length": b"\x80\x02\x8e" + (2**62).to_bytes(8, "little") + bytes(8),
         "legacy: a buffer of any size": legacy({"a": Calls(bytearray, 2**40)}),
     }
     for name, value in (

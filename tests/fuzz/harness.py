@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from types import FrameType
 
-from maskwise.core.errors import InputError
+from maskwise.core.errors import LONGEST, InputError
 
 SECONDS = 2.0  # of processor time, which other programs on the machine do not lengthen
 STUCK = 600.0  # of wall clock, after which the whole run gives up: long, since a busy machine is no hang
@@ -94,6 +94,8 @@ def _one(target: Target, data: bytes, folder: Path, row: Row, saved: Path) -> st
         row.refused += 1
         if not str(error).strip():
             failure = "refused without a word"
+        elif len(str(error)) > LONGEST:
+            failure = f"refused with {len(str(error))} signs"
     except TooSlow:
         failure = f"took more than {SECONDS:g} s"
     except (Exception, SystemExit):

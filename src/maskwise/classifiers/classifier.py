@@ -212,8 +212,12 @@ class Classifier(nn.Module):
     # ---- pictures in ----------------------------------------------------------------------------------------
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Images (N,c,H,W) squashed to the input size, with its channels, on the classifier's device."""
-        return resize(with_channels(images.to(self.device), self.channels), self.size)
+        """Images (N,c,H,W) squashed to the input size, with its channels, on the classifier's device.
+
+        Those in half precision are widened to float32: a CPU does not resize them, and the network casts them anyway.
+        """
+        images = images.to(self.device, torch.float32 if images.dtype in HALVES else images.dtype)
+        return resize(with_channels(images, self.channels), self.size)
 
     def normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean[:, None, None]) / self.std[:, None, None]

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -79,9 +79,23 @@ def _check_directory(file: BinaryIO, start: int, size: int) -> None:
 
 
 def _legacy(file: BinaryIO, size: int, allowed: Collection[str]) -> Outline:
+    bounded = cast(BinaryIO, _Bounded(file, size))
     for _ in range(LEGACY_PICKLES):
-        outline_of(file)
-    found = outline_of(file, allowed)
+        outline_of(bounded)
+    found = outline_of(bounded, allowed)
     if sum(stored.count * stored.itemsize for stored in found.storages.values()) > size:
         raise OutlineError("announces more numbers than the file can hold; it is damaged")
     return found
+
+
+class _Bounded:
+    """A file of which nobody reads more than there is: a text that says it has 2^40 bytes would get room for them."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= self.size - self.file.tell():
+            raise OutlineError("is damaged (it ends within its pickle)")
+        return self.file.read(count)

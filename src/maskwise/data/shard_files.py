@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,7 +190,7 @@ def read_whole(address: str) -> bytes | None:
         if URL.match(address) is None:
             return Path(address).read_bytes()
         with _remote(address) as (files, path):
-            return cast(bytes, files.cat_file(path)) if files.exists(path) else None
+            return cast(bytes, files.cat_file(path))  # rather than ask whether it is there: "no" may mean no answer
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -215,7 +216,11 @@ def _remote(address: str) -> Iterator[tuple[Any, str]]:
     try:
         files, path = fsspec.core.url_to_fs(address)
         yield files, path
-    except (InputError, FileNotFoundError):
+    except InputError:
+        raise
+    except FileNotFoundError as error:  # which clients also raise of a server that does not answer
+        if _unreachable(error):
+            raise InputError(f"{address}: its server can't be reached; is the address right, and is it up?") from None
         raise
     except ImportError as error:
         raise InputError(f"{address}: {error}; `pip install 'maskwise[scale]'` brings s3, gs and http") from None
@@ -224,8 +229,20 @@ def _remote(address: str) -> Iterator[tuple[Any, str]]:
     except Exception as error:  # each client of an object store raises errors of its own
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise  # the copy's trouble, not the source's
+        if _unreachable(error):
+            raise InputError(f"{address}: its server can't be reached; is the address right, and is it up?") from None
         why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise InputError(f"{address}: can't be read ({why})") from None
+
+
+def _unreachable(error: BaseException) -> bool:
+    """Does it come of a connection that was refused or broken, or of a name that nobody knows?"""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, (ConnectionError, socket.gaierror)):
+            return True
+        at = at.__cause__ or at.__context__
+    return False
 
 
 def _run(command: str, path: Path) -> None:

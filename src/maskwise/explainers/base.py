@@ -116,6 +116,8 @@ class Explainer:
                 else be a warning.
         """
         check_images(images, self.classifier.channels)
+        device = images.device
+        images = images.float()  # of half precision; a CPU does not resize such, and sums are in float32 anyway
         with self.calling():
             parsed = parse_targets(targets, len(images), self.classifier)
             # Tensors of a caller's inference mode could not be differentiated.
@@ -123,7 +125,7 @@ class Explainer:
             if self.differentiates and self.needs_target and parsed.score is None and len(self.classifier.labels) > 1:
                 self.doubt("same_gradient", classes_alike(self.classifier, self.classifier.prepare(given[:1]).float()))
             maps = self.explain(given, parsed)
-        maps = maps.to(images.device).clamp(0, 1)
+        maps = maps.to(device).clamp(0, 1)
         return maps if many(targets) else maps[:, 0]
 
     @contextmanager
