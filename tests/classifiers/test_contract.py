@@ -311,6 +311,8 @@ def test_rgb_reaches_a_grey_network_by_its_luma_and_grey_as_it_is() -> None:
     alone = torch.cat([classifier.prepare(image[None]) for image in mixed])
     assert torch.equal(classifier.prepare(mixed), alone), "whatever is beside it"
     assert torch.equal(alone[:2], grey)
+    yellow = torch.tensor([1.0, 1.0, 0.0])[None, :, None, None].expand(-1, -1, 32, 32)
+    assert torch.allclose(classifier.prepare(yellow), torch.tensor(0.886))
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])

@@ -23,6 +23,7 @@ from maskwise.maskers import load_masker
 from maskwise.training import Recipe, train
 from maskwise.training.crop_size import crop_size
 from maskwise.training.crops import MOST, Crop, PackedCrops, resized, resized_map
+from maskwise.training.distilled import distilled
 from maskwise.training.fitting import fit
 from maskwise.training.loader import Loader
 from maskwise.training.pasted import pasted
@@ -118,6 +119,25 @@ def test_fit(module: str, xrays: Path, tmp_path: Path) -> None:
     assert masks.shape == (1, 1, *SIZE)
 
 
+def test_the_best_teacher_of_a_grey_oblong_network(
+    xrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[Validation] = []
+
+    class Watched(Validation):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            judged.append(self)
+
+    monkeypatch.setattr("maskwise.training.distilled.Validation", Watched)
+    data = read_data(xrays)
+    halves = [data.subset(range(8))], [data.subset(range(8, 12))]
+    classifier, settings = chest(activation="sigmoid"), ["batch_size=4", "taps=null"]
+    made = distilled(*halves, classifier, out=tmp_path / "d", size=36, steps=2, overrides=settings, device="cpu")
+    assert "cam" in made.teachers and 0 < made.masker.area < 1
+    assert judged[0].images.shape == (4, 1, 36, 30)
+
+
 def test_a_size_that_a_network_does_not_take_is_refused(xrays: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="chest takes no pictures of 36 pixels"):
         fit(xrays, chest(fixed(), activation="sigmoid"), out=tmp_path / "f", size=36, device="cpu")
@@ -146,7 +166,7 @@ def test_an_infiller_is_trained_on_oblong_pictures(tmp_path: Path) -> None:
 
 def test_crops_have_the_classifiers_shape() -> None:
     assert [crop_size(chest(), n) for n in (None, 48, 24, 37)] == [(48, 40), (48, 40), (24, 20), (37, 31)]
-    assert crop_size(chest(input_size=(20, 200)), 8) == (1, 8)
+    assert crop_size(chest(input_size=(20, 200)), 4) == (1, 4)
     assert crop_size(chest(input_size=41), 27) == (27, 27)
 
 
@@ -244,6 +264,8 @@ def test_the_middle_of_a_picture_keeps_its_proportions() -> None:
     for picture, size in ((wide, (40, 10)), (square, (10, 40))):
         found = middle(picture, size)
         assert found.shape == (1, 3, *size) and bool((found == 1).all())
+    noise = torch.rand(3, 20, 40)
+    assert torch.equal(middle(noise, (10, 40))[0], noise[:, 5:15]), "and it is the largest one"
 
 
 def test_a_contact_sheet_of_grey_oblong_pictures() -> None:
