@@ -4,6 +4,7 @@ import io
 import math
 import os
 import random
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -298,6 +299,15 @@ def test_a_tall_picture_is_resized_along_its_longer_side_first(monkeypatch: pyte
     monkeypatch.setattr(images, "MAX_PIXELS", 900 * 60)
     assert torch.equal(resize(image, (20, 60)), expected)
     assert sizes == [(20, 60)]
+
+
+@pytest.mark.parametrize(("high", "said"), [(6553, True), (6554, False)])
+def test_a_tenth_of_the_range_is_enough(high: int, said: bool, tmp_path: Path) -> None:
+    count_alike()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        load_image(saved(np.array([[0, high]], np.uint16), tmp_path / "a.png"))
+    assert bool(told) == said
 
 
 @pytest.mark.parametrize("size", [(224, 224), (10, 1), (100, 1), (1, 1)])
