@@ -105,6 +105,20 @@ def test_what_a_kill_left_goes_with_the_next_run(tmp_path: Path, code: str) -> N
     assert [p.name for p in (tmp_path / "f").iterdir()] == ["old"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="can't ask whether a process is there")
+def test_an_old_folder_that_was_replaced_goes_too(tmp_path: Path) -> None:
+    """Killed after the second rename, before the old folder was removed."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = tmp_path / f".old-{files._machine()}+{ended.pid}-x"
+    (left / "f").mkdir(parents=True)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "new").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "f"):
+        raise KeyboardInterrupt
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["f", "new"]
+
+
 def test_long_names(tmp_path: Path) -> None:
     name = "n" * 240
     with atomic_folder(tmp_path / name), atomic_write(tmp_path / f"{name}.txt") as temporary:

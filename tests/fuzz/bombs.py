@@ -72,17 +72,34 @@ def saved(value: Any, new: bool) -> bytes:
 
 
 def overlapping() -> bytes:
-    """A directory in which one megabyte is listed a thousand times."""
-    whole = zipped({}, {"0": bytes(2**20)})
+    """A directory in which one megabyte is listed a thousand times, under other names."""
+    whole = zipped({}, {"000": bytes(2**20)})
     place = whole.rindex(b"PK\x05\x06")
+    start = whole.index(b"PK\x01\x02")
+    entries = [b"PK\x01\x02" + entry for entry in whole[start:place].split(b"PK\x01\x02")[1:]]
+    (one,) = (entry for entry in entries if b"data/000" in entry)
+    more = [one.replace(b"data/000", f"data/{i:03}".encode()) for i in range(1, 1000)]
+    listed, end = b"".join(entries + more), bytearray(whole[place:])
+    end[8:12] = (len(entries) + len(more)).to_bytes(2, "little") * 2
+    end[12:16] = len(listed).to_bytes(4, "little")
+    return whole[:start] + listed + bytes(end)
+
+
+def two_directories() -> bytes:
+    """One where Python's reader looks, right before the end mark, and is content; another one where the mark says."""
+    small, large = (zipped({"a": tensor(Storage(n), (n,), (1,))}, {"0": bytes(4 * n)}) for n in (2, 3))
+    place, start, other = small.rindex(b"PK\x05\x06"), small.index(b"PK\x01\x02"), large.index(b"PK\x01\x02")
+    end, listed = bytearray(small[place:]), bytearray(small[start:place])
+    end[16:20] = other.to_bytes(4, "little")
+    at = listed.find(b"PK\x01\x02")
+    while at >= 0:  # where each member lies, counted as that reader counts it
+        old = int.from_bytes(listed[at + 42 : at + 46], "little")
+        listed[at + 42 : at + 46] = (old - start + other).to_bytes(4, "little")
+        at = listed.find(b"PK\x01\x02", at + 4)
+    whole = large + small[:start] + bytes(listed) + bytes(end)
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        start = archive.start_dir
-    listed = whole[start:place]
-    end = bytearray(whole[place:])
-    count, size = 5 * 1000, len(listed) * 1000
-    end[8:12] = count.to_bytes(2, "little") * 2
-    end[12:16] = size.to_bytes(4, "little")
-    return whole[:start] + listed * 1000 + bytes(end)
+        assert archive.read("archive/data/0") == bytes(8)
+    return whole
 
 
 def bombs() -> dict[str, bytes]:
@@ -108,6 +125,7 @@ def bombs() -> dict[str, bytes]:
         "no numbers": zipped({"a": tensor(Storage(2), (2,), (1,))}, {}),
         "deflated": zipped({"a": tensor(Storage(2**22), (2**22,), (1,))}, {"0": bytes(2**24)}, zipfile.ZIP_DEFLATED),
         "overlapping members": overlapping(),
+        "two directories": two_directories(),
         "a storage made by hand": zipped({"a": Calls(torch.UntypedStorage, 2**36)}, {}),
         "legacy: more numbers than the file has": legacy({"a": tensor(Storage(2**33), (2**33,), (1,))}),
         "legacy: a text of any length": b"\x80\x02\x8d" + (2**40).to_bytes(8, "little") + bytes(8),

@@ -93,3 +93,22 @@ def test_half_values_are_widened(classifier: Classifier, tmp_path: Path) -> None
     found = load_masker(tmp_path / "h.safetensors", classifier).decoder.state_dict()
     for name, value in masker.decoder.state_dict().items():
         assert found[name].dtype == value.dtype and torch.allclose(found[name].float(), value.float(), atol=1e-3)
+
+
+def test_an_encoder_of_another_shape(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classifier, which others use, is not even copied for it."""
+    adapted = Masker.build(classifier, width=4)
+    with torch.no_grad():
+        for weight in adapted.encoder.module.parameters():
+            weight.add_(1)
+    path = tmp_path / "e.safetensors"
+    save_masker(path, adapted, classifier, {"width": 4})
+    with safe_open(path, framework="pt") as file:
+        header = {key: value for key, value in file.metadata().items() if key != "sha256"}
+    tensors = load_file(path)
+    load_masker(path, classifier)
+    name = next(key for key in tensors if key.startswith("encoder."))
+    for changed in ({name: torch.zeros(3)}, {"encoder.more": torch.zeros(3)}):
+        save_file(tensors | changed, path, header | {"format": "maskwise-masker-1"})
+        with pytest.raises(InputError, match=r"encoder\.\S+ is \(3,\), where the header has"):
+            load_masker(path, classifier)
