@@ -31,7 +31,7 @@ def fit_command(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, zips or zip@split; labels are not needed.")],
     size: Annotated[
         int | None,
-        typer.Option("--size", min=32, help="Pixels of the training pictures (160, or the classifier's own)."),
+        typer.Option("--size", min=32, help="Longer side of training pictures (160, or the classifier's own)."),
     ] = None,
     max_steps: Annotated[
         int, typer.Option("--max-steps", min=1, help="Stop at the latest after so many steps of 32 pictures.")

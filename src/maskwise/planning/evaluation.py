@@ -88,7 +88,7 @@ def plan_evaluation(
 
     judge = skeleton(classifier)
     made = explainer(method, judge, **(options or {}))
-    pictures = torch.rand(2, 3, judge.input_size, judge.input_size)
+    pictures = torch.rand(2, judge.channels, *judge.size)
     whole = counted(lambda: made(pictures), judge.module).of_one(2)
     forward = counted(lambda: judge.logits(pictures), judge.module).of_one(2)
     flops = whole.flops + metric_forwards * forward.flops
