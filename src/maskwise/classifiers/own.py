@@ -66,7 +66,11 @@ def _made(path: Path, name: str) -> nn.Module:
         if callable(value) and getattr(value, "__module__", "") == module.__name__
     ]
     if not name or not hasattr(module, name):
-        listed = ", ".join(f"{path}:{key}" for key in there) or "nothing that can be called"
+        # Functions first, which ask for nothing more often than classes do. The first one can be copied as it stands;
+        # a path for each would make the line too long.
+        there.sort(key=lambda key: isinstance(getattr(module, key), type))
+        names = [f"{path if i == 0 else path.name}:{key}" for i, key in enumerate(there)]
+        listed = ", ".join(names) or "nothing that can be called"
         raise InputError(f"`classifier={path}{':' * bool(name)}{name}`: name what gives the network; there is {listed}")
     found = getattr(module, name)
     if not isinstance(found, nn.Module):
