@@ -301,6 +301,18 @@ def test_a_tall_picture_is_resized_along_its_longer_side_first(monkeypatch: pyte
     assert sizes == [(20, 60)]
 
 
+@pytest.mark.filterwarnings("ignore:.*nearly black")
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bits_say_what_is_white_however_little_of_them_is_used(suffix: str, tmp_path: Path) -> None:
+    """Values up to 255 in a file of 16 bits are dark, where 32 bits would have them as bytes."""
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "pgm":
+        path.write_bytes(b"P5 2 1 65535\n" + np.array([[51, 255]], ">u2").tobytes())
+    else:
+        saved(np.array([[51, 255]], np.uint16), path)
+    assert load_image(path)[0, 0].tolist() == pytest.approx([51 / 65535, 255 / 65535])
+
+
 @pytest.mark.parametrize(("high", "said"), [(6553, True), (6554, False)])
 def test_a_tenth_of_the_range_is_enough(high: int, said: bool, tmp_path: Path) -> None:
     count_alike()
@@ -338,6 +350,9 @@ def test_what_lies_between_is_no_larger_than_what_comes_out(
     monkeypatch.setattr(images, "_interpolated", lambda x, size: sizes.append(size) or whole(x, size))
     resize(torch.rand(1, 3, *shape), size)
     assert sizes[-1] == size and max(h * w for h, w in sizes) <= max(math.prod(shape), math.prod(size)), sizes
+    sizes.clear()
+    resize(torch.rand(1, 3, 20, 5), (30, 90))
+    assert sizes == [(30, 90)], "one that only grows is as it always was, to the last bit"
 
 
 def test_what_lies_beside_pictures_is_passed_over(tmp_path: Path) -> None:
