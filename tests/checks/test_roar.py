@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -76,15 +77,22 @@ def test_noise_differs_between_repeats_and_is_the_same_in_each_run() -> None:
     assert not torch.equal(a[0], a[1])
 
 
-def test_a_killed_run_goes_on(classifier: Classifier, tmp_path: Path) -> None:
-    """Cells and maps that are on disk are not made again, and the result is that of an undisturbed run."""
-    calls = 0
+class Counted:
+    """The oracle, which counts its calls; by its identity it is the same one however many there were."""
 
-    def counted(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
+    identity: ClassVar[dict[str, str]] = {"method": "counted"}
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
         return oracle(images)
 
+
+def test_a_killed_run_goes_on(classifier: Classifier, tmp_path: Path) -> None:
+    """Cells and maps that are on disk are not made again, and the result is that of an undisturbed run."""
+    counted = Counted()
     quick = TRAINING.model_copy(update={"epochs": 1})
 
     def run(out: Path, stop_after: int | None = None) -> object:
@@ -98,17 +106,17 @@ def test_a_killed_run_goes_on(classifier: Classifier, tmp_path: Path) -> None:
         ).plain()  # fmt: skip
 
     whole = run(tmp_path / "whole")
-    assert calls == 4  # two batches of training pictures and two of test pictures, once
-    calls = 0
+    assert counted.calls == 4  # two batches of training pictures and two of test pictures, once
+    counted.calls = 0
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", stop_after=7)
     rows = tmp_path / "killed" / "rows.jsonl"
     assert len(rows.read_text().splitlines()) == 8
     with rows.open("a") as file:
         file.write('{"method": "counted", "remo')  # the kill came in the middle of a write
-    assert run(tmp_path / "killed") == whole and calls == 4
+    assert run(tmp_path / "killed") == whole and counted.calls == 4
     assert rows.read_text() == (tmp_path / "whole" / "rows.jsonl").read_text()
-    assert run(tmp_path / "killed") == whole and calls == 4
+    assert run(tmp_path / "killed") == whole and counted.calls == 4
     with pytest.raises(InputError, match="another run .training"):
         roar({"counted": counted}, classifier, TRAIN, TEST, network=toy_net, settings=TRAINING, out=tmp_path / "killed")
 

@@ -108,6 +108,12 @@ def test_objects_are_known_by_class_and_content() -> None:
     assert code_digest(itself) == code_digest(itself)
 
 
+def test_slices_and_ranges_are_their_ends() -> None:
+    values = [slice(1, 4), slice(1, 5), slice(1, 4, 2), slice(None, 4), range(4), range(1, 4), (1, 4, None)]
+    digests = [code_digest(Shift(value)) for value in values]
+    assert len(set(digests)) == len(values) and digests[0] == code_digest(Shift(slice(1, 4)))
+
+
 def test_what_can_not_be_read() -> None:
     with Path(__file__).open() as file:
         for held in (torch.Generator(), file, np.random.default_rng(0), iter([1])):

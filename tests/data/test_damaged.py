@@ -53,11 +53,12 @@ def test_names_of_several_sets_differ(data: DataSet) -> None:
     assert len({name_among([one, other], d, d.records[0]) for d in (one, other)}) == 2
 
 
-def test_packing_refuses_a_damaged_picture_by_its_name_and_goes_on_when_it_is_mended(
-    data: DataSet, picture_folder: Path, tmp_path: Path
-) -> None:
+def test_packing_refuses_a_damaged_picture_by_its_name(data: DataSet, picture_folder: Path, tmp_path: Path) -> None:
+    """Mended, the pictures are others than those that the shards of before are of."""
     with pytest.raises(InputError, match=r"03\.png: the picture is damaged"):
         pack(data, tmp_path / "s", count=2)
     for name in CUT:
         (picture_folder / "images" / name).write_bytes((picture_folder / "images" / "00.png").read_bytes())
-    assert pack(data, tmp_path / "s", count=2).pictures == 20
+    with pytest.raises(InputError, match=r"other data .*pictures, truth or classes differ.*name another `out`"):
+        pack(data, tmp_path / "s", count=2)
+    assert pack(data, tmp_path / "another", count=2).pictures == 20

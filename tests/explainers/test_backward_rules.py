@@ -600,6 +600,7 @@ def test_a_flat_answer_gives_zeros() -> None:
 def test_several_goals_share_a_forward_and_bf16_works(name: str) -> None:
     classifier = bare(tiny_net())
     explain = explainer(name, classifier)
+    explain(IMAGES[:1])  # the first picture of a classifier also tells whether its classes have gradients of their own
     calls: list[int] = []
     handle = classifier.module.register_forward_pre_hook(lambda *_: calls.append(1))
     several = explain(IMAGES, torch.tensor([[0, 2], [1, 3]]))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 PLAIN = (
     type(None), bool, int, float, complex, str, bytes, type(...), torch.dtype, torch.device, torch.Size, PurePath,
-    np.generic,
+    np.generic, range,
 )  # fmt: skip
 HIDDEN = (io.IOBase, random.Random, np.random.Generator, np.random.RandomState, torch.Generator)  # more than they show
 LIBRARIES = ("site-packages", "dist-packages")
@@ -70,6 +70,9 @@ def _parts(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
         yield f"{type(value).__name__} {len(value)}".encode()
         for one in value:
             yield from _parts(one, seen)
+    elif isinstance(value, slice):
+        yield b"slice"
+        yield from _parts((value.start, value.stop, value.step), seen)
     elif isinstance(value, (set, frozenset)):  # whose order is another one in each process
         yield from sorted(b"".join(_parts(one, dict(seen))) for one in value)
     elif isinstance(value, dict):
