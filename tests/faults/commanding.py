@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ def _run(arguments: list[str], folder: Path, said: Path, strike: tuple[str, int,
     Model.load = lambda self, name=None: tiny()  # type: ignore[assignment, method-assign]
     importlib.import_module("maskwise.training.run").load_classifier = lambda *_: tiny()  # type: ignore[attr-defined]
     if strike is not None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which what started the tests may have ignored
         _strike(*strike)
     try:
         cli.main()
