@@ -126,7 +126,7 @@ def run_steps(
                 callbacks.on_step(state)
                 if state.ended is not None and fabric.world_size == 1 and not rows:  # no other process to agree with
                     write(rows := guard.read())
-                state.interrupted = interrupted()
+                state.interrupted = interrupted() or state.interrupted  # a callback may say it, too
                 if state.interrupted:
                     state.end("interrupted")
                 if rows and looking.due():
