@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def tiny_net(seed: int = 0, classes: int = 5) -> nn.Module:
 @pytest.fixture
 def tiny() -> Classifier:
     return Classifier(tiny_net(), input_size=32, name="tiny")
+
+
+def cut_off(folder: Path, names: Iterable[str]) -> Path:
+    """The folder, of whose pictures these lack their ends."""
+    for name in names:
+        path = folder / "images" / name
+        path.write_bytes(path.read_bytes()[:-60])
+    return folder
 
 
 @pytest.fixture

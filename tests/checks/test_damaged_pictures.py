@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from calling import call, refused
+from conftest import cut_off
 
 from maskwise.checks.pictures import labelled, pictures
 from maskwise.classifiers import Classifier
@@ -22,10 +23,7 @@ LEFT = [i for i in range(20) if i not in (3, 11)]
 
 @pytest.fixture
 def cut(picture_folder: Path) -> Path:
-    for name in CUT:
-        path = picture_folder / "images" / name
-        path.write_bytes(path.read_bytes()[:-60])
-    return picture_folder
+    return cut_off(picture_folder, CUT)
 
 
 @pytest.mark.parametrize("cache_gib", [4.0, 0.0])

@@ -114,6 +114,24 @@ def test_slices_and_ranges_are_their_ends() -> None:
     assert len(set(digests)) == len(values) and digests[0] == code_digest(Shift(slice(1, 4)))
 
 
+class Power(nn.Module):
+    def __init__(self, power: float, weight: float = 1.0) -> None:
+        super().__init__()
+        self.power, self.inner = power, nn.Linear(1, 1)
+        self.inner.weight.data.fill_(weight), self.inner.bias.data.fill_(0)
+        self.register_buffer("shift", torch.zeros(1), persistent=False)
+
+
+def test_modules_are_known_by_all_that_they_were_told() -> None:
+    """A plain attribute is in no state dict, and in no repr either; nor is a buffer that is not kept."""
+    shifted, hooked = Power(2), Power(2)
+    shifted.shift += 1
+    hooked.register_forward_hook(print)
+    first = code_digest(Power(2))
+    others = [code_digest(one) for one in (Power(3), Power(2, weight=2.0), shifted, Power(2).eval())]
+    assert len({first, *others}) == 5 and code_digest(hooked) == first
+
+
 def test_what_can_not_be_read() -> None:
     with Path(__file__).open() as file:
         for held in (torch.Generator(), file, np.random.default_rng(0), iter([1])):

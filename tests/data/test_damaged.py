@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import cut_off
 
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
@@ -20,10 +21,7 @@ CUT = ("03.png", "04.png", "19.png")
 def data(picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Twenty pictures, of which three are cut; they are tried seven at once."""
     monkeypatch.setattr(module, "AT_ONCE", 7)
-    for name in CUT:
-        path = picture_folder / "images" / name
-        path.write_bytes(path.read_bytes()[:-60])
-    return read_data(picture_folder)
+    return read_data(cut_off(picture_folder, CUT))
 
 
 def test_the_others_are_left_in_their_order(data: DataSet) -> None:

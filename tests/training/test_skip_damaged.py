@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from calling import call, refused
-from conftest import end_at, tiny_net
+from conftest import cut_off, end_at, tiny_net
 from safetensors.torch import load_file
 from training.test_distributed import RUN, port, run, same_run
 
@@ -30,10 +30,7 @@ RECIPE = RUN.model_copy(update={"per_class": None})
 @pytest.fixture
 def cut(picture_folder: Path) -> Path:
     """Twenty pictures; of four the ends are missing, and one of these ``fit`` holds out."""
-    for name in CUT:
-        path = picture_folder / "images" / name
-        path.write_bytes(path.read_bytes()[:-60])
-    return picture_folder
+    return cut_off(picture_folder, CUT)
 
 
 def tiny() -> Classifier:

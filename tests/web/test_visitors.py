@@ -131,10 +131,15 @@ def test_a_page_elsewhere_gets_nothing(server: Served) -> None:
             assert not any(name.startswith("access-control") for name in found.headers)
 
 
-def test_sigterm_leaves_nothing_on_disk(tmp_path: Path) -> None:
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where a server has its temporary files."""
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+def test_sigterm_leaves_nothing_on_disk(scratch: Path) -> None:
     """With an upload there, one half-way, and a request at work."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     with served(scratch, "--limit", "60") as running:
         visitor = Visitor(running, "ends")
         visitor.drop(packaged_pictures()[0].read_bytes())
@@ -156,9 +161,7 @@ def test_sigterm_leaves_nothing_on_disk(tmp_path: Path) -> None:
         assert "Traceback" not in running.log
 
 
-def test_the_time_limit_is_said(tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+def test_the_time_limit_is_said(scratch: Path) -> None:
     with served(scratch, "--limit", "2") as running:
         visitor = Visitor(running, "long")
         visitor.drop(packaged_pictures()[0].read_bytes())

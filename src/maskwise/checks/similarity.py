@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ AT_ONCE = 256  # pictures; at 224 pixels their maps and four descriptions take 0
 similarities: Registry[type[Similarity]] = Registry("similarity")
 
 
-class Similarity:
+class Similarity(ABC):
     """Base: 1 for equal maps, undefined (NaN) where one of two different maps has nothing to correlate.
 
     A similarity says what is compared (``describe``, once a map), and usually that is all: by default descriptions are
@@ -33,9 +34,9 @@ class Similarity:
     def __init__(self, logits: bool = False) -> None:
         self.logits = logits
 
+    @abstractmethod
     def describe(self, maps: Tensor) -> Tensor:
         """What is compared, (N,…) float64, of maps (N,H,W)."""
-        raise NotImplementedError
 
     def compare(self, a: Tensor, b: Tensor) -> Tensor:
         """(N,) of two descriptions."""

@@ -50,23 +50,20 @@ def serve_command(
     import shutil
     import tempfile
 
-    from maskwise.web.ending import ended_by_sigterm
-
     names = classifier or _offline()
     described = replace(model, device="auto", precision="fp32", imports=None) != Model()
     if described and len(names) > 1:
         raise InputError("a file of `weights`, `labels`, `mean`, `std` and `size` are of one `classifier`: name one")
     before = dict(os.environ)
-    with ended_by_sigterm():
-        private = tempfile.mkdtemp(prefix="maskwise-")  # readable by this user only, and gone at the end
+    private = tempfile.mkdtemp(prefix="maskwise-")  # readable by this user only, and gone at the end
+    try:
         # Before Gradio is imported, which makes folders then.
         os.environ |= {"GRADIO_TEMP_DIR": private, "TORCHINDUCTOR_CACHE_DIR": f"{private}/torch", **QUIET}
-        try:
-            _serve(names, port, host, allow_host or [], limit, model)
-        finally:
-            shutil.rmtree(private, ignore_errors=True)
-            os.environ.clear()
-            os.environ.update(before)
+        _serve(names, port, host, allow_host or [], limit, model)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _serve(names: list[str], port: int, host: str, further: list[str], limit: float, model: Model) -> None:

@@ -21,6 +21,7 @@ PLAIN = (
     np.generic, range,
 )  # fmt: skip
 HIDDEN = (io.IOBase, random.Random, np.random.Generator, np.random.RandomState, torch.Generator)  # more than they show
+TOLD = ("_parameters", "_buffers", "_modules")
 LIBRARIES = ("site-packages", "dist-packages")
 
 
@@ -151,11 +152,9 @@ def _object(value: Any, seen: dict[int, int]) -> Iterator[bytes]:
     fingerprint = getattr(value, "fingerprint", None)
     if callable(fingerprint):
         yield str(fingerprint()).encode()
-    elif isinstance(value, nn.Module):
-        yield repr(value).encode()
-        for name, tensor in value.state_dict().items():
-            yield name.encode()
-            yield from _parts(tensor, seen)
+    elif isinstance(value, nn.Module):  # weights, buffers, parts, and what else it was told; hooks are nobody's code
+        own = {k: v for k, v in vars(value).items() if not k.startswith("_") or k in TOLD}
+        yield from _parts(dict(sorted(own.items())), seen)
     elif isinstance(getattr(value, "identity", None), dict):
         yield from _parts(value.identity, seen)
     elif hasattr(value, "__dict__") and not isinstance(value, HIDDEN):

@@ -13,15 +13,11 @@ from torch import Tensor, nn
 from maskwise.core.errors import InputError
 from maskwise.core.pickle_outline import ForbiddenNameError, OutlineError
 from maskwise.core.portions import out_of_memory
-from maskwise.core.seal import check_seal
+from maskwise.core.seal import DTYPES, check_seal
 from maskwise.core.text import one_line
 from maskwise.core.torch_file import load_torch
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-DENSE = {
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
-    torch.uint8, torch.bool,
-}  # fmt: skip
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -57,7 +53,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise InputError(f"{path}: not a state dict (names to tensors)")
-    odd = next(((key, value.dtype) for key, value in loaded.items() if value.dtype not in DENSE), None)
+    odd = next(((key, value.dtype) for key, value in loaded.items() if value.dtype not in DTYPES), None)
     if odd is not None:
         raise InputError(f"{path}: {odd[0]!r} has numbers of type {odd[1]}, which no network here has; save floats")
     return dict(loaded)

@@ -7,6 +7,7 @@ import stat
 import threading
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,25 +19,26 @@ from maskwise.formats import PICTURE_SUFFIXES
 MOST_BYTES, MOST_TEXT = 2**28, 2**25  # that a picture or a table in an archive may unpack to: it may be a bomb
 
 
-class Store:
+class Store(ABC):
     """Files by their path below a root, parted by ``/``."""
 
     path: Path
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The file's bytes.
 
         Raises:
             InputError: it is not there or can't be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def exists(self, name: str) -> bool:
-        raise NotImplementedError
+        """Is there such a file?"""
 
+    @abstractmethod
     def title(self, name: str) -> str:
         """What an error calls the file."""
-        raise NotImplementedError
 
     def text(self, name: str) -> str:
         """The file as UTF-8 text."""

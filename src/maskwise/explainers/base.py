@@ -123,7 +123,7 @@ class Explainer:
             # Tensors of a caller's inference mode could not be differentiated.
             given = images.clone() if images.is_inference() else images
             if self.differentiates and self.needs_target and parsed.score is None and len(self.classifier.labels) > 1:
-                self.doubt("same_gradient", classes_alike(self.classifier, self.classifier.prepare(given[:1]).float()))
+                self.doubt("same_gradient", classes_alike(self.classifier, given[:1]))
             maps = self.explain(given, parsed)
         maps = maps.to(device).clamp(0, 1)
         return maps if many(targets) else maps[:, 0]

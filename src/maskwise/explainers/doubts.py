@@ -184,7 +184,7 @@ def classes_alike(classifier: Classifier, images: Tensor) -> bool:
     has no gradients at all.
 
     Args:
-        images: (1,C,S,S) in [0,1], at its input size.
+        images: (1,C,H,W) in [0,1], of any size.
     """
     if classifier not in _alike:
         _alike[classifier] = _have_same_gradient(classifier, images)
@@ -194,7 +194,7 @@ def classes_alike(classifier: Classifier, images: Tensor) -> bool:
 def _have_same_gradient(classifier: Classifier, images: Tensor) -> bool:
     try:
         with torch.enable_grad():
-            pixels = images.detach().requires_grad_(True)
+            pixels = classifier.prepare(images).detach().float().requires_grad_(True)
             logits = classifier.logits(pixels)
             ends = (logits[0].amax(), logits[0].amin())
             first, second = (torch.autograd.grad(end, pixels, retain_graph=True)[0].detach() for end in ends)
