@@ -110,6 +110,37 @@ def test_what_is_left_of_a_request(lines: Callable[..., WaitingLine]) -> None:
     assert ticket.remaining() == pytest.approx(10)
 
 
+def test_a_bar_never_goes_back(lines: Callable[..., WaitingLine]) -> None:
+    """A method may find on the way that there is more to do than it had said."""
+    shown = list[tuple[str, float]]()
+
+    def work(ticket: Ticket) -> None:
+        for text, share in (("a", 0.3), ("a", 0.45), ("b", 0.2), ("b", 0.5)):
+            ticket.tell(Progress(text, share))
+            shown.append((ticket.progress.text, ticket.progress.share))
+
+    ticket = lines().join("a", work, 1)
+    until(lambda: ticket.done)
+    assert shown == [("a", 0.3), ("a", 0.45), ("b", 0.45), ("b", 0.5)]
+
+
+def test_a_real_job_s_bar_never_goes_back(tiny: Classifier, lines: Callable[..., WaitingLine]) -> None:
+    sess = {"scales": 3, "prefilter": 0.5}
+    job, shares = ExplainJob(torch.rand(3, 40, 56), tiny, ["grad_cam", "gradient"], "2", sess, True), list[float]()
+
+    def work(ticket: Ticket) -> None:
+        def tell(progress: Progress) -> None:
+            ticket.tell(progress)
+            shares.append(ticket.progress.share)
+
+        ticket.items.extend(job.answers(tell))
+
+    ticket = lines().join("a", work, 1)
+    until(lambda: ticket.done)
+    assert ticket.error is None and len(ticket.items) == 2
+    assert len(shares) > 10 and shares == sorted(shares) and shares[0] >= 0 and shares[-1] <= 1
+
+
 def test_a_visitor_can_not_fill_the_line(lines: Callable[..., WaitingLine]) -> None:
     line, hold = lines(seats=1, waiting=4, each=3, slice_=0.01), threading.Event()
 
