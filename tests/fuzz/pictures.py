@@ -131,6 +131,9 @@ class Memory(Store):
     def read(self, name: str) -> bytes:
         return self.files[name]
 
+    def exists(self, name: str) -> bool:
+        return name in self.files
+
     def title(self, name: str) -> str:
         return name
 
