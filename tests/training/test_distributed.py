@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from conftest import end_at, epoch, tiny_net
 from lightning.fabric import Fabric
@@ -29,7 +31,7 @@ from maskwise.training.class_mask import ClassMaskTrainer
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.classifier_training import ClassifierTrainer
-from maskwise.training.distributed.processes import all_gather, fabric_of
+from maskwise.training.distributed.processes import all_gather, fabric_of, launch
 from maskwise.training.infiller import InfillerRecipe, InfillerTrainer
 from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
@@ -139,7 +141,7 @@ def run(rank: int, number: int, work: Callable[[int, Path], None], folder: Path)
 
 def all_recipes(rank: int, folder: Path) -> None:
     fabric = fabric_of("cpu", devices=2)
-    fabric.launch()
+    launch(fabric)
     found = {name: trained(recipe, fabric) for name, recipe in RECIPES.items()}
     torch.save(found, folder / f"{rank}.pt")
 
@@ -179,7 +181,7 @@ RUN = Recipe(**MASKS | {"batch_size": 4, "per_class": 3, "pool_size": 2, "epochs
 
 def whole_run(rank: int, folder: Path) -> None:
     """Half of a run by two processes, into b; all of one into c, whose data has no labels."""
-
+    atexit.register(lambda: (folder / f"at the end of {rank}").write_text(str(dist.is_initialized())))
     tiny = Classifier(tiny_net(), input_size=32, name="tiny")
     train(RUN, folder / "data", classifier=tiny, out=folder / "b", device="cpu", devices=2, callbacks=[end_at(3)])
     train(RUN, folder / "bare", classifier=tiny, out=folder / "c", device="cpu", devices=2, checkpoint_every=2)
@@ -202,12 +204,16 @@ def same_run(one: Path, other: Path) -> None:
 
 
 def test_runs_of_two_processes_and_of_one(picture_folder: Path, tmp_path: Path) -> None:
-    """Begun by two and ended by one; all by two, with the classifier's own labels; log and files written once."""
+    """Begun by two and ended by one; all by two, with the classifier's own labels; log and files written once.
+
+    Each process has left the others before its interpreter ends: gloo's threads could abort it there.
+    """
     shutil.copytree(picture_folder, tmp_path / "data")
     shutil.copytree(picture_folder, tmp_path / "bare")
     (tmp_path / "bare" / "labels.csv").unlink()
     tiny = Classifier(tiny_net(), input_size=32, name="tiny")
     mp.spawn(run, args=(port(), whole_run, tmp_path), nprocs=2)
+    assert [(tmp_path / f"at the end of {rank}").read_text() for rank in (0, 1)] == ["False", "False"]
     assert len((tmp_path / "b" / "log.jsonl").read_text().splitlines()) == 3
     (tmp_path / "b" / "masker.safetensors").unlink()
     train(RUN, tmp_path / "data", classifier=tiny, out=tmp_path / "b", device="cpu", resume=True)

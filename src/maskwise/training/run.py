@@ -38,6 +38,7 @@ from maskwise.training.distributed.processes import (
     check_shares,
     fabric_of,
     is_main_process,
+    launch,
     one_line_if_one_is_gone,
     processes_here,
     reader_threads,
@@ -151,7 +152,7 @@ def train(
     elif weights is not None:
         raise InputError("weights are for a classifier that is named; this one is loaded already")
     settings = settings.model_copy(update={"classifier": classifier.name})  # what is written down is what was taken
-    fabric.launch()
+    launch(fabric)
     main = is_main_process(fabric)
     rank, world = fabric.global_rank, fabric.world_size
     classifier.to(fabric.device)

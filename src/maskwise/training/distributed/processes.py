@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,22 @@ def _torchrun(devices: int, nodes: int) -> tuple[int, int]:
             f"leave `devices={devices}` and `nodes={nodes}` out"
         )
     return there
+
+
+def launch(fabric: Fabric) -> None:
+    """Starts the other processes, if there are any, and leaves their group when this one ends.
+
+    Fabric does the latter for NCCL only; gloo's threads, still there when the interpreter goes, now and then abort it
+    (``terminate called without an active exception``), and a training that is complete would count as failed.
+    """
+    fabric.launch()
+    atexit.unregister(_leave)  # once, however many trainings this process has behind it
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def check_shares(pictures: int, world: int, accumulate: int, name: str = "batch_size") -> None:
