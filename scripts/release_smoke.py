@@ -33,7 +33,7 @@ assert mw.__file__.startswith(sys.prefix), mw.__file__
 assert mw.__version__ == {version!r}, mw.__version__
 classifier = mw.load_classifier("efficientnet_lite0")
 images = mw.load_images([{picture!r}], size=224)
-maps = mw.explainer("casm", classifier)(images)
+maps = mw.explainer("distilled", classifier)(images)
 assert maps.shape == (1, 224, 224) and 0 <= maps.min() and maps.max() <= 1
 assert mw.boxes(maps).shape == (1, 4)
 """
@@ -140,7 +140,7 @@ def smoke(wheel: Path, version: str, picture: Path, place: Path) -> None:
     shutil.copy(picture, place / "cat.jpg")
     run([python, "-c", SMOKE.format(version=version, picture="cat.jpg")], place)
     run([maskwise, "explain", "cat.jpg", "--method", "grad_cam", "--out", "explained", "--quiet"], place)
-    run([maskwise, "evaluate", "--data", "shapes:n=4,size=64", "--method", "casm", "--quiet"], place)
+    run([maskwise, "evaluate", "--data", "shapes:n=4,size=64", "--method", "distilled", "--quiet"], place)
     run([maskwise, "explain", "nothing.jpg"], place, expected=2)
     run([maskwise, "demo", "--out", "demo"], place)
     for made in ("demo/report.html", "demo/figure.png"):

@@ -13,7 +13,7 @@ from maskwise.images import packaged_pictures
 
 classifier = mw.load_classifier("efficientnet_lite0")
 images = mw.load_images(packaged_pictures()[:2], size=224)
-maps = mw.explainer("casm", classifier)(images)
+maps = mw.explainer("distilled", classifier)(images)
 mw.show(images, maps)
 
 # %% [markdown]

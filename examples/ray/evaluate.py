@@ -1,7 +1,7 @@
 """One method on one data set, spread over the workers of a Ray cluster; a row of each picture in Parquet.
 
     pip install "maskwise[scale]"
-    python examples/ray/evaluate.py --data s3://bucket/imagenet-val --method casm --out rows --parts 256
+    python examples/ray/evaluate.py --data s3://bucket/imagenet-val --method distilled --out rows --parts 256
     python examples/ray/evaluate.py --data pets3.zip@test --method grad_cam --out rows --workers 2
 
 Pictures are dealt to parts by a hash of their ids, so that a picture is in one part whatever the number of workers,
@@ -36,7 +36,7 @@ class Work:
     """What is measured; plain data, since it travels to the workers."""
 
     data: str
-    method: str = "casm"
+    method: str = "distilled"
     classifier: str = "efficientnet_lite0"
     metrics: tuple[str, ...] = ("le", "f1", "pointing", "area")
     limit: int | None = None

@@ -21,8 +21,11 @@ def test_the_source_says_what_the_registries_hold() -> None:
     from maskwise.studies import studies
     from maskwise.studies.scale import SCALES
     from maskwise.training import recipes
+    from maskwise.training.fitting import AUTO, NONE
+    from maskwise.training.teachers import TEACHERS
 
     assert completion.method_names("") == methods.names()
+    assert set(completion.teacher_names("")) == {AUTO, NONE, *TEACHERS, *methods.names()}
     assert completion.metric_list("") == ["all", *metrics.names()]
     assert [name for name in completion.classifier_names("") if not name.endswith("/")] == classifiers.names()
     assert completion.data_sources("") == [f"{name}:" for name in datasets.names()]

@@ -19,8 +19,9 @@ from maskwise.data import read_data
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker, load_masker
 from maskwise.training import Callback, Recipe, TrainingState
-from maskwise.training.fitting import Fitted, Plateau, fit
+from maskwise.training.fitting import Fitted, fit
 from maskwise.training.mask import MaskTrainer
+from maskwise.training.plateau import Plateau
 from maskwise.training.validation import Validation
 
 
@@ -107,9 +108,11 @@ def test_looking_leaves_a_masker_in_training_as_it_was(validation: Validation, t
 def test_fit_trains_and_says_how_good(picture_folder: Path, tmp_path: Path) -> None:
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     fitted = fit(
-        picture_folder, classifier, out=tmp_path / "fit", max_steps=30, device="cpu", overrides=["batch_size=4"]
-    )
-    assert fitted.pictures == (18, 2) and fitted.steps == 30 and not fitted.flattened
+        picture_folder, classifier, out=tmp_path / "fit", teacher="none", max_steps=30, device="cpu",
+        overrides=["batch_size=4"],
+    )  # fmt: skip
+    assert fitted.pictures == (18, 2) and fitted.steps == 30 and fitted.flattened is False
+    assert fitted.teacher is None and not fitted.teachers
     assert fitted.masker.localisation_error is not None and 0 < fitted.masker.area < 1
     assert load_masker(fitted.path, classifier)(torch.rand(1, 3, 32, 32))[1].shape == (1, 32, 32)
     with pytest.raises(InputError, match="not empty"):
@@ -132,8 +135,15 @@ def test_the_command(picture_folder: Path, tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)
     assert row["steps"] == 2 and Path(row["path"]).is_file() and 0 <= row["masker"]["masked_in"] <= 100
-    result = CliRunner().invoke(app, [*call[:3], str(tmp_path / "h"), *call[4:], "--set", "epochs=-3"])
-    assert result.exit_code == 2 and "epochs" in result.stderr and not (tmp_path / "h").exists()
+    assert row["teacher"] == min(row["teachers"], key=row["teachers"].get)
+    refused = {"--set": ("epochs=-3", "epochs"), "--teacher": ("nobody", "--teacher 'nobody' is unknown")}
+    for flag, (wrong, said) in refused.items():
+        result = CliRunner().invoke(app, [*call[:3], str(tmp_path / "h"), *call[4:], flag, wrong])
+        assert result.exit_code == 2 and said in result.stderr and not (tmp_path / "h").exists()
+    for teacher, said in (("grad_cam", "taught by grad_cam (--teacher)"), ("none", "--max-steps")):
+        told = [*call[:3], str(tmp_path / teacher), *call[4:-1], "--set", "batch_size=4", "--teacher", teacher]
+        result = CliRunner().invoke(app, told)
+        assert result.exit_code == 0 and said in result.stdout, result.output
 
 
 def test_picture_files_and_a_flat_folder(picture_folder: Path, tmp_path: Path) -> None:
@@ -166,8 +176,8 @@ class Stop(Callback):
 def test_interrupted_the_best_so_far_is_there_and_resume_goes_on(picture_folder: Path, tmp_path: Path) -> None:
     def run(out: str, *callbacks: Callback, resume: bool = False) -> Fitted:
         return fit(
-            picture_folder, Classifier(tiny_net(), input_size=32, name="tiny"), out=tmp_path / out, max_steps=60,
-            device="cpu", overrides=["batch_size=4"], callbacks=callbacks, resume=resume,
+            picture_folder, Classifier(tiny_net(), input_size=32, name="tiny"), out=tmp_path / out, teacher="none",
+            max_steps=60, device="cpu", overrides=["batch_size=4"], callbacks=callbacks, resume=resume,
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt, match=r"after step 10, which is saved"):
@@ -196,7 +206,10 @@ def test_the_best_look_is_what_is_written(
 
     monkeypatch.setattr(Plateau, "look", planned)
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
-    fitted = fit(picture_folder, classifier, out=tmp_path / "a", max_steps=75, device="cpu", overrides=["batch_size=4"])
+    fitted = fit(
+        picture_folder, classifier, out=tmp_path / "a", teacher="none", max_steps=75, device="cpu",
+        overrides=["batch_size=4"],
+    )  # fmt: skip
     stored = load_file(fitted.path)["decoder.head.weight"]
     assert sorted(kept) == [25, 50, 75]
     assert torch.equal(stored, kept[50]) and not torch.equal(stored, kept[75])

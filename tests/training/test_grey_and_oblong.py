@@ -23,7 +23,6 @@ from maskwise.maskers import load_masker
 from maskwise.training import Recipe, train
 from maskwise.training.crop_size import crop_size
 from maskwise.training.crops import MOST, Crop, PackedCrops, resized, resized_map
-from maskwise.training.distilled import distilled
 from maskwise.training.fitting import fit
 from maskwise.training.loader import Loader
 from maskwise.training.pasted import pasted
@@ -106,36 +105,21 @@ def test_a_classifier_of_grey_oblong_pictures_is_trained(xrays: Path, tmp_path: 
     assert path.is_file()
 
 
+@pytest.mark.parametrize("teacher", ["auto", "none"])
 @pytest.mark.parametrize("module", ["any size", "its own size"])
-def test_fit(module: str, xrays: Path, tmp_path: Path) -> None:
+def test_fit(module: str, teacher: str, xrays: Path, tmp_path: Path) -> None:
     """A network that takes one size gets it; another the size that was asked for, in its shape."""
     classifier = chest(fixed() if module == "its own size" else None, activation="sigmoid")
     size = None if module == "its own size" else 36
-    fitted = fit(xrays, classifier, out=tmp_path / "f", size=size, max_steps=2, overrides=["batch_size=4", "taps=null"], device="cpu")  # fmt: skip  # noqa: E501
+    fitted = fit(
+        xrays, classifier, out=tmp_path / "f", teacher=teacher, size=size, max_steps=2, device="cpu",
+        overrides=["batch_size=4", "taps=null"],
+    )  # fmt: skip
     wanted = "48x40" if module == "its own size" else "36x30"
     assert wanted in (tmp_path / "f" / "index.html").read_text(encoding="utf-8")
     assert fitted.masker.area > 0
     _, masks = load_masker(fitted.path, classifier)(torch.rand(1, 1, *SIZE), torch.tensor([[3]]))
     assert masks.shape == (1, 1, *SIZE)
-
-
-def test_the_best_teacher_of_a_grey_oblong_network(
-    xrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged: list[Validation] = []
-
-    class Watched(Validation):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            judged.append(self)
-
-    monkeypatch.setattr("maskwise.training.distilled.Validation", Watched)
-    data = read_data(xrays)
-    halves = [data.subset(range(8))], [data.subset(range(8, 12))]
-    classifier, settings = chest(activation="sigmoid"), ["batch_size=4", "taps=null"]
-    made = distilled(*halves, classifier, out=tmp_path / "d", size=36, steps=2, overrides=settings, device="cpu")
-    assert "cam" in made.teachers and 0 < made.masker.area < 1
-    assert judged[0].images.shape == (4, 1, 36, 30)
 
 
 def test_a_size_that_a_network_does_not_take_is_refused(xrays: Path, tmp_path: Path) -> None:

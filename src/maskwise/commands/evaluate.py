@@ -13,7 +13,7 @@ from maskwise.commands.registration import command
     "evaluate",
     section="Measure",
     after="same",
-    example="maskwise evaluate --data shapes:n=100 --method casm --metrics le,f1,pointing\n"
+    example="maskwise evaluate --data shapes:n=100 --method grad_cam --metrics le,f1,pointing\n"
     "maskwise evaluate --data voc:VOC2012@val --method grad_cam --target each --sess",
 )
 def evaluate_command(

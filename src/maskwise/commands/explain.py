@@ -18,7 +18,7 @@ from maskwise.core.errors import InputError
 @command(
     "explain",
     section="Explain",
-    example="maskwise explain dog.jpg --method casm --out explained\n"
+    example="maskwise explain dog.jpg --method grad_cam --out explained\n"
     "maskwise explain pictures/ --method grad_cam --target 'tabby cat' --sess --scales 6",
 )
 def explain_command(

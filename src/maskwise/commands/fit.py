@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwise.commands import completion
 from maskwise.commands.groups import Model, Out, Output
 from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.training import AUTO, RecipeSettings, Watched
@@ -33,9 +34,19 @@ def fit_command(
         int | None,
         typer.Option("--size", min=32, help="Longer side of training pictures (160, or the classifier's own)."),
     ] = None,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            "--teacher",
+            help="Method whose maps the masker learns to give in one forward; auto takes the best on held-out "
+            "pictures, none lets masked pictures teach, which takes many times as long.",
+            autocompletion=completion.teacher_names,
+        ),
+    ] = "auto",
     max_steps: Annotated[
-        int, typer.Option("--max-steps", min=1, help="Stop at the latest after so many steps of 32 pictures.")
-    ] = 600,
+        int | None,
+        typer.Option("--max-steps", min=1, help="Of 32 pictures (300; with --teacher none 600, or fewer)."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all draws.")] = 0,
     overrides: RecipeSettings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit in --out.")] = False,
@@ -46,7 +57,7 @@ def fit_command(
     watched: Watched,
     output: Output,
 ) -> None:
-    """A masker for your classifier in a coffee break; stops by itself and says how good it is."""
+    """A masker for your classifier in a coffee break; says how good it is."""
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.core.files import check_writable
 
@@ -59,6 +70,7 @@ def fit_command(
         pictures,
         replace(model, device="cpu").load(),  # the training brings it to its device
         out=out,
+        teacher=teacher,
         size=size,
         max_steps=max_steps,
         seed=seed,
@@ -94,16 +106,21 @@ def _table(fitted: Fitted) -> Table:
     return table
 
 
-def _lines(fitted: Fitted, model: Model) -> tuple[str, str]:
-    """How the training ended, and how its masker is used."""
-    flattened = "the objective had flattened"
-    why = flattened if fitted.flattened else "all steps were used and it may still learn: --max-steps"
+def _lines(fitted: Fitted, model: Model) -> tuple[str, ...]:
+    """Who taught it, how the training ended, and how its masker is used."""
     trained, held_out = fitted.pictures
-    minutes = f"{fitted.seconds / 60:.1f} min"
-    return (
-        f"{how_many(trained, 'picture')}, {held_out:,} held out; {how_many(fitted.steps, 'step')} in {minutes} ({why})",
-        f"use it: maskwise explain PICTURE {' '.join(_said(model))} --masker {fitted.path}",
+    done = (
+        f"{how_many(trained, 'picture')}, {held_out:,} held out; "
+        f"{how_many(fitted.steps, 'step')} in {fitted.seconds / 60:.1f} min"
     )
+    use = f"use it: maskwise explain PICTURE {' '.join(_said(model))} --masker {fitted.path}"
+    if fitted.teacher is None:
+        flattened = "the objective had flattened"
+        why = flattened if fitted.flattened else "all steps were used and it may still learn: --max-steps"
+        return f"{done} ({why})", use
+    others = ", ".join(f"{name} {value:.2f}" for name, value in fitted.teachers.items())
+    told = f"taught by {fitted.teacher} (--teacher); objective of equally large masks, lower is better: {others}"
+    return told, done, use
 
 
 def _said(model: Model) -> list[str]:

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
-from maskwise.core.errors import InputError
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
 from maskwise.explainers.layers import LayerChoice
-from maskwise.explainers.masker import packaged_masker
+from maskwise.explainers.masker import check_trained_on, packaged_masker
 from maskwise.explainers.targets import Targets
-from maskwise.maskers import load_class_masker, read_header
+from maskwise.maskers import load_class_masker
 from maskwise.maskers.fusing import fuse
 
 
@@ -53,11 +52,8 @@ class DabkowskiGal(Explainer):
         super().__init__(classifier)
         ranges(confidence=(confidence, -inf, inf))
         path = Path(masker) if masker is not None else packaged_masker("dabkowski_gal")
-        if masker is None and path.is_file() and read_header(path)["fingerprint"] != classifier.fingerprint():
-            raise InputError(
-                f"the packaged dabkowski_gal masker was trained on {read_header(path)['classifier']}, not on "
-                f"{classifier.name}: train one for it (recipe dabkowski_gal), and give its file as `masker`"
-            )
+        if masker is None and path.is_file():
+            check_trained_on(path, "dabkowski_gal", classifier)
         self.masker = load_class_masker(path, classifier)
         fuse(self.masker.decoder).to(classifier.device)
         self.confidence = confidence

@@ -30,6 +30,25 @@ def packaged_masker(method: str) -> Path:
     return Path(str(resources.files("maskwise") / "assets" / "maskers" / f"{name or method}.safetensors"))
 
 
+def check_trained_on(path: Path, name: str, classifier: Classifier) -> None:
+    """A packaged masker explains the one classifier that it was trained on.
+
+    Args:
+        path: its file.
+        name: what it is called: that of its recipe, too.
+
+    Raises:
+        InputError: this is another classifier; says what to do instead.
+    """
+    header = read_header(path)
+    if header["fingerprint"] != classifier.fingerprint():
+        raise InputError(
+            f"the packaged {name} masker was trained on {header['classifier']}, not on {classifier.name}: take a "
+            f"method that needs no masker, such as grad_cam, or train one (`maskwise fit`, or recipe {name}) and give "
+            "its file as `masker`"
+        )
+
+
 class MaskerExplainer(Explainer):
     """A masker behind the explainers' interface: one forward, values as the masker gives them.
 
@@ -62,11 +81,8 @@ class MaskerExplainer(Explainer):
             raise InputError(
                 f"the packaged {self.packaged} masker is missing: install maskwise again or give a `masker`"
             )
-        if masker is None and read_header(path)["fingerprint"] != classifier.fingerprint():
-            raise InputError(
-                f"the packaged {self.packaged} masker was trained on {read_header(path)['classifier']}, not on "
-                f"{classifier.name}: train one for it (recipe {self.packaged}), and give its file as `masker`"
-            )
+        if masker is None:
+            check_trained_on(path, self.packaged, classifier)
         self.masker = load_agnostic_masker(path, classifier).to(classifier.device)
         finish = self.masker.finish
         if class_gate is not None:

@@ -1,4 +1,4 @@
-"""A masker for your classifier in a coffee break: settings that work on few pictures, and a stop when it learned."""
+"""A masker for your classifier in a coffee break: settings that work on few pictures, and how good it has become."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import dataclasses
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
+from maskwise.core.lock import holds_nothing
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
 from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
-from maskwise.maskers import Masker
+from maskwise.maskers import load_agnostic_masker
 from maskwise.training import recipes
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, TrainingState
 from maskwise.training.crop_size import crop_size
 from maskwise.training.draws import generator
-from maskwise.training.guard import copied
 from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
+from maskwise.training.plateau import Plateau
 from maskwise.training.run import train
+from maskwise.training.teachers import TEACHERS, judge_teachers, taught_by, teacher_of
 from maskwise.training.validation import Quality, Validation
 
 HELD_OUT = 0.1  # of the pictures, and at most as many as are judged in a few seconds
 AT_MOST = 128
-EVERY = 25  # steps between two looks at the held-out pictures
-PATIENCE = 4  # looks without progress until the rates are cut, then half as many until the end
+COMMON = ("title=fitted", "batch_size=32", "crop_area=[0.3, 1.0]", "head_std=0.02")
 SETTINGS = (
-    "title=fitted", "row=null", "batch_size=32", "fraction=1", "crop_area=[0.3, 1.0]", "head_std=0.02",
-    "target_area=0.4", "lr_decay=none",
+    *COMMON, "row=null", "fraction=1", "target_area=0.4", "lr_decay=none",
 )  # fmt: skip
-PROGRESS = 0.01  # of the way come so far, that counts as progress
+AUTO, NONE = "auto", "none"
+STEPS, MASKED_STEPS = 300, 600
 
 
 @dataclass(frozen=True)
@@ -51,85 +51,30 @@ class Fitted:
         path: the masker's file.
         steps: of training.
         seconds: all in all.
-        flattened: did the objective flatten before the last allowed step?
+        flattened: did the objective flatten before the last allowed step? None where a teacher was distilled, whose
+            schedule has its fixed length.
         masker: its quality on the held-out pictures.
         centre: that of squares in the middle, each as large as the masker's mask of that picture.
         pictures: how many were trained on and how many were held out.
+        teacher: who taught it; None where masked pictures did.
+        teachers: those who could have, and how well their maps order pixels (see ``judge_teachers``).
     """
 
     path: Path
     steps: int
     seconds: float
-    flattened: bool
+    flattened: bool | None
     masker: Quality
     centre: Quality
     pictures: tuple[int, int]
-
-
-class Plateau(Callback):
-    """Looks at held-out pictures: cuts the rates when their objective flattens, then ends; what was best is kept.
-
-    Args:
-        objective: of the masker as it is; lower is better.
-        every: steps between two looks.
-        patience: looks without progress until the rates are cut, and half as many until the end.
-
-    Attributes:
-        flattened: did the objective flatten before the last allowed step?
-        best: weights of the decoder at the best look.
-        best_step: which look that was.
-    """
-
-    def __init__(self, objective: Callable[[Masker], float], every: int = EVERY, patience: int = PATIENCE) -> None:
-        self.objective, self.every, self.patience = objective, every, patience
-        self.seen: list[float] = []
-        self.since, self.cut, self.flattened = 0, False, False
-        self.best: dict[str, Tensor] = {}
-        self.best_step = 0
-
-    def on_step(self, state: TrainingState) -> None:
-        if state.step % self.every == 0:
-            self.look(state)
-
-    def look(self, state: TrainingState) -> None:
-        trainer = _mask_trainer(state)
-        best = min(self.seen, default=float("inf"))
-        self.seen.append(self.objective(trainer.masker))
-        if self.seen[-1] < best:
-            self.best, self.best_step = copied(trainer.masker.decoder.state_dict()), state.step
-        way = self.seen[0] - best if len(self.seen) > 1 else 0.0
-        self.since = 0 if self.seen[-1] < best - PROGRESS * max(way, 0.0) else self.since + 1
-        if not self.cut and self.since >= self.patience:
-            self.cut, self.since, trainer.rate = True, 0, 0.1
-        elif self.cut and self.since >= max(self.patience // 2, 1):
-            self.flattened = True
-            state.end("the objective has flattened")
-
-    def on_end(self, state: TrainingState) -> None:
-        """The best masker so far takes the last one's place."""
-        if state.step % self.every and not state.interrupted:
-            self.look(state)
-        if self.best:
-            _mask_trainer(state).masker.decoder.load_state_dict(self.best)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("seen", "since", "cut", "flattened", "best", "best_step")}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-def _mask_trainer(state: TrainingState) -> MaskTrainer:
-    assert isinstance(state.trainer, MaskTrainer)
-    return state.trainer
+    teacher: str | None = None
+    teachers: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Keep(Callback):
     """Holds on to the training, for who asks after its end."""
 
-    def __init__(self) -> None:
-        self.state: TrainingState | None = None
+    state: TrainingState | None = None
 
     def on_look(self, state: TrainingState) -> None:
         self.state = state
@@ -140,8 +85,9 @@ def fit(
     classifier: str | Classifier = "efficientnet_lite0",
     *,
     out: str | Path = "runs/fit",
+    teacher: str = AUTO,
     size: int | None = None,
-    max_steps: int = 600,
+    max_steps: int | None = None,
     seed: int = 0,
     overrides: Sequence[str] = (),
     resume: bool = False,
@@ -154,19 +100,24 @@ def fit(
     log: Sequence[str] = (),
     skip_damaged: bool = False,
 ) -> Fitted:
-    """Trains a masker for one fixed classifier with masked-in and masked-out objectives on its last two taps.
+    """Trains a masker for one classifier, which stays as it is.
 
-    These are the settings that Phang et al. (2021) found to need the fewest pictures (recipe ``phang/fix``), with a
-    decoder that starts grey and lambda_r steered to a mask of two fifths of the picture. The learning rate falls to a
-    tenth when the objective on held-out pictures has flattened, and the training ends when it has flattened again;
-    the masker is that of the best look at them.
+    A teacher's maps, made once for each picture, are distilled into one forward (recipe ``distilled``). It is the one
+    of ``TEACHERS`` whose maps order the pixels of held-out pictures best, among those that the network allows.
+
+    With ``teacher="none"`` masked pictures teach instead: masked-in and masked-out objectives on the last two taps,
+    with the settings that Phang et al. (2021) found to need the fewest pictures (recipe ``phang/fix``), a decoder that
+    starts grey and lambda_r steered to a mask of two fifths of the picture. The learning rate falls to a tenth when the
+    objective on held-out pictures has flattened, and the training ends when it has flattened again; the masker is that
+    of the best look at them. That takes many times as long.
 
     Args:
         pictures: one or more sources (see ``read_data``), or picture files. Without labels the classifier's own
             predictions are used; of a network with sigmoid outputs a picture's label is a set of findings (``train``).
+        teacher: auto, none, one of ``TEACHERS``, or a method by its name.
         size: pixels of the training pictures' longer side, in the shape that the classifier takes; None is 160, or the
             classifier's own where it takes no other.
-        max_steps: of 32 pictures.
+        max_steps: of 32 pictures. None is 300, all of which are taken, or 600 without a teacher.
         overrides: ``key=value`` settings of the recipe.
         resume: go on with an interrupted fit in ``out``.
         precision: fp32, bf16, fp16 or auto (see ``train``).
@@ -174,29 +125,42 @@ def fit(
         look_minutes, page, log, skip_damaged: as ``train``; the contact sheets show pictures that are held out here.
 
     Raises:
-        InputError: bad data or classifier, too few pictures, or ``out`` is not empty.
-        Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt); the best masker so far, if there is one, and a
-            checkpoint are there.
+        InputError: bad data or classifier, too few pictures, an unknown teacher or one that the network does not allow,
+            or ``out`` is not empty.
+        Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt). A checkpoint is there, and without a teacher the best
+            masker so far, if there is one.
     """
     began = time.monotonic()
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier)
+    if not resume and not holds_nothing(Path(out)):  # before pictures are judged for a minute
+        raise InputError(f"{out} is not empty: `resume=True` goes on with the run in it, or name another `out`")
     size = _size(classifier, size)
-    own = [*SETTINGS, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
-    settings = recipes.load("phang/fix", own)
+    max_steps = max_steps or (STEPS if teacher != NONE else MASKED_STEPS)
+    own = [*COMMON, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
+    if teacher == NONE:
+        settings = recipes.load("phang/fix", [*SETTINGS, *own])
+    else:  # before anything is read; whose maps they are is said below
+        settings = taught_by(next(iter(TEACHERS)) if teacher == AUTO else teacher, classifier, own)
     kept, held_out = _split(read_sources(pictures), seed)
     if skip_damaged:
         held_out = _readable(held_out)
-    pixels = crop_size(classifier, size)
-    loader = Loader(held_out, settings, pixels)
-    loader.label_the_rest(classifier, sets=True)
-    labels = [label or 0 for label in loader.labels]
-    validation = Validation(loader.items, labels, classifier, pixels, loader.findings)
+    # a teacher's maps, and the masks that it taught, are judged at the size at which they are asked for later
+    validation = _validation(held_out, classifier, settings, size if teacher == NONE else classifier.input_size)
     plateau, keep = Plateau(lambda masker: validation.quality(validation.masks(masker)).objective), _Keep()
+    watching, judged, chosen = [keep, *callbacks], {}, None
+    if teacher == NONE:
+        watching.insert(0, plateau)
+    else:  # a fit that goes on keeps its teacher
+        begun = teacher_of(out, classifier) if resume and teacher == AUTO else None
+        candidates = list(TEACHERS) if teacher == AUTO and begun is None else [begun or teacher]
+        judged = judge_teachers(classifier, validation, candidates)
+        chosen = min(judged, key=judged.__getitem__)
+        settings = taught_by(chosen, classifier, own)
     try:
         path = train(
             settings, kept, classifier=classifier, out=out, resume=resume, device=device, precision=precision,
-            progress=progress, callbacks=[plateau, keep, *callbacks], look_minutes=look_minutes, page=page, log=log,
+            progress=progress, callbacks=watching, look_minutes=look_minutes, page=page, log=log,
             held_out=held_out, skip_damaged=skip_damaged,
         )  # fmt: skip
     except KeyboardInterrupt as error:
@@ -210,17 +174,27 @@ def fit(
             getattr(error, "number", signal.SIGINT),
         ) from None
     assert keep.state is not None
-    trainer = _mask_trainer(keep.state)
-    masks = validation.masks(trainer.masker)
+    masks = validation.masks(load_agnostic_masker(path, classifier).to(classifier.device))
     return Fitted(
         path,
-        trainer.steps,
+        keep.state.step,
         time.monotonic() - began,
-        plateau.flattened,
+        plateau.flattened if teacher == NONE else None,
         validation.quality(masks),
         validation.quality(validation.centre(masks)),
         (sum(map(len, kept)), sum(map(len, held_out))),
+        chosen,
+        judged,
     )
+
+
+def _validation(held_out: Sequence[DataSet], classifier: Classifier, settings: BaseRecipe, size: int) -> Validation:
+    """The held-out pictures, with the labels that a training would give them."""
+    pixels = crop_size(classifier, size)
+    loader = Loader(held_out, settings, pixels)
+    loader.label_the_rest(classifier, sets=True)
+    labels = [label or 0 for label in loader.labels]
+    return Validation(loader.items, labels, classifier, pixels, loader.findings)
 
 
 def _size(classifier: Classifier, wanted: int | None) -> int:

@@ -83,7 +83,7 @@ class WebPage:
 
 def page(
     classifiers: Sequence[str],
-    chosen: Sequence[str] = ("casm", "grad_cam"),
+    chosen: Sequence[str] = ("distilled", "grad_cam"),
     load: Callable[[str], Classifier] = load_once,
     precision: Precision = "fp32",
     line: WaitingLine | None = None,

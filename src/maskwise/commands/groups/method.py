@@ -38,7 +38,7 @@ class Method:
     heading: ClassVar[str] = METHOD
     method: Annotated[
         str, typer.Option("--method", help="See `maskwise methods`.", autocompletion=completion.method_names)
-    ] = "casm"
+    ] = "distilled"
     masker: MaskerFile = None
     options: MethodOptions = None
 

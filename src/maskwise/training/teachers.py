@@ -1,0 +1,130 @@
+"""Who teaches a masker for any classifier: the best on held-out pictures, among those that the network allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.explainers import methods
+from maskwise.images import resize
+from maskwise.maskers.class_gate import check_class_activation
+from maskwise.training import recipes
+from maskwise.training.distil import DistilRecipe
+from maskwise.training.teacher import Lesson, Teacher, TeacherView
+from maskwise.training.validation import Validation
+
+SMOOTH = 8 / 224  # of the classifier's own size
+GATE = 0.3  # excitation backpropagation finds one object whatever class it is asked for
+PASTED = 0.5
+SHARES = (1 / 5, 1 / 3, 1 / 2)  # of a picture, that masks of a teacher who is judged keep
+TEACHERS: Mapping[str, tuple[str, ...]] = {
+    "excitation_backprop": ("excitation_backprop",),
+    "grad_cam": ("grad_cam",),
+    "both": ("excitation_backprop", "grad_cam"),
+}
+
+
+def lesson(name: str, classifier: Classifier) -> Lesson:
+    """What a teacher says of this classifier's pictures: one of ``TEACHERS``, or any method by its name.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if name not in TEACHERS and name not in methods:
+        raise InputError(
+            f"`teacher` {name!r} is unknown: auto, none, {', '.join(TEACHERS)}, or a method (see `maskwise methods`)"
+        )
+    gated = name == "excitation_backprop" and has_class_activation(classifier)
+    return Lesson(
+        views={method: TeacherView.model_validate({}) for method in TEACHERS.get(name, (name,))},
+        smooth=round(SMOOTH * classifier.input_size, 2), mirrored=False, stretch=True,
+        class_gate=GATE if gated else None, grid=56,
+    )  # fmt: skip
+
+
+def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) -> DistilRecipe:
+    """The recipe that distils a teacher; the masker knows of the class as much as the network lets it.
+
+    Args:
+        name: as of ``lesson``.
+        overrides: ``key=value`` settings.
+
+    Raises:
+        InputError: an unknown teacher or setting.
+    """
+    if has_class_activation(classifier):
+        own = [f"pasted={PASTED}"]
+    else:
+        own = ["class_tap=false", "class_gate=null"]
+    recipe = recipes.load("distilled", [*own, *overrides])
+    assert isinstance(recipe, DistilRecipe)
+    return recipe.model_copy(update={"teacher": lesson(name, classifier)})
+
+
+def teacher_of(folder: str | Path, classifier: Classifier) -> str | None:
+    """The teacher of ``TEACHERS`` that a training in that folder began with, if there is one."""
+    written = Path(folder) / "recipe.yaml"
+    if not written.is_file():
+        return None
+    recipe = recipes.load(written)
+    return next((name for name in TEACHERS if getattr(recipe, "teacher", None) == lesson(name, classifier)), None)
+
+
+def judge_teachers(classifier: Classifier, validation: Validation, names: Sequence[str]) -> dict[str, float]:
+    """How well the maps of each teacher that the network allows order pixels: the lower, the better.
+
+    The highest fifth, third and half of a map are kept, and hidden; it is the mean of (cross entropy of masked-in -
+    entropy of masked-out) / 2 over these, in nats. So no teacher is better for larger masks, and no box is looked at.
+
+    Raises:
+        InputError: an unknown name, or it allows none of them; the message is the last one's.
+    """
+    found: dict[str, float] = {}
+    refused = None
+    for name in names:
+        wanted = lesson(name, classifier)
+        try:
+            maps = _maps(Teacher(classifier, wanted), validation)
+        except InputError as error:
+            refused = error
+            continue
+        found[name] = fmean(validation.quality(highest(maps, share)).objective for share in SHARES)
+    if not found:
+        assert refused is not None
+        raise refused
+    return found
+
+
+def _maps(teacher: Teacher, validation: Validation) -> Tensor:
+    """(N,H,W) in [0,1]."""
+    size, maps = (validation.images.shape[-2], validation.images.shape[-1]), []
+    for images, labels in zip(validation.images.split(8), validation.labels.split(8), strict=True):
+        maps.append(teacher(list(images), labels.tolist()))
+    return resize(torch.cat(maps)[:, None], size)[:, 0]
+
+
+def highest(maps: Tensor, share: float) -> Tensor:
+    """Masks (N,H,W) that hold exactly this share of the pixels, the highest ones; of equal ones the first.
+
+    Example:
+        >>> highest(torch.tensor([[[0.1, 0.9], [0.0, 0.4]]]), 0.5).tolist()
+        [[[0.0, 1.0], [0.0, 1.0]]]
+    """
+    flat = maps.flatten(1)
+    kept = flat.sort(stable=True, dim=1, descending=True).indices[:, : round(share * flat.shape[1])]
+    return torch.zeros_like(flat).scatter_(1, kept, 1.0).reshape(maps.shape)
+
+
+def has_class_activation(classifier: Classifier) -> bool:
+    """Does it end in average pooling and one linear layer?"""
+    try:
+        check_class_activation(classifier, "class_tap")
+    except InputError:
+        return False
+    return True
