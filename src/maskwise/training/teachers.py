@@ -40,7 +40,7 @@ def lesson(name: str, classifier: Classifier) -> Lesson:
         raise InputError(
             f"`teacher` {name!r} is unknown: auto, none, {', '.join(TEACHERS)}, or a method (see `maskwise methods`)"
         )
-    gated = name == "excitation_backprop" and has_class_activation(classifier)
+    gated = name == "excitation_backprop" and knows_classes(classifier)
     return Lesson(
         views={method: TeacherView.model_validate({}) for method in TEACHERS.get(name, (name,))},
         smooth=round(SMOOTH * classifier.input_size, 2), mirrored=False, stretch=True,
@@ -58,7 +58,7 @@ def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) 
     Raises:
         InputError: an unknown teacher or setting.
     """
-    if has_class_activation(classifier):
+    if knows_classes(classifier):
         own = [f"pasted={PASTED}"]
     else:
         own = ["class_tap=false", "class_gate=null"]
@@ -121,8 +121,8 @@ def highest(maps: Tensor, share: float) -> Tensor:
     return torch.zeros_like(flat).scatter_(1, kept, 1.0).reshape(maps.shape)
 
 
-def has_class_activation(classifier: Classifier) -> bool:
-    """Does it end in average pooling and one linear layer?"""
+def knows_classes(classifier: Classifier) -> bool:
+    """Does it end in average pooling and one linear layer, as a masker's class tap and gate must have it?"""
     try:
         check_class_activation(classifier, "class_tap")
     except InputError:
