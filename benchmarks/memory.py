@@ -10,13 +10,14 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import maskwise as mw
 from maskwise.core.allocator import keep_freed_memory
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "distilled": {}, "casm": {}, "gradient": {}, "grad_cam": {}, "integrated_gradients": {"steps": 8},
     "smooth_grad": {"samples": 8}, "rise": {"masks": 16}, "lrp": {}, "occlusion": {"window": 0.5, "stride": 0.25},
 }  # fmt: skip
