@@ -119,6 +119,7 @@ def test_fit_puts_masks_on_the_findings(scenes: Path, tmp_path: Path) -> None:
         scenes, own, out=tmp_path / "f", max_steps=60, size=SIDE, device="cpu", page=False,
         overrides=["batch_size=16", "target_area=0.2"],
     )  # fmt: skip
+    assert fitted.teacher is None, "a method has a map also of a picture that shows nothing"
     assert fitted.masker.clean == 100 and fitted.masker.masked_in > fitted.centre.masked_in + 50
     assert fitted.masker.masked_out < fitted.centre.masked_out and fitted.masker.objective < fitted.centre.objective
     new = [scene(i) for i in range(100, 130)]

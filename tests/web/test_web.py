@@ -185,7 +185,7 @@ def test_in_a_browser(server: Served, tmp_path: Path) -> None:
         tab.wait_for_function("document.querySelectorAll('#result section').length == 3", timeout=90_000)
         tab.wait_for_function("document.querySelector('#status').innerText.includes('done')")
         heads = tab.locator("#result h3").all_inner_texts()
-        assert heads == ["casm + SESS", "grad_cam + SESS", "layer_cam + SESS"]
+        assert heads == ["distilled + SESS", "grad_cam + SESS", "layer_cam + SESS"]
         pictures_shown = tab.locator("#result img")
         assert pictures_shown.count() == 18
         assert all(tab.evaluate("[...document.querySelectorAll('#result img')].map(i => i.naturalWidth > 0)"))
@@ -268,7 +268,8 @@ def test_a_visitor_in_line_sees_its_place_and_then_its_progress(server: Served, 
         tab.wait_for_function("document.querySelectorAll('#result section').length == 2", timeout=90_000)
         # A form that the page's own controls would not send is a message on the page, where the visitor looks.
         tab.route(
-            "**/queue/join*", lambda route: route.continue_(post_data=route.request.post_data.replace("casm", "nope"))
+            "**/queue/join*",
+            lambda route: route.continue_(post_data=route.request.post_data.replace("distilled", "nope")),
         )
         tab.locator("#go").click()
         tab.wait_for_function("document.body.innerText.includes('methods must be some of those offered')")

@@ -26,6 +26,7 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, TrainingState
 from maskwise.training.crop_size import crop_size
 from maskwise.training.draws import generator
+from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.plateau import Plateau
@@ -114,7 +115,8 @@ def fit(
     Args:
         pictures: one or more sources (see ``read_data``), or picture files. Without labels the classifier's own
             predictions are used; of a network with sigmoid outputs a picture's label is a set of findings (``train``).
-        teacher: auto, none, one of ``TEACHERS``, or a method by its name.
+        teacher: auto, none, one of ``TEACHERS``, or a method by its name. Auto is none for a network with sigmoid
+            outputs: a method has a map also of a picture in which nothing is found, and the masker would learn it.
         size: pixels of the training pictures' longer side, in the shape that the classifier takes; None is 160, or the
             classifier's own where it takes no other.
         max_steps: of 32 pictures. None is 300, all of which are taken, or 600 without a teacher.
@@ -136,6 +138,8 @@ def fit(
     if not resume and not holds_nothing(Path(out)):  # before pictures are judged for a minute
         raise InputError(f"{out} is not empty: `resume=True` goes on with the run in it, or name another `out`")
     size = _size(classifier, size)
+    if teacher == AUTO and isinstance(likelihood_of(classifier), Bernoulli):
+        teacher = NONE  # a teacher has a map of the strongest finding, also where nothing is found
     max_steps = max_steps or (STEPS if teacher != NONE else MASKED_STEPS)
     own = [*COMMON, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
     if teacher == NONE:
