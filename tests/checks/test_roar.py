@@ -17,10 +17,11 @@ from hypothesis.extra.numpy import arrays
 from maskwise.checks import Labelled, SmallTraining, roar
 from maskwise.checks.cells import Cells
 from maskwise.checks.map_store import stored_maps
-from maskwise.checks.removal import most_salient, random_maps, removed
+from maskwise.checks.removal import random_maps, removed
 from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.most_salient import most_salient
 from maskwise.explainers import explainer
 
 TRAINING = SmallTraining(epochs=8, batch_size=12, lr=0.01)

@@ -19,7 +19,7 @@ from maskwise.maskers import load_masker
 from maskwise.training import Callback, TrainingState, recipes
 from maskwise.training.fitting import Fitted, fit
 from maskwise.training.teacher import Teacher
-from maskwise.training.teachers import SHARES, TEACHERS, highest, judge_teachers, lesson, taught_by
+from maskwise.training.teachers import TEACHERS, judge_teachers, lesson, taught_by
 from maskwise.training.validation import Validation
 
 
@@ -91,13 +91,13 @@ def valid(own: Classifier) -> Validation:
     return Validation([(data, r) for r in data.records], [0, 1, 2, 3, 4, 0], own, 32)
 
 
-def test_the_highest_pixels_are_a_share_of_the_picture() -> None:
-    maps = torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(0))
-    for share in SHARES:
-        masks = highest(maps, share)
-        for saliency, mask in zip(maps, masks, strict=True):
-            assert mask.sum() == round(share * 40) and saliency[mask == 1].min() > saliency[mask == 0].max()
-    assert highest(torch.zeros(1, 2, 2), 0.5).tolist() == [[[1, 1], [0, 0]]], "of equal ones the first"
+def test_settings_of_the_recipe_reach_the_teacher(tmp_path: Path) -> None:
+    """What is set is taken, and the rest of the lesson stays."""
+    own = small()
+    recipe = taught_by("both", own, ["teacher.smooth=3", "pasted=0.25"])
+    assert recipe.teacher == lesson("both", own).model_copy(update={"smooth": 3.0}) and recipe.pasted == 0.25
+    with pytest.raises(InputError, match="steps"):
+        taught(tmp_path / "a", own, max_steps=0)
 
 
 def test_a_map_is_judged_by_its_order_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ import torch
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
-from maskwise.core.lock import holds_nothing
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
@@ -30,7 +29,7 @@ from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.plateau import Plateau
-from maskwise.training.run import train
+from maskwise.training.run import check_new, train
 from maskwise.training.teachers import TEACHERS, judge_teachers, taught_by, teacher_of
 from maskwise.training.validation import Quality, Validation
 
@@ -135,12 +134,13 @@ def fit(
     began = time.monotonic()
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier)
-    if not resume and not holds_nothing(Path(out)):  # before pictures are judged for a minute
-        raise InputError(f"{out} is not empty: `resume=True` goes on with the run in it, or name another `out`")
+    if not resume:  # before pictures are judged for a minute
+        check_new(Path(out))
     size = _size(classifier, size)
     if teacher == AUTO and isinstance(likelihood_of(classifier), Bernoulli):
         teacher = NONE  # a teacher has a map of the strongest finding, also where nothing is found
-    max_steps = max_steps or (STEPS if teacher != NONE else MASKED_STEPS)
+    if max_steps is None:
+        max_steps = STEPS if teacher != NONE else MASKED_STEPS
     own = [*COMMON, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
     if teacher == NONE:
         settings = recipes.load("phang/fix", [*SETTINGS, *own])

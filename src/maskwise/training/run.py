@@ -143,8 +143,8 @@ def train(
     main = is_main_process(fabric)
     if main:
         check_free(out, "training")
-    if main and not resume and not holds_nothing(out):
-        raise InputError(f"{out} is not empty: `resume=True` goes on with the run in it, or name another `out`")
+    if main and not resume:
+        check_new(out)
     sets = _data_sets(data)
     looked_at = None if held_out is None else _data_sets(held_out)
     if not isinstance(classifier, Classifier):
@@ -232,6 +232,16 @@ def train(
         if main and damaged:
             warnings.warn(damaged_line(damaged), stacklevel=3)  # above the decorator of ``train``
     return out / trainer.output
+
+
+def check_new(out: Path) -> None:
+    """A run that begins wants a folder of its own.
+
+    Raises:
+        InputError: something is there.
+    """
+    if not holds_nothing(out):
+        raise InputError(f"{out} is not empty: `resume=True` goes on with the run in it, or name another `out`")
 
 
 def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> list[DataSet]:

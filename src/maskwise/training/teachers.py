@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.most_salient import most_salient
 from maskwise.explainers import methods
 from maskwise.images import resize
 from maskwise.maskers.class_gate import check_class_activation
@@ -22,7 +24,7 @@ from maskwise.training.validation import Validation
 SMOOTH = 8 / 224  # of the classifier's own size
 GATE = 0.3  # excitation backpropagation finds one object whatever class it is asked for
 PASTED = 0.5
-SHARES = (1 / 5, 1 / 3, 1 / 2)  # of a picture, that masks of a teacher who is judged keep
+PERCENT = (20, 100 / 3, 50)  # of a picture, that masks of a teacher who is judged keep
 TEACHERS: Mapping[str, tuple[str, ...]] = {
     "excitation_backprop": ("excitation_backprop",),
     "grad_cam": ("grad_cam",),
@@ -58,13 +60,14 @@ def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) 
     Raises:
         InputError: an unknown teacher or setting.
     """
+    taught = f"teacher={json.dumps(lesson(name, classifier).model_dump(mode='json'))}"
     if knows_classes(classifier):
-        own = [f"pasted={PASTED}"]
+        own = [taught, f"pasted={PASTED}"]
     else:
-        own = ["class_tap=false", "class_gate=null"]
+        own = [taught, "class_tap=false", "class_gate=null"]
     recipe = recipes.load("distilled", [*own, *overrides])
     assert isinstance(recipe, DistilRecipe)
-    return recipe.model_copy(update={"teacher": lesson(name, classifier)})
+    return recipe
 
 
 def teacher_of(folder: str | Path, classifier: Classifier) -> str | None:
@@ -94,7 +97,7 @@ def judge_teachers(classifier: Classifier, validation: Validation, names: Sequen
         except InputError as error:
             refused = error
             continue
-        found[name] = fmean(validation.quality(highest(maps, share)).objective for share in SHARES)
+        found[name] = fmean(validation.quality(most_salient(maps, part).float()).objective for part in PERCENT)
     if not found:
         assert refused is not None
         raise refused
@@ -107,18 +110,6 @@ def _maps(teacher: Teacher, validation: Validation) -> Tensor:
     for images, labels in zip(validation.images.split(8), validation.labels.split(8), strict=True):
         maps.append(teacher(list(images), labels.tolist()))
     return resize(torch.cat(maps)[:, None], size)[:, 0]
-
-
-def highest(maps: Tensor, share: float) -> Tensor:
-    """Masks (N,H,W) that hold exactly this share of the pixels, the highest ones; of equal ones the first.
-
-    Example:
-        >>> highest(torch.tensor([[[0.1, 0.9], [0.0, 0.4]]]), 0.5).tolist()
-        [[[0.0, 1.0], [0.0, 1.0]]]
-    """
-    flat = maps.flatten(1)
-    kept = flat.sort(stable=True, dim=1, descending=True).indices[:, : round(share * flat.shape[1])]
-    return torch.zeros_like(flat).scatter_(1, kept, 1.0).reshape(maps.shape)
 
 
 def knows_classes(classifier: Classifier) -> bool:
