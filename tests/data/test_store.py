@@ -1,4 +1,4 @@
-"""One data set read by many at once: threads, forked processes, pickled copies."""
+"""One data set read by many at once: threads, processes forked and spawned, pickled copies."""
 
 import multiprocessing
 import pickle
@@ -13,6 +13,7 @@ from data.making import picture
 from torch.utils.data import DataLoader
 
 from maskwise.data import DataSet, read_data
+from maskwise.data.pack import pack
 
 
 @pytest.fixture
@@ -64,9 +65,19 @@ def test_forked_processes_do_not_move_one_another_s_position(path: Path) -> None
     assert found == [[list(range(60))] * 10] * 3
 
 
-@pytest.mark.parametrize("source", ["zip", "shapes:n=12,size=40", "twins:shapes:n=12,size=40"])
-def test_data_loader_workers(path: Path, source: str) -> None:
-    data = read_data(path if source == "zip" else source)
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("source", ["zip", "folder", "shards", "shapes:n=12,size=40", "twins:shapes:n=12,size=40"])
+def test_data_loader_workers(path: Path, source: str, start: str, tmp_path: Path) -> None:
+    if source == "folder":
+        (tmp_path / "folder").mkdir()
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+        (tmp_path / "set" / "images.csv").unlink()
+        (tmp_path / "set").rename(tmp_path / "folder" / "images")
+    elif source == "shards":
+        pack(read_data(path), tmp_path / "shards", count=25)
+    kept = {"zip": path, "folder": tmp_path / "folder", "shards": tmp_path / "shards"}
+    data = read_data(kept.get(source, source))
     expected = [sample.image for sample in data]
-    loader = DataLoader(data, batch_size=None, num_workers=2)  # type: ignore[arg-type]
+    loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context=start)  # type: ignore[arg-type]
     assert all(torch.equal(sample.image, image) for sample, image in zip(loader, expected, strict=True))
