@@ -260,6 +260,42 @@ def test_cam_knows_its_head_in_other_number_formats(kind: torch.dtype) -> None:
         explainer("cam", Classifier(wrong.module.to(kind), input_size=32))(IMAGES, 1)
 
 
+def scored_by_place(pool: nn.Module, *behind: nn.Module) -> Classifier:
+    """As SqueezeNet ends: a 1x1 convolution gives the classes at each place, and pooling is last."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 1), *behind, pool, nn.Flatten())
+    with torch.no_grad():
+        net[2].bias.fill_(0.3)  # type: ignore[operator, union-attr]  # so that no class is silenced by a ReLU
+    return Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=32)
+
+
+@pytest.mark.parametrize("behind", [[], [nn.ReLU()]])
+def test_cam_where_classes_are_scored_at_each_place_is_the_class_s_own_channel(behind: list[nn.Module]) -> None:
+    classifier = scored_by_place(nn.AdaptiveAvgPool2d(1), *behind)
+    layer = str(1 + len(behind) + 1)
+    targets = torch.tensor([[2, 0], [1, 3]])
+    with torch.no_grad():
+        places = classifier.module[: int(layer) + 1](IMAGES)  # type: ignore[index]
+    wanted = min_max(torch.stack([places[i, row] for i, row in enumerate(targets)]))
+    cam = explainer("cam", classifier, layer=layer)
+    assert torch.allclose(cam(IMAGES, targets), cam.upsample(wanted, (32, 32)), atol=1e-6)
+    with pytest.raises(InputError, match="average pooling"):
+        explainer("cam", scored_by_place(nn.AdaptiveMaxPool2d(1), *behind), layer=layer)(IMAGES, 1)
+
+
+def test_cam_of_squeezenet_is_grad_cam() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    net = torchvision.models.squeezenet1_1(weights=None, num_classes=7)
+    with torch.no_grad():
+        net.classifier[1].bias.fill_(0.5)
+    classifier = Classifier(net, input_size=64)
+    images = torch.rand(2, 3, 64, 64)
+    cam = explainer("cam", classifier)(images, [[2, 5], [2, 5]])
+    assert cam.amax((2, 3)).min() > 0.9 and not torch.allclose(cam[:, 0], cam[:, 1], atol=0.1)
+    assert torch.allclose(cam, explainer("grad_cam", classifier)(images, [[2, 5], [2, 5]]), atol=1e-5)
+
+
 def test_a_picture_s_head_is_checked_by_its_own_size() -> None:
     """A bright picture beside it does not excuse one whose map's mean is 5% off."""
     head = ClassActivation(headed(nn.AdaptiveAvgPool2d(1)))

@@ -1,4 +1,4 @@
-"""Class activation: what each place of the last activation says for a class, where one linear layer decides."""
+"""Class activation: what each place of the last activation says for a class, where averages of places decide."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ SLACK = 1e-3  # of the terms' sum: what float32 sums, and TensorFloat-32 product
 class ClassActivation:
     """sum_k w_k^c A_k with w the weights of the last linear layer (Zhou et al. 2016, Eq. 2).
 
+    Where a 1x1 convolution gives the classes at each place and their average is the logit (Lin et al. 2014, section 3.2;
+    SqueezeNet), the activation behind it has a channel for each class, and A_c itself is the map.
+
     Args:
-        classifier: a network that ends in global average pooling and one linear layer.
+        classifier: a network that ends in global average pooling and one linear layer, or in a 1x1 convolution and
+            average pooling.
 
     Raises:
-        NoClassActivationError: its last layer is not linear, or doesn't give the classes.
+        NoClassActivationError: its last layer is neither, or doesn't give the classes.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -34,6 +38,9 @@ class ClassActivation:
         Raises:
             NoClassActivationError: the layer does not read this activation.
         """
+        if self._is_of_classes(activation):
+            rows = torch.arange(len(activation), device=activation.device)[:, None]
+            return activation[rows, classes]
         weight = self._weight(activation)
         return torch.einsum("nkc,nchw->nkhw", weight[classes], activation.to(weight.dtype))
 
@@ -47,14 +54,24 @@ class ClassActivation:
         Raises:
             NoClassActivationError: the layer does not read this activation.
         """
-        weight, kinds = self._weight(activation)[classes].float(), (self.head.weight, activation, logits)
+        kinds = (self.head.weight, activation, logits)
         seen, bias = activation.float(), self.head.bias
-        offset = 0.0 if bias is None else bias[classes].float()
         given = logits.gather(1, classes).float()
-        gap = torch.einsum("nkc,nc->nk", weight, seen.mean((2, 3))) - (given - offset)
-        terms = torch.einsum("nkc,nc->nk", weight.abs(), seen.abs().mean((2, 3)))
+        if self._is_of_classes(activation):
+            of_class = self(seen, classes)
+            gap, terms = of_class.mean((2, 3)) - given, of_class.abs().mean((2, 3))
+        else:
+            weight = self._weight(activation)[classes].float()
+            offset = 0.0 if bias is None else bias[classes].float()
+            gap = torch.einsum("nkc,nc->nk", weight, seen.mean((2, 3))) - (given - offset)
+            terms = torch.einsum("nkc,nc->nk", weight.abs(), seen.abs().mean((2, 3)))
         step = max(torch.finfo(tensor.dtype).eps for tensor in kinds)  # half and bfloat16 round more coarsely
         return bool((gap.abs() <= max(SLACK, 2 * step) * terms + 4 * step * given.abs()).all())
+
+    def _is_of_classes(self, activation: Tensor) -> bool:
+        """Is there a channel for each class, rather than what the last layer makes classes of?"""
+        reads, gives = self.head.weight.shape[1], self.head.weight.shape[0]
+        return isinstance(self.head, nn.Conv2d) and activation.shape[1] == gives != reads
 
     def _weight(self, activation: Tensor) -> Tensor:
         weight: Tensor = self.head.weight.flatten(1)
@@ -64,7 +81,7 @@ class ClassActivation:
 
 
 def has_class_activation(classifier: Classifier, layer: str) -> bool:
-    """Do the weights of the last linear layer on this layer's output, or on its ReLU, make the logits?
+    """Does this layer's output, or its ReLU, average to the logits by the weights of the last layer or by itself?
 
     Asked of one picture of noise. Some networks apply a ReLU on the way.
     """

@@ -113,7 +113,7 @@ def _maps(teacher: Teacher, validation: Validation) -> Tensor:
 
 
 def knows_classes(classifier: Classifier) -> bool:
-    """Does it end in average pooling and one linear layer, as a masker's class tap and gate must have it?"""
+    """Has it a class activation behind its last tap, as a masker's class tap and gate must have it?"""
     try:
         check_class_activation(classifier, "class_tap")
     except InputError:
