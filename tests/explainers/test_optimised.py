@@ -206,6 +206,20 @@ def test_guided_feature_inversion_weights_the_channel_that_matters() -> None:
     assert torch.equal(blind(images, 0), blind(images, 1))
 
 
+def test_guided_feature_inversion_is_of_a_picture_whatever_its_company() -> None:
+    """At its default number of iterations, which make of rounding another map where pictures share their sums."""
+    told: list[tuple[int, int]] = []
+    explain = explainer("guided_feature_inversion", Classifier(tiny_net(), input_size=SIDE))
+    images = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    explain.progress = lambda done, total: told.append((done, total))
+    together = explain(images, [0, 1, 2, 3])
+    areas = explain.report["area"].flatten()
+    assert told == [(done, 320) for done in range(1, 321)], "one bar for all pictures, which never goes back"
+    for i in range(4):
+        assert torch.equal(explain(images[i : i + 1], i)[0], together[i])
+        assert torch.equal(explain.report["area"].flatten(), areas[i : i + 1])
+
+
 def test_feedback_without_steps_or_without_anything_to_close_is_the_gradient() -> None:
     tiny, images = Classifier(tiny_net(), input_size=SIDE), torch.rand(2, 3, SIDE, SIDE)
     plain = explainer("gradient", tiny)(images, 2)
@@ -264,7 +278,8 @@ def test_flat_answers_scores_progress_and_inference_mode(name: str) -> None:
     options = {"iterations": 14}
     explain = explainer(name, Classifier(flat, input_size=SIDE), progress=lambda *x: seen.append(x), **options)
     assert explain(images, 1).isfinite().all()
-    assert seen == [(i + 1, 14) for i in range(14)]
+    steps = 14 * (2 if name == "guided_feature_inversion" else 1)  # which goes picture by picture
+    assert seen == [(i + 1, steps) for i in range(steps)]
     warned = explain.report.pop("warnings")
     assert name == "feedback" or (len(warned) == 1 and "under every mask" in warned[0])
     assert all(value.shape == (2, 1) and value.isfinite().all() for value in explain.report.values())

@@ -29,12 +29,16 @@ def learning(images: Tensor, targets: Targets) -> Iterator[tuple[Tensor, Targets
         yield images.detach().clone(), replace(targets, classes=classes)
 
 
-def steps(explainer: Explainer, total: int) -> Iterator[int]:
-    """0 ... total-1, telling the explainer's ``progress`` after each."""
+def steps(explainer: Explainer, total: int, turn: int = 0, turns: int = 1) -> Iterator[int]:
+    """0 ... total-1, telling the explainer's ``progress`` after each.
+
+    Args:
+        turn, turns: which of how many times that as many steps are taken.
+    """
     for step in range(total):
         yield step
         if explainer.progress is not None:
-            explainer.progress(step + 1, total)
+            explainer.progress(turn * total + step + 1, turns * total)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
