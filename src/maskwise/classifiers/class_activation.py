@@ -14,8 +14,8 @@ SLACK = 1e-3  # of the terms' sum: what float32 sums, and TensorFloat-32 product
 class ClassActivation:
     """sum_k w_k^c A_k with w the weights of the last linear layer (Zhou et al. 2016, Eq. 2).
 
-    Where a 1x1 convolution gives the classes at each place and their average is the logit (Lin et al. 2014, section 3.2;
-    SqueezeNet), the activation behind it has a channel for each class, and A_c itself is the map.
+    Where a 1x1 convolution gives the classes at each place and their average is the logit (Lin et al. 2014, section
+    3.2; SqueezeNet), the activation behind it has a channel for each class, and A_c itself is the map.
 
     Args:
         classifier: a network that ends in global average pooling and one linear layer, or in a 1x1 convolution and

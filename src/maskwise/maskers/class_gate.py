@@ -90,7 +90,6 @@ def check_class_activation(encoder: Classifier, setting: str) -> None:
         except NoClassActivationError:
             pass
     raise InputError(
-        f"{setting} needs a network that ends in average pooling and one linear layer (or a 1x1 convolution) behind its "
-        f"last tap, and "
-        f"{encoder.name} does not: leave {setting} out"
+        f"{setting} needs a network that ends in average pooling and one linear layer (or a 1x1 convolution) behind "
+        f"its last tap, and {encoder.name} does not: leave {setting} out"
     )
