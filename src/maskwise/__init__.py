@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from maskwise.box import binarise, boxes, iou
-    from maskwise.classifiers import Classifier, load_classifier
+    from maskwise.classifiers import Classifier, PrototypeClassifier, TextClassifier, load_classifier
     from maskwise.core.errors import InputError
     from maskwise.data import read_data
     from maskwise.evaluation import compare, evaluate
@@ -32,6 +32,8 @@ _HOMES = {
     "Callback": "maskwise.training",
     "Classifier": "maskwise.classifiers",
     "InputError": "maskwise.core.errors",
+    "PrototypeClassifier": "maskwise.classifiers",
+    "TextClassifier": "maskwise.classifiers",
     "as_quantus": "maskwise.explainers.adapter",
     "binarise": "maskwise.box",
     "boxes": "maskwise.box",
@@ -54,6 +56,8 @@ __all__ = [
     "Callback",
     "Classifier",
     "InputError",
+    "PrototypeClassifier",
+    "TextClassifier",
     "as_quantus",
     "binarise",
     "boxes",

@@ -2,8 +2,10 @@
 
 from maskwise.classifiers.classifier import Classifier, still_copy
 from maskwise.classifiers.loading import classifiers, load_classifier
+from maskwise.classifiers.prototype_classifier import PrototypeClassifier
+from maskwise.classifiers.text_classifier import TextClassifier
 from maskwise.core.registry import discover
 
 discover(__name__, __path__)  # importing a file registers the classifiers in it
 
-__all__ = ["Classifier", "classifiers", "load_classifier", "still_copy"]
+__all__ = ["Classifier", "PrototypeClassifier", "TextClassifier", "classifiers", "load_classifier", "still_copy"]
