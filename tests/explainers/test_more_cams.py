@@ -149,7 +149,7 @@ def test_what_leads_around_the_layer_is_said() -> None:
 
     around = Classifier(Skip(), taps=["b"], **PLAIN)
     with pytest.raises(InputError, match="leads around it.*name a later `layer`"):
-        explainer("recipro_cam", around, layer="b")(IMAGES, 1)
+        explainer("recipro_cam", around, layer="b")
 
 
 def test_recipro_cam_exports_to_onnx(classifier: Classifier, tmp_path: Path) -> None:
@@ -175,6 +175,18 @@ def test_recipro_cam_exports_to_onnx(classifier: Classifier, tmp_path: Path) -> 
     with torch.no_grad():
         expected = explain.saliency(IMAGES, _all)
     assert found.shape == (2, 5, 8, 8) and torch.allclose(torch.from_numpy(found), expected, atol=1e-5)
+
+
+def test_a_module_that_is_called_twice_is_read_at_its_last_call(classifier: Classifier) -> None:
+    """Or at the one that is named; `relu` is the same module in three places here."""
+    net = tiny_net()
+    for place in (6, 10):
+        net[place] = net[2]  # type: ignore[operator, index]
+    shared = Classifier(net, taps=["2"], **PLAIN)
+    expected = explainer("recipro_cam", classifier, layer="10")(IMAGES, 3)
+    assert torch.allclose(explainer("recipro_cam", shared, layer="2")(IMAGES, 3), expected, atol=1e-5)
+    first = explainer("recipro_cam", classifier, layer="6")(IMAGES, 3)
+    assert torch.allclose(explainer("recipro_cam", shared, layer="2#2")(IMAGES, 3), first, atol=1e-5)
 
 
 # ---- Score-CAM of a few channels ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
+from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
+from maskwise.core.portions import out_of_memory
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
 from maskwise.explainers.targets import Targets
-
-ROWS = 512  # that go through the head at once
 
 
 @methods.register(
@@ -27,7 +27,7 @@ ROWS = 512  # that go through the head at once
     needs_gradients=False,
     needs_target=True,
     random=False,
-    cost="2 forwards, and the layers behind the one read for each of its places",
+    cost="1 forward, and the layers behind the one read for each of its places",
 )
 class ReciproCam(LayerExplainer):
     """map[i,j] = score of the picture whose layer is zero everywhere but at (i,j) (Byun, Lee 2022).
@@ -58,34 +58,46 @@ class ReciproCam(LayerExplainer):
         one_of("scoring", scoring, ("probability", "logit", None))
         one_of("kernel", kernel, ("cell", "gaussian", None))
         self.scoring, self.kernel = scoring, kernel
+        self._check_nothing_leads_around()
+
+    def _check_nothing_leads_around(self) -> None:
+        """By two pictures: one alone would meet its many copies without a word, as numbers of one row do."""
+        call, kept = self._call(), self.classifier
+        spread = one_place_each(kept.module, self.layer, call, self.grid, "cell")
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(kept), spread as grids:
+            try:
+                logits = kept.logits(kept.example(2))
+            except RuntimeError as error:  # sizes that do not meet behind the layer
+                if out_of_memory(error) or not grids:
+                    raise
+                raise self._bypassed() from error
+        self.doubted = {}
+        if not grids or len(logits) != 2 * grids[0][0] * grids[0][1]:
+            raise self._bypassed()
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
+        layout = self.classifier.layout(self.layer)
+        tokens = layout is not None and layout.kind == "tokens"
+        kernel = self.kernel or ("gaussian" if tokens else "cell")
+        by_logit = (self.scoring or ("logit" if tokens else "probability")) == "logit"
         with torch.no_grad():
-            logits, output = self.activation(images)
-            height, width = self.grid(output).shape[-2:]
-            layout = self.classifier.layout(self.layer)
-            tokens = layout is not None and layout.kind == "tokens"
-            places, step = height * width, max(ROWS // (height * width), 1)
-            shapes = kept_places(height, width, self.kernel or ("gaussian" if tokens else "cell")).to(output)
-            targets = targets.resolved(logits)
-            if (self.scoring or ("logit" if tokens else "probability")) == "logit":
-                values = targets.scores
-            else:
-                values = targets.probabilities
-            found = []
-            for first in range(0, len(images), step):
-                part = images[first : first + step]
-                with one_place_each(self.classifier.module, self.layer, self.grid, shapes) as told:
-                    try:
-                        scored = self.classifier.logits(part)
-                    except RuntimeError as error:  # sizes that do not meet behind the layer
-                        raise self._bypassed() from error
-                if not told or len(scored) != len(part) * places:
-                    raise self._bypassed()
-                rows = torch.arange(first, first + len(part), device=scored.device).repeat_interleave(places)
-                found.append(values(scored, rows).unflatten(0, (len(part), places)))
-            maps = torch.cat(found).transpose(1, 2)
-        return maps.unflatten(2, (height, width))
+            targets = self.resolve(images, targets)
+            values = targets.scores if by_logit else targets.probabilities
+            # One picture after another: scores of places hardly differ, and the last digits change with the batch.
+            return torch.stack([self._of_one(images[n : n + 1], n, kernel, values) for n in range(len(images))])
+
+    def _of_one(self, image: Tensor, n: int, kernel: str, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """(K,h,w) of picture n (1,3,S,S)."""
+        with one_place_each(self.classifier.module, self.layer, self._call(), self.grid, kernel) as grids:
+            logits = self.classifier.logits(image)
+        rows = torch.full((len(logits),), n, device=logits.device)
+        return values(logits, rows).float().T.unflatten(1, grids[0])
+
+    def _call(self) -> int:
+        """Which call of the layer's module is read: the one that is named, or the last."""
+        path, _, number = self.layer.partition("#")
+        others = [name for name in self.classifier.taps.layouts if name.startswith(f"{path}#")]
+        return int(number) if number else 1 + len(others)
 
     def _bypassed(self) -> InputError:
         return InputError(
@@ -110,30 +122,47 @@ def kept_places(height: int, width: int, kernel: str) -> Tensor:
 
 
 @contextmanager
-def one_place_each(module: nn.Module, layer: str, grid: Any, shapes: Tensor) -> Iterator[list[bool]]:
-    """While open, a forward of pictures (N,…) goes on behind the layer with (N*P,…): each with one place kept.
+def one_place_each(
+    module: nn.Module, layer: str, call: int, grid: Callable[[Tensor], Tensor], kernel: str
+) -> Iterator[list[tuple[int, int]]]:
+    """While open, a forward of pictures (N,…) goes on behind the layer with N for each place, which alone is kept.
+
+    What follows runs in float32 also under autocast, whose digits are too few to tell places apart.
 
     Args:
+        call: of the layer's module, from 1 on.
         grid: from the layer's output (N,…) to a view (N,c,h,w) of its places; what lies outside of that is kept.
-        shapes: (P,1,h,w), how much of each place is kept.
+        kernel: as ``kept_places`` takes it.
 
     Yields:
-        A list that is no longer empty once the layer was called.
+        A list that holds (h,w) once the layer was called.
     """
-    told: list[bool] = []
+    found: list[tuple[int, int]] = []
+    calls = 0
 
-    def spread(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-        told.append(True)
-        spread_out = output.repeat_interleave(len(shapes), 0)
-        view = grid(spread_out)
-        view.copy_(view * shapes.repeat(len(output), 1, 1, 1))
-        return spread_out
+    def spread(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
+        nonlocal calls
+        calls += 1
+        if calls != call:
+            return None
+        kind = output.device.type
+        if torch.is_autocast_enabled(kind):
+            torch.set_autocast_enabled(kind, False)
+            output = output.float()
+        height, width = grid(output).shape[-2:]
+        found.append((int(height), int(width)))
+        many = output.repeat_interleave(int(height * width), 0)
+        view = grid(many)
+        view.copy_(view * kept_places(height, width, kernel).to(view).repeat(len(output), 1, 1, 1))
+        return many
 
-    part, call = layer_of(module, layer)
-    if call is not None:
-        raise InputError(f"recipro_cam reads the last call of a layer, not {layer!r}: name another `layer`")
+    part, _ = layer_of(module, layer)
+    kinds = {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")}
     handle = part.register_forward_hook(spread)
     try:
-        yield told
+        yield found
     finally:
         handle.remove()
+        for kind, enabled in kinds.items():
+            if torch.is_autocast_enabled(kind) != enabled:
+                torch.set_autocast_enabled(kind, enabled)
