@@ -91,7 +91,8 @@ class ReciproCam(LayerExplainer):
         with one_place_each(self.classifier.module, self.layer, self._call(), self.grid, kernel) as grids:
             logits = self.classifier.logits(image)
         rows = torch.full((len(logits),), n, device=logits.device)
-        return values(logits, rows).float().T.unflatten(1, grids[0])
+        scores = values(logits, rows).float()
+        return scores.T.reshape(-1, *grids[0])
 
     def _call(self) -> int:
         """Which call of the layer's module is read: the one that is named, or the last."""

@@ -70,7 +70,7 @@ class RefineCam(Explainer):
                 for k in range(targets.count)
             ]
         grids = [self._grid(name, output.detach()) for name, output in zip(self.layers, outputs, strict=True)]
-        size = max((grid.shape[-2:] for grid in grids), key=lambda sides: sides[0] * sides[1])
+        size = max(((grid.shape[-2], grid.shape[-1]) for grid in grids), key=lambda sides: sides[0] * sides[1])
         return torch.stack([self._product(grids, found, size) for found in slopes], 1), logits.detach()
 
     def _product(self, grids: list[Tensor], slopes: Sequence[Tensor | None], size: tuple[int, int]) -> Tensor:
