@@ -13,7 +13,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from maskwise.box import binarise, boxes, iou
-    from maskwise.classifiers import Classifier, load_classifier
+    from maskwise.classifiers import (
+        Classifier,
+        DetectorScore,
+        PrototypeClassifier,
+        RegionScore,
+        SimilarityScore,
+        TextClassifier,
+        load_classifier,
+    )
     from maskwise.core.errors import InputError
     from maskwise.data import read_data
     from maskwise.evaluation import compare, evaluate
@@ -32,6 +40,11 @@ _HOMES = {
     "Callback": "maskwise.training",
     "Classifier": "maskwise.classifiers",
     "InputError": "maskwise.core.errors",
+    "DetectorScore": "maskwise.classifiers",
+    "PrototypeClassifier": "maskwise.classifiers",
+    "RegionScore": "maskwise.classifiers",
+    "SimilarityScore": "maskwise.classifiers",
+    "TextClassifier": "maskwise.classifiers",
     "as_quantus": "maskwise.explainers.adapter",
     "binarise": "maskwise.box",
     "boxes": "maskwise.box",
@@ -54,6 +67,11 @@ __all__ = [
     "Callback",
     "Classifier",
     "InputError",
+    "DetectorScore",
+    "PrototypeClassifier",
+    "RegionScore",
+    "SimilarityScore",
+    "TextClassifier",
     "as_quantus",
     "binarise",
     "boxes",

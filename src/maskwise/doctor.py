@@ -18,7 +18,13 @@ NEEDED = (
     "torch", "torchvision", "timm", "lightning", "torchmetrics", "scipy", "opencv-python-headless", "scikit-image",
     "safetensors", "pydantic", "matplotlib", "pillow", "numpy",
 )  # fmt: skip
-OPTIONAL = {"gradio": "web", "captum": "bench", "transformers": "hf/NAME classifiers", "onnx": "onnx"}
+OPTIONAL = {
+    "gradio": "web",
+    "captum": "bench",
+    "transformers": "hf/NAME classifiers",
+    "open_clip": "open_clip/NAME classifiers",
+    "onnx": "onnx",
+}
 HUBS = {"torchvision's weights": "download.pytorch.org", "timm's and hf/NAME's weights": "huggingface.co"}
 SECONDS = 3.0  # that a hub has to answer
 

@@ -16,6 +16,7 @@ from maskwise.blending import masked_in, masked_out
 from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
 from maskwise.core.portions import Portions, smaller_batch
 from maskwise.explainers import Explainer
 from maskwise.explainers.doubts import handed_on
@@ -39,6 +40,7 @@ class Explanation:
         sess: the settings of SESS, or None without it.
         infill: what painted the hole of the inpainted picture.
         warnings: why the map may be wrong, and what to do: one line each.
+        resize: squash, or crop: all pixels, those of ``box`` too, are then of the square in the picture's middle.
         seconds: of classification and map, without reading and drawing.
     """
 
@@ -54,12 +56,15 @@ class Explanation:
     sess: dict[str, Any] | None
     infill: str
     warnings: tuple[str, ...] = ()
+    resize: str = "squash"
 
     def facts(self) -> dict[str, Any]:
         """All of it, with the protocol behind the numbers."""
         plain = asdict(self) | {"warnings": list(self.warnings)}
+        whole = "" if self.resize == "squash" else "square in the middle, "
         plain["protocol"] = {
-            "resize": "squashed to the classifier's input, map bilinear back" if self.sess is None else "own size",
+            "resize": whole
+            + ("squashed to the classifier's input, map bilinear back" if self.sess is None else "own size"),
             "binarise": "map >= its mean",
             "connectivity": 4,
             "box": "x0,y0,x1,y1 half open",
@@ -92,8 +97,14 @@ def explain_picture(
     method: str,
     target: str | None,
     infill: Infiller | None = None,
+    resize: str = "squash",
 ) -> tuple[Explanation, Panels]:
-    """Explains one picture file at its own size; ``infill`` paints the inpainted picture, Telea's unless named.
+    """Explains one picture file at its own size.
+
+    Args:
+        infill: paints the inpainted picture; Telea's unless named.
+        resize: ``squash`` the picture to the classifier's input; or ``crop``, of which only the square in the middle is
+            read, explained and shown, as the preprocessing of CLIP and of most networks for ImageNet does.
 
     Returns:
         What is known of it, and its pictures: some 50 bytes a pixel, so let go of them before the next.
@@ -102,8 +113,11 @@ def explain_picture(
         InputError: the picture can't be read, the class is unknown, the classifier or the map gives NaN; or the
             explainer is ``strict`` and its map may be wrong.
     """
+    one_of("resize", resize, ("squash", "crop"))
     infill = infill or infiller("telea")
     image = load_image(path)[None]
+    if resize == "crop":
+        image = _centre_square(image)
     began = time.perf_counter()
     with torch.inference_mode():
         probabilities = classifier.probabilities(classifier.logits(classifier.prepare(image)))[0]
@@ -134,9 +148,18 @@ def explain_picture(
         sess=explainer.facts() if isinstance(explainer, SESS) else None,
         infill=repr(infill),
         warnings=warnings,
+        resize=resize,
     )
     panels = _panels(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
     return explanation, replace(panels, warnings=warnings)
+
+
+def _centre_square(image: Tensor) -> Tensor:
+    """(1,3,s,s) of (1,3,H,W), s the shorter side."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    return image[..., y : y + side, x : x + side].contiguous()
 
 
 def _explained(

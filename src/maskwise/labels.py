@@ -17,6 +17,10 @@ LONGEST_NAME = 100  # characters of a class that a message repeats
 class Labels:
     """Names of a classifier's classes, in order; a name may hold synonyms parted by commas.
 
+    Attributes:
+        names, wnids: of the classes; WordNet ids where they have some.
+        synonyms: are names parted by commas? Not where they are whole texts.
+
     Example:
         >>> Labels(("tabby, tabby cat", "dog")).resolve("tabby cat")
         0
@@ -24,13 +28,17 @@ class Labels:
 
     names: tuple[str, ...]
     wnids: tuple[str, ...] | None = None
+    synonyms: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
 
     def name(self, index: int) -> str:
         """The first synonym of class ``index``."""
-        return self.names[index].split(",")[0].strip()
+        return self._known_as(index)[0].strip()
+
+    def _known_as(self, index: int) -> list[str]:
+        return self.names[index].split(",") if self.synonyms else [self.names[index]]
 
     def resolve(self, target: int | str) -> int:
         """The index of a class given as index, name, synonym or WordNet id.
@@ -50,7 +58,7 @@ class Labels:
         if self.wnids and text.casefold() in self.wnids:
             return self.wnids.index(text.casefold())
         wanted = _key(text)
-        synonyms = [[_key(s) for s in name.split(",")] for name in self.names]
+        synonyms = [[_key(s) for s in self._known_as(i)] for i in range(len(self))]
         hits = [i for i, names in enumerate(synonyms) if wanted in names or wanted == _key(self.names[i])]
         if len(hits) == 1:
             return hits[0]

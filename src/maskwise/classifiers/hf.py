@@ -54,7 +54,7 @@ def from_hf(model: Any, processor: Any = None, name: str | None = None) -> Class
         mean=getattr(processor, "image_mean", None) or IMAGENET_MEAN,
         std=getattr(processor, "image_std", None) or IMAGENET_STD,
         labels=labels,
-        input_size=_size(processor, config),
+        input_size=hf_size(processor, config),
         name=name or f"hf/{getattr(config, 'name_or_path', '') or type(model).__name__}",
     )
 
@@ -74,8 +74,11 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
     if weights is not None:
         raise InputError("hf/NAME takes no `weights`; name a folder that save_pretrained wrote: hf/FOLDER")
     try:
-        with _without_bars():
+        _check_has_classes(name)
+        with without_bars():
             model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+    except InputError:
+        raise
     except Exception as error:  # the hub's client raises many kinds
         line = " ".join(str(error).split())[:120]
         raise InputError(f"hf/{name} can't be loaded ({type(error).__name__}: {line})") from None
@@ -86,8 +89,24 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
     return from_hf(model.eval().requires_grad_(False), processor, f"hf/{name}")
 
 
+def _check_has_classes(name: str) -> None:
+    """Transformers would give a model of pictures and texts a head of its own, with random weights.
+
+    Raises:
+        InputError: it is such a model.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    (made,) = (getattr(config, "architectures", None) or [""])[:1]
+    if hasattr(config, "text_config") and hasattr(config, "vision_config") and not made.endswith("Classification"):
+        raise InputError(
+            f"hf/{name} is {made or config.model_type}, which has no classes of its own: name them by `texts`"
+        )
+
+
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """transformers draws a bar of the weights it loads, into pipes and log files, too."""
     from transformers.utils import logging
 
@@ -100,7 +119,7 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _size(processor: Any, config: Any) -> int | tuple[int, int]:
+def hf_size(processor: Any, config: Any) -> int | tuple[int, int]:
     """Of the pictures that it takes: what its processor makes, or else what the configuration says."""
     for given in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
         sides = [_entry(given, key) for key in ("height", "width")]

@@ -1,4 +1,4 @@
-"""Classifiers by name: ``efficientnet_lite0`` (offline), ``torchvision/NAME@TAG``, ``timm/NAME.TAG``."""
+"""Classifiers by name: ``efficientnet_lite0`` (offline), ``torchvision/NAME@TAG``, ``timm/NAME.TAG``, texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.dual_encoder import DualEncoder
+from maskwise.classifiers.hf_texts import load_hf_texts
 from maskwise.classifiers.link import Activation
+from maskwise.classifiers.open_clip_models import load_open_clip
 from maskwise.classifiers.output import ScoresAt
 from maskwise.classifiers.own import classifier_from, is_own
+from maskwise.classifiers.text_classifier import TextClassifier
 from maskwise.classifiers.torchvision_models import ReleasedWeights, released_weights, whose_file
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
@@ -23,6 +27,7 @@ from maskwise.labels import Labels, imagenet_labels
 
 log = logging.getLogger(__name__)
 LARGEST = 4096  # pixels of a side, beyond which one forward may take all memory
+TEXT_SOURCES = ("open_clip/", "hf/")
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
 
 
@@ -36,6 +41,9 @@ def load_classifier(
     size: int | tuple[int, int] | None = None,
     activation: Activation | None = None,
     output: ScoresAt = None,
+    texts: Sequence[str] | str | Path | None = None,
+    templates: Sequence[str] = (),
+    temperature: float | None = None,
 ) -> Classifier:
     """A pretrained classifier.
 
@@ -44,16 +52,19 @@ def load_classifier(
             ``torchvision/resnet50@IMAGENET1K_V1`` and ``timm/resnet50.tv_in1k`` say which of the trained weights.
             Without that they are the library's default, and the classifier's ``name`` says which those were, so that it
             can be named again. Or a network of your own: ``FILE.py:NAME``, a function or class there that gives it,
-            ``FILE.pt2`` of ``torch.export``, or a TorchScript file.
+            ``FILE.pt2`` of ``torch.export``, or a TorchScript file. With ``texts``: ``open_clip/NAME@TAG``, or
+            ``hf/NAME`` of a model of pictures and texts (CLIP, SigLIP).
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
         labels: the name of each class, or a text file with one a line.
         mean, std, activation, output: as ``Classifier`` takes them, where they are not the usual ones of ``name``.
         size: side in pixels of the square pictures it takes, or (h,w), where that is not the usual one.
+        texts: the classes of a ``TextClassifier``; or a text file with one a line.
+        templates, temperature: as ``TextClassifier`` takes them.
 
     Raises:
-        InputError: unknown name, missing or unfitting weights or labels, a hub that can't be reached, or a
-            normalisation or size that this classifier can't have.
+        InputError: unknown name, missing or unfitting weights or labels, a hub that can't be reached, a normalisation
+            or size that this classifier can't have, or texts for one that reads none.
     """
     if size is not None and not all(1 <= side <= LARGEST for side in ([size] if isinstance(size, int) else size)):
         raise InputError(f"`size` lies between 1 and {LARGEST} pixels, not {size}")
@@ -62,7 +73,18 @@ def load_classifier(
     )
     given = {"mean": mean, "std": std, "labels": names, "input_size": size, "activation": activation, "output": output}
     said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if is_own(name):
+    if name.startswith(TEXT_SOURCES) and texts is not None:
+        own = {"templates": tuple(templates), "temperature": temperature, "activation": said.pop("activation", None)}
+        kept = {key: value for key, value in own.items() if value is not None}
+        classifier: Classifier = TextClassifier.of(_dual(name, weights), _texts(texts), **kept)
+        if said:
+            classifier = _described(classifier, said)
+    elif name.startswith("open_clip/"):
+        raise InputError(f"{name} needs the texts that are its classes: `texts`, such as 'a cat' and 'a dog'")
+    elif texts is not None or templates or temperature is not None:
+        what = "texts" if texts is not None else "templates" if templates else "temperature"
+        raise InputError(f"`{what}` is of models that read texts, open_clip/NAME@TAG and hf/NAME, and {name} is none")
+    elif is_own(name):
         classifier = classifier_from(name, weights, said)
     else:
         with torch.random.fork_rng(devices=[]):  # libraries draw first weights, which are then overwritten
@@ -104,6 +126,25 @@ def read_labels(path: str | Path) -> Labels:
     return Labels(tuple(line.strip() for line in lines))
 
 
+def _texts(texts: Sequence[str] | str | Path) -> list[str]:
+    """One a class: as they are, or the lines of a file.
+
+    Raises:
+        InputError: the file can't be read.
+    """
+    return list(read_labels(texts).names) if isinstance(texts, (str, Path)) else list(texts)
+
+
+def _dual(name: str, weights: str | Path | None) -> DualEncoder:
+    """A model of pictures and texts by its name."""
+    source, _, model = name.partition("/")
+    if source == "open_clip":
+        return load_open_clip(model, weights)
+    if weights is not None:
+        raise InputError("hf/NAME takes no `weights`; name a folder that save_pretrained wrote: hf/FOLDER")
+    return load_hf_texts(model)
+
+
 def _by_name(name: str, weights: str | Path | None) -> Classifier:
     source, slash, model = name.partition("/")
     if not slash:
@@ -117,8 +158,8 @@ def _by_name(name: str, weights: str | Path | None) -> Classifier:
 
         return load_hf(model, weights)
     raise InputError(
-        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME, hf/NAME or one of "
-        f"{', '.join(classifiers.names())}"
+        f"unknown source {source!r} in {name!r}: use torchvision/NAME, timm/NAME, hf/NAME, open_clip/NAME@TAG or one "
+        f"of {', '.join(classifiers.names())}"
     )
 
 

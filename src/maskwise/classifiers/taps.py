@@ -59,7 +59,7 @@ class Taps:
             InputError: no activation with a spatial grid was seen.
         """
         root = watch(module, example)
-        steps = steps_of(root, (example.shape[-2], example.shape[-1]))
+        steps = steps_of(root, (example.shape[-2], example.shape[-1]), len(example))
         if names is None:
             names = _one_a_scale(steps)
         with_grid = [call for call in root.all_calls() if call.layout is not None and call.grid is not None]
@@ -68,11 +68,12 @@ class Taps:
         return cls(tuple(names), tuple(step.name for step in steps), layouts, sizes)
 
 
-def steps_of(root: Call, size: tuple[int, int]) -> list[Call]:
+def steps_of(root: Call, size: tuple[int, int], pictures: int = 1) -> list[Call]:
     """The steps of a network whose outputs have a grid of more than one row and column, in order.
 
     Args:
         size: (h,w) of the picture: a step of that size before the first weight, such as a normaliser, is the picture.
+        pictures: how many were watched; what has another number of rows is of parts of them.
     """
     steps = _flat(root)
     while (hidden := _hidden_network(steps)) is not None:
@@ -80,6 +81,7 @@ def steps_of(root: Call, size: tuple[int, int]) -> list[Call]:
         steps[place : place + 1] = _flat(hidden)
     first = next((i for i, step in enumerate(steps) if step.has_weights), len(steps))
     steps = [step for i, step in enumerate(steps) if i >= first or step.grid != size]
+    steps = [step for step in steps if step.rows == pictures]
     there = [s for s in steps if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, REPEATS)]
     return [step for step in there if not isinstance(step.module, BARE)] or there
 

@@ -24,6 +24,7 @@ class Call:
         name: of the module; of one that is called again the last call is ``NAME``, those before ``NAME#1``, ``NAME#2``.
         inputs, output: identities of the tensor that came in and of the one that went out.
         layout, grid: of the output, where it has places: where they are, and (h,w).
+        rows: of the output; as many as pictures, but for what a detector's head has: one for each proposal.
         children: calls within this one.
     """
 
@@ -33,6 +34,7 @@ class Call:
     output: int | None = None
     layout: GridLayout | None = None
     grid: GridSize | None = None
+    rows: int = 1
     children: list[Call] = field(default_factory=list)
 
     def all_calls(self) -> Iterator[Call]:
@@ -89,7 +91,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         alive.append(output)
         if not isinstance(output, Tensor):
             return
-        call.output = id(output)
+        call.output, call.rows = id(output), len(output) if output.ndim else 1
         call.layout = layout_of(output, size, maps, prefix)
         grid = None if call.layout is None else call.layout.grid(output)
         if grid is not None:

@@ -84,7 +84,7 @@ def _methods() -> list[str]:
 
 
 def _classifiers() -> list[str]:
-    return sorted({*LITE, *registered("classifiers", "classifiers"), "torchvision/", "timm/", "hf/"})
+    return sorted({*LITE, *registered("classifiers", "classifiers"), "torchvision/", "timm/", "hf/", "open_clip/"})
 
 
 method_names = _one(_methods)

@@ -19,7 +19,8 @@ from maskwise.core.errors import InputError
     "explain",
     section="Explain",
     example="maskwise explain dog.jpg --method grad_cam --out explained\n"
-    "maskwise explain pictures/ --method grad_cam --target 'tabby cat' --sess --scales 6",
+    "maskwise explain pictures/ --method grad_cam --target 'tabby cat' --sess --scales 6\n"
+    'maskwise explain dog.jpg --classifier hf/openai/clip-vit-base-patch32 --texts "a cat" "a dog" --method grad_cam',
 )
 def explain_command(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
@@ -39,6 +40,12 @@ def explain_command(
             autocompletion=completion.infiller_names,
         ),
     ] = "telea",
+    resize: Annotated[
+        str,
+        typer.Option(
+            "--resize", help="squash the picture to the classifier's input, or crop: the square in its middle."
+        ),
+    ] = "squash",
     sess: Enhance = False,
     panel: Annotated[
         bool,
@@ -70,5 +77,6 @@ def explain_command(
         panel,
         "curves" if curves else "plain" if report else None,
         strict=strict,
+        resize=resize,
     )
     explain_pictures(pictures, model, method, wanted, out, output)

@@ -13,6 +13,7 @@ import typer
 from maskwise.commands.groups import Method, Model, Output
 from maskwise.commands.plain import complain
 from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
 from maskwise.core.text import cell, printable
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Wanted:
         page: also ``report.html``: ``plain``, or with ``curves``.
         together: also one figure of all pictures.
         strict: a map that may be wrong is an error.
+        resize: squash, or crop to the square in the middle.
     """
 
     target: str | None = None
@@ -43,6 +45,7 @@ class Wanted:
     page: str | None = None
     together: bool = False
     strict: bool = False
+    resize: str = "squash"
 
 
 def explain_pictures(
@@ -56,6 +59,7 @@ def explain_pictures(
     """
     from maskwise.core.files import check_writable
 
+    one_of("resize", wanted.resize, ("squash", "crop"))
     check_writable(out)
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.explain import explain_picture
@@ -81,7 +85,9 @@ def explain_pictures(
         """Lets go of the pictures when it returns: of a photograph they are half a gigabyte."""
         folder = out / _free_name(path.stem, taken)
         check_replaceable(folder)
-        explanation, row = explain_picture(path, explain_it, classifier, method.method, wanted.target, paint)
+        explanation, row = explain_picture(
+            path, explain_it, classifier, method.method, wanted.target, paint, wanted.resize
+        )
         write_explanation(explanation, row, folder, explain_it if wanted.panel else None)
         if wanted.page is not None:
             from maskwise.report.page_explained import card_of

@@ -129,4 +129,8 @@ def _said(model: Model) -> list[str]:
         "--classifier": model.classifier, "--weights": model.weights, "--labels": model.labels, "--mean": model.mean,
         "--std": model.std, "--activation": model.activation, "--output": model.output_of,
     }  # fmt: skip
-    return [f"{option} {shlex.quote(str(value))}" for option, value in values.items() if value is not None]
+    said = [f"{option} {shlex.quote(str(value))}" for option, value in values.items() if value is not None]
+    if model.texts:
+        said.append(f"--texts {shlex.join(model.texts)}")
+    said += [f"--template {shlex.quote(template)}" for template in model.templates or ()]
+    return said if model.temperature is None else [*said, f"--temperature {model.temperature:g}"]

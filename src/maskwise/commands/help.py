@@ -1,16 +1,22 @@
-"""The pages of ``--help``: options and commands under headings, and an example."""
+"""The pages of ``--help``: options and commands under headings, and an example; options that take several words."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 HEADINGS = ("Options", "Classifier", "Method", "SESS", "Measuring", "Training", "Device", "Your own code", "Output")
+SEVERAL = ("--texts",)  # options that take several words
 
 
 class GroupedOptions(TyperCommand):
     """A command with its options under the headings of their groups, and an example at the end."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words of ``SEVERAL`` may stand one after another."""
+        return super().parse_args(ctx, with_several(args))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, then each heading with its options; one that is not known comes before the last."""
@@ -32,6 +38,32 @@ class GroupedOptions(TyperCommand):
             with formatter.section("Example"):
                 for line in self.epilog.splitlines():
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def with_several(args: list[str], options: tuple[str, ...] = SEVERAL) -> list[str]:
+    """Arguments in which each word of such an option has the option before it, as click wants it.
+
+    Its words end at the next option, or, after the first one, at a file or folder, which the command itself takes.
+
+    Example:
+        >>> with_several(["--texts", "a cat", "a dog", "--out", "there"])
+        ['--texts', 'a cat', '--texts', 'a dog', '--out', 'there']
+    """
+    found: list[str] = []
+    current, count = "", 0
+    for i, word in enumerate(args):
+        if word == "--":
+            return found + args[i:]
+        if word.startswith("-") and len(word) > 1:
+            current, count = (word if word in options else ""), 0
+        elif current:
+            if count and Path(word).exists():
+                current = ""
+            elif count:
+                found.append(current)
+            count += 1
+        found.append(word)
+    return found
 
 
 class SectionedCommands(TyperGroup):

@@ -46,7 +46,8 @@ def classifiers_command(*, imports: Imports, output: Output) -> None:
         ("torchvision/NAME@WEIGHTS", "those of that name, as torchvision/resnet50@IMAGENET1K_V1"),
         ("timm/NAME", "timm's default weights of NAME"),
         ("timm/NAME.TAG", "those of that tag, as timm/resnet50.tv_in1k"),
-        ("hf/NAME", "transformers' hub, or a folder that save_pretrained wrote"),
+        ("hf/NAME", "transformers' hub, or a folder that save_pretrained wrote; CLIP and SigLIP with --texts"),
+        ("open_clip/NAME@TAG", "open_clip's weights of that tag, with --texts"),
         ("FILE.py:NAME", "a function or class of yours that gives the network"),
         ("FILE.pt2, FILE.pt", "a program of torch.export, or TorchScript"),
     ):

@@ -80,7 +80,7 @@ def _upsampled(maps: Tensor, images: Tensor) -> Tensor:
     needs_gradients=False,
     needs_target=True,
     random=False,
-    cost="1 + channels forwards",
+    cost="1 + channels forwards; with top 1 backward to the layer and top forwards",
 )
 class ScoreCam(MaskedByActivation):
     """ReLU(sum_k w_k A_k), w_k of the picture masked by A_k, upsampled and then min-max (Wang et al. 2020, Eq. 6-10).
@@ -93,10 +93,14 @@ class ScoreCam(MaskedByActivation):
         variant: ``released`` (the authors' code, and the one that other papers compare with): w_k is the masked
             picture's probability of the class. ``paper`` (Algorithm 1): w is the softmax over channels of the class's
             logit less that of a baseline; the baseline is the same for all channels, so that it cancels there.
+        top: only so many channels, those with the largest mean gradient of the class (gScoreCAM, Chen et al. 2022, who
+            take 300); None is all of them.
+        dropped: with ``top`` and ``variant=paper``, what the softmax over channels has of the others: ``clean``,
+            nothing; ``released``, gScoreCAM's code, a score of 0, so that they keep a weight.
         batch: masked pictures in one forward.
 
     Raises:
-        InputError: no such layer, or an unknown variant.
+        InputError: no such layer, an unknown variant, or top below 1.
     """
 
     def __init__(
@@ -104,13 +108,20 @@ class ScoreCam(MaskedByActivation):
         classifier: Classifier,
         layer: str | None = None,
         variant: Literal["released", "paper"] = "released",
+        top: int | None = None,
+        dropped: Literal["clean", "released"] = "clean",
         batch: int | None = None,
     ) -> None:
         super().__init__(classifier, layer, batch)
         one_of("variant", variant, ("released", "paper"))
-        self.variant = variant
+        one_of("dropped", dropped, ("clean", "released"))
+        if top is not None and top < 1:
+            raise InputError(f"top must be at least 1, not {top}")
+        self.variant, self.top, self.dropped = variant, top, dropped
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
+        if self.top is not None:
+            return self._of_top(images, self.resolve(images, targets), self.top)
         with torch.no_grad():
             logits, output = self.activation(images)
             activation = self.grid(output).float()
@@ -123,6 +134,24 @@ class ScoreCam(MaskedByActivation):
             weights = torch.where(shown, weights, 0)
             large = _upsampled(torch.einsum("nck,nchw->nkhw", weights, activation), images)
         return large.relu()  # upsampling is linear, so summing first is the same and costs one map instead of c
+
+    def _of_top(self, images: Tensor, targets: Targets, top: int) -> Tensor:
+        activation, by_target, _ = self.with_gradients(images, targets)
+        found = []
+        with torch.no_grad():
+            for k, gradient in enumerate(by_target):
+                one, seen = targets.one(k), activation.float()
+                rank = gradient.float().mean((2, 3)).argsort(dim=1, descending=True, stable=True)[:, :top]
+                chosen = seen.gather(1, rank[:, :, None, None].expand(-1, -1, *seen.shape[2:]))
+                values = one.probabilities if self.variant == "released" else one.scores
+                scores = self.masked_scores(images, chosen, 0.0, values)[..., 0]
+                least = 0.0 if self.variant == "released" or self.dropped == "released" else -torch.inf
+                weights = torch.full_like(seen[:, :, 0, 0], least).scatter(1, rank, scores)
+                if self.variant == "paper":
+                    weights = weights.softmax(1)
+                weights = torch.where(has_contrast(seen), weights, 0)
+                found.append(_upsampled(torch.einsum("nc,nchw->nhw", weights, seen)[:, None], images))
+        return torch.cat(found, 1).relu()
 
 
 @methods.register(

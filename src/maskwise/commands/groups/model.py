@@ -106,6 +106,21 @@ class Model(Compute):
         typer.Option("--output", help="Index or name of the scores, where it gives several things."),
     ] = None
 
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--texts",
+            help='The classes of open_clip/NAME@TAG or hf/NAME (CLIP, SigLIP): "a cat" "a dog"; or a file, one a line.',
+        ),
+    ] = None
+    templates: Annotated[
+        list[str] | None,
+        typer.Option("--template", help="A sentence around each text: 'a photo of a {}.'; may be given again."),
+    ] = None
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Divides the logits of texts (1); 10 makes CLIP less certain.")
+    ] = None
+
     def load(self, name: str | None = None) -> Classifier:
         """The classifier on its device.
 
@@ -125,7 +140,8 @@ class Model(Compute):
         values = {
             "labels": self.labels, "mean": _numbers(self.mean, "mean"), "std": _numbers(self.std, "std"),
             "size": None if self.size is None else _size(self.size), "activation": self.activation,
-            "output": _index_or_name(self.output_of),
+            "output": _index_or_name(self.output_of), "texts": _texts_or_file(self.texts),
+            "templates": self.templates, "temperature": self.temperature,
         }  # fmt: skip
         return {key: value for key, value in values.items() if value is not None}
 
@@ -137,6 +153,13 @@ def _numbers(text: str | None, name: str) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"`{name}` takes numbers with commas between, not {text!r}") from None
+
+
+def _texts_or_file(given: list[str] | None) -> list[str] | Path | None:
+    """One word that names a file is that file; texts that look like one that is missing are not taken for classes."""
+    if given is not None and len(given) == 1 and (Path(given[0]).is_file() or Path(given[0]).suffix == ".txt"):
+        return Path(given[0])
+    return given
 
 
 def _size(text: str) -> int | tuple[int, int]:

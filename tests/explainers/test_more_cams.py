@@ -1,0 +1,233 @@
+"""RefineCAM, Recipro-CAM and Score-CAM of a few channels: closed forms, and plain loops."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from conftest import tiny_net
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.min_max import min_max
+from maskwise.explainers import explainer
+
+PLAIN: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1), "input_size": 32}
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+def large(maps: Tensor) -> Tensor:
+    return F.interpolate(maps[:, None], (32, 32), mode="bilinear", align_corners=False)[:, 0]
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return Classifier(tiny_net(), **PLAIN)
+
+
+# ---- RefineCAM ----------------------------------------------------------------------------------------------
+
+
+def test_two_equal_layers_give_the_square() -> None:
+    net = tiny_net()
+    net.insert(11, nn.Identity())  # type: ignore[operator]
+    twice = Classifier(net, **PLAIN)
+    one = explainer("grad_cam_pp", twice, layer="10").low_resolution(IMAGES, _target(3))[0]
+    both = explainer("refine_cam", twice, layers="10,11").low_resolution(IMAGES, _target(3))[0]
+    assert torch.allclose(both, one**2, atol=1e-4) and both.std() > 0.1
+
+
+def _target(index: int) -> Any:
+    from maskwise.explainers.targets import Targets
+
+    return Targets(torch.full((2, 1), index))
+
+
+def test_layers_of_several_scales_are_multiplied(classifier: Classifier) -> None:
+    """Each layer's Grad-CAM++ by itself; classes that share a forward have the maps that they have alone."""
+    explain = explainer("refine_cam", classifier)
+    assert explain.layers == classifier.tap_names and len(explain.layers) == 3  # type: ignore[attr-defined]
+    product = torch.ones(2, 32, 32)
+    for name in classifier.tap_names:
+        low = explainer("grad_cam_pp", classifier, layer=name).low_resolution(IMAGES, _target(2))[0][:, 0]
+        product = product * large(low)
+    assert torch.allclose(explain(IMAGES, 2), min_max(product), atol=1e-4)
+    assert torch.allclose(explain(IMAGES, [[2, 0]] * 2)[:, 0], explain(IMAGES, 2), atol=1e-5)
+    alone = explainer("refine_cam", classifier, top=1)(IMAGES, 2)
+    assert torch.allclose(
+        alone, explainer("grad_cam_pp", classifier, layer=classifier.tap_names[-1])(IMAGES, 2), atol=1e-4
+    )
+    for options, line in (({"top": 0}, "at least 1"), ({"layers": "10,none"}, "no layer 'none'")):
+        with pytest.raises(InputError, match=line):
+            explainer("refine_cam", classifier, **options)
+
+
+def test_layers_that_the_answer_does_not_reach_are_left_out() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4, num_classes=3)
+    vit = Classifier(net, input_size=64)
+    explain = explainer("refine_cam", vit)
+    assert "norm" in vit.tap_names and "norm" not in explain.layers and len(explain.layers) > 1  # type: ignore[attr-defined]
+
+
+# ---- Recipro-CAM --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scoring", ["probability", "logit"])
+def test_recipro_cam_equals_a_loop_over_places(scoring: str, classifier: Classifier) -> None:
+    net = classifier.module
+    activation = net[:11](IMAGES)  # type: ignore[index]
+    expected = torch.zeros(2, 8, 8)
+    for n in range(2):
+        for i in range(8):
+            for j in range(8):
+                alone = torch.zeros_like(activation[n : n + 1])
+                alone[..., i, j] = activation[n, :, i, j]
+                logits = net[11:](alone)[0]  # type: ignore[index]
+                expected[n, i, j] = (logits if scoring == "logit" else logits.softmax(0))[3]
+    maps = explainer("recipro_cam", classifier, layer="10", scoring=scoring)(IMAGES, 3)
+    assert torch.allclose(maps, large(min_max(expected.detach())), atol=1e-3) and maps.std() > 0.1
+
+
+def test_logits_behind_average_pooling_are_cam(classifier: Classifier) -> None:
+    recipro = explainer("recipro_cam", classifier, layer="10", scoring="logit")(IMAGES, [[1, 4]] * 2)
+    assert torch.allclose(recipro, explainer("cam", classifier, layer="10")(IMAGES, [[1, 4]] * 2), atol=1e-3)
+
+
+def test_tokens_keep_their_prefix_and_neighbours() -> None:
+    """Against a loop over the tokens of a ViT with registers, through its last block and head run apart."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options = {"img_size": 56, "depth": 3, "embed_dim": 48, "num_heads": 3, "num_classes": 4}
+        net = timm.create_model("vit_base_patch14_reg4_dinov2", **options).eval().double()
+        for weight in net.parameters():
+            if weight.ndim > 1:
+                nn.init.kaiming_normal_(weight)
+    vit = Classifier(net, mean=(0, 0, 0), std=(1, 1, 1), input_size=56)
+    images = torch.rand(1, 3, 56, 56, generator=torch.Generator().manual_seed(1))
+    explain = explainer("recipro_cam", vit)
+    assert explain.layer == "blocks.1"  # type: ignore[attr-defined]
+    seen: list[Tensor] = []
+    handle = net.blocks[1].register_forward_hook(lambda _, __, output: seen.append(output))
+    net(images.double())
+    handle.remove()
+    expected = torch.zeros(4, 4)
+    for i in range(4):
+        for j in range(4):
+            share = torch.zeros(4, 4)
+            for y in range(max(i - 1, 0), min(i + 2, 4)):
+                for x in range(max(j - 1, 0), min(j + 2, 4)):
+                    share[y, x] = 0.5 ** (abs(y - i) + abs(x - j))
+            alone = torch.cat([seen[0][:, :5], seen[0][:, 5:] * share.reshape(1, 16, 1)], 1)
+            expected[i, j] = net.forward_head(net.norm(net.blocks[2](alone)))[0, 2]
+    found = explain.low_resolution(images, _first(2))[0][0, 0]
+    assert torch.allclose(found, min_max(expected[None].detach())[0], atol=1e-3) and found.std() > 0.1
+
+
+def _first(index: int) -> Any:
+    from maskwise.explainers.targets import Targets
+
+    return Targets(torch.tensor([[index]]))
+
+
+def test_what_leads_around_the_layer_is_said() -> None:
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 1), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            return self.head((x + self.b(x)).mean((2, 3)))
+
+    around = Classifier(Skip(), taps=["b"], **PLAIN)
+    with pytest.raises(InputError, match="leads around it.*name a later `layer`"):
+        explainer("recipro_cam", around, layer="b")
+
+
+def test_recipro_cam_exports_to_onnx(classifier: Classifier, tmp_path: Path) -> None:
+    """As one graph from pictures to maps of all classes: no gradient, no choice by values."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    explain = explainer("recipro_cam", classifier, layer="10")
+
+    class Maps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = classifier.module
+
+        def forward(self, images: Tensor) -> Tensor:
+            return explain.saliency(images, _all)
+
+    from maskwise.explainers.targets import Targets
+
+    _all = Targets(torch.arange(5).expand(2, 5))
+    torch.onnx.export(Maps().eval(), (IMAGES,), tmp_path / "maps.onnx", dynamo=True, verbose=False)
+    session = runtime.InferenceSession(str(tmp_path / "maps.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: IMAGES.numpy()})
+    with torch.no_grad():
+        expected = explain.saliency(IMAGES, _all)
+    assert found.shape == (2, 5, 8, 8) and torch.allclose(torch.from_numpy(found), expected, atol=1e-5)
+
+
+def test_a_module_that_is_called_twice_is_read_at_its_last_call(classifier: Classifier) -> None:
+    """Or at the one that is named; `relu` is the same module in three places here."""
+    net = tiny_net()
+    for place in (6, 10):
+        net[place] = net[2]  # type: ignore[operator, index]
+    shared = Classifier(net, taps=["2"], **PLAIN)
+    expected = explainer("recipro_cam", classifier, layer="10")(IMAGES, 3)
+    assert torch.allclose(explainer("recipro_cam", shared, layer="2")(IMAGES, 3), expected, atol=1e-5)
+    first = explainer("recipro_cam", classifier, layer="6")(IMAGES, 3)
+    assert torch.allclose(explainer("recipro_cam", shared, layer="2#2")(IMAGES, 3), first, atol=1e-5)
+
+
+# ---- Score-CAM of a few channels ----------------------------------------------------------------------------
+
+
+def strong() -> Classifier:
+    net = copy.deepcopy(tiny_net())
+    net[-1].weight.data *= 300  # type: ignore[index, operator, union-attr]
+    return Classifier(net, **PLAIN)
+
+
+@pytest.mark.parametrize(("variant", "dropped"), [("released", "clean"), ("paper", "clean"), ("paper", "released")])
+def test_gscorecam_equals_a_loop_over_channels(variant: str, dropped: str) -> None:
+    classifier = strong()
+    net, activation = classifier.module, classifier.module[:11](IMAGES).detach().requires_grad_()  # type: ignore[index]
+    (gradient,) = torch.autograd.grad(net[11:](activation)[:, 3].sum(), activation)  # type: ignore[index]
+    expected = torch.zeros(2, 32, 32)
+    for n in range(2):
+        best = gradient[n].mean((1, 2)).topk(5).indices.tolist()
+        weights = {}
+        for k in range(activation.shape[1]):
+            mask = large(activation[n, k][None])
+            if k in best:
+                logits = net((IMAGES[n] * min_max(mask))[None])[0]  # type: ignore[operator]
+                weights[k] = logits.softmax(0)[3] if variant == "released" else logits[3]
+            elif dropped == "released":
+                weights[k] = torch.tensor(0.0)
+        shares = torch.stack(list(weights.values()))
+        shares = shares if variant == "released" else shares.softmax(0)
+        for k, share in zip(weights, shares, strict=True):
+            if activation[n, k].max() > activation[n, k].min():
+                expected[n] += (share * large(activation[n, k][None])[0]).detach()
+    maps = explainer("score_cam", classifier, layer="10", top=5, variant=variant, dropped=dropped)(IMAGES, 3)
+    assert torch.allclose(maps, min_max(expected.relu()), atol=1e-3) and maps.std() > 0.05
+
+
+def test_all_channels_as_the_top_ones_are_score_cam() -> None:
+    classifier = strong()
+    for variant in ("released", "paper"):
+        whole = explainer("score_cam", classifier, layer="10", variant=variant)(IMAGES, [[3, 1]] * 2)
+        again = explainer("score_cam", classifier, layer="10", variant=variant, top=99)(IMAGES, [[3, 1]] * 2)
+        assert torch.allclose(whole, again, atol=1e-4)
+    with pytest.raises(InputError, match="at least 1"):
+        explainer("score_cam", classifier, top=0)
