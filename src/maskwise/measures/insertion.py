@@ -186,3 +186,48 @@ class InsertionDeletion(ClassifierMetric):
     def value(self, total: Tensor, count: Tensor) -> Tensor:
         inserted, deleted = (total / count[..., None]).chunk(2, -1)
         return 100 * (area_under(inserted) - area_under(deleted))
+
+
+@metrics.register(
+    "aopc",
+    family="faithfulness",
+    title="AOPC",
+    paper="Samek et al. 2017",
+    unit="%",
+    higher_is_better=True,
+    needs=("images",),
+    takes=("targets",),
+)
+class AOPC(ClassifierMetric):
+    """How much of the class's probability is lost, mean over all steps of a deletion that takes the most salient first?
+
+    Area over the perturbation curve: mean over k = 0, …, L of p(x_0) - p(x_k). Its rows are those of ``deletion`` with
+    the same options, and cost nothing beside them; options as there.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        step: Step = STEP,
+        target: FollowedClass = "predicted",
+        batch: int | None = None,
+        ties: Ties = "reading",
+        fill: str | Infiller | None = None,
+        refill: Refill = "step",
+        draws: int = 1,
+    ) -> None:
+        super().__init__()
+        self.ask(classifier, batch)
+        self.deletion = Deletion(classifier, step, target, batch, ties, fill, refill, draws)
+
+    def protocol(self) -> dict[str, Any]:
+        return self.deletion.protocol()
+
+    def parts(self) -> Sequence[Metric]:
+        return (self.deletion,)
+
+    def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        return self.deletion.per_image(maps, images=images, targets=targets)
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        return 100 * (total[..., 0] - total.mean(-1)) / count

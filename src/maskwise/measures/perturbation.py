@@ -17,6 +17,7 @@ from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.measures.filling import HoleFill
+from maskwise.measures.inputs import fitting_maps
 from maskwise.measures.scoring import classes_followed, log_probabilities
 
 CurveKind = Literal["insertion", "deletion"]
@@ -60,9 +61,7 @@ def curves(
         InputError: shapes that differ, or an unknown mode, blur, step, ties or class.
     """
     one_of("mode", mode, ("insertion", "deletion"))
-    maps = as_maps(maps)
-    if images.ndim != 4 or len(images) != len(maps) or images.shape[-2:] != maps.shape[-2:]:
-        raise InputError(f"images (N,3,H,W) and maps (N,H,W) must fit: {tuple(images.shape)}, {tuple(maps.shape)}")
+    maps = fitting_maps(images, as_maps(maps))
     images = images.to(classifier.device)
     n, size = len(images), maps[0].numel() if len(maps) else 1
     pixels = pixels_of(step, size)

@@ -16,6 +16,7 @@ from maskwise.core.options import one_of
 from maskwise.infill import Infiller
 from maskwise.measures.base import Metric, metrics
 from maskwise.measures.filling import HoleFill, fill_of
+from maskwise.measures.inputs import fitting_maps
 from maskwise.measures.perturbation import Ties, places
 from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
 
@@ -55,9 +56,7 @@ def road_scores(
     """
     one_of("order", order, ("morf", "lerf"))
     one_of("score", score, ("probability", "accuracy"))
-    maps = as_maps(maps)
-    if images.ndim != 4 or len(images) != len(maps) or images.shape[-2:] != maps.shape[-2:]:
-        raise InputError(f"images (N,3,H,W) and maps (N,H,W) must fit: {tuple(images.shape)}, {tuple(maps.shape)}")
+    maps = fitting_maps(images, as_maps(maps))
     images, n, shares = images.to(classifier.device), len(images), len(percent)
     place = places(maps.to(images.device), ties)
     size = place[0].numel() if n else 1
