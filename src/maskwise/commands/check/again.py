@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
 
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Pictures of each data set, evenly spread.")]
+PicturesLimit = Annotated[int | None, typer.Option("--limit", min=1, help="Pictures of each data set, evenly spread.")]
 
 
 @command(
@@ -41,7 +41,7 @@ def max_sensitivity_command(
     masker: MaskerFile = None,
     options: MethodOptions = None,
     sess: EnhanceEach = "no",
-    limit: Limit = 64,
+    limit: PicturesLimit = 64,
     radius: Annotated[float, typer.Option("--radius", help="Each value moves by up to so much, in [0,1].")] = 0.02,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Noises of a picture.")] = 10,
     batch: BatchOption = 32,
@@ -79,7 +79,7 @@ def arcc_command(
     masker: MaskerFile = None,
     options: MethodOptions = None,
     sess: EnhanceEach = "no",
-    limit: Limit = 64,
+    limit: PicturesLimit = 64,
     fill: Annotated[str, typer.Option("--fill", help="ROAD's infiller, options after a colon.")] = "noisy_linear",
     batch: BatchOption = 32,
     cache_gib: CacheGib = 4.0,
