@@ -26,7 +26,8 @@ def again_figure(result: AgainResult, path: str | Path) -> None:
                 axis.plot([value.mean], [y], "o", color="#1f5fbf")
         axis.set_title(score, fontsize=10)
         axis.grid(axis="x", alpha=0.3)
-        axis.set_xlim(left=0)
+        highest = max((row.value.high for row in result.rows if row.score == score and row.value.high > 0), default=1.0)
+        axis.set_xlim(0, 1.05 * highest)
     axes[0].set_yticks(range(len(methods)), methods, parse_math=False)
     axes[0].set_ylim(len(methods) - 0.5, -0.5)
     facts = result.protocol
