@@ -167,9 +167,10 @@ def test_a_folder_that_cannot_be_written_is_said_first(small: Classifier, pictur
 
 
 def test_every_check_has_a_command_that_asks_what_it_asks() -> None:
-    assert checks.names() == ["drt", "mprt", "roar"]
+    assert checks.names() == ["arcc", "drt", "max_sensitivity", "mprt", "roar"]
     listed = " ".join(call("--help").stdout.split())
-    for name, facts in checks.items():
+    for check, facts in checks.items():
+        name = check.replace("_", "-")
         assert f" {name} " in listed
         told = " ".join(call(name, "--help").stdout.split())
         assert facts["title"].lower() in told.lower() and facts["paper"] in told

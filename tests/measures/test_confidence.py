@@ -16,12 +16,12 @@ CLASSIFIER = Classifier(tiny_net(), input_size=SIDE, name="tiny")
 
 @given(st.integers(0, 10_000), st.booleans())
 @settings(max_examples=15, deadline=None)
-def test_both_equal_the_formula_picture_by_picture(seed: int, given_class: bool) -> None:
+def test_all_equal_the_formula_picture_by_picture(seed: int, given_class: bool) -> None:
     """On the normalised picture, which the map multiplies."""
     draws = torch.Generator().manual_seed(seed)
     images, maps = torch.rand(4, 3, SIDE, SIDE, generator=draws), torch.rand(4, SIDE, SIDE, generator=draws)
     targets = torch.randint(0, 5, (4,), generator=draws)
-    drops, rises = [], []
+    drops, rises, gains = [], [], []
     for image, m, target in zip(images, maps, targets.tolist(), strict=True):
         normal = CLASSIFIER.normalise(image[None])
         whole = CLASSIFIER.module(normal).double().softmax(1)[0]
@@ -30,15 +30,16 @@ def test_both_equal_the_formula_picture_by_picture(seed: int, given_class: bool)
         y, o = float(whole[category]), float(part[category])
         drops.append(100 * max(0.0, y - o) / y)
         rises.append(100.0 * (o > y))
+        gains.append(100 * max(0.0, o - y) / (1 - y))
     target = "class" if given_class else "predicted"
-    for name, expected in (("average_drop", drops), ("increase_in_confidence", rises)):
+    for name, expected in (("average_drop", drops), ("increase_in_confidence", rises), ("average_gain", gains)):
         rows = metric(name, CLASSIFIER, target=target, batch=3).per_image(maps, images=images, targets=targets)
         assert rows.flatten().tolist() == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_whole_picture_neither_drops_nor_rises() -> None:
     images = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    for name in ("average_drop", "increase_in_confidence"):
+    for name in ("average_drop", "increase_in_confidence", "average_gain"):
         rows = metric(name, CLASSIFIER).per_image(torch.ones(3, SIDE, SIDE), images=images)
         assert rows.abs().max() < 1e-4
 

@@ -95,6 +95,18 @@ def test_curves_of_brightness_are_known() -> None:
     assert float(both.compute()) == pytest.approx(0, abs=1e-4)
 
 
+def test_aopc_of_brightness_is_known_and_costs_nothing_beside_deletion() -> None:
+    """From the left b falls by 1/32 a column from 1/2 to 0: AOPC is (sum of k/32 for k <= 16, + 16 halves) / 33."""
+    image = torch.zeros(1, 3, SIDE, SIDE)
+    image[..., : SIDE // 2] = 1
+    left = torch.linspace(1, 0, SIDE).expand(1, SIDE, SIDE)
+    found = metric("aopc", brightness(), step=SIDE, target="class")
+    found.update(left, images=image, targets=torch.tensor([0]))
+    assert float(found.compute()) == pytest.approx(100 * (136 / 32 + 8) / 33, abs=1e-4)
+    deletion = metric("deletion", found.classifier, step=SIDE, target="class")
+    assert [part.protocol() for part in found.parts()] == [deletion.protocol()]
+
+
 def test_the_class_is_the_predicted_one_unless_it_is_given() -> None:
     predicted = CLASSIFIER.logits(IMAGES).argmax(1)
     other = (predicted + 1) % 5

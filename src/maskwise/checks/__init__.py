@@ -1,8 +1,14 @@
-"""Sanity checks: do maps depend on the network (``mprt``), on its labels (``drt``), and on what it needs (``roar``)?"""
+"""Sanity checks: do maps depend on the network (``mprt``), on its labels (``drt``), and on what it needs (``roar``)?
 
+And what becomes of them when pictures are explained again (``max_sensitivity``, ``arcc``)?
+"""
+
+from maskwise.checks.arcc import arcc
 from maskwise.checks.base import checks, register_check
 from maskwise.checks.drt import drt
+from maskwise.checks.explained_again import AgainResult
 from maskwise.checks.maskers import trained_masker
+from maskwise.checks.max_sensitivity import max_sensitivity
 from maskwise.checks.mprt import mprt
 from maskwise.checks.pictures import Labelled, labelled
 from maskwise.checks.results import DrtResult, MprtResult, RoarResult
@@ -14,15 +20,18 @@ from maskwise.core.registry import discover
 discover(__name__, __path__)
 
 __all__ = [
+    "AgainResult",
     "DrtResult",
     "Labelled",
     "MprtResult",
     "RoarResult",
     "Similarity",
     "SmallTraining",
+    "arcc",
     "checks",
     "drt",
     "labelled",
+    "max_sensitivity",
     "mprt",
     "register_check",
     "roar",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from maskwise.checks.explained_again import AgainResult
 from maskwise.checks.results import DrtResult, DrtRow, MprtResult, MprtRow, RoarResult
 
 
@@ -48,3 +49,14 @@ def roar_tables(result: RoarResult) -> list[Table]:
     for method, below in result.below_random().items():
         summary.add_row(method, f"{below:.1f}")
     return [table, summary]
+
+
+def again_table(result: AgainResult) -> Table:
+    """One row a method, one column a score."""
+    scores = list(dict.fromkeys(row.score for row in result.rows))
+    table = Table("method", *scores, "undefined")
+    for method in dict.fromkeys(row.method for row in result.rows):
+        own = {row.score: row.value for row in result.rows if row.method == method}
+        texts = [f"{own[score].mean:.3f} ({own[score].low:.3f} to {own[score].high:.3f})" for score in scores]
+        table.add_row(method, *texts, str(max(value.undefined for value in own.values())))
+    return table

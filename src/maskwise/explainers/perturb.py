@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.keyed import keyed_generator
 from maskwise.explainers.base import Explainer
 
 
@@ -70,13 +69,7 @@ def generators(images: Tensor, seed: int) -> list[torch.Generator]:
     """
     if seed < 0:
         raise InputError(f"seed must not be negative, and is {seed}")
-    made = []
-    for image in images.detach().cpu().contiguous():
-        # Rounded, so that the last bits of a resize in another batch do not change the key.
-        key = zlib.crc32((image * 255).round().to(torch.uint8).contiguous().numpy().tobytes())
-        # Hashed together, since PyTorch's generator on the CPU uses 32 bits of its seed.
-        made.append(torch.Generator().manual_seed(int(np.random.SeedSequence((seed, key)).generate_state(1)[0])))
-    return made
+    return [keyed_generator(image, seed) for image in images.detach().cpu().contiguous()]
 
 
 def uniform(draws: list[torch.Generator], *shape: int) -> Tensor:

@@ -29,6 +29,13 @@ class Infiller(ABC):
     def load(self) -> None:  # noqa: B027
         """Reads what the infiller needs, so that a missing file is reported before any work; most need nothing."""
 
+    def drawn(self, draw: int) -> Infiller:
+        """The infiller with other random numbers for each ``draw`` from 0; itself where it draws none.
+
+        What it draws belongs to the picture, whatever batch that comes in.
+        """
+        return self
+
     @abstractmethod
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         """As ``__call__``, for at least one picture, with holes (N,1,H,W) and colour (1,C,1,1) as the images are."""
@@ -66,7 +73,8 @@ class Infiller(ABC):
 infillers: Registry[type[Infiller]] = Registry(
     "infiller",
     reads_hole=False,  # what the hole hides shows in the fill
-    random=False,
+    surroundings=False,  # it paints from the pixels around the hole, of which a picture that is all hole has none
+    random=False,  # drawn anew at each call
     network=False,
     needs_weights=False,
 )

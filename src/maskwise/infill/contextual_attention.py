@@ -23,7 +23,11 @@ WIDTH = 32  # "ngf" of the port
 
 
 @infillers.register(
-    "contextual_attention", source="Yu et al. 2018, as Phang et al. 2020 use it", network=True, needs_weights=True
+    "contextual_attention",
+    source="Yu et al. 2018, as Phang et al. 2020 use it",
+    network=True,
+    needs_weights=True,
+    surroundings=True,
 )
 @dataclass(frozen=True)
 class ContextualAttention(Infiller):

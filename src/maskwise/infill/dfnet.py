@@ -21,7 +21,9 @@ FUSED = 6  # scales, from the finest, that have a fusion block
 ADVICE = "give model_places2.pth of the authors' repository hughplay/DFNet"
 
 
-@infillers.register("dfnet", source="Hong et al. 2019, as Phang et al. 2020 use it", network=True, needs_weights=True)
+@infillers.register(
+    "dfnet", source="Hong et al. 2019, as Phang et al. 2020 use it", network=True, needs_weights=True, surroundings=True
+)
 @dataclass(frozen=True)
 class DFNetInfiller(Infiller):
     """DFNet at 256x256, squashed to it and back bilinearly (align_corners=True, as in Phang et al.'s code).

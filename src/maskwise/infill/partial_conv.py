@@ -24,7 +24,7 @@ WIDTHS = (24, 48, 72, 96, 96, 96)
 NOTHING = 1e-6  # share of a window below which it counts as unseen
 
 
-@infillers.register("partial_conv", source="after Liu et al. 2018", network=True)
+@infillers.register("partial_conv", source="after Liu et al. 2018", network=True, surroundings=True)
 @dataclass(frozen=True)
 class PartialConvInfiller(Infiller):
     """A U-Net of partial convolutions that paints detail over a smooth fill.

@@ -14,7 +14,7 @@ from maskwise.images import to_uint8
 from maskwise.infill.base import Infiller, infillers
 
 
-@infillers.register("telea", source="Telea 2004, as CASM 4.2 uses it")
+@infillers.register("telea", source="Telea 2004, as CASM 4.2 uses it", surroundings=True)
 @dataclass(frozen=True)
 class Telea(Infiller):
     """Inpaints holes, cut at 0.5, on 8-bit pictures; kept pixels are given back bit-equal.

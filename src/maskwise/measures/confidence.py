@@ -8,10 +8,9 @@ from torch import Tensor
 from maskwise.blending import masked_in
 from maskwise.box import as_tensor
 from maskwise.classifiers import Classifier
-from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.measures.base import metrics
-from maskwise.measures.inputs import unit_maps
+from maskwise.measures.inputs import fitting_maps, unit_maps
 from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
 
 
@@ -31,9 +30,7 @@ def confidences(
         targets: (N,) classes; None: the likeliest of each whole picture.
         batch: pictures in one forward; None: 8 on a CPU, 64 elsewhere.
     """
-    maps = unit_maps(as_tensor(maps))
-    if images.ndim != 4 or len(images) != len(maps) or images.shape[-2:] != maps.shape[-2:]:
-        raise InputError(f"images (N,3,H,W) and maps (N,H,W) must fit: {tuple(images.shape)}, {tuple(maps.shape)}")
+    maps = fitting_maps(images, unit_maps(as_tensor(maps)))
     images, maps = images.to(classifier.device), maps.to(classifier.device)
     whole = log_probabilities(classifier, len(images), lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
@@ -94,3 +91,25 @@ class IncreaseInConfidence(AverageDrop):
 
     def compared(self, whole: Tensor, part: Tensor) -> Tensor:
         return (part > whole).double()
+
+
+@metrics.register(
+    "average_gain",
+    family="faithfulness",
+    title="average gain",
+    paper="Zhang et al. 2024 (Opti-CAM)",
+    unit="%",
+    higher_is_better=True,
+    needs=("images",),
+    takes=("targets",),
+)
+class AverageGain(AverageDrop):
+    """How much surer is the classifier of its class when it sees the salient part alone?
+
+    Mean of max(0, O - Y) / (1 - Y), which is ``average_drop`` for the other direction; options likewise. Read both: a
+    map of ones drops nothing, and gains nothing.
+    """
+
+    def compared(self, whole: Tensor, part: Tensor) -> Tensor:
+        unsure = 1 - whole
+        return (part - whole).clamp(min=0) / unsure.where(unsure > 0, 1)

@@ -43,3 +43,14 @@ def classes_of(classes: Tensor | np.ndarray, count: int, limit: int, name: str) 
     if count and classes.max() >= limit:
         raise InputError(f"{name} holds class {int(classes.max())}, and there are {limit} classes")
     return classes
+
+
+def fitting_maps(images: Tensor, maps: Tensor) -> Tensor:
+    """The maps (N,H,W), if they are as many and as large as the images (N,3,H,W).
+
+    Raises:
+        InputError: they are not.
+    """
+    if images.ndim != 4 or len(images) != len(maps) or images.shape[-2:] != maps.shape[-2:]:
+        raise InputError(f"images (N,3,H,W) and maps (N,H,W) must fit: {tuple(images.shape)}, {tuple(maps.shape)}")
+    return maps

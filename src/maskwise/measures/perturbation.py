@@ -16,6 +16,8 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
+from maskwise.measures.filling import HoleFill
+from maskwise.measures.inputs import fitting_maps
 from maskwise.measures.scoring import classes_followed, log_probabilities
 
 CurveKind = Literal["insertion", "deletion"]
@@ -35,11 +37,13 @@ def curves(
     blur: Substrate = "gaussian51",
     batch: int | None = None,
     ties: Ties = "reading",
+    fill: HoleFill | None = None,
 ) -> Tensor:
     """Probability of each picture's class after 0, step, 2 step, … pixels: (N,steps+1), float64.
 
     Insertion begins with the blurred picture and brings pixels back; deletion begins with the picture and paints them
-    in the mean colour. All pictures' steps share batches, and changed copies exist only while they are scored.
+    in the mean colour; with a ``fill`` that stands where pixels are missing in both. All pictures' steps share batches,
+    and changed copies exist only while they are scored.
 
     Args:
         classifier: gives the probabilities.
@@ -48,17 +52,16 @@ def curves(
         targets: (N,) classes to follow; None: the likeliest of each whole picture.
         mode: insertion or deletion.
         step: pixels a step, or the share of all as a float below 1 or a text like "3.571%". The last may be smaller.
-        blur: where insertion begins, see ``substrate``.
+        blur: where insertion begins without a fill, see ``substrate``.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
         ties: which of equal pixels goes first, see ``places``.
+        fill: see ``fill_of``; the probability is the mean over its draws.
 
     Raises:
         InputError: shapes that differ, or an unknown mode, blur, step, ties or class.
     """
     one_of("mode", mode, ("insertion", "deletion"))
-    maps = as_maps(maps)
-    if images.ndim != 4 or len(images) != len(maps) or images.shape[-2:] != maps.shape[-2:]:
-        raise InputError(f"images (N,3,H,W) and maps (N,H,W) must fit: {tuple(images.shape)}, {tuple(maps.shape)}")
+    maps = fitting_maps(images, as_maps(maps))
     images = images.to(classifier.device)
     n, size = len(images), maps[0].numel() if len(maps) else 1
     pixels = pixels_of(step, size)
@@ -66,20 +69,36 @@ def curves(
     place = places(maps.to(images.device), ties)
     whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
-    start, end = images, classifier.mean[:, None, None].expand_as(images)
-    if mode == "insertion":
-        start, end = substrate(images, classifier.mean, blur), images
-
     # The whole picture is the last step of an insertion and the first of a deletion: it is known already.
     first = 0 if mode == "insertion" else 1
 
-    def changed(rows: Tensor) -> Tensor:
-        picture, done = rows // steps, (rows % steps + first) * pixels
-        return torch.where((place[picture] < done[:, None, None])[:, None], end[picture], start[picture])
+    def gone(rows: Tensor) -> Tensor:
+        done = ((rows % steps + first) * pixels)[:, None, None]
+        return place[rows // steps] >= done if mode == "insertion" else place[rows // steps] < done
 
-    followed = log_probabilities(classifier, n * steps, changed, batch, classes.repeat_interleave(steps))
-    known, followed = whole.gather(1, classes[:, None]), followed.reshape(n, steps)
-    return torch.cat([followed, known] if mode == "insertion" else [known, followed], 1).exp()
+    def emptied(draw: int) -> Tensor:
+        if fill is not None:
+            return fill.substrate(images, classifier.mean, draw)
+        return substrate(images, classifier.mean, blur if mode == "insertion" else "mean")
+
+    def followed(draw: int) -> Tensor:
+        if fill is not None and fill.refill == "step":
+
+            def changed(rows: Tensor) -> Tensor:
+                return fill.pictures(images[rows // steps], gone(rows), classifier.mean, draw)
+
+        else:
+            empty = emptied(draw)
+
+            def changed(rows: Tensor) -> Tensor:
+                return torch.where(gone(rows)[:, None], empty[rows // steps], images[rows // steps])
+
+        scores = log_probabilities(classifier, n * steps, changed, batch, classes.repeat_interleave(steps))
+        return scores.reshape(n, steps).exp()
+
+    drawn = torch.stack([followed(draw) for draw in range(1 if fill is None else fill.draws)]).mean(0)
+    known = whole.gather(1, classes[:, None]).exp()
+    return torch.cat([drawn, known] if mode == "insertion" else [known, drawn], 1)
 
 
 def places(maps: Tensor, ties: Ties = "reading") -> Tensor:

@@ -50,11 +50,16 @@ def pooled_ap(histograms: Tensor) -> Tensor:
     return (precision * front).sum(-1) / true[..., -1]
 
 
-def pooled_iou(histograms: Tensor) -> Tensor:
-    """Largest IoU (…) of foreground and what reaches a threshold, over all thresholds, of histograms (…,2,bins+1)."""
+def iou_by_threshold(histograms: Tensor) -> Tensor:
+    """IoU (…,bins+1) of the mask and what reaches each threshold, from the highest down, of (…,2,bins+1)."""
     front, back = histograms.flip(-1).unbind(-2)
     true, false = front.cumsum(-1), back.cumsum(-1)
-    return (true / (true[..., -1:] + false)).amax(-1)
+    return true / (true[..., -1:] + false)
+
+
+def pooled_iou(histograms: Tensor) -> Tensor:
+    """Largest IoU (…) of foreground and what reaches a threshold, over all thresholds, of histograms (…,2,bins+1)."""
+    return iou_by_threshold(histograms).amax(-1)
 
 
 @metrics.register(

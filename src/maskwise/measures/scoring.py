@@ -63,6 +63,28 @@ def log_probabilities(
         batch: as in ``ClassifierMetric.ask``.
         classes: (count,), keep of each picture only this class: then (count,) comes back.
     """
+    return _scores(classifier, count, make, batch, classes, classifier.log_probabilities)
+
+
+def class_logits(
+    classifier: Classifier,
+    count: int,
+    make: Callable[[Tensor], Tensor],
+    batch: int | None = None,
+    classes: Tensor | None = None,
+) -> Tensor:
+    """Logits (count,C) or, of the given classes, (count,); otherwise as ``log_probabilities``."""
+    return _scores(classifier, count, make, batch, classes, lambda logits: logits)
+
+
+def _scores(
+    classifier: Classifier,
+    count: int,
+    make: Callable[[Tensor], Tensor],
+    batch: int | None,
+    classes: Tensor | None,
+    read: Callable[[Tensor], Tensor],
+) -> Tensor:
     if batch is None:
         batch = classifier.batch
     found = torch.zeros(count if classes is not None else (count, len(classifier.labels)), dtype=torch.float64)
@@ -73,7 +95,7 @@ def log_probabilities(
 
             def scores(part: slice, rows: Tensor = rows) -> Tensor:
                 images = classifier.prepare(make(rows[part])).contiguous(memory_format=torch.channels_last)
-                return classifier.log_probabilities(classifier.logits(images).double())
+                return read(classifier.logits(images).double())
 
             all_scores = torch.cat(portions(scores, len(rows)))
             found[rows] = all_scores if classes is None else all_scores.gather(1, classes[rows, None])[:, 0]

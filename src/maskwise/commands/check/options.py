@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from maskwise.checks.drt import MakeExplainer
+    from maskwise.checks.explained_again import AgainResult
     from maskwise.checks.pictures import Labelled
     from maskwise.checks.results import DrtResult, MprtResult, RoarResult
     from maskwise.classifiers import Classifier
@@ -191,7 +192,9 @@ def numbers(text: str) -> list[float]:
         raise InputError(f"`fractions` takes numbers with commas between, not {text!r}") from None
 
 
-def tell(result: MprtResult | DrtResult | RoarResult, tables: Sequence[Table], out: Path, output: Output) -> None:
+def tell(
+    result: MprtResult | DrtResult | RoarResult | AgainResult, tables: Sequence[Table], out: Path, output: Output
+) -> None:
     """``result.json``, and the table or the same JSON on stdout."""
     from maskwise.core.files import atomic_write
 

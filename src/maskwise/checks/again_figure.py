@@ -1,0 +1,37 @@
+"""Figure of the checks that explain again: a point with its interval for each method, a panel for each score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from maskwise.checks.explained_again import AgainResult
+from maskwise.core.files import atomic_write
+
+
+def again_figure(result: AgainResult, path: str | Path) -> None:
+    """A PNG, written atomically; ``path`` ends in .png."""
+    scores = list(dict.fromkeys(row.score for row in result.rows))
+    methods = list(dict.fromkeys(row.method for row in result.rows))
+    figure = Figure(figsize=(3.4 * len(scores) + 1.2, 0.45 * len(methods) + 1.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(scores), squeeze=False, sharey=True)[0]
+    for axis, score in zip(axes, scores, strict=True):
+        for row in result.rows:
+            if row.score == score:
+                y, value = methods.index(row.method), row.value
+                axis.plot([value.low, value.high], [y, y], color="#1f5fbf", linewidth=2)
+                axis.plot([value.mean], [y], "o", color="#1f5fbf")
+        axis.set_title(score, fontsize=10)
+        axis.grid(axis="x", alpha=0.3)
+        highest = max((row.value.high for row in result.rows if row.score == score and row.value.high > 0), default=1.0)
+        axis.set_xlim(0, 1.05 * highest)
+    axes[0].set_yticks(range(len(methods)), methods, parse_math=False)
+    axes[0].set_ylim(len(methods) - 0.5, -0.5)
+    facts = result.protocol
+    counted = f"{facts['pictures']} picture{'s' * (facts['pictures'] != 1)}"
+    figure.suptitle(f"{facts['classifier']}, {counted}, 95% intervals", fontsize=10, parse_math=False)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,80 @@
+"""What stands where pixels were taken away: any infiller, once for the whole picture or anew at every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
+from maskwise.infill import Infiller, infiller, infillers
+
+Refill = Literal["step", "once"]
+
+
+@dataclass(frozen=True)
+class HoleFill:
+    """An infiller and how it is used; see ``fill_of``."""
+
+    infiller: Infiller
+    refill: Refill = "step"
+    draws: int = 1
+
+    def pictures(self, images: Tensor, holes: Tensor, colour: Tensor, draw: int = 0) -> Tensor:
+        """Images (N,C,H,W) whose holes (N,H,W) bool are filled from what is left of each."""
+        return torch.where(holes[:, None], self.infiller.drawn(draw)(images, holes, colour), images)
+
+    def substrate(self, images: Tensor, colour: Tensor, draw: int = 0) -> Tensor:
+        """What stands everywhere once all pixels are gone, (N,C,H,W)."""
+        return self.infiller.drawn(draw)(images, images.new_ones(len(images), *images.shape[-2:]), colour)
+
+    def text(self) -> str:
+        """Its name and all its options, weights by their checksum: what a number's protocol says of it."""
+        options = {f.name: getattr(self.infiller, f.name) for f in dataclasses.fields(self.infiller)}  # type: ignore[arg-type]
+        network = getattr(self.infiller, "network", None)
+        if isinstance(network, nn.Module):
+            options["weights"] = f"{_checksum(network):08x}"
+        said = ",".join(f"{key}={value}" for key, value in options.items() if key != "generator")
+        return f"{_name(self.infiller)}:{said}".rstrip(":")
+
+
+def fill_of(fill: str | Infiller, refill: Refill = "step", draws: int = 1) -> HoleFill:
+    """An infiller for metrics.
+
+    Args:
+        fill: name with options, as ``noisy_linear:noise=0.02``, or an infiller.
+        refill: ``step`` fills the hole of every step from what is left around it; ``once`` takes one picture for all
+            steps, what the infiller makes of a picture that is all hole.
+        draws: scores are means over so many fills by different random numbers.
+
+    Raises:
+        InputError: an unknown infiller or option; ``once`` of an infiller that paints from the surroundings, of which
+            a picture that is all hole has none; several draws of one that draws nothing.
+    """
+    one_of("refill", refill, ("step", "once"))
+    made = fill if isinstance(fill, Infiller) else infiller(fill)
+    name = _name(made)
+    if refill == "once" and name in infillers and infillers.facts(name)["surroundings"]:
+        raise InputError(f"refill='once' has no surroundings that {name} could paint from; take refill='step'")
+    if draws < 1:
+        raise InputError(f"draws must be at least 1, not {draws}")
+    if draws > 1 and made.drawn(0) == made.drawn(1):
+        raise InputError(f"{name} paints the same in each of {draws} draws; leave draws at 1")
+    return HoleFill(made, refill, draws)
+
+
+def _name(made: Infiller) -> str:
+    """As registered, else that of its class."""
+    return next((name for name in infillers.names() if infillers.get(name) is type(made)), type(made).__name__)
+
+
+def _checksum(network: nn.Module) -> int:
+    code = 0
+    for key, value in sorted(network.state_dict().items()):
+        code = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes(), zlib.crc32(key.encode(), code))
+    return code

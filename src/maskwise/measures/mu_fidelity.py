@@ -1,0 +1,131 @@
+"""MuFidelity: does hiding random sets of cells cost the class what the map says? (Bhatt et al. 2020)"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwise.box import as_maps, as_tensor
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.options import in_range, one_of
+from maskwise.infill import Infiller
+from maskwise.measures.base import metrics
+from maskwise.measures.filling import HoleFill, fill_of
+from maskwise.measures.inputs import fitting_maps
+from maskwise.measures.rank_correlation import spearman
+from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
+from maskwise.measures.single_deletion import cell_numbers
+
+
+def random_subsets(subsets: int, cells: int, share: float, seed: int = 0) -> Tensor:
+    """(subsets, cells^2) bool: each cell is in each with the chance ``share``.
+
+    The same for every picture and method, so that methods are compared on the same holes.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    return torch.rand(subsets, cells**2, generator=draws) < share
+
+
+def mu_fidelity(
+    classifier: Classifier,
+    images: Tensor,
+    maps: Tensor | np.ndarray,
+    subsets: Tensor,
+    fill: HoleFill,
+    targets: Tensor | None = None,
+    batch: int | None = None,
+) -> Tensor:
+    """Spearman's correlation (N,) over subsets of the map's sum in them with what the class's probability loses.
+
+    Args:
+        classifier: gives the probabilities.
+        images: (N,3,H,W) in [0,1].
+        maps: (N,H,W), any scale and sign.
+        subsets: (S, cells^2) bool, the cells that are hidden together.
+        fill: what stands in them.
+        targets: (N,) classes to follow; None: the likeliest of each whole picture.
+        batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+
+    Returns:
+        (N,) in [-1,1]; 0 where either side is the same for all subsets.
+    """
+    maps = fitting_maps(images, as_maps(maps)).double()
+    images = images.to(classifier.device)
+    n, count, cells = len(images), len(subsets), round(subsets.shape[1] ** 0.5)
+    number = cell_numbers(images.shape[-2], images.shape[-1], cells).to(images.device)
+    subsets = subsets.to(images.device)
+    whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
+    classes = classes_followed(whole, targets)
+
+    def left(draw: int) -> Tensor:
+        def copies(rows: Tensor) -> Tensor:
+            hole = subsets[rows % count][:, number]
+            return fill.pictures(images[rows // count], hole, classifier.mean, draw)
+
+        return log_probabilities(classifier, n * count, copies, batch, classes.repeat_interleave(count)).exp()
+
+    without = torch.stack([left(draw) for draw in range(fill.draws)]).mean(0).reshape(n, count)
+    drops = whole.gather(1, classes[:, None]).exp() - without
+    in_cells = maps.to(drops.device).flatten(1) @ F.one_hot(number.flatten(), cells**2).double()
+    return spearman(in_cells @ subsets.double().T, drops)
+
+
+@metrics.register(
+    "mu_fidelity",
+    family="faithfulness",
+    title="MuFidelity",
+    paper="Bhatt et al. 2020, as in xplique",
+    unit="",
+    higher_is_better=True,
+    needs=("images",),
+    takes=("targets",),
+)
+class MuFidelity(ClassifierMetric):
+    """Does hiding random sets of cells cost the class the more, the more salient the map calls them?
+
+    Spearman's correlation over the sets, mean over pictures.
+
+    Args:
+        classifier: gives the probabilities.
+        subsets: random sets of cells.
+        cells: a side.
+        share: chance of each cell to be in a set.
+        fill: an infiller by name that stands in them.
+        draws: probabilities are means over so many fills by different random numbers.
+        seed: of the sets, which are the same for every picture and method.
+        target: follow the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
+        batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        subsets: int = 200,
+        cells: int = 9,
+        share: float = 0.2,
+        fill: str | Infiller = "mean",
+        draws: int = 1,
+        seed: int = 0,
+        target: FollowedClass = "predicted",
+        batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.ask(classifier, batch)
+        one_of("target", target, ("predicted", "class"))
+        for name, value, least in (("cells", cells, 2), ("subsets", subsets, 2), ("seed", seed, 0)):
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        in_range("share", share, 0, 1, above=True)
+        self.filled = fill_of(fill, "step", draws)
+        self.fill = self.filled.text()
+        self.subsets, self.cells, self.share, self.seed = subsets, cells, share, seed
+        self.draws, self.target = draws, target
+
+    def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        asked = asked_for(self.target, targets)
+        subsets = random_subsets(self.subsets, self.cells, self.share, self.seed)
+        found = mu_fidelity(self.classifier, images, maps, subsets, self.filled, asked, self.batch)
+        return found[:, None].to(as_tensor(maps).device)

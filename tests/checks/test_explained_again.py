@@ -1,0 +1,87 @@
+"""Max-sensitivity and ARCC of explainers whose values are known, and by loops."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_net
+from torch import Tensor
+
+from maskwise.checks import arcc, max_sensitivity
+from maskwise.checks.arcc import coherency_of, harmonic_mean
+from maskwise.checks.tables import again_table
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.keyed import keyed_generator
+from maskwise.measures import metric
+
+SIDE = 24
+DRAWS = torch.Generator().manual_seed(4)
+IMAGES = torch.rand(5, 3, SIDE, SIDE, generator=DRAWS)
+CLASSIFIER = Classifier(tiny_net(), input_size=SIDE, name="tiny")
+
+
+def brightness(images: Tensor, targets: Tensor | None = None) -> Tensor:
+    return images.mean(1)
+
+
+def constant(images: Tensor, targets: Tensor | None = None) -> Tensor:
+    return torch.linspace(0, 1, SIDE).expand(len(images), SIDE, SIDE)
+
+
+def zeros(images: Tensor, targets: Tensor | None = None) -> Tensor:
+    return torch.zeros(len(images), SIDE, SIDE)
+
+
+def test_max_sensitivity_equals_the_loop_and_is_0_of_a_map_that_never_changes() -> None:
+    methods = {"brightness": brightness, "constant": constant, "zeros": zeros}
+    result = max_sensitivity(methods, CLASSIFIER, IMAGES, radius=0.05, samples=4, seed=3, batch=2)
+    for image, found in zip(IMAGES, result.values["brightness", "max_sensitivity"].tolist(), strict=True):
+        draws, farthest = keyed_generator(image, 3), 0.0
+        for _ in range(4):
+            moved = (image + 0.05 * (2 * torch.rand(image.shape, generator=draws) - 1)).clamp(0, 1)
+            farthest = max(farthest, float((moved.mean(0) - image.mean(0)).norm() / image.mean(0).norm()))
+        assert found == pytest.approx(farthest, rel=1e-5)
+    assert result.values["constant", "max_sensitivity"].tolist() == [0] * 5
+    rows = {row.method: row.value for row in result.rows}
+    assert list(rows) == list(methods) and rows["zeros"].undefined == 5 and np.isnan(rows["zeros"].mean)
+    assert 0 < rows["brightness"].low <= rows["brightness"].mean <= rows["brightness"].high
+    more = max_sensitivity({"b": brightness}, CLASSIFIER, IMAGES, radius=0.05, samples=8, seed=3)
+    assert (more.values["b", "max_sensitivity"] >= result.values["brightness", "max_sensitivity"] - 1e-9).all()
+    assert again_table(result).row_count == 3 and result.plain()["protocol"]["radius"] == 0.05
+
+
+def test_the_parts_of_arcc_are_what_they_say() -> None:
+    result = arcc({"b": brightness, "constant": constant}, CLASSIFIER, IMAGES, batch=2)
+    found = {score: result.values["b", score] for score in ("arcc", "coherency", "complexity", "road")}
+    maps = IMAGES.mean(1)
+    kept = IMAGES * maps[:, None] + CLASSIFIER.mean[:, None, None] * (1 - maps[:, None])
+    for m, again, coherency in zip(maps, kept.mean(1), found["coherency"].tolist(), strict=True):
+        pearson = np.corrcoef(m.double().flatten(), again.double().flatten())[0, 1]
+        assert coherency == pytest.approx((pearson + 1) / 2, abs=1e-6)
+    assert torch.allclose(found["complexity"], maps.double().mean((1, 2)))
+    road = metric("road", CLASSIFIER, percent="20,40,60,80")
+    rows = road.per_image(maps, images=IMAGES)
+    combined = torch.stack([road.value(row, torch.tensor(1.0)) for row in rows]) / 100
+    assert torch.allclose(found["road"], (2 * combined).clamp(0, 1), atol=1e-6)
+    for i in range(5):
+        parts = [float(found["coherency"][i]), 1 - float(found["complexity"][i]), float(found["road"][i])]
+        expected = 0.0 if min(parts) == 0 else 3 / sum(1 / part for part in parts)
+        assert float(found["arcc"][i]) == pytest.approx(expected, abs=1e-9)
+    assert torch.allclose(result.values["constant", "coherency"], torch.ones(5).double())
+
+
+def test_a_flat_map_has_no_coherency_and_so_no_arcc() -> None:
+    result = arcc({"zeros": zeros}, CLASSIFIER, IMAGES[:2])
+    assert result.values["zeros", "coherency"].tolist() == result.values["zeros", "arcc"].tolist() == [0, 0]
+    assert coherency_of(IMAGES[:, 0], 1 - IMAGES[:, 0]).tolist() == pytest.approx([0] * 5, abs=1e-12)
+    assert harmonic_mean(torch.tensor([2.0, 0]), torch.tensor([1.0, 1])).tolist() == pytest.approx([4 / 3, 0])
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    for wrong in ({"radius": 0}, {"samples": 0}, {"seed": -1}):
+        with pytest.raises(InputError):
+            max_sensitivity({"b": brightness}, CLASSIFIER, IMAGES, **wrong)
+    with pytest.raises(InputError, match="needs a method and a picture"):
+        arcc({}, CLASSIFIER, IMAGES)
+    with pytest.raises(InputError, match="did you mean"):
+        arcc({"b": brightness}, CLASSIFIER, IMAGES, fill="noisy")
