@@ -95,8 +95,8 @@ class Measuring:
         False
     )
 
-    def settings(self, out: Path | None) -> Settings:
-        """What ``evaluate`` takes.
+    def settings(self, out: Path | None, missing: str = "refuse") -> Settings:
+        """What ``evaluate`` takes; ``missing`` as ``--missing`` says.
 
         Raises:
             InputError: a value that it does not take, or maps are to be saved nowhere.
@@ -110,7 +110,9 @@ class Measuring:
         if self.save_maps and out is None:
             raise InputError("`save_maps` needs a folder: add `out`")
         cases = None if self.difficult is None else DifficultCases.read(self.difficult)
-        return Settings(self.resize, self.target, self.limit, self.batch, cases, self.skip_damaged)  # type: ignore[arg-type]
+        return Settings(
+            self.resize, self.target, self.limit, self.batch, cases, self.skip_damaged, missing,  # type: ignore[arg-type]
+        )  # fmt: skip
 
     def sources(self, data: list[str]) -> Sequence[str | DataSet]:
         """The data sets, with ``--apart`` each in two parts."""
