@@ -70,6 +70,7 @@ def _tell(board: Leaderboard, out: Path | None, output: Output) -> None:
     # A leaderboard of all metrics on several data sets is long: here the pooled one, the others are on the page.
     tables = rich_tables(board, width, groups if out is None else groups[-1:])
     lines = [f"{name} was not measured: {why}" for name, why in board.left_out.items()]
+    lines += [printable(line) for line in board.protocol["in_words"]]
     if out is not None:
         lines.append(f"leaderboard.html, .json, .csv and rows.db in {printable(out)}")
     for warning in board.warnings:

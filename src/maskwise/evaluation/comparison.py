@@ -15,17 +15,18 @@ from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import Target
 from maskwise.evaluation.leaderboard import Leaderboard, leaderboard
 from maskwise.evaluation.loader import Settings
+from maskwise.evaluation.presets import chosen_metrics
 from maskwise.evaluation.run import measure
 from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
 from maskwise.measures import Metric, metric
 from maskwise.sess.sweep import AnyExplainer
 
-QUICK = ("le", "f1", "pointing", "area")
+QUICK = "quick"
 Source = str | Path | DataSet
 ExplainerSource = str | Path | GivenMaps | AnyExplainer
 Explainers = Mapping[str, ExplainerSource] | Sequence[ExplainerSource]
-MetricsLike = Mapping[str, Metric] | Sequence[str]
+MetricsLike = Mapping[str, Metric] | Sequence[str] | str
 
 
 def compare(
@@ -52,7 +53,8 @@ def compare(
         data: one or more sources as ``read_data`` takes them, or data sets; with boxes or masks for metrics that need
             them.
         classifier: what is explained; None is the one that the first explainer brings.
-        metrics: names as ``maskwise metrics`` lists them, or metrics by name.
+        metrics: names of metrics and presets as ``maskwise metrics`` lists them, in a list or with commas between; or
+            metrics by name.
         target: the class explained: ``predicted``, ``label``, ``each`` class of a picture, or one for all pictures,
             by index, name or WordNet id.
         resize: ``squash`` to the input size, ``crop`` (shorter side, centre), or ``none``, which keeps each picture's
@@ -73,10 +75,12 @@ def compare(
     """
     classifier = _classifier_of(explainers, classifier)
     contenders = [Contender.of(name, made) for name, made in _named(explainers, classifier).items()]
-    if not isinstance(metrics, Mapping):
-        metrics = {name: metric(name, classifier) for name in metrics}
     sources = [data] if isinstance(data, (str, Path, DataSet)) else data
     settings = Settings(resize, target, limit, batch, skip_damaged=skip_damaged, missing=missing)
+    if not isinstance(metrics, Mapping):
+        chosen = chosen_metrics(metrics)
+        chosen.told(settings)
+        metrics = {name: metric(name, classifier, **chosen.options.get(name, {})) for name in chosen.metrics}
     measured = measure(
         contenders, classifier, [s if isinstance(s, DataSet) else str(s) for s in sources], metrics, settings,
         None if out is None else Path(out), progress=progress,

@@ -167,6 +167,12 @@ class GivenMaps:
         content = key_of({one: digests[path] for one, path in self.files.items()})
         return {"maps": content, "files": len(self.files), "scale": scale, "resized": "bilinear, antialiased"}
 
+    def in_words(self) -> str:
+        """Where the maps come from and what became of their values."""
+        values = "" if self.values is None else f"; {IN_WORDS[self.values.scale]}"
+        count = how_many(len(self.files), "map")
+        return f"{count} from files, of whatever class they were made for{values}; resized bilinearly"
+
     def doubts(self, name: str) -> list[str]:
         """What of their values may not be as it was meant, in one line each; ``name`` is the contender's."""
         if self.values is None or self.values.low >= -ROUNDING or self.values.scale != "min_max":

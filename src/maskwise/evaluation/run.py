@@ -58,6 +58,7 @@ class Measured:
         foreign: contenders whose explainer is of another classifier.
         sets: the data sets, without pictures that a folder of maps has no map of.
         left_out: by data set, how many pictures those were, and whose maps they lack.
+        input_size: of the classifier, in pixels.
     """
 
     classifier: str
@@ -71,6 +72,7 @@ class Measured:
     foreign: list[str] = field(default_factory=list)
     sets: list[DataSet] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    input_size: int = 0
 
     def of_picture(self, sources: Sequence[str]) -> Tensor | None:
         """(N,) the picture of each row of these data sets; None where each picture has one row."""
@@ -135,7 +137,7 @@ def measure(
     given = given_data(contenders, [s if isinstance(s, DataSet) else read_data(s) for s in data], settings)
     contenders, sets = given.contenders, given.sets
     chosen = [evenly_spread(len(s), settings.limit)[rank::world] for s in sets]
-    measured = Measured(classifier.name, metrics, settings, contenders, sets=sets)
+    measured = Measured(classifier.name, metrics, settings, contenders, sets=sets, input_size=classifier.input_size)
     measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
