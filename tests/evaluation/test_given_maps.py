@@ -142,6 +142,10 @@ class TestValues:
         _, found = self.maps(tmp_path, np.array([[7.0, 7.0]]))
         assert not found[0].any()
 
+    def test_a_range_beyond_float32(self, tmp_path: Path) -> None:
+        _, found = self.maps(tmp_path, np.array([[-3e38, 3e38, 0.0]]))
+        np.testing.assert_allclose(found, [[[0, 1, 0.5]]], rtol=1e-6)
+
     def test_scales_that_make_no_sense(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="values go from -1 to 2, and scale='unit' takes"):
             self.maps(tmp_path, np.array([[-1.0, 2.0]]), scale="unit")
@@ -177,7 +181,8 @@ class TestContent:
     def test_more_maps_cost_only_what_is_new(
         self, judge: Classifier, data: DataSet, folder: Path, tmp_path: Path
     ) -> None:
-        assert self.area(folder, data.subset(range(4)), judge, tmp_path / "out")[1] == 4
+        with pytest.warns(UserWarning, match="it: 2 of 6 maps in .* fit no picture: shapes/0/4.npy, shapes/0/5.npy"):
+            assert self.area(folder, data.subset(range(4)), judge, tmp_path / "out")[1] == 4
         assert self.area(folder, data, judge, tmp_path / "out")[1] == 2
 
     def test_ids_are_those_of_the_pictures(self, judge: Classifier, data: DataSet) -> None:
@@ -217,7 +222,7 @@ class TestWhatIsMissing:
     def test_superfluous_ones_are_counted_and_named(self, judge: Classifier, data: DataSet, folder: Path) -> None:
         for name in "abcd":
             np.save(folder / f"{name}x.npy", np.zeros((2, 2)))
-        with pytest.warns(UserWarning, match=r"4 of 10 names in .* fit no picture: ax, bx, cx, and 1 more"):
+        with pytest.warns(UserWarning, match=r"4 of 10 maps in .* fit no picture: ax.npy, bx.npy, cx.npy and 1 more"):
             mw.compare({"theirs": folder}, data, judge, ["area"])
 
     @pytest.mark.parametrize(

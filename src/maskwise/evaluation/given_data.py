@@ -11,7 +11,6 @@ from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import how_many, utf8
 from maskwise.data import DataSet
-from maskwise.data.unmatched import say_unmatched
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.given_maps import GivenMaps, first_few
 from maskwise.evaluation.loader import Settings
@@ -100,11 +99,10 @@ def _matched(name: str, maps: GivenMaps, ids: Sequence[str]) -> Matched:
             f"map of {utf8(ids[0])} is called {utf8(path.stem)}.npy"
         )
     if matched.superfluous:
-        stems = {str(PurePosixPath(one).with_suffix("")) for one in ids}
-        say_unmatched([str(PurePosixPath(n).with_suffix("")) for n in maps.names], _known(matched, stems), where)
+        fit = "fits" if len(matched.superfluous) == 1 else "fit"
+        warnings.warn(
+            f"{name}: {len(matched.superfluous)} of {how_many(len(maps.names), 'map')} in {where} {fit} no picture: "
+            f"{first_few(matched.superfluous)}",
+            stacklevel=4,
+        )
     return matched
-
-
-def _known(matched: Matched, stems: set[str]) -> set[str]:
-    """Names that need no warning: the pictures', and those of maps that are theirs."""
-    return stems | {str(PurePosixPath(name).with_suffix("")) for name in matched.files.values()}

@@ -74,10 +74,12 @@ class MapValues:
 
     def apply(self, stored: StoredMap) -> Tensor:
         """(H,W) in [0,1]."""
-        values = stored.values / self.divisors.get(stored.white, stored.white)
+        # In float64, where the range of any float32 is finite.
+        values = stored.values.double() / self.divisors.get(stored.white, stored.white)
         if self.scale == "unit":
-            return values.clamp(0, 1)
-        return min_max(values.abs() if self.scale == "abs" else values.relu() if self.scale == "relu" else values)
+            return values.clamp(0, 1).float()
+        read = values.abs() if self.scale == "abs" else values.relu() if self.scale == "relu" else values
+        return min_max(read).float()
 
 
 @dataclass(frozen=True)

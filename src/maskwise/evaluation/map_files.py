@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -14,6 +13,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.data.store import UNREADABLE
 from maskwise.images import MAX_PIXELS, MAX_SIDE, opened
 
 MAP_SUFFIXES = (".npy", ".npz", ".png")
@@ -87,7 +87,9 @@ def _npz(path: Path) -> np.ndarray:
                 raise InputError(f"hold {len(names)} arrays, of which none is called {MAP_KEY!r}")
             with archive.open(chosen[0]) as file:
                 return _array(file)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
+    except InputError:
+        raise
+    except UNREADABLE:
         raise InputError("are damaged") from None
 
 
@@ -97,7 +99,7 @@ def _array(file: IO[bytes]) -> np.ndarray:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, columns_first, kind = read(file)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError):
+    except Exception:  # a damaged header makes NumPy, and Python's own parser behind it, raise nearly every kind
         raise InputError("are damaged, or no arrays of NumPy") from None
     if kind.kind not in NUMBERS or kind.hasobject:
         raise InputError(f"hold {'objects' if kind.hasobject else kind.name}, and a map is of numbers")
