@@ -15,6 +15,8 @@ from conftest import tiny_net
 from torch import Tensor
 
 import maskwise as mw
+from maskwise.checks.map_store import map_key
+from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
@@ -184,6 +186,14 @@ class TestContent:
         with pytest.warns(UserWarning, match="it: 2 of 6 maps in .* fit no picture: shapes/0/4.npy, shapes/0/5.npy"):
             assert self.area(folder, data.subset(range(4)), judge, tmp_path / "out")[1] == 4
         assert self.area(folder, data, judge, tmp_path / "out")[1] == 2
+
+    def test_a_check_keeps_no_maps_that_may_come_from_anywhere(self, judge: Classifier, folder: Path) -> None:
+        def function(images: Tensor, targets: Tensor, ids: list[str] | None = None) -> Tensor:
+            return images.mean(1)
+
+        assert map_key(Subject.of(function, judge)) != map_key(Subject.of(function, judge))
+        with pytest.raises(InputError, match="which files can't give"):
+            Subject.of(GivenMaps(folder), judge)
 
     def test_ids_are_those_of_the_pictures(self, judge: Classifier, data: DataSet) -> None:
         asked: list[str] = []

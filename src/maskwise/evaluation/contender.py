@@ -44,15 +44,14 @@ class Contender:
         """With the identity that the explainer has of itself; functions and classes of yours have their code's."""
         if isinstance(explainer, GivenMaps):
             return cls(name, explainer, explainer.identity, takes_ids=True)
-        if _takes_ids(explainer):
-            return cls(name, explainer, {"function": name, "maskwise": maskwise.__version__}, takes_ids=True)
         identity: dict[str, Any] = dict(getattr(explainer, "identity", {"function": name}))
         if isinstance(explainer, SESS) and not isinstance(identity["of"], dict):
             identity["of"] = {"function": type(explainer.settings.explainer).__name__}
+        takes_ids = _takes_ids(explainer)
         try:
-            return cls(name, explainer, identity | _code_of(explainer))
-        except UnreadableCodeError as error:
-            return cls(name, explainer, identity, str(error))
+            return cls(name, explainer, identity | _code_of(explainer), takes_ids=takes_ids)
+        except UnreadableCodeError as error:  # of maps with an identity of their own nobody needs the code's
+            return cls(name, explainer, identity, None if takes_ids else str(error), takes_ids)
 
     def explain(self, images: Tensor, targets: Tensor, ids: Sequence[str]) -> Tensor:
         """What the explainer gives for pictures (N,3,H,W) with these ids."""
