@@ -230,4 +230,5 @@ def _in_words(measured: Measured, described: dict[str, Any]) -> list[str]:
     lines = run_in_words(measured.classifier, measured.input_size, counts, settings.resize, settings.target)
     lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
     pixels = None if settings.resize == "none" else measured.input_size**2
-    return lines + [metric_in_words(name, facts["options"], pixels) for name, facts in described.items()]
+    of_metrics = (metric_in_words(name, facts["options"], pixels) for name, facts in described.items())
+    return lines + [line for line in of_metrics if line]

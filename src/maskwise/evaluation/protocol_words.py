@@ -73,7 +73,9 @@ def run_in_words(classifier: str, size: int, data: Mapping[str, int], resize: st
 
 
 def metric_in_words(name: str, options: Mapping[str, Any], pixels: int | None = None) -> str:
-    """How a metric is set, from its own settings; one of a name that is not known here is said as ``name value``.
+    """How a metric is set, from its own settings; a setting that is not known here is said as ``name value``.
+
+    A metric without settings has no words.
 
     Args:
         name: of the metric.
@@ -99,7 +101,7 @@ def metric_in_words(name: str, options: Mapping[str, Any], pixels: int | None = 
         else:
             parts.append(f"{key} {value}")
     said = "; ".join(part for part in parts if part)
-    return f"{name}: {said}" if said else f"{name}: nothing to be set"
+    return f"{name}: {said}" if said else ""
 
 
 def _step(step: Any, pixels: int | None) -> str:
