@@ -219,7 +219,7 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
         "difficult": "by rule" if settings.difficult is None else settings.difficult.name,
         "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
         "damaged": {source: list(names) for source, names in measured.damaged.items()},
-        "left_out": dict(measured.left_out),
+        "without_maps": dict(measured.left_out),
         "metrics": described, "in_words": _in_words(measured, described),
         "maskwise": maskwise.__version__, "torch": torch.__version__,
     }  # fmt: skip
