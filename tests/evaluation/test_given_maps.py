@@ -20,10 +20,12 @@ from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
-from maskwise.evaluation import Contender, Leaderboard, Settings, measure
+from maskwise.evaluation import Contender, Leaderboard, Settings, leaderboard, measure
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.map_names import match_names
 from maskwise.measures import metric
+from maskwise.report.leaderboard import write_json
+from maskwise.report.page_compared import write_compared
 
 COUNT = 6
 
@@ -229,6 +231,16 @@ class TestWhatIsMissing:
             (folder / f"{data.records[i].id}.npy").unlink()
         board = mw.compare({"theirs": folder}, data, judge, ["area"], limit=3)
         assert board.lines[0].pictures == 3
+
+    def test_the_page_shows_pictures_that_were_measured(
+        self, judge: Classifier, data: DataSet, folder: Path, tmp_path: Path
+    ) -> None:
+        (folder / f"{data.records[2].id}.npy").unlink()
+        settings = Settings(limit=4)  # of six: 0, 1, 3 and 4; and of six the page's three would be 0, 2 and 4
+        found = measure([Contender.of("it", GivenMaps(folder))], judge, [data], {"area": metric("area")}, settings)
+        write_json(leaderboard(found), tmp_path / "leaderboard.json")
+        write_compared(found.contenders, judge, found.sets, settings, tmp_path, pictures=3)
+        assert (tmp_path / "report.html").is_file()
 
     def test_superfluous_ones_are_counted_and_named(self, judge: Classifier, data: DataSet, folder: Path) -> None:
         for name in "abcd":

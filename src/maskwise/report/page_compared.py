@@ -47,8 +47,8 @@ def write_compared(
     """
     board = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
-    limit = pictures if settings.limit is None else min(settings.limit, pictures)
-    chosen = [evenly_spread(len(s), limit) for s in sets]
+    measured = [evenly_spread(len(s), settings.limit) for s in sets]  # the page shows no others
+    chosen = [[own[i] for i in evenly_spread(len(own), pictures)] for own in measured]
     cards: list[dict[str, Any]] = []
     for data_set, indices in zip(sets, chosen, strict=True):
         for batch, _, _ in batches(data_set, indices, classifier, settings):
