@@ -14,9 +14,9 @@ from maskwise.commands import completion
 def test_the_source_says_what_the_registries_hold() -> None:
     from maskwise.classifiers import classifiers
     from maskwise.data import datasets
+    from maskwise.evaluation.presets import metric_presets
     from maskwise.explainers import methods
     from maskwise.infill import infillers
-    from maskwise.evaluation.presets import metric_presets
     from maskwise.measures import metrics
     from maskwise.sess.protocol import PRESETS
     from maskwise.studies import studies
