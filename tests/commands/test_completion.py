@@ -14,6 +14,7 @@ from maskwise.commands import completion
 def test_the_source_says_what_the_registries_hold() -> None:
     from maskwise.classifiers import classifiers
     from maskwise.data import datasets
+    from maskwise.evaluation.presets import metric_presets
     from maskwise.explainers import methods
     from maskwise.infill import infillers
     from maskwise.measures import metrics
@@ -26,7 +27,7 @@ def test_the_source_says_what_the_registries_hold() -> None:
 
     assert completion.method_names("") == methods.names()
     assert set(completion.teacher_names("")) == {AUTO, NONE, *TEACHERS, *methods.names()}
-    assert completion.metric_list("") == ["all", *metrics.names()]
+    assert completion.metric_list("") == ["all", *metric_presets(), *metrics.names()]
     assert [name for name in completion.classifier_names("") if not name.endswith("/")] == classifiers.names()
     assert completion.data_sources("") == [f"{name}:" for name in datasets.names()]
     assert completion.infiller_names("") == infillers.names()

@@ -7,10 +7,12 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from calling import call, refused
 
 from maskwise.classifiers import Classifier
+from maskwise.data import read_data
 
 DATA = "shapes:n=8,size=64,seed=1"
 
@@ -147,3 +149,61 @@ class TestPanelCommand:
     ])  # fmt: skip
     def test_refuses(self, eight: Classifier, tmp_path: Path, options: tuple, words: tuple) -> None:  # type: ignore[type-arg]
         refused(call("panel", "--data", DATA, "--methods", "grad_cam", *options, "--out", tmp_path / "p"), *words)
+
+
+class TestMaps:
+    @pytest.fixture
+    def maps(self, tmp_path: Path) -> Path:
+        for sample in read_data(DATA):
+            path = tmp_path / "maps" / f"{sample.id}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, sample.image.mean(0).numpy() - 0.5)
+        return tmp_path / "maps"
+
+    def test_beside_methods_and_alone(self, eight: Classifier, maps: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        given = ("--maps", f"theirs={maps}", "--maps", f"others={maps}", "--set", "theirs.scale=abs")
+        result = call("compare", "--data", DATA, "--methods", "center", *given, "--out", out, "--metrics", "le,area",
+                      "--report")  # fmt: skip
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert "others: its maps hold values from -0.4" in result.stderr and "theirs: its maps" not in result.stderr
+        board = json.loads((out / "leaderboard.json").read_text())
+        assert [row["method"] for row in board["rows"]] == ["center", "theirs", "others"]
+        assert board["protocol"]["methods"]["theirs"]["scale"] == "abs"
+        assert board["rows"][1]["metrics"]["area"]["value"] != board["rows"][2]["metrics"]["area"]["value"]
+        assert "others" in (out / "report.html").read_text()
+        alone = call("evaluate", "--data", DATA, "--maps", maps, "--metrics", "area", "--json", "--set", "scale=abs")
+        (row,) = json.loads(alone.stdout)["rows"]
+        assert row["method"] == "maps" and row["metrics"]["area"]["value"] == pytest.approx(
+            board["rows"][1]["metrics"]["area"]["value"]
+        )
+
+    def test_missing_ones(self, eight: Classifier, maps: Path, tmp_path: Path) -> None:
+        next(maps.rglob("*.npy")).unlink()
+        given = ("compare", "--data", DATA, "--maps", f"theirs={maps}", "--metrics", "area", "--out", tmp_path / "o")
+        refused(call(*given), "1 of 8 pictures have no map", "--missing skip")
+        result = call(*given, "--missing", "skip", "--report")
+        assert result.exit_code == 0 and "1 picture left out for all methods" in result.stderr
+
+    @pytest.mark.parametrize(("options", "words"), [
+        ((), ("--methods", "--maps")), (("--maps", "MAPS"), ("--maps takes NAME=DIR",)),
+        (("--maps", "a=none"), ("none", "no such folder")), (("--maps", "a=MAPS", "--maps", "a=MAPS"), ("'a' twice",)),
+        (("--maps", "a=MAPS", "--set", "a.size=3"), ("--set a.size", "they have scale")),
+        (("--maps", "a=MAPS", "--set", "a.scale=log"), ("scale is auto",)),
+        (("--maps", "center=MAPS", "--methods", "center"), ("once",)),
+        (("--maps", "a=MAPS", "--sess", "yes"), ("--sess",)), (("--maps", "a=MAPS", "--missing", "x"), ("missing is",)),
+    ])  # fmt: skip
+    def test_refuses(
+        self, eight: Classifier, maps: Path, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
+    ) -> None:
+        given = [option.replace("MAPS", str(maps)) for option in options]
+        refused(call("compare", "--data", DATA, *given, "--out", tmp_path / "o"), *words)
+
+    def test_evaluate_takes_no_sess_with_maps(self, eight: Classifier, maps: Path) -> None:
+        refused(call("evaluate", "--data", DATA, "--maps", maps, "--sess"), "leave --sess out")
+
+    def test_the_panel_takes_maps(self, eight: Classifier, maps: Path, tmp_path: Path) -> None:
+        result = call("panel", "--data", DATA, "--methods", "center", "--maps", f"theirs={maps}", "--classifiers",
+                      "tiny", "--limit", 4, "--out", tmp_path / "p")  # fmt: skip
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert "theirs" in json.loads((tmp_path / "p" / "panel.json").read_text())["protocol"]["methods"]

@@ -16,6 +16,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.evaluation import Contender
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.maskers import Masker
 from maskwise.sess import SESS
@@ -50,14 +51,17 @@ class Subject:
             before_sigmoid: take a masker's logits, as the released code does. None does so wherever there is a masker.
 
         Raises:
-            InputError: logits of something that is not a masker.
+            InputError: logits of something that is not a masker, or maps from files.
         """
+        if isinstance(explainer, GivenMaps):
+            raise InputError("a check asks for maps of other weights, which files can't give: name the method itself")
         inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
         network = inner.masker.encoder if isinstance(inner, MaskerExplainer) else classifier
         name = getattr(explainer, "__name__", type(explainer).__name__)
         known = Contender.of(name, explainer)
         # What can't be told from another one of its name is nobody whom a kept map could belong to.
-        identity = known.identity | ({} if known.unread is None else {"unread": uuid4().hex})
+        unclear = known.unread is not None or known.takes_ids
+        identity = known.identity | ({"unread": uuid4().hex} if unclear else {})
         if isinstance(explainer, MaskerExplainer) and before_sigmoid is not False:
             return cls(_MaskLogits(explainer.masker), network, True, identity)
         if before_sigmoid:

@@ -19,18 +19,21 @@ from maskwise.commands.groups import (
     make_explainer,
     names_of,
 )
+from maskwise.commands.groups.maps import MapFolders, Missing, given_maps, named_folders
 from maskwise.commands.groups.measuring import Data, Kept, Metrics
 from maskwise.commands.groups.method import METHOD
 from maskwise.commands.groups.sess import EnhanceEach
 from maskwise.commands.measured import measure_and_tell
 from maskwise.commands.registration import command
+from maskwise.core.errors import InputError
 
 
 @command(
     "compare",
     section="Measure",
     after="same",
-    example="maskwise compare --data shapes:n=100 --methods casm,grad_cam,center --metrics le,pointing --out compared",
+    example="maskwise compare --data shapes:n=100 --methods casm,grad_cam,center --metrics le,pointing --out compared\n"
+    "maskwise compare --data DATA --methods grad_cam --maps theirs=maps/theirs --maps mine=maps/mine --report",
 )
 def compare_command(
     data: Data,
@@ -42,11 +45,15 @@ def compare_command(
             rich_help_panel=METHOD,
             autocompletion=completion.method_list,
         ),
-    ],
+    ] = "",
+    maps: MapFolders = None,
+    missing: Missing = "refuse",
     options: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="method.key=value, an option of a method; may be given again.", rich_help_panel=METHOD
+            "--set",
+            help="NAME.key=value, an option of a method or of maps; may be given again.",
+            rich_help_panel=METHOD,
         ),
     ] = None,
     sess: EnhanceEach = "no",
@@ -59,16 +66,21 @@ def compare_command(
     measuring: Measuring,
     output: Output,
 ) -> None:
-    """Methods side by side: a leaderboard with 95% intervals, differences to the best, and time, as table and page."""
+    """Methods and anybody's maps side by side: 95% intervals, differences to the best, and time, as table and page."""
     from maskwise.evaluation import Contender
     from maskwise.explainers import methods as known
     from maskwise.sess import enhanced
 
-    enhance, settings = sess_options.of_each(sess), measuring.settings(out)
-    names = names_of(methods)
+    enhance, settings = sess_options.of_each(sess), measuring.settings(out, missing)
+    names, folders = names_of(methods), named_folders(maps)
+    if not names and not folders:
+        raise InputError("name what is compared: `methods`, or `maps`, or both")
+    if sess != "no" and not names:
+        raise InputError("SESS explains parts of pictures anew, which maps from files can't: leave `sess` out")
     for name in names:
         known.get(name)
-    own = key_values_of(options, "--set", names)
+    own = key_values_of(options, "--set", [*names, *folders])
+    foreign = given_maps(folders, own)
     classifier = model.load()
     measures = measuring.metrics(metrics, classifier, settings)
     bases = {name: make_explainer(name, classifier, own.get(name, {}), model.precision) for name in names}
@@ -76,10 +88,11 @@ def compare_command(
         Contender.of(called, enhanced(bases[name], **(enhance or {})) if inside else bases[name])
         for called, name, inside in each_with_sess(names, sess)
     ]
+    contenders += [Contender.of(name, explainer) for name, explainer in foreign.items()]
     sources = measuring.sources(data)
-    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
+    measured = measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
     if report and out is not None and os.environ.get("RANK", "0") == "0":
         from maskwise.report.page_compared import write_compared
 
         with output.bar("pictures of the report") as step:
-            write_compared(contenders, classifier, data, settings, out, progress=step)
+            write_compared(measured.contenders, classifier, measured.sets, settings, out, progress=step)

@@ -6,6 +6,7 @@ Importing PyTorch takes seconds; reading the calls of ``register`` in a room's f
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def _recipes() -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
+def _presets() -> list[str]:
+    """Of metrics: the keys of their file, read without a library."""
+    text = (ROOT / "evaluation" / "presets.yaml").read_text(encoding="utf-8")
+    return re.findall(r"^([a-z][\w:-]*):$", text, re.M)
+
+
 def _one(names: Callable[[], list[str]]) -> Complete:
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
 
@@ -89,7 +96,7 @@ def _classifiers() -> list[str]:
 
 method_names = _one(_methods)
 method_list = _several(_methods)
-metric_list = _several(lambda: ["all", *registered("measures", "metrics")])
+metric_list = _several(lambda: ["all", *_presets(), *registered("measures", "metrics")])
 classifier_names = _one(_classifiers)
 classifier_list = _several(_classifiers)
 data_sources = _one(lambda: [f"{name}:" for name in registered("data", "datasets")])

@@ -70,11 +70,26 @@ def recipes_command(*, imports: Imports, output: Output) -> None:
 
 @command("metrics", section=SECTION, example="maskwise metrics")
 def metrics_command(*, imports: Imports, output: Output) -> None:
-    """The metrics there are."""
+    """The metrics there are, and the presets that name several of them."""
+    from rich.table import Table
+
+    from maskwise.core.text import cell
+    from maskwise.evaluation.presets import metric_presets
     from maskwise.measures import metrics
 
+    presets = metric_presets()
     shown = ("family", "title", "unit", "higher_is_better", "needs", "paper")
-    _list([{"name": name, **{key: facts[key] for key in shown}} for name, facts in metrics.items()], output)
+    rows = []
+    for name, facts in metrics.items():
+        member = [preset for preset, entry in presets.items() if name in entry.metrics]
+        rows.append({"name": name, **{key: facts[key] for key in shown}, "presets": member})
+    _list(rows, output)
+    if not output.as_json:
+        table = Table("preset", "metrics", "what")
+        for name, preset in presets.items():
+            paper = f" ({preset.paper})" if preset.paper else ""
+            table.add_row(name, cell(",".join(preset.metrics)), cell(preset.title + paper))
+        output.tell({}, table)
 
 
 @command("datasets", section=SECTION, example="maskwise datasets")

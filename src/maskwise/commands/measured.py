@@ -15,7 +15,7 @@ from maskwise.core.text import printable
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.data import DataSet
-    from maskwise.evaluation import Contender, Leaderboard, Settings
+    from maskwise.evaluation import Contender, Leaderboard, Measured, Settings
     from maskwise.measures import Metric
 
 ENDLESS = 1_000_000  # characters in a line of a pipe
@@ -30,8 +30,11 @@ def measure_and_tell(
     out: Path | None,
     save_maps: bool,
     output: Output,
-) -> None:
+) -> Measured:
     """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks.
+
+    Returns:
+        The rows, with the contenders and data sets as they were measured.
 
     Raises:
         InputError: as ``maskwise.evaluation.measure``.
@@ -45,7 +48,7 @@ def measure_and_tell(
     with launched() as speaks, output.bar("pictures x methods") if speaks else nullcontext() as step:
         measured = measure(contenders, classifier, data, measures, settings, out, save_maps, step)
         if not speaks:
-            return
+            return measured
         board = leaderboard(measured)
     for source, names in measured.damaged.items():
         complain(f"warning: {source}: {damaged_line(names)}")
@@ -54,6 +57,7 @@ def measure_and_tell(
 
         write_all(board, measured, out)
     _tell(board, out, output)
+    return measured
 
 
 def _tell(board: Leaderboard, out: Path | None, output: Output) -> None:
@@ -66,6 +70,7 @@ def _tell(board: Leaderboard, out: Path | None, output: Output) -> None:
     # A leaderboard of all metrics on several data sets is long: here the pooled one, the others are on the page.
     tables = rich_tables(board, width, groups if out is None else groups[-1:])
     lines = [f"{name} was not measured: {why}" for name, why in board.left_out.items()]
+    lines += [printable(line) for line in board.protocol["in_words"]]
     if out is not None:
         lines.append(f"leaderboard.html, .json, .csv and rows.db in {printable(out)}")
     for warning in board.warnings:

@@ -11,6 +11,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.groups import Model, Out, Output, make_explainer, names_of
+from maskwise.commands.groups.maps import MapFolders, given_maps, named_folders
 from maskwise.commands.groups.measuring import BatchSize, Data, Limit, Resized, SkipDamaged
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
@@ -36,6 +37,7 @@ def panel_command(
             autocompletion=completion.classifier_list,
         ),
     ] = "efficientnet_lite0,efficientnet_lite1,efficientnet_lite2",
+    maps: MapFolders = None,
     limit: Limit = None,
     resize: Resized = "squash",
     rule: Annotated[str, typer.Option("--rule", help="Cut maps by rank or value.")] = "rank",
@@ -73,7 +75,7 @@ def panel_command(
         judges[name] = judge.load(name)
     contenders = [
         Contender.of(name, make_explainer(name, classifier, {}, model.precision)) for name in names_of(methods)
-    ]
+    ] + [Contender.of(name, explainer) for name, explainer in given_maps(named_folders(maps), {}).items()]
     with output.bar("pictures") as step:
         found = classifier_panel(contenders, classifier, judges, data, settings, step)
     panel_figure(found, out / "panel.png")

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet
 from maskwise.evaluation.batch import Resize
 from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import Target
 from maskwise.evaluation.leaderboard import Leaderboard, leaderboard
 from maskwise.evaluation.loader import Settings
+from maskwise.evaluation.presets import chosen_metrics
 from maskwise.evaluation.run import measure
 from maskwise.explainers import explainer as by_name
+from maskwise.explainers import methods
 from maskwise.measures import Metric, metric
 from maskwise.sess.sweep import AnyExplainer
 
-QUICK = ("le", "f1", "pointing", "area")
+QUICK = "quick"
 Source = str | Path | DataSet
-Explainers = Mapping[str, AnyExplainer] | Sequence[str | AnyExplainer]
-MetricsLike = Mapping[str, Metric] | Sequence[str]
+ExplainerSource = str | Path | GivenMaps | AnyExplainer
+Explainers = Mapping[str, ExplainerSource] | Sequence[ExplainerSource]
+MetricsLike = Mapping[str, Metric] | Sequence[str] | str
 
 
 def compare(
@@ -36,17 +40,21 @@ def compare(
     limit: int | None = None,
     batch: int = 8,
     skip_damaged: bool = False,
+    missing: Literal["refuse", "skip"] = "refuse",
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Leaderboard:
     """Explainers side by side on the same pictures: values with 95% intervals, and paired differences to the best.
 
     Args:
-        explainers: by name; or a list of methods' names and explainers, which then are called by their own names.
+        explainers: by name: a method's name, an explainer or function ``(images, targets)``, or a folder of maps that
+            anybody made (see ``GivenMaps``). A function with a parameter ``ids`` gets the pictures' ids, too. Or a list
+            of these, which then are called by their own names.
         data: one or more sources as ``read_data`` takes them, or data sets; with boxes or masks for metrics that need
             them.
         classifier: what is explained; None is the one that the first explainer brings.
-        metrics: names as ``maskwise metrics`` lists them, or metrics by name.
+        metrics: names of metrics and presets as ``maskwise metrics`` lists them, in a list or with commas between; or
+            metrics by name.
         target: the class explained: ``predicted``, ``label``, ``each`` class of a picture, or one for all pictures,
             by index, name or WordNet id.
         resize: ``squash`` to the input size, ``crop`` (shorter side, centre), or ``none``, which keeps each picture's
@@ -55,6 +63,7 @@ def compare(
         batch: pictures at once.
         skip_damaged: pass over pictures that can't be read, which ``protocol["damaged"]`` names; else the first is an
             error.
+        missing: pictures that a folder has no map of are refused (``refuse``), or left out for all (``skip``).
         out: folder for ``rows.db``; what is there already is not computed again. None keeps nothing.
         progress: called with (done, total), in pictures times explainers.
 
@@ -66,10 +75,12 @@ def compare(
     """
     classifier = _classifier_of(explainers, classifier)
     contenders = [Contender.of(name, made) for name, made in _named(explainers, classifier).items()]
-    if not isinstance(metrics, Mapping):
-        metrics = {name: metric(name, classifier) for name in metrics}
     sources = [data] if isinstance(data, (str, Path, DataSet)) else data
-    settings = Settings(resize, target, limit, batch, skip_damaged=skip_damaged)
+    settings = Settings(resize, target, limit, batch, skip_damaged=skip_damaged, missing=missing)
+    if not isinstance(metrics, Mapping):
+        chosen = chosen_metrics(metrics)
+        chosen.told(settings)
+        metrics = {name: metric(name, classifier, **chosen.options.get(name, {})) for name in chosen.metrics}
     measured = measure(
         contenders, classifier, [s if isinstance(s, DataSet) else str(s) for s in sources], metrics, settings,
         None if out is None else Path(out), progress=progress,
@@ -78,7 +89,7 @@ def compare(
 
 
 def evaluate(
-    explainer: str | AnyExplainer,
+    explainer: ExplainerSource,
     data: Source | Sequence[Source],
     classifier: Classifier | None = None,
     metrics: MetricsLike = QUICK,
@@ -105,17 +116,28 @@ def _classifier_of(explainers: Explainers, classifier: Classifier | None) -> Cla
 
 def _named(explainers: Explainers, classifier: Classifier) -> dict[str, AnyExplainer]:
     if isinstance(explainers, Mapping):
-        return dict(explainers)
+        return {name: _made(one, classifier) for name, one in explainers.items()}
     found: dict[str, AnyExplainer] = {}
     for one in explainers:
-        name = one if isinstance(one, str) else _name_of(one)
+        name = _name_of(one)
         if name in found:
             raise InputError(f"two explainers are called {name!r}: give them by name, as in {{'mine': …, 'theirs': …}}")
-        found[name] = by_name(one, classifier) if isinstance(one, str) else one
+        found[name] = _made(one, classifier)
     return found
 
 
-def _name_of(explainer: AnyExplainer) -> str:
+def _made(one: ExplainerSource, classifier: Classifier) -> AnyExplainer:
+    """An explainer; a text is a method's name, or else a folder."""
+    if isinstance(one, Path) or (isinstance(one, str) and one not in methods and Path(one).is_dir()):
+        return GivenMaps(Path(one))
+    return by_name(one, classifier) if isinstance(one, str) else one
+
+
+def _name_of(explainer: ExplainerSource) -> str:
+    if isinstance(explainer, str):
+        return explainer
+    if isinstance(explainer, (Path, GivenMaps)):
+        return (explainer if isinstance(explainer, Path) else explainer.folder).name
     identity = getattr(explainer, "identity", {})
     if "sess" in identity and isinstance(identity["of"], dict):
         return f"{identity['of'].get('method', 'explainer')} + SESS"

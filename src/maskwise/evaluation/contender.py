@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 import maskwise
 from maskwise.core.code_digest import UnreadableCodeError, code_digest
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.explainers.adapter import AdaptedExplainer
 from maskwise.explainers.base import Explainer
 from maskwise.sess import SESS
@@ -19,27 +25,60 @@ class Contender:
 
     Attributes:
         name: what tables call it.
-        explainer: any callable (images, targets) -> maps.
+        explainer: any callable (images, targets) -> maps; one with a parameter ``ids`` gets the pictures' ids, too.
         identity: plain data that tells it from every other one: method, options, weights; rows are filed under it.
         unread: why its code can't be read, so that it can't be told from another one of its name and its rows are not
             kept; None where it can.
+        takes_ids: it asks for ids, so that its maps may come from anywhere: its rows are filed under each map's content
+            instead, and its maps are asked for each time.
     """
 
     name: str
     explainer: AnyExplainer
     identity: dict[str, Any]
     unread: str | None = None
+    takes_ids: bool = False
 
     @classmethod
     def of(cls, name: str, explainer: AnyExplainer) -> Contender:
         """With the identity that the explainer has of itself; functions and classes of yours have their code's."""
+        if isinstance(explainer, GivenMaps):
+            return cls(name, explainer, explainer.identity, takes_ids=True)
         identity: dict[str, Any] = dict(getattr(explainer, "identity", {"function": name}))
         if isinstance(explainer, SESS) and not isinstance(identity["of"], dict):
             identity["of"] = {"function": type(explainer.settings.explainer).__name__}
+        takes_ids = _takes_ids(explainer)
         try:
-            return cls(name, explainer, identity | _code_of(explainer))
-        except UnreadableCodeError as error:
-            return cls(name, explainer, identity, str(error))
+            return cls(name, explainer, identity | _code_of(explainer), takes_ids=takes_ids)
+        except UnreadableCodeError as error:  # of maps with an identity of their own nobody needs the code's
+            return cls(name, explainer, identity, None if takes_ids else str(error), takes_ids)
+
+    def explain(self, images: Tensor, targets: Tensor, ids: Sequence[str]) -> Tensor:
+        """What the explainer gives for pictures (N,3,H,W) with these ids."""
+        explainer: Callable[..., Tensor] = self.explainer
+        return explainer(images, targets, ids=ids) if self.takes_ids else explainer(images, targets)
+
+    @property
+    def filed(self) -> dict[str, Any]:
+        """What rows are filed under: the identity; of maps with an identity of their own only where they come from."""
+        if not self.takes_ids:
+            return self.identity
+        return {"maps": "files"} if isinstance(self.explainer, GivenMaps) else {"maps": "by ids", "function": self.name}
+
+
+def map_digest(saliency: Tensor) -> str:
+    """16 hex digits of a map (H,W) float32, its size among them."""
+    found = hashlib.sha256(repr(tuple(saliency.shape)).encode())
+    found.update(saliency.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _takes_ids(explainer: Any) -> bool:
+    """Has it a parameter ``ids``?"""
+    try:
+        return "ids" in inspect.signature(explainer).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _code_of(explainer: Any) -> dict[str, str]:

@@ -12,7 +12,9 @@ from torch import Tensor
 import maskwise
 from maskwise.core.bootstrap import interval, paired
 from maskwise.core.errors import InputError
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.processes import stacked
+from maskwise.evaluation.protocol_words import metric_in_words, run_in_words
 from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
 from maskwise.measures import Metric, metrics
 
@@ -217,5 +219,16 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
         "difficult": "by rule" if settings.difficult is None else settings.difficult.name,
         "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
         "damaged": {source: list(names) for source, names in measured.damaged.items()},
-        "metrics": described, "maskwise": maskwise.__version__, "torch": torch.__version__,
+        "without_maps": dict(measured.left_out),
+        "metrics": described, "in_words": _in_words(measured, described),
+        "maskwise": maskwise.__version__, "torch": torch.__version__,
     }  # fmt: skip
+
+
+def _in_words(measured: Measured, described: dict[str, Any]) -> list[str]:
+    settings, counts = measured.settings, {source: len(pictures) for source, pictures in measured.pictures.items()}
+    lines = run_in_words(measured.classifier, measured.input_size, counts, settings.resize, settings.target)
+    lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
+    pixels = None if settings.resize == "none" else measured.input_size**2
+    of_metrics = (metric_in_words(name, facts["options"], pixels) for name, facts in described.items())
+    return lines + [line for line in of_metrics if line]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
 from maskwise.data import DataSet
 from maskwise.data.damaged import may_be_skipped
 from maskwise.data.difficult import DifficultCases
@@ -30,6 +32,7 @@ class Settings:
         batch: maps at once.
         difficult: the list that says which classes of which pictures are difficult; None leaves it to a rule.
         skip_damaged: pass over pictures that can't be read with their truth, and count them; else the first ends it.
+        missing: a picture that a folder of maps has no map of is an error (``refuse``), or left out for all (``skip``).
     """
 
     resize: Resize = "squash"
@@ -38,12 +41,14 @@ class Settings:
     batch: int = 8
     difficult: DifficultCases | None = None
     skip_damaged: bool = False
+    missing: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
         if self.resize not in ("squash", "crop", "none"):
             raise InputError(f"resize is squash, crop or none, not {self.resize!r}")
         if self.batch < 1:
             raise InputError(f"batch must be at least 1, not {self.batch}")
+        one_of("missing", self.missing, ("refuse", "skip"))
 
 
 def batches(

@@ -25,6 +25,8 @@ from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import readable, says_how_to_skip
 from maskwise.evaluation.batch import Batch, Resize
 from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.given_data import given_data
+from maskwise.evaluation.loader import Settings
 from maskwise.infill import infiller
 
 CONDITIONS = ("masked-in", "masked-out", "inpainted masked-out")
@@ -150,6 +152,7 @@ def classifier_panel(
     if len({len(judge.labels) for judge in judges.values()} | {len(classifier.labels)}) > 1:
         raise InputError("the classifiers of a panel must know the same classes, and their numbers differ")
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    contenders = given_data(contenders, sets, Settings(settings.resize, limit=settings.limit)).contenders
     chosen = [s.subset(evenly_spread(len(s), settings.limit)) for s in sets]
     damaged: dict[str, list[str]] = {}
     if settings.skip_damaged:
@@ -187,7 +190,8 @@ def _masks(
     """Binary masks (N,S,S): the references', then the contenders'."""
     hard = [make(batch.images, batch.keys, settings.seed) > 0.5 for make in REFERENCES.values()]
     for contender in contenders:
-        maps = contender.explainer(batch.images.to(classifier.device), batch.targets.to(classifier.device))
+        ids = [item.sample.id for item in batch.items]
+        maps = contender.explain(batch.images.to(classifier.device), batch.targets.to(classifier.device), ids)
         hard.append(binarise(torch.as_tensor(maps).float().cpu(), settings.rule))
     return hard
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,9 @@ from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.contender import Contender
+from maskwise.evaluation.contender import Contender, map_digest
+from maskwise.evaluation.given_data import given_data
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import class_asked
 from maskwise.evaluation.loader import Settings, batches
 from maskwise.evaluation.maps import MapFolder
@@ -36,6 +39,7 @@ from maskwise.sess.sweep import AnyExplainer
 SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
 WARNING = {kind: f"warning {kind}" for kind in doubts.names()}  # and 1 where a map is doubted
 MEASURED = SECONDS, MEGABYTES, *WARNING.values()
+Explained = tuple[list[int], Tensor, dict[str, Tensor], float, float]  # rows of a batch, and what ``_maps`` gives
 
 
 @dataclass
@@ -52,6 +56,9 @@ class Measured:
         seen: how many maps were made in this run, by contender; the others came from disk.
         damaged: by data set, the pictures that were passed over, and what is wrong with each.
         foreign: contenders whose explainer is of another classifier.
+        sets: the data sets, without pictures that a folder of maps has no map of.
+        left_out: by data set, how many pictures those were, and whose maps they lack.
+        input_size: of the classifier, in pixels.
     """
 
     classifier: str
@@ -63,6 +70,9 @@ class Measured:
     seen: dict[str, int] = field(default_factory=dict)
     damaged: dict[str, dict[str, str]] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    sets: list[DataSet] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    input_size: int = 0
 
     def of_picture(self, sources: Sequence[str]) -> Tensor | None:
         """(N,) the picture of each row of these data sets; None where each picture has one row."""
@@ -72,8 +82,10 @@ class Measured:
 
     def warnings(self) -> list[str]:
         """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included."""
-        lines = []
+        lines = [f"{source}: {text}" for source, text in self.left_out.items()]
         for contender in self.contenders:
+            if isinstance(contender.explainer, GivenMaps):
+                lines += contender.explainer.doubts(contender.name)
             for kind, key in WARNING.items():
                 found = [self.statistics[source, contender.name, key][:, 0] for source in self.pictures]
                 doubted = torch.cat(found) == 1
@@ -108,7 +120,8 @@ def measure(
         metrics: by name.
         settings: how pictures are brought to the classifier.
         out: folder for ``rows.db``; rows already there are taken as they are. None keeps nothing. Of a function whose
-            code can't be read nothing is kept either, with a warning: an edited one would get the old rows.
+            code can't be read nothing is kept either, with a warning: an edited one would get the old rows. One that
+            asks for ids is called each time, as maps are read, and rows are taken of maps that are the same.
         save_maps: keep the maps below ``out``, too; maps already there are not made again.
         progress: called with (done, total), in pictures times contenders.
 
@@ -121,9 +134,10 @@ def measure(
         raise InputError("a comparison needs at least one method, and each only once")
     class_asked(settings.target, classifier)  # an unknown one is said before anything is read
     rank, world = rank_and_world()
-    sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    given = given_data(contenders, [s if isinstance(s, DataSet) else read_data(s) for s in data], settings)
+    contenders, sets = given.contenders, given.sets
     chosen = [evenly_spread(len(s), settings.limit)[rank::world] for s in sets]
-    measured = Measured(classifier.name, metrics, settings, contenders)
+    measured = Measured(classifier.name, metrics, settings, contenders, sets=sets, input_size=classifier.input_size)
     measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
@@ -135,15 +149,18 @@ def measure(
         stores = {c.name: (kept, keep) if c.unread is None else (forgotten, MapFolder(None)) for c in contenders}
         runs = {
             c.name: stores[c.name][0].run(
-                {"classifier": classifier.fingerprint(), "explainer": c.identity, "resize": settings.resize,
+                {"classifier": classifier.fingerprint(), "explainer": c.filed, "resize": settings.resize,
                  "target": settings.target, "size": classifier.input_size}
             )
             for c in contenders
         }  # fmt: skip
         atoms = {_key(atom): atom for metric in metrics.values() for atom in _atoms(metric)}
-        for data_set, indices in zip(sets, chosen, strict=True):
+        marks: dict[str, dict[str, str]] = {c.name: {} for c in contenders}
+        for number, (data_set, indices) in enumerate(zip(sets, chosen, strict=True)):
             source, places = _name(data_set, measured.pictures), list[tuple[int, int]]()
             pictures = measured.pictures.setdefault(source, [])
+            if number in given.left_out:
+                measured.left_out[source] = given.left_out[number]
             damaged: dict[int, str] = {}
             for batch, own, done in batches(data_set, indices, classifier, settings, damaged):
                 pictures += batch.keys
@@ -153,21 +170,18 @@ def measure(
                     if contender.name not in measured.seen:  # memory that others left would hide what this one takes
                         give_back_freed_memory()
                     rows, maps = stores[contender.name]
-                    made = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
+                    made, keys = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
+                    marks[contender.name] |= zip(batch.keys, keys, strict=True)
                     measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
                     if progress is not None:
                         progress((before + done.start) * len(contenders) + len(done) * i, total)
             before += len(indices)
-            found = {
-                (name, metric_name): torch.cat(
-                    [stores[name][0].read(run, _key(atom), pictures) for atom in _atoms(metric)], 1
-                )
-                for name, run in runs.items()
-                for metric_name, metric in metrics.items()
-            }
-            found |= {
-                (name, key): stores[name][0].read(run, key, pictures) for name, run in runs.items() for key in MEASURED
-            }
+            found = {}
+            for name, run in runs.items():
+                read, filed = stores[name][0].read, [marks[name][picture] for picture in pictures]
+                for metric_name, metric in metrics.items():
+                    found[name, metric_name] = torch.cat([read(run, _key(atom), filed) for atom in _atoms(metric)], 1)
+                found |= {(name, key): read(run, key, filed) for key in MEASURED}
             measured.pictures[source], together = merged(gathered((places, pictures, found)))
             measured.statistics |= {(source, *names): statistics for names, statistics in together.items()}
             passed_over = {i: why for theirs in gathered(damaged) for i, why in theirs.items()}
@@ -198,47 +212,56 @@ def _measure(
     folder: MapFolder,
     classifier: Classifier,
     portions: Portions,
-) -> int:
-    """Makes the maps of a batch and the rows, by a metric's key, that are missing; returns how many maps were made."""
-    missing = {name: [i for i, key in enumerate(batch.keys) if key not in rows.known(run, name)] for name in metrics}
-    wanted = sorted({i for indices in missing.values() for i in indices})
+) -> tuple[int, list[str]]:
+    """Makes the maps of a batch and the rows, by a metric's key, that are missing.
+
+    Returns:
+        How many maps were made, and what each item's rows are filed under.
+    """
+    keys, parts = batch.keys, list[Explained]()
+    if contender.takes_ids:
+        parts = _explained(contender, batch, list(range(len(keys))), classifier, portions)
+        keys = [f"{key}~{map_digest(one)}" for key, one in zip(keys, torch.cat([p[1] for p in parts]), strict=True)]
+    missing = {name: [i for i, key in enumerate(keys) if key not in rows.known(run, name)] for name in metrics}
+    wanted = unmade = sorted({i for indices in missing.values() for i in indices})
     if not wanted:
-        return 0
+        return 0, keys
     entries: list[tuple[str, str, Tensor]] = []
-    stored = {i: saliency for i in wanted if (saliency := folder.read(run, batch.keys[i])) is not None}
-    timed = rows.known(run, SECONDS)
-    # All of them where one is missing, or was kept by a run that ended before its rows were: what is made in other
-    # company differs in the last bits.
-    unmade = wanted if any(i not in stored or batch.keys[i] not in timed for i in wanted) else []
-    if unmade:
-        for rows_made, made, doubted, seconds, megabytes in _explained(contender, batch, unmade, classifier, portions):
-            for kind, where in doubted.items():
-                one = torch.ones(1)
-                entries += [(WARNING[kind], batch.keys[rows_made[k]], one) for k in where.nonzero()[:, 0].tolist()]
-            for i, saliency in zip(rows_made, made, strict=True):
-                stored[i] = saliency
-                folder.write(run, batch.keys[i], saliency)
-                entries.append((SECONDS, batch.keys[i], torch.tensor([seconds])))
-                entries.append((MEGABYTES, batch.keys[i], torch.tensor([megabytes])))
+    stored = dict[int, Tensor]()
+    if not contender.takes_ids:
+        stored = {i: saliency for i in wanted if (saliency := folder.read(run, keys[i])) is not None}
+        timed = rows.known(run, SECONDS)
+        # All of them where one is missing, or was kept by a run that ended before its rows were: what is made in other
+        # company differs in the last bits.
+        unmade = wanted if any(i not in stored or keys[i] not in timed for i in wanted) else []
+        parts = _explained(contender, batch, unmade, classifier, portions) if unmade else []
+    for rows_made, made, doubted, seconds, megabytes in parts:
+        for kind, where in doubted.items():
+            entries += [(WARNING[kind], keys[rows_made[k]], torch.ones(1)) for k in where.nonzero()[:, 0].tolist()]
+        for i, saliency in zip(rows_made, made, strict=True):
+            stored[i] = saliency
+            folder.write(run, keys[i], saliency)
+            entries.append((SECONDS, keys[i], torch.tensor([seconds])))
+            entries.append((MEGABYTES, keys[i], torch.tensor([megabytes])))
     for name, indices in missing.items():
         metric = metrics[name]
         able = [i for i in indices if all(batch.has(need)[i] for need in metric.needs)]
         if able:
             maps = torch.stack([stored[i] for i in able])
             statistics = metric.per_image(maps, **batch.truth([*metric.needs, *metric.takes], able))
-            entries += [(name, batch.keys[i], row) for i, row in zip(able, statistics, strict=True)]
+            entries += [(name, keys[i], row) for i, row in zip(able, statistics, strict=True)]
         # An empty row says that there is nothing to say, so that nobody asks again.
-        entries += [(name, batch.keys[i], torch.zeros(0)) for i in indices if i not in able]
+        entries += [(name, keys[i], torch.zeros(0)) for i in indices if i not in able]
     rows.write(run, entries)
-    return len(unmade)
+    return len(unmade), keys
 
 
 def _explained(
     contender: Contender, batch: Batch, wanted: list[int], classifier: Classifier, portions: Portions
-) -> list[tuple[list[int], Tensor, dict[str, Tensor], float, float]]:
+) -> list[Explained]:
     """Rows and what ``_maps`` says of them, in as few portions as memory takes."""
 
-    def work(part: slice) -> tuple[list[int], Tensor, dict[str, Tensor], float, float]:
+    def work(part: slice) -> Explained:
         return wanted[part], *_maps(contender, batch, wanted[part], classifier)
 
     if isinstance(contender.explainer, Explainer):
@@ -254,11 +277,15 @@ def _explained(
 def _maps(
     contender: Contender, batch: Batch, rows: list[int], classifier: Classifier
 ) -> tuple[Tensor, dict[str, Tensor], float, float]:
-    """Maps (n,H,W), which of them are doubted (n,) by kind, seconds a picture, and megabytes at the peak."""
+    """Maps (n,H,W), which of them are doubted (n,) by kind, seconds a picture, and megabytes at the peak.
+
+    Raises:
+        InputError: no maps (n,H,W) in [0,1].
+    """
     images, targets = batch.images[rows].to(classifier.device), batch.targets[rows].to(classifier.device)
     with PeakMemory(classifier.device) as memory, handed_on():
         began = time.perf_counter()
-        maps = contender.explainer(images, targets)
+        maps = contender.explain(images, targets, [batch.items[i].sample.id for i in rows])
         if classifier.device.type == "cuda":
             torch.cuda.synchronize(classifier.device)
         seconds = (time.perf_counter() - began) / len(rows)
@@ -269,7 +296,10 @@ def _maps(
         )
     if not isinstance(contender.explainer, Explainer) and not ((maps >= 0) & (maps <= 1)).all():
         raise InputError(f"{contender.name} must give maps in [0,1]")
-    return maps, _doubted(contender.explainer, maps), seconds, memory.megabytes
+    doubted = _doubted(contender.explainer, maps)
+    if isinstance(contender.explainer, GivenMaps):  # what reading a file takes says nothing of the method
+        return maps, doubted, math.nan, math.nan
+    return maps, doubted, seconds, memory.megabytes
 
 
 def _doubted(explainer: AnyExplainer, maps: Tensor) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ from maskwise.box import binarise, boxes, iou
 from maskwise.classifiers import Classifier
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import utf8
-from maskwise.data import read_data
+from maskwise.data import DataSet, read_data
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.loader import batches
 from maskwise.infill import infiller
 from maskwise.report import page
@@ -29,7 +30,7 @@ PICTURES = 60  # of each data set, evenly spread over it: their maps are made ag
 def write_compared(
     contenders: Sequence[Contender],
     classifier: Classifier,
-    data: Sequence[str],
+    data: Sequence[str | DataSet],
     settings: Settings,
     folder: Path,
     pictures: int = PICTURES,
@@ -38,15 +39,16 @@ def write_compared(
     """``report.html`` beside the ``leaderboard.json`` of a comparison.
 
     Args:
-        contenders, classifier, data, settings: of the comparison.
+        contenders, classifier, data, settings: of the comparison; contenders and data as it left them, where maps come
+            from folders.
         folder: where ``leaderboard.json`` lies.
         pictures: of each data set, at most.
         progress: called with (done, total), in pictures.
     """
     board = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
-    sets = [read_data(source) for source in data]
-    limit = pictures if settings.limit is None else min(settings.limit, pictures)
-    chosen = [evenly_spread(len(s), limit) for s in sets]
+    sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    measured = [evenly_spread(len(s), settings.limit) for s in sets]  # the page shows no others
+    chosen = [[own[i] for i in evenly_spread(len(own), pictures)] for own in measured]
     cards: list[dict[str, Any]] = []
     for data_set, indices in zip(sets, chosen, strict=True):
         for batch, _, _ in batches(data_set, indices, classifier, settings):
@@ -66,8 +68,10 @@ def cards_of(batch: Batch, contenders: Sequence[Contender], classifier: Classifi
     for contender in contenders:
         began = time.perf_counter()
         given = batch.images.to(classifier.device), batch.targets.to(classifier.device)
-        maps = torch.as_tensor(contender.explainer(*given)).detach().float().cpu()
-        seconds = (time.perf_counter() - began) / len(maps)
+        maps = contender.explain(*given, [item.sample.id for item in batch.items])
+        maps = torch.as_tensor(maps).detach().float().cpu()
+        read = isinstance(contender.explainer, GivenMaps)
+        seconds = None if read else (time.perf_counter() - began) / len(maps)
         keep = binarise(maps)
         painted = masked_out(batch.images, keep, infiller("telea")(batch.images, keep, colour))
         for i, box in enumerate(boxes(maps)):

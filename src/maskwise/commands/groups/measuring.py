@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 HEADING = "Measuring"
 SOURCE = "Folder, zip, zip@split or name:… (`maskwise datasets`)"
-QUICK = "le,f1,pointing,area"
-FAMILIES = ("localisation", "pixels", "faithfulness", "mask statistics")  # in the order of a leaderboard's columns
+QUICK = "quick"
 Data = Annotated[
     list[str],
     typer.Option("--data", help=f"{SOURCE}; may be given again.", autocompletion=completion.data_sources),
@@ -31,7 +30,8 @@ Metrics = Annotated[
     str,
     typer.Option(
         "--metrics",
-        help="Names with commas between (`maskwise metrics`), or all.",
+        help="Metrics and presets, commas between (`maskwise metrics`): quick, localisation, faithfulness, trusted, "
+        "paper:casm, …; or all.",
         rich_help_panel=HEADING,
         autocompletion=completion.metric_list,
     ),
@@ -95,8 +95,8 @@ class Measuring:
         False
     )
 
-    def settings(self, out: Path | None) -> Settings:
-        """What ``evaluate`` takes.
+    def settings(self, out: Path | None, missing: str = "refuse") -> Settings:
+        """What ``evaluate`` takes; ``missing`` as ``--missing`` says.
 
         Raises:
             InputError: a value that it does not take, or maps are to be saved nowhere.
@@ -110,7 +110,9 @@ class Measuring:
         if self.save_maps and out is None:
             raise InputError("`save_maps` needs a folder: add `out`")
         cases = None if self.difficult is None else DifficultCases.read(self.difficult)
-        return Settings(self.resize, self.target, self.limit, self.batch, cases, self.skip_damaged)  # type: ignore[arg-type]
+        return Settings(
+            self.resize, self.target, self.limit, self.batch, cases, self.skip_damaged, missing,  # type: ignore[arg-type]
+        )  # fmt: skip
 
     def sources(self, data: list[str]) -> Sequence[str | DataSet]:
         """The data sets, with ``--apart`` each in two parts."""
@@ -128,27 +130,20 @@ class Measuring:
         Raises:
             InputError: unknown metric or option.
         """
-        from maskwise.measures import metric, metrics
+        from maskwise.evaluation.presets import chosen_metrics
+        from maskwise.measures import metric
 
-        everything = sorted(metrics.names(), key=_place)
-        chosen = everything if names.strip() == "all" else names_of(names)
-        if not chosen:
-            raise InputError("`metrics` names no metric")
-        own = key_values_of(self.metric_set, "--metric-set", chosen)
-        for name in chosen:
+        chosen = chosen_metrics(names)
+        chosen.told(settings)
+        own = {name: dict(options) for name, options in chosen.options.items()}
+        for name, options in key_values_of(self.metric_set, "--metric-set", list(chosen.metrics)).items():
+            own.setdefault(name, {}).update(options)
+        for name in chosen.metrics:
             if name.startswith("pointing"):
                 own.setdefault(name, {}).setdefault("classes", max(len(classifier.labels), 1000))
             if name == "pointing_difficult" and settings.difficult is not None:
                 own[name].setdefault("cases", settings.difficult.name)
-        return {name: metric(name, classifier, **own.get(name, {})) for name in chosen}
-
-
-def _place(name: str) -> int:
-    """Of a metric's family; one of the user's own comes last."""
-    from maskwise.measures import metrics
-
-    family = metrics.facts(name)["family"]
-    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
+        return {name: metric(name, classifier, **own.get(name, {})) for name in chosen.metrics}
 
 
 def names_of(text: str) -> list[str]:

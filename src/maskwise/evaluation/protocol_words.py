@@ -1,0 +1,114 @@
+"""The protocol of a run in words: pictures, the class that is explained, and how each metric is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from maskwise.core.text import how_many
+
+RESIZED = {
+    "squash": "each squashed to {size}x{size} pixels, whatever its sides",
+    "crop": "of each the central square, {size}x{size} pixels after its shorter side was brought to that",
+    "none": "each at its own size",
+}
+EXPLAINED = {
+    "predicted": "the class that {classifier} finds likeliest in the picture",
+    "label": "the picture's label, and the likeliest class where it has none",
+    "each": "each class in a picture, one map and one row for each",
+}
+FIXED = {  # what is not to be set
+    "deletion": "pixels become the mean colour, the most salient first",
+    "insertion": "pixels come back, the most salient first",
+    "insertion_deletion": "pixels come back, and in another curve become the mean colour, the most salient first",
+    "average_drop": "the picture times its map, on the mean colour",
+    "increase_in_confidence": "the picture times its map, on the mean colour",
+}
+SILENT = ("classifier", "fingerprint")  # said once, of the run
+VALUES: Mapping[str, Mapping[Any, str]] = {
+    "blur": {
+        "gaussian51": "begins with the picture blurred by a Gaussian of 51 pixels",
+        "rise11": "begins with the picture blurred by the 11 pixels of RISE",
+        "mean": "begins with the mean colour",
+    },
+    "target": {
+        "predicted": "follows the class that is likeliest in the whole picture",
+        "class": "follows the class that is explained",
+    },
+    "ties": {"reading": "equal pixels in reading order", "reversed": "of equal pixels the last first"},
+    "rule": {
+        "value": "the map is cut at a multiple of its mean",
+        "rank": "as large a part of the map is kept as its mean says",
+    },
+    "component": {True: "its largest component", False: "all of its components"},
+    "box": {"inclusive": "the tightest box", "exclusive": "the tightest box without its last row and column"},
+    "truth": {"exact": "true boxes as they are", "truncated": "true boxes without fractions of a pixel"},
+    "truth_area": {"unclipped": "", "clipped": "cut at the picture's border"},
+    "subset": {"all": "all cases", "difficult": "difficult cases only"},
+}
+SHARED: Mapping[str, Callable[[Any], str]] = {
+    "alpha": lambda value: f"factor {value}",
+    "threshold": lambda value: f"found by an IoU above {value}",
+    "connectivity": lambda value: f"{value} neighbours",
+    "tolerance": lambda value: "the pixel itself" if value is None else f"hit within {value} pixels",
+    "classes": lambda value: "",
+    "cases": lambda value: f"difficult {value}",
+}
+
+
+def run_in_words(classifier: str, size: int, data: Mapping[str, int], resize: str, target: Any) -> list[str]:
+    """What is true of all numbers of a run.
+
+    Example:
+        >>> run_in_words("lite0", 224, {"val": 100}, "none", 3)
+        ['Pictures: 100 of val; each at its own size.', 'Class explained: class 3 of lite0, in every picture.']
+    """
+    several = "cases" if target == "each" else ""
+    counted = ", ".join(f"{count:,} {several + ' ' if several else ''}of {source}" for source, count in data.items())
+    explained = EXPLAINED.get(target, f"class {target} of {{classifier}}, in every picture")
+    return [
+        f"Pictures: {counted}; {RESIZED[resize].format(size=size)}.",
+        f"Class explained: {explained.format(classifier=classifier)}.",
+    ]
+
+
+def metric_in_words(name: str, options: Mapping[str, Any], pixels: int | None = None) -> str:
+    """How a metric is set, from its own settings; a setting that is not known here is said as ``name value``.
+
+    A metric without settings has no words.
+
+    Args:
+        name: of the metric.
+        options: as ``Metric.protocol`` gives them.
+        pixels: of a picture, where all have as many: what a step is a share of.
+
+    Example:
+        >>> metric_in_words("deletion", {"step": 1792, "target": "class", "ties": "reading"}, 224 * 224)[:64]
+        'deletion: pixels become the mean colour, the most salient first;'
+        >>> metric_in_words("mine", {"power": 2})
+        'mine: power 2'
+    """
+    parts = [FIXED[name]] if name in FIXED else []
+    for key, value in options.items():
+        if key in SILENT:
+            continue
+        if key == "step":
+            parts.append(_step(value, pixels))
+        elif key in VALUES and value in VALUES[key]:
+            parts.append(VALUES[key][value])
+        elif key in SHARED:
+            parts.append(SHARED[key](value))
+        else:
+            parts.append(f"{key} {value}")
+    said = "; ".join(part for part in parts if part)
+    return f"{name}: {said}" if said else ""
+
+
+def _step(step: Any, pixels: int | None) -> str:
+    if isinstance(step, float):
+        return f"{100 * step:g}% of the pixels a step"
+    if isinstance(step, str):
+        return f"{step} of the pixels a step"
+    if pixels is None:
+        return f"{how_many(step, 'pixel')} a step"
+    return f"{how_many(step, 'pixel')} ({100 * step / pixels:.2g}%) a step"

@@ -1,0 +1,94 @@
+"""Presets of metrics: each can be built, what it says is asked for, and runs that differ from a paper's are told."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from calling import call, refused
+from conftest import tiny_net
+
+import maskwise as mw
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.evaluation import Settings
+from maskwise.evaluation.presets import chosen_metrics, metric_presets
+from maskwise.measures import metric, metrics
+
+PRESETS = sorted(metric_presets())
+
+
+@pytest.fixture
+def judge() -> Classifier:
+    return Classifier(tiny_net(classes=8), input_size=32, name="tiny")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_can_be_built_and_run(name: str, judge: Classifier) -> None:
+    preset, chosen = metric_presets()[name], chosen_metrics(name)
+    assert chosen.metrics == preset.metrics and len(set(preset.metrics)) == len(preset.metrics) and preset.title
+    assert set(preset.options) <= set(preset.metrics)
+    for one in chosen.metrics:
+        made, own = metric(one, judge, **chosen.options.get(one, {})), dict(chosen.options.get(one, {}))
+        assert {key: made.protocol()[key] for key in own} == own
+    Settings(**preset.run)  # type: ignore[arg-type]
+    assert name not in metrics and name != "all", "a name has one meaning"
+
+
+def test_names_are_put_together_in_order_each_once() -> None:
+    assert chosen_metrics("quick, pxap,le").metrics == ("le", "f1", "pointing", "area", "pxap")
+    assert chosen_metrics(["pxap", "quick"]).metrics == ("pxap", "le", "f1", "pointing", "area")
+    everything = chosen_metrics("all").metrics
+    assert set(everything) == set(metrics.names()) and metrics.facts(everything[0])["family"] == "localisation"
+    with_options = chosen_metrics("le,paper:casm")
+    assert with_options.options["le"] == {"rule": "rank", "truth": "truncated"}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [("", "names no metric"), ("localization", "localisation"), ("paper:casn", "paper:casm"), ("lee", "le"),
+     ("quick,paper:casm", "quick and paper:casm set le differently")],
+)  # fmt: skip
+def test_what_is_refused(names: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        chosen_metrics(names)
+
+
+def test_a_run_that_is_set_otherwise_is_told(judge: Classifier) -> None:
+    with pytest.warns(UserWarning, match="paper:casm is measured with resize crop, and this run has squash"):
+        chosen_metrics("paper:casm").told(Settings())
+    with pytest.warns(UserWarning, match="target label, and this run has predicted"):
+        chosen_metrics("paper:wsol").told(Settings())
+
+
+def test_from_python(judge: Classifier) -> None:
+    board = mw.compare(["center"], "shapes:n=3,size=40,labels=own", judge, "paper:casm", resize="crop")
+    assert board.protocol["metrics"]["le"]["options"]["rule"] == "rank"
+    assert {"om", "le", "f1", "tv_sum"} <= set(board.metrics)
+
+
+def test_the_command_line_lists_them_and_takes_them(judge: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskwise.classifiers.load_classifier", lambda name, weights=None: judge)
+    rows = {row["name"]: row for row in json.loads(call("metrics", "--json").stdout)}
+    assert "paper:casm" in rows["le"]["presets"] and rows["mae"]["presets"] == []
+    assert all(name in call("metrics").stdout for name in PRESETS)
+    given = ("evaluate", "--data", "shapes:n=3,size=40", "--method", "center", "--metrics")
+    with pytest.warns(UserWarning, match="this run has squash"):
+        result = call(*given, "paper:casm", "--metric-set", "le.alpha=2", "--json")
+    assert result.exit_code == 0, result.output
+    options = json.loads(result.stdout)["protocol"]["metrics"]["le"]["options"]
+    assert options["rule"] == "rank" and options["alpha"] == 2
+    refused(call(*given, "paper:sass"), "paper:sess")
+
+
+def test_completion_reads_the_same_names() -> None:
+    from maskwise.commands.completion import metric_list
+
+    assert set(PRESETS) == {name for name in metric_list("") if name in metric_presets()}
+
+
+def test_docs_name_each_preset() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "measuring.md").read_text(encoding="utf-8")
+    assert set(PRESETS) <= set(re.findall(r"`([a-z][\w:-]*)`", text))
