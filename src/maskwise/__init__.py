@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from maskwise.audit import audit
     from maskwise.box import binarise, boxes, iou
     from maskwise.classifiers import Classifier, load_classifier
     from maskwise.core.errors import InputError
@@ -33,6 +34,7 @@ _HOMES = {
     "Classifier": "maskwise.classifiers",
     "InputError": "maskwise.core.errors",
     "as_quantus": "maskwise.explainers.adapter",
+    "audit": "maskwise.audit",
     "binarise": "maskwise.box",
     "boxes": "maskwise.box",
     "compare": "maskwise.evaluation",
@@ -55,6 +57,7 @@ __all__ = [
     "Classifier",
     "InputError",
     "as_quantus",
+    "audit",
     "binarise",
     "boxes",
     "compare",
