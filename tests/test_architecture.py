@@ -26,6 +26,7 @@ FLOORS = (
     "evaluation explain exporting live",
     "training",
     "checks planning",
+    "audit",
     "report",
     "doctor",
     "studies",

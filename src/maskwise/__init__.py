@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from maskwise.audit import audit
     from maskwise.box import binarise, boxes, iou
     from maskwise.classifiers import (
         Classifier,
@@ -46,6 +47,7 @@ _HOMES = {
     "SimilarityScore": "maskwise.classifiers",
     "TextClassifier": "maskwise.classifiers",
     "as_quantus": "maskwise.explainers.adapter",
+    "audit": "maskwise.audit",
     "binarise": "maskwise.box",
     "boxes": "maskwise.box",
     "compare": "maskwise.evaluation",
@@ -73,6 +75,7 @@ __all__ = [
     "SimilarityScore",
     "TextClassifier",
     "as_quantus",
+    "audit",
     "binarise",
     "boxes",
     "compare",

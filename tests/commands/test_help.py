@@ -22,7 +22,7 @@ NAMES = sorted(commands)
 WITH_CLASSIFIER = {
     "demo", "explain", "live", "serve", "evaluate", "compare", "panel", "check mprt", "check drt", "check roar",
     "check max-sensitivity", "check arcc",
-    "train", "fit", "export", "layers",
+    "train", "fit", "export", "layers", "audit",
 }  # fmt: skip
 CLASSIFIER = {
     "--classifier",

@@ -26,9 +26,8 @@ class ClassActivation:
     """
 
     def __init__(self, classifier: Classifier) -> None:
-        layers = [m for m in classifier.module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        last = layers[-1] if layers else None
-        if last is None or last.weight.shape[0] != len(classifier.labels) or last.weight[0, 0].numel() != 1:
+        last = last_layer(classifier)
+        if last is None:
             raise NoClassActivationError
         self.head = last
 
@@ -78,6 +77,15 @@ class ClassActivation:
         if weight.shape[1] != activation.shape[1]:
             raise NoClassActivationError
         return weight
+
+
+def last_layer(classifier: Classifier) -> nn.Linear | nn.Conv2d | None:
+    """The linear layer, or 1x1 convolution, that comes last in the network; None where it doesn't give the classes."""
+    layers = [m for m in classifier.module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    last = layers[-1] if layers else None
+    if last is None or last.weight.shape[0] != len(classifier.labels) or last.weight[0, 0].numel() != 1:
+        return None
+    return last
 
 
 def has_class_activation(classifier: Classifier, layer: str) -> bool:

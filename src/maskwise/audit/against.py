@@ -1,0 +1,67 @@
+"""Another checkpoint of the same classifier: did it get worse at looking, and do their maps agree?"""
+
+from __future__ import annotations
+
+import torch
+
+from maskwise.audit.finding import Criterion, Listing, Section
+from maskwise.audit.subject import Audited, Mean, Ratio
+from maskwise.checks.correlation import pearson, ranks
+from maskwise.core.bootstrap import Statistic, paired
+
+_QUESTION = "Is it no worse than the other checkpoint?"
+
+
+def against_section(audited: Audited, other: Audited) -> Section:
+    """Paired differences, this one's less the other's, on the same pictures; and how alike their maps are.
+
+    Args:
+        audited: what is audited.
+        other: rows of the other checkpoint, by a method that both have.
+    """
+    section = Section("against", f"Against {other.classifier.name}")
+    rows, found, worse = [], {}, []
+    known = audited.labelled & other.labelled
+    objects = ~(audited.rows("objects").isnan().any(1) | other.rows("objects").isnan().any(1))
+    compared: list[tuple[str, torch.Tensor, torch.Tensor, Statistic, bool]] = []
+    if known.any():
+        compared.append(
+            ("accuracy", audited.right[known].double()[:, None], other.right[known].double()[:, None], Mean(), True)
+        )
+    if objects.any():
+        compared.append(
+            ("lift of evidence on the object", audited.rows("objects")[objects, :2], other.rows("objects")[objects, :2],
+             Ratio(), True)
+        )  # fmt: skip
+    both = known & objects
+    if both.any():
+        mine, theirs = (_hidden(one)[both] for one in (audited, other))
+        compared.append(("accuracy with the object hidden", mine, theirs, Mean(), False))
+    for name, mine, theirs, statistic, higher_is_better in compared:
+        difference, low, high = paired(statistic, mine, theirs, seed=audited.seed)
+        verdict = "undecided"
+        if low > 0 or high < 0:
+            verdict = "better" if (low > 0) is higher_is_better else "worse"
+        if verdict == "worse":
+            worse.append(name)
+        rows.append([name, f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}", verdict])
+        found[name] = {"difference": difference, "low": low, "high": high, "verdict": verdict}
+    same = audited.top == other.top
+    alike = audited.estimate(pearson(ranks(audited.rows("maps")), ranks(other.rows("maps"))).nan_to_num(0.0)[same])
+    section.says = [
+        f"Both say the same of {100 * float(same.double().mean()):.0f}% of the pictures. Of those the rank correlation "
+        f"of their maps ({audited.method} and {other.method}) is {alike.text()}: how repeatable an explanation is from "
+        "one training to the next."
+    ]
+    section.tables.append(Listing(["", "this less the other", "95% interval, paired", ""], rows))
+    if rows:
+        section.criteria.append(
+            Criterion("worse", _QUESTION, not worse, f"worse in {', '.join(worse)}" if worse else "in nothing surely")
+        )
+    section.numbers = {"differences": found, "maps": alike.plain(), "same_answer": float(same.double().mean())}
+    return section
+
+
+def _hidden(audited: Audited) -> torch.Tensor:
+    """(N,1): is the background alone enough for the label?"""
+    return (audited.rows("objects")[:, 4].long() == audited.labels).double()[:, None]

@@ -1,0 +1,97 @@
+"""What an audit finds: numbers with intervals, and criteria that hold or fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number, and the ends of its 95% interval; NaN where there is nothing to say."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def plain(self) -> dict[str, float | int | None]:
+        """As plain data, where None stands for NaN, which JSON does not have."""
+        return {key: None if math.isnan(value) else value for key, value in asdict(self).items()}
+
+    def times(self, factor: float) -> Interval:
+        return Interval(self.value * factor, self.low * factor, self.high * factor, self.count)
+
+    def text(self, digits: int = 2, unit: str = "") -> str:
+        """As a sentence says it.
+
+        Example:
+            >>> Interval(0.512, 0.4, 0.61, 100).text(), Interval(51.2, 40, 61, 100).text(0, "%")
+            ('0.51 [0.40, 0.61]', '51% [40, 61]')
+        """
+        if math.isnan(self.value):
+            return "unknown"
+        return f"{self.value:.{digits}f}{unit} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One question of the audit.
+
+    Attributes:
+        name: as ``fail_on`` names it.
+        question: in plain words.
+        holds: does it hold? None: not known, and ``figure`` says why.
+        figure: the number that decides, with its interval, and the bound.
+        of_explainer: is it about the explanation, rather than about the classifier?
+    """
+
+    name: str
+    question: str
+    holds: bool | None
+    figure: str
+    of_explainer: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows under headings; ``note`` says what they are."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | float | None]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture file, what it shows in words, and a line beneath it."""
+
+    path: Path
+    caption: str
+
+
+@dataclass
+class Section:
+    """One part of the page.
+
+    Attributes:
+        name: by which JSON and CSV call it.
+        title: its heading.
+        says: sentences.
+        criteria: what it decides.
+        tables, figures: what it shows.
+        numbers: everything in plain data, for JSON.
+        not_done: why it was left out, or None.
+    """
+
+    name: str
+    title: str
+    says: list[str] = field(default_factory=list)
+    criteria: list[Criterion] = field(default_factory=list)
+    tables: list[Listing] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    not_done: str | None = None

@@ -1,0 +1,33 @@
+"""Where a criterion fails: the bounds of an audit, each to be set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from maskwise.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds; a criterion fails where the whole 95% interval is beyond its bound.
+
+    Args:
+        calibration: expected calibration error, 0 to 1, that must not be exceeded.
+        background: accuracy with the object hidden as a part of that on whole pictures, both above what the most
+            frequent class alone would get, that must not be exceeded.
+        mprt: rank correlation with maps of a network of random weights that must not be reached.
+        stability: rank correlation of maps under small changes of the picture that must be reached.
+        shortcut: how many times more of the map must lie on a planted patch than of a map that is the same everywhere.
+    """
+
+    calibration: float = 0.1
+    background: float = 0.3
+    mprt: float = 0.5
+    stability: float = 0.7
+    shortcut: float = 1.5
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 100:
+                raise InputError(f"the bound {one.name} is a number from 0 on, not {value!r}")

@@ -1,0 +1,211 @@
+"""An audit from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import maskwise
+from maskwise.audit.accuracy import accuracy_section
+from maskwise.audit.against import against_section
+from maskwise.audit.errors import errors_section
+from maskwise.audit.evidence import evidence_section
+from maskwise.audit.finding import Criterion, Section
+from maskwise.audit.limits import Limits
+from maskwise.audit.reliance import reliance_section
+from maskwise.audit.sanity import sanity_section
+from maskwise.audit.shortcut import shortcut_section
+from maskwise.audit.subject import Audited, Told, collect
+from maskwise.audit.verdict import criteria_of, verdict_section
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.files import check_writable
+from maskwise.core.text import few
+from maskwise.data import DataSet
+from maskwise.explainers import explainer as by_name
+from maskwise.explainers import methods
+from maskwise.sess.sweep import AnyExplainer
+
+CRITERIA = ("calibration", "evidence", "background", "shortcut", "mprt", "stability", "worse")
+PREFERRED = ("distilled", "grad_cam", "gradient")  # the first that the network allows
+PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
+    ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
+    ("background", reliance_section), ("shortcut", shortcut_section), ("sanity", sanity_section),
+)  # fmt: skip
+
+
+@dataclass
+class Audit:
+    """What was found.
+
+    Attributes:
+        sections: the verdict first, then one a question.
+        stamp: what was audited, by what, and what was not done.
+        out: where page, JSON, CSV and pictures lie.
+    """
+
+    sections: list[Section]
+    stamp: dict[str, Any]
+    out: Path
+
+    @property
+    def criteria(self) -> list[Criterion]:
+        return criteria_of(self.sections)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the criteria that fail."""
+        return [one.name for one in self.criteria if one.holds is False]
+
+    @property
+    def fit_to_show(self) -> bool | None:
+        """Are its explanations fit to be shown to a user? None: not known."""
+        answer: bool | None = self.sections[0].numbers["fit_to_show"]
+        return answer
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "stamp": self.stamp,
+            "criteria": [asdict(one) for one in self.criteria],
+            "sections": {
+                one.name: {"says": one.says, "not_done": one.not_done, **one.numbers} for one in self.sections
+            },
+        }
+
+
+def audit(
+    classifier: Classifier,
+    data: str | Path | DataSet | Sequence[str | Path | DataSet],
+    explainer: str | AnyExplainer | None = None,
+    *,
+    out: str | Path = "audit",
+    compare_with: Classifier | None = None,
+    limit: int | None = None,
+    limits: Limits | None = None,
+    fill: str = "telea",
+    seed: int = 0,
+    batch: int = 8,
+    skip_damaged: bool = False,
+    progress: Told | None = None,
+    on_part: Callable[[str], None] | None = None,
+) -> Audit:
+    """Can this classifier be trusted, and its explanations? Writes nothing but rows and pictures; see ``write_audit``.
+
+    Args:
+        classifier: a network that names one of several classes (softmax).
+        data: one or more sources as ``read_data`` takes them, or data sets; labels and boxes or masks where there are.
+        explainer: a method's name, or any (images, targets) -> maps. None is the first of ``distilled``, ``grad_cam``
+            and ``gradient`` that this network allows.
+        out: folder for rows and pictures; a killed audit goes on from there.
+        compare_with: another checkpoint, that is asked about the same pictures.
+        limit: only so many pictures of each data set, evenly spread.
+        limits: bounds of the criteria.
+        fill: infiller of hidden objects and backgrounds.
+        seed: of patches, noise, random weights and intervals.
+        batch: pictures at once.
+        skip_damaged: pass over pictures that can't be read.
+        progress: called with (done, total) pictures.
+        on_part: called with the name of each part as it begins.
+
+    Raises:
+        InputError: a network without classes of which one is named, an unknown method, or data that can't be read.
+    """
+    out = Path(out)
+    check_writable(out)
+    given = [data] if isinstance(data, (str, Path, DataSet)) else list(data)
+    sources = [one if isinstance(one, DataSet) else str(one) for one in given]
+    tell = on_part or (lambda _name: None)
+    method, made = chosen(classifier, explainer)
+    tell("pictures")
+    audited = collect(
+        classifier, made, method, sources, out, limit, limits, fill, seed, batch, skip_damaged, progress
+    )  # fmt: skip
+    sections = []
+    for name, part in PARTS:
+        tell(name)
+        sections.append(part(audited))
+    if compare_with is not None:
+        tell("other checkpoint")
+        sections.append(against_section(*_both(audited, compare_with, sources, limit, batch, skip_damaged, progress)))
+    stamp = {
+        "maskwise": maskwise.__version__, "torch": torch.__version__, "classifier": classifier.name,
+        "fingerprint": classifier.fingerprint(), "classes": len(classifier.labels),
+        "method": method, "why_method": "as asked" if explainer is not None else _why(method),
+        "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
+        "fill": fill, "seed": seed, "limits": asdict(audited.limits),
+        "left_out": {name: len(those) for name, those in audited.measured.damaged.items()},
+        "warnings": audited.measured.warnings(),
+        "not_done": {one.name: one.not_done for one in sections if one.not_done is not None},
+    }  # fmt: skip
+    return Audit([verdict_section(sections), *sections], stamp, out)
+
+
+def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tuple[str, AnyExplainer]:
+    """Name and explainer.
+
+    Raises:
+        InputError: an unknown method, or none that the network allows.
+    """
+    if isinstance(explainer, str):
+        return explainer, by_name(explainer, classifier)
+    if explainer is not None:
+        return _name_of(explainer), explainer
+    refused: InputError | None = None
+    for name in PREFERRED:
+        try:
+            return name, by_name(name, classifier)
+        except InputError as error:
+            refused = error
+    assert refused is not None
+    raise refused
+
+
+def _name_of(explainer: AnyExplainer) -> str:
+    for name in methods.names():
+        if methods.get(name) is type(explainer):
+            return name
+    return getattr(explainer, "__name__", type(explainer).__name__)
+
+
+def _why(method: str) -> str:
+    if method == PREFERRED[0]:
+        return "the packaged masker, which was trained on this very classifier"
+    return f"no packaged masker is of this classifier; {method} is the first method that it allows"
+
+
+def _both(
+    audited: Audited,
+    other: Classifier,
+    sources: Sequence[str | DataSet],
+    limit: int | None,
+    batch: int,
+    skip_damaged: bool,
+    progress: Told | None,
+) -> tuple[Audited, Audited]:
+    """Rows of both by one method: the audit's own, or Grad-CAM where that one belongs to a single classifier."""
+    if tuple(other.labels.names) != tuple(audited.classifier.labels.names):
+        raise InputError(
+            f"{other.name} has other classes than {audited.classifier.name}: their answers can't be compared"
+        )
+    options = (limit, audited.limits, audited.fill, audited.seed, batch, skip_damaged, progress)
+    folder = audited.out / "other"
+    try:
+        made = by_name(audited.method, other)
+        return audited, collect(other, made, audited.method, sources, folder, *options)
+    except InputError:
+        mine = collect(
+            audited.classifier, by_name("grad_cam", audited.classifier), "grad_cam", sources, audited.out, *options
+        )
+        return mine, collect(other, by_name("grad_cam", other), "grad_cam", sources, folder, *options)
+
+
+def unknown_criteria(names: Sequence[str]) -> None:
+    """Raises InputError where a name is none of a criterion."""
+    wrong = [name for name in names if name not in CRITERIA]
+    if wrong:
+        raise InputError(f"there is no criterion {few(wrong)}: they are {', '.join(CRITERIA)}")

@@ -1,0 +1,165 @@
+"""Is the explanation itself to be trusted? Random weights, small changes of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from maskwise.audit.figures import estimates_figure
+from maskwise.audit.finding import Criterion, Figure, Interval, Section
+from maskwise.audit.parts import kept
+from maskwise.audit.subject import Audited, plain_identity
+from maskwise.checks import mprt
+from maskwise.checks.correlation import pearson, ranks
+from maskwise.checks.pictures import pictures
+from maskwise.checks.rows import as_float
+from maskwise.checks.subject import Subject, top_classes
+from maskwise.core.errors import InputError
+from maskwise.explainers.doubts import handed_on
+from maskwise.explainers.masker import MaskerExplainer
+from maskwise.images import to_uint8
+
+MPRT_PICTURES, STABILITY_PICTURES = 24, 48
+SHIFT, QUALITY, NOISE = 4, 75, 0.02
+_RANDOM = "Do the maps depend on what the network has learned?"
+_STABLE = "Do the maps stay where the picture hardly changes?"
+
+
+def sanity_section(audited: Audited) -> Section:
+    """Randomised layers (Adebayo et al. 2018), and stability under a shift, JPEG and noise."""
+    section = Section("sanity", "Is the explanation itself to be trusted?")
+    _randomised(audited, section)
+    _stable(audited, section)
+    if isinstance(audited.explainer, MaskerExplainer):
+        section.says.append(
+            "Not done: whether the masker's shape gives the class away to a network that was trained on masks (leak)."
+        )
+    return section
+
+
+def _randomised(audited: Audited, section: Section) -> None:
+    def measured() -> dict[str, Any]:
+        images = pictures(audited.sets, audited.classifier.input_size, MPRT_PICTURES, skip_damaged=True)
+        try:
+            with handed_on():
+                found = mprt(
+                    audited.explainer, audited.classifier, images, modes=["cascading"], before_sigmoid=False,
+                    measures=["spearman"], seed=audited.seed, batch=8,
+                )  # fmt: skip
+        except InputError as error:
+            return {"why": str(error)}
+        return {
+            "layers": found.layers,
+            "rows": [[row.layer, row.value.plain()] for row in found.rows],
+            "n": len(images),
+        }
+
+    numbers = kept(audited.out, "mprt", plain_identity(audited), measured)
+    section.numbers["mprt"] = numbers
+    if "why" in numbers:
+        section.criteria.append(Criterion("mprt", _RANDOM, None, str(numbers["why"]), of_explainer=True))
+        return
+    steps = [(layer, _estimate(value, numbers["n"])) for layer, value in numbers["rows"]]
+    end, bound = steps[-1][1], audited.limits.mprt
+    holds = None if end.low < bound <= end.high else end.high < bound
+    section.criteria.append(
+        Criterion("mprt", _RANDOM, holds, f"rank correlation {end.text()}, bound {bound:g}", of_explainer=True)
+    )
+    section.says.append(
+        f"With random weights in all layers the maps' rank correlation with those of the trained network is "
+        f"{end.text()} ({end.count} pictures): maps that stay as they were would show edges or the middle rather than "
+        "what was learned."
+    )
+    path = audited.out / "pictures" / "mprt.png"
+    estimates_figure(steps, path, "rank correlation with the trained network's maps (lower is better)", None)
+    section.figures.append(Figure(path, "Layers made random one after another, from the output (top) to the input"))
+
+
+def _stable(audited: Audited, section: Section) -> None:
+    numbers = kept(audited.out, "stability", plain_identity(audited), lambda: stability(audited))
+    section.numbers["stability"] = numbers
+    found = {name: Interval(**_filled(value)) for name, value in numbers["alike"].items()}
+    bound = audited.limits.stability
+    holds = None
+    if all(one.low >= bound for one in found.values()):
+        holds = True
+    elif any(one.high < bound for one in found.values()):
+        holds = False
+    worst = min(found, key=lambda name: found[name].value)
+    section.criteria.append(
+        Criterion(
+            "stability", _STABLE, holds, f"rank correlation {found[worst].text()} after {worst}, bound {bound:g}", True
+        )
+    )
+    section.says.append(
+        "Rank correlation of the map with that of the same class after "
+        + ", ".join(f"{name}: {one.text()}" for name, one in found.items())
+        + f" ({numbers['n']} pictures; the shift is undone). The answer itself changed in "
+        + ", ".join(f"{100 * share:.0f}%" for share in numbers["answer_changed"].values())
+        + " of them."
+    )
+
+
+def stability(audited: Audited) -> dict[str, Any]:
+    """Rank correlations by change, and how often the answer changed."""
+    classifier = audited.classifier
+    images = as_float(pictures(audited.sets, classifier.input_size, STABILITY_PICTURES, skip_damaged=True)[:])
+    subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
+    classes = top_classes(classifier, images, 8)
+    alike, changed = {}, {}
+    with handed_on():
+        before = subject.maps(images, classes, 8)
+        for name, change in changes(audited.seed).items():
+            after = change(images)
+            maps = subject.maps(after, classes, 8)
+            then = before
+            if change is moved:
+                then, maps = before[:, :-SHIFT, :-SHIFT], maps[:, SHIFT:, SHIFT:]
+            values = pearson(ranks(then.flatten(1)), ranks(maps.flatten(1))).nan_to_num(0.0)
+            alike[name] = audited.estimate(values).plain()
+            changed[name] = float((top_classes(classifier, after, 8) != classes).double().mean())
+    return {"alike": alike, "answer_changed": changed, "n": len(images)}
+
+
+def changes(seed: int = 0) -> dict[str, Callable[[Tensor], Tensor]]:
+    """From images (N,C,H,W) in [0,1] to such that look the same."""
+
+    def noisy(images: Tensor) -> Tensor:
+        draws = torch.Generator().manual_seed(seed)
+        return (images + NOISE * torch.randn(images.shape, generator=draws)).clamp(0, 1)
+
+    return {
+        f"a shift by {SHIFT} pixels": moved,
+        f"JPEG of quality {QUALITY}": lambda images: torch.stack([compressed(image) for image in images]),
+        f"noise of {NOISE:g}": noisy,
+    }
+
+
+def moved(images: Tensor) -> Tensor:
+    """Moved right and down by ``SHIFT``; what comes in is mirrored."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (SHIFT, 0, SHIFT, 0), mode="reflect")[..., :height, :width]
+
+
+def compressed(image: Tensor, quality: int = QUALITY) -> Tensor:
+    """A picture (3,H,W) as JPEG leaves it."""
+    file = BytesIO()
+    Image.fromarray(to_uint8(image)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as picture:
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+
+
+def _estimate(value: dict[str, Any], count: int) -> Interval:
+    ends = {key: torch.nan if value[key] is None else value[key] for key in ("mean", "low", "high")}
+    return Interval(ends["mean"], ends["low"], ends["high"], count)
+
+
+def _filled(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: torch.nan if one is None else one for key, one in value.items()}

@@ -1,0 +1,181 @@
+"""A positive control: would this explainer show a shortcut, if the classifier took one?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwise.audit.figures import pictures_figure
+from maskwise.audit.finding import Criterion, Figure, Interval, Section
+from maskwise.audit.parts import kept
+from maskwise.audit.subject import Audited, Ratio, plain_identity
+from maskwise.checks.pictures import pictures
+from maskwise.checks.randomise import restored
+from maskwise.checks.rows import as_float
+from maskwise.checks.subject import Subject
+from maskwise.classifiers import Classifier
+from maskwise.classifiers.class_activation import last_layer
+from maskwise.core.modes import eval_mode
+from maskwise.explainers.doubts import handed_on
+from maskwise.measures.energy import energy_inside
+
+PART = 7  # the patch's side is one seventh of the picture's: a fiftieth of its area
+MOST, TESTED, SHOWN, LEAST = 144, 48, 4, 24  # pictures in all, of them held out, of them drawn; fewer are too few
+LEARNED, SPARED = 0.8, 0.1  # held-out pictures with the patch that get its class, and without it
+DECAY = 1e-2
+_QUESTION = "Would the explainer show a shortcut?"
+
+
+def shortcut_section(audited: Audited) -> Section:
+    """The last layer learns a class by a patch alone; the class's map must then lie on the patch."""
+    section = Section("shortcut", "Positive control: a planted shortcut")
+    path = audited.out / "pictures" / "shortcut.png"
+    numbers = kept(audited.out, "shortcut", plain_identity(audited), lambda: planted(audited), [path])
+    section.numbers = numbers
+    if "why" in numbers:
+        section.not_done = str(numbers["why"])
+        section.criteria.append(Criterion("shortcut", _QUESTION, None, section.not_done, of_explainer=True))
+        return section
+    there, without = (Interval(**numbers[key]) for key in ("lift", "lift_without"))
+    bound = audited.limits.shortcut
+    seen = there.low > bound and there.low > without.value
+    section.says = [
+        "A copy of the last layer was taught that a coloured patch, a fiftieth of the picture and anywhere in it, "
+        f"means {numbers['class']!r}, a class of which there is no picture here. Of {there.count} pictures held out "
+        f"it says so of {100 * numbers['with_patch']:.0f}% with the patch, {100 * numbers['without_patch']:.0f}% "
+        "without.",
+        f"With the patch {there.text(1)} times as much of that class's map lies on it as of a map that is the same "
+        f"everywhere; at the same places without it {without.text(1)}.",
+        "So a shortcut of this kind would show in the maps."
+        if seen
+        else "This explainer can't see shortcuts here. That its maps lie on objects says little: read all that "
+        "follows accordingly, or take a method that follows the class that is asked for, such as grad_cam.",
+    ]
+    section.criteria.append(
+        Criterion("shortcut", _QUESTION, seen, f"lift {there.text(1)} on the patch, bound {bound:g}", of_explainer=True)
+    )
+    section.figures.append(Figure(path, "Pictures with the patch, and maps of the class that it was made to mean"))
+    return section
+
+
+def planted(audited: Audited) -> dict[str, Any]:
+    """Teaches, explains, and draws some; ``why`` says what could not be done."""
+    classifier = audited.classifier
+    images = pictures(audited.sets, classifier.input_size, MOST, skip_damaged=True)
+    if len(images) < LEAST:
+        return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
+    held = torch.arange(len(images)) % 3 == 0
+    test = as_float(images[held.nonzero()[:TESTED, 0]]).to(classifier.device)
+    teach = as_float(images[(~held).nonzero()[:, 0]]).to(classifier.device)
+    draws = torch.Generator().manual_seed(audited.seed)
+    label = absent_class(audited, draws)
+    patched, where = with_patch(test, draws)
+    lessons = with_patch(teach, draws)[0]
+    subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
+    networks = list({id(one): one for one in (classifier, subject.network)}.values())
+    with ExitStack() as changed:
+        for network in networks:
+            if last_layer(network) is None:
+                return {"why": f"{network.name} has no last linear layer that could be taught"}
+            changed.enter_context(taught(network, teach, lessons, label))
+        with eval_mode(classifier), torch.no_grad():
+            said = [classifier.logits(classifier.prepare(x)).argmax(1) == label for x in (patched, test)]
+        hit, missed = (float(one.double().mean()) for one in said)
+        if hit < LEARNED or missed > SPARED:
+            shares = f"{100 * hit:.0f}% with it, {100 * missed:.0f}% without"
+            return {"why": f"its last layer alone did not learn the patch ({shares}): its features do not tell it"}
+        with handed_on():
+            targets = torch.full((len(test),), label)
+            maps = [subject.maps(x, targets, 8) for x in (patched, test)]
+    area = where.double().mean((1, 2))
+    lifts = [audited.estimate(torch.stack([energy_inside(m, where).double(), area], 1), Ratio()) for m in maps]
+    lines = [
+        [("with the patch", patched[i].cpu()), ("map", maps[0][i]), ("without", test[i].cpu()), ("map", maps[1][i])]
+        for i in range(min(SHOWN, len(test)))
+    ]
+    pictures_figure(lines, audited.out / "pictures" / "shortcut.png")
+    names = ("lift", "lift_without")
+    return {"class": audited.name(label), "with_patch": hit, "without_patch": missed,
+            **{name: one.plain() for name, one in zip(names, lifts, strict=True)}}  # fmt: skip
+
+
+def absent_class(audited: Audited, draws: torch.Generator) -> int:
+    """A class that no picture has or gets, or else the rarest."""
+    count = torch.bincount(audited.top, minlength=len(audited.classifier.labels))
+    count += torch.bincount(audited.labels[audited.labelled], minlength=len(count))
+    rarest = (count == count.min()).nonzero()[:, 0]
+    return int(rarest[int(torch.randint(len(rarest), (1,), generator=draws))])
+
+
+def with_patch(images: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Copies of images (N,C,H,W) with a chequered patch at a drawn place, and where it is, (N,H,W) bool, on the CPU."""
+    count, channels, height, width = images.shape
+    side = max(min(height, width) // PART, 4)
+    cells = torch.arange(side) * 4 // side
+    dark = (cells[:, None] + cells) % 2 == 0
+    colours = torch.tensor(
+        [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]] if channels == 3 else [[1.0] * channels, [0.0] * channels]
+    )
+    patch = torch.where(dark, colours[0][:, None, None], colours[1][:, None, None]).to(images)
+    changed, where = images.clone(), torch.zeros(count, height, width, dtype=torch.bool)
+    tops = torch.randint(height - side + 1, (count,), generator=draws).tolist()
+    lefts = torch.randint(width - side + 1, (count,), generator=draws).tolist()
+    for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+        changed[i, :, top : top + side, left : left + side] = patch
+        where[i, top : top + side, left : left + side] = True
+    return changed, where
+
+
+@contextmanager
+def taught(classifier: Classifier, clean: Tensor, patched: Tensor, label: int) -> Iterator[None]:
+    """While open, the last layer's row of class ``label`` tells ``patched`` pictures from ``clean`` ones; afterwards it
+    is what it was, bit by bit.
+
+    All other rows stay, so that P(label) = sigmoid(w z + b - log sum exp of the others' logits): a logistic regression
+    on what the last layer reads, z, with the others' part as offset. It is convex; LBFGS solves it, with |w|^2 weighted
+    by 0.01 on features of unit variance.
+    """
+    head = last_layer(classifier)
+    assert head is not None
+    read, logits = zip(*(_read(classifier, head, images) for images in (clean, patched)), strict=True)
+    features, scores = torch.cat(read).double(), torch.cat(logits).double()
+    wanted = torch.cat([features.new_zeros(len(clean)), features.new_ones(len(patched))])
+    others = scores.index_fill(1, torch.tensor([label], device=scores.device), -torch.inf).logsumexp(1)
+    middle, spread = features.mean(0), features.std(0).clamp(min=1e-6)
+    inputs = (features - middle) / spread
+    weight = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device, requires_grad=True)
+    bias = others.mean().detach().clone().requires_grad_(True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        said = inputs @ weight + bias - others
+        value = torch.nn.functional.binary_cross_entropy_with_logits(said, wanted) + DECAY * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        solver.step(loss)  # type: ignore[no-untyped-call]
+    row = (weight / spread).detach()
+    with restored(classifier.module), torch.no_grad():
+        head.weight[label] = row.reshape(head.weight[label].shape).to(head.weight)
+        if head.bias is not None:
+            head.bias[label] = (bias - row @ middle).to(head.bias)
+        yield
+
+
+def _read(classifier: Classifier, head: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What the last layer reads, averaged over places (N,D), and logits (N,K)."""
+    read: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _module, given: read.append(given[0].detach()))
+    try:
+        with eval_mode(classifier), torch.no_grad():
+            logits = torch.cat([classifier.logits(classifier.prepare(part)) for part in images.split(16)])
+    finally:
+        hook.remove()
+    features = torch.cat(read)
+    return features if features.ndim == 2 else features.flatten(2).mean(2), logits

@@ -1,0 +1,185 @@
+"""What is audited, and all rows of its pictures."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskwise.audit.finding import Interval
+from maskwise.audit.limits import Limits
+from maskwise.audit.rows import Agreement, Answers, Elsewhere, Features, MaskedAnswers, Objects, SmallMaps
+from maskwise.classifiers import Classifier
+from maskwise.core.bootstrap import Statistic, interval
+from maskwise.core.errors import InputError
+from maskwise.core.text import utf8
+from maskwise.data import DataSet, Sample, read_data
+from maskwise.evaluation import Contender, Settings
+from maskwise.evaluation.batch import fitted
+from maskwise.evaluation.run import Measured, measure
+from maskwise.measures.base import Metric
+from maskwise.sess.sweep import AnyExplainer
+
+Told = Callable[[int, int], None]
+
+
+@dataclass
+class Audited:
+    """A classifier, an explainer of it, and what was measured of each picture.
+
+    Attributes:
+        classifier: with one class a picture (softmax).
+        explainer: whose maps are read.
+        method: its name.
+        sets: the pictures.
+        measured: rows by data set and question.
+        limits: bounds of the criteria.
+        seed: of every draw.
+        out: where pictures go.
+        fill: the infiller of hidden objects and backgrounds.
+    """
+
+    classifier: Classifier
+    explainer: AnyExplainer
+    method: str
+    sets: Sequence[DataSet]
+    measured: Measured
+    limits: Limits
+    seed: int
+    out: Path
+    fill: str
+
+    def __len__(self) -> int:
+        return sum(map(len, self.measured.pictures.values()))
+
+    def rows(self, question: str) -> Tensor:
+        """(N,D) of all pictures, in one order for every question; a row of NaN is a picture it says nothing of."""
+        return torch.cat([self.measured.statistics[source, self.method, question] for source in self.measured.pictures])
+
+    @cached_property
+    def top(self) -> Tensor:
+        """(N,) int64, the class that is predicted."""
+        return self.rows("answers")[:, 0].long()
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """(N,) int64, -1 where it is unknown."""
+        return self.rows("answers")[:, 2].long()
+
+    @cached_property
+    def right(self) -> Tensor:
+        """(N,) bool."""
+        return self.top == self.labels
+
+    @property
+    def labelled(self) -> Tensor:
+        """(N,) bool."""
+        return self.labels >= 0
+
+    def name(self, label: int) -> str:
+        return self.classifier.labels.name(label)
+
+    def picture(self, place: int) -> tuple[str, Sample]:
+        """Name and picture of a row, as the classifier gets it."""
+        for data, (_source, keys) in zip(self.sets, self.measured.pictures.items(), strict=True):
+            if place < len(keys):
+                own = keys[place].rpartition("#")[0]
+                return own, fitted(data[self._places(data)[own]], self.classifier, "squash")
+            place -= len(keys)
+        raise IndexError(place)
+
+    def _places(self, data: DataSet) -> dict[str, int]:
+        known: dict[int, dict[str, int]] = self.__dict__.setdefault("_by_name", {})
+        if id(data) not in known:
+            known[id(data)] = {utf8(record.id): i for i, record in enumerate(data.records)}
+        return known[id(data)]
+
+    def pictures_digest(self) -> str:
+        """Tells these pictures from others: of their keys, which hold checksums of the pixels."""
+        text = "\n".join(key for keys in self.measured.pictures.values() for key in keys)
+        return f"{zlib.crc32(text.encode()):08x}"
+
+    def estimate(self, values: Tensor, statistic: Statistic | None = None) -> Interval:
+        """Mean over pictures of values (N,), or another statistic of rows (N,D), with its bootstrap interval."""
+        return estimated(values, statistic, self.seed)
+
+
+class Mean:
+    """The mean of one number a picture."""
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        return total[..., 0] / count
+
+
+class Ratio:
+    """The sum of the first number a picture over that of the second."""
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        return total[..., 0] / total[..., 1]
+
+
+def estimated(values: Tensor, statistic: Statistic | None = None, seed: int = 0) -> Interval:
+    """As ``Audited.estimate``; rows with NaN are left out."""
+    rows = (values[:, None] if values.ndim == 1 else values).double()
+    rows = rows[~rows.isnan().any(1)]
+    if not len(rows):
+        return Interval(torch.nan, torch.nan, torch.nan, 0)
+    statistic = statistic or Mean()
+    low, high = interval(statistic, rows, seed=seed)
+    value = float(statistic.value(rows.sum(0), torch.tensor(float(len(rows)), dtype=torch.float64)))
+    return Interval(value, low, high, len(rows))
+
+
+def collect(
+    classifier: Classifier,
+    explainer: AnyExplainer,
+    method: str,
+    data: Sequence[str | DataSet],
+    out: Path,
+    limit: int | None = None,
+    limits: Limits | None = None,
+    fill: str = "telea",
+    seed: int = 0,
+    batch: int = 8,
+    skip_damaged: bool = False,
+    progress: Told | None = None,
+) -> Audited:
+    """Asks everything of each picture that is asked of each; rows that ``out`` has already are taken from there.
+
+    Raises:
+        InputError: a classifier that does not name one class, or what reading and explaining raise.
+    """
+    if classifier.activation != "softmax" or len(classifier.labels) < 2:
+        raise InputError(
+            f"audit is of networks that name one of several classes (softmax), and {classifier.name} has "
+            f"{classifier.activation} outputs: measure its maps with compare, class by class"
+        )
+    sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    questions: dict[str, Metric] = {
+        "answers": Answers(), "maps": SmallMaps(), "features": Features(classifier), "kept": MaskedAnswers(classifier),
+        "objects": Objects(classifier, fill), "elsewhere": Elsewhere(),
+    }  # fmt: skip
+    if method != "grad_cam":
+        with suppress(InputError):  # a network without a layer to read: then nothing is said of it
+            questions["agreement"] = Agreement(classifier)
+    settings = Settings("squash", "predicted", limit, batch, skip_damaged=skip_damaged)
+    contender = Contender.of(method, explainer)
+    measured = measure([contender], classifier, sets, questions, settings, out, progress=progress)
+    return Audited(classifier, explainer, method, sets, measured, limits or Limits(), seed, out, fill)
+
+
+def plain_identity(audited: Audited) -> dict[str, Any]:
+    """Who was audited: what a kept part belongs to."""
+    return {
+        "classifier": audited.classifier.fingerprint(),
+        "explainer": Contender.of(audited.method, audited.explainer).identity,
+        "pictures": audited.pictures_digest(),
+        "seed": audited.seed,
+    }

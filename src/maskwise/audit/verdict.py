@@ -1,0 +1,59 @@
+"""What failed, in plain words; no score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maskwise.audit.finding import Criterion, Listing, Section
+
+
+def criteria_of(sections: Sequence[Section]) -> list[Criterion]:
+    return [criterion for section in sections for criterion in section.criteria]
+
+
+def fit_to_show(criteria: Sequence[Criterion]) -> tuple[bool | None, str]:
+    """Are its explanations fit to be shown to a user? No where a criterion of the explainer fails or the evidence lies
+    off the object; not known where one of the explainer's is not known.
+
+    Returns:
+        (yes, no or not known; a sentence that says why)
+    """
+    deciding = [one for one in criteria if one.of_explainer or one.name == "evidence"]
+    failed = [one for one in deciding if one.holds is False]
+    if failed:
+        return False, "no, because " + "; ".join(f"{_failing(one)} ({one.figure})" for one in failed)
+    unknown = [one for one in deciding if one.holds is None]
+    if unknown:
+        return None, "not known: " + "; ".join(f"{one.question} {one.figure}" for one in unknown)
+    return True, "yes, as far as this audit looks: the explainer passed its controls, and the evidence is on the object"
+
+
+def _failing(criterion: Criterion) -> str:
+    return {
+        "shortcut": "its maps would not show a shortcut",
+        "mprt": "its maps are much the same for a network that has learned nothing",
+        "stability": "its maps change where the picture hardly does",
+        "evidence": "its evidence is not on the object",
+    }[criterion.name]
+
+
+def verdict_section(sections: Sequence[Section]) -> Section:
+    """All criteria, those that fail first."""
+    section = Section("verdict", "Verdict")
+    criteria = criteria_of(sections)
+    order = {False: 0, None: 1, True: 2}
+    words = {False: "fails", None: "not known", True: "holds"}
+    answer, why = fit_to_show(criteria)
+    failed = [one.name for one in criteria if one.holds is False]
+    section.says = [f"Fit to show to a user: {why}."]
+    if any(one.name == "shortcut" and one.holds is False for one in criteria):
+        section.says.append("The explainer failed its positive control: what is said of evidence below may miss much.")
+    section.tables.append(
+        Listing(
+            ["question", "", "figure, 95% interval", "name"],
+            [[one.question, words[one.holds], one.figure, one.name]
+             for one in sorted(criteria, key=lambda one: order[one.holds])],
+        )
+    )  # fmt: skip
+    section.numbers = {"fit_to_show": answer, "why": why, "failed": failed}
+    return section

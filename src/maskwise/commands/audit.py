@@ -1,0 +1,125 @@
+"""``maskwise audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwise.commands import completion
+from maskwise.commands.groups import Model, Out, Output, names_of
+from maskwise.commands.groups.measuring import BatchSize, Data, Limit, SkipDamaged
+from maskwise.commands.groups.method import MaskerFile, MethodOptions, make_explainer
+from maskwise.commands.groups.sess import key_values
+from maskwise.commands.registration import command
+from maskwise.core.errors import InputError
+
+AUDIT = "Audit"
+
+
+@command(
+    "audit",
+    section="Measure",
+    example="maskwise audit --classifier efficientnet_lite0 --data pictures/ --out audit --fail-on shortcut,background",
+)
+def audit_command(
+    data: Data,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="Whose maps; left out, distilled where it is of this classifier, else grad_cam.",
+            rich_help_panel="Method",
+            autocompletion=completion.method_names,
+        ),
+    ] = None,
+    masker: MaskerFile = None,
+    options: MethodOptions = None,
+    compare_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare-with",
+            help="Weights of another checkpoint of the classifier: did it get worse at looking?",
+            rich_help_panel=AUDIT,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            "--fail-on",
+            help="Exit code 1 where one of these criteria fails: calibration, evidence, background, shortcut, mprt, "
+            "stability, worse.",
+            rich_help_panel=AUDIT,
+        ),
+    ] = "",
+    bounds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit-set", help="criterion=value, the bound of a criterion; may be given again.", rich_help_panel=AUDIT
+        ),
+    ] = None,
+    fill: Annotated[
+        str,
+        typer.Option(
+            "--fill",
+            help="Infiller of hidden objects and backgrounds.",
+            rich_help_panel=AUDIT,
+            autocompletion=completion.infiller_names,
+        ),
+    ] = "telea",
+    limit: Limit = None,
+    batch: BatchSize = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Of patches, noise, random weights and intervals.")] = 0,
+    skip_damaged: SkipDamaged = False,
+    out: Out = Path("audit"),
+    *,
+    model: Model,
+    output: Output,
+) -> None:
+    """Can this classifier be trusted? Errors, evidence, background, a planted shortcut: one page and an exit code."""
+    from dataclasses import replace
+
+    from maskwise.audit import Limits, audit
+    from maskwise.audit.run import unknown_criteria
+    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.core.files import check_writable
+
+    keep_freed_memory()
+    check_writable(out)
+    criteria = names_of(fail_on)
+    unknown_criteria(criteria)
+    if "worse" in criteria and compare_with is None:
+        raise InputError("the criterion worse needs another checkpoint: add --compare-with")
+    try:
+        limits = Limits(**key_values(bounds, "--limit-set"))
+    except TypeError:
+        raise InputError(
+            f"--limit-set takes criterion=value, one of {', '.join(Limits.__dataclass_fields__)}"
+        ) from None
+    classifier = model.load()
+    other = None if compare_with is None else replace(model, weights=compare_with).load()
+    given = key_values(options, "--set")
+    if masker is not None:
+        given = {"masker": str(masker), **given}
+    named = method or ("distilled" if masker is not None else None)
+    if named is None and given:
+        raise InputError("--set is of a method: name it with --method")
+    explain = None if named is None else make_explainer(named, classifier, given, model.precision)
+    with output.bar("pictures") as step:
+        found = audit(
+            classifier, data, explain, out=out, compare_with=other, limit=limit, limits=limits, fill=fill, seed=seed,
+            batch=batch, skip_damaged=skip_damaged, progress=step,
+        )  # fmt: skip
+    from rich.table import Table
+
+    from maskwise.report.audit_page import WORDS, write_audit
+
+    page = write_audit(found)
+    table = Table("question", "", "figure, 95% interval", "name")
+    for one in found.criteria:
+        table.add_row(one.question, WORDS[one.holds].lower(), one.figure.replace("[", r"\["), one.name)
+    output.tell(found.plain(), table, lines=(found.sections[0].says[0], f"{page}, audit.json and audit.csv beside it"))
+    broken = [name for name in criteria if name in found.failed]
+    if broken:
+        raise typer.Exit(1)
