@@ -10,9 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import colormaps
 
 from maskwise.core.files import atomic_write
+from maskwise.drawing.heat import RAW, HeatScale
 from maskwise.report.page_cards import Answer, card
 
 __all__ = ["Answer", "card", "write"]
@@ -51,7 +51,8 @@ def write(
         "cards": list(cards),
         "board": [dict(row) for row in board],
         "colour": [round(255 * float(c)) for c in colour],
-        "heat": [[round(255 * float(c)) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
+        "heat": (255 * RAW.bar()).round().astype(int).tolist(),
+        "diverging": (255 * HeatScale(signed=True).bar()).round().astype(int).tolist(),
     }
     text = environment.get_template("page.html").render(
         title=_plain(title),
