@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.groups import (
+    MapFigures,
     Measuring,
     Model,
     Output,
@@ -52,11 +52,14 @@ def compare_command(
     sess: EnhanceEach = "no",
     metrics: Metrics = "all",
     out: Kept = Path("compared"),
-    report: Annotated[bool, typer.Option("--report", help="Also a page with pictures: report.html in --out.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also one page of leaderboard and pictures: report.html in --out.")
+    ] = False,
     *,
     model: Model,
     sess_options: Sess,
     measuring: Measuring,
+    figures: MapFigures,
     output: Output,
 ) -> None:
     """Methods side by side: a leaderboard with 95% intervals, differences to the best, and time, as table and page."""
@@ -65,6 +68,7 @@ def compare_command(
     from maskwise.sess import enhanced
 
     enhance, settings = sess_options.of_each(sess), measuring.settings(out)
+    figures.check()
     names = names_of(methods)
     for name in names:
         known.get(name)
@@ -77,9 +81,11 @@ def compare_command(
         for called, name, inside in each_with_sess(names, sess)
     ]
     sources = measuring.sources(data)
-    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
-    if report and out is not None and os.environ.get("RANK", "0") == "0":
+    board = measure_and_tell(
+        contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output
+    )
+    if report and out is not None and board is not None:
         from maskwise.report.page_compared import write_compared
 
         with output.bar("pictures of the report") as step:
-            write_compared(contenders, classifier, data, settings, out, progress=step)
+            write_compared(contenders, classifier, data, settings, out, board, progress=step, display=figures.display)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskwise.commands.groups import Measuring, Method, Model, Output, Sess
+from maskwise.commands.groups import Figures, Measuring, Method, Model, Output, Sess
 from maskwise.commands.groups.measuring import QUICK, Data, Kept, Metrics
 from maskwise.commands.groups.sess import Enhance
 from maskwise.commands.measured import measure_and_tell
@@ -26,16 +26,18 @@ def evaluate_command(
     method: Method,
     sess_options: Sess,
     measuring: Measuring,
+    figures: Figures,
     output: Output,
 ) -> None:
     """One method on data with boxes or masks: values with 95% intervals."""
     from maskwise.evaluation import Contender
 
     method.check()
+    figures.check()
     enhance, settings = sess_options.keywords(sess), measuring.settings(out)
     classifier = model.load()
     measures = measuring.metrics(metrics, classifier, settings)
     made = method.make(classifier, model.precision, enhance)
     name = method.method if enhance is None else f"{method.method} + SESS"
     contenders, sources = [Contender.of(name, made)], measuring.sources(data)
-    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
+    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output)

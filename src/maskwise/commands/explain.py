@@ -9,7 +9,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.explaining import Wanted, explain_pictures
-from maskwise.commands.groups import Method, Model, Out, Output, Sess
+from maskwise.commands.groups import MapFigures, Method, Model, Out, Output, Sess
 from maskwise.commands.groups.sess import IN_SESS, Enhance
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
@@ -58,6 +58,7 @@ def explain_command(
     model: Model,
     method: Method,
     sess_options: Sess,
+    figures: MapFigures,
     output: Output,
 ) -> None:
     """Map, box and masked pictures of each PICTURE, in a folder of its own below --out."""
@@ -71,4 +72,4 @@ def explain_command(
         "curves" if curves else "plain" if report else None,
         strict=strict,
     )
-    explain_pictures(pictures, model, method, wanted, out, output)
+    explain_pictures(pictures, model, method, wanted, out, figures, output)

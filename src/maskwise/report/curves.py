@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -59,8 +60,8 @@ def _draw(axis: Axes, mode: str, curves: Curves) -> None:
         mean = points.mean(0)
         area = 100 * float(area_under(mean[None]))
         every = max(len(share) // 6, 1)  # so many marks that they tell the lines apart, and no more
-        marks = {"markevery": (number % every, every), "markersize": 4, "linewidth": 1.5}
-        (line,) = axis.plot(share, mean.numpy(), label=f"{name}  {area:.1f}", **style_of(number), **marks)  # type: ignore[arg-type]
+        marks: dict[str, Any] = {"markevery": (number % every, every), "markersize": 4, "linewidth": 1.5}
+        (line,) = axis.plot(share, mean.numpy(), label=f"{name}  {area:.1f}", **style_of(number), **marks)
         if len(points) > 1:
             error = 1.96 * points.std(0) / len(points) ** 0.5
             low, high = (mean - error).clamp(min=0).numpy(), (mean + error).clamp(max=1).numpy()
