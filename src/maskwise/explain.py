@@ -18,6 +18,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.core.portions import Portions, smaller_batch
+from maskwise.drawing.heat import RAW, HeatScale, heat_scale
 from maskwise.explainers import Explainer
 from maskwise.explainers.doubts import handed_on
 from maskwise.images import load_image
@@ -39,6 +40,7 @@ class Explanation:
         measured: what the method said beside the map (a standard error, a completeness error, …).
         sess: the settings of SESS, or None without it.
         infill: what painted the hole of the inpainted picture.
+        colour_scale: of the map where it is drawn: ``0 to 1``, ``0 to 0.21 (99th percentile)``.
         warnings: why the map may be wrong, and what to do: one line each.
         resize: squash, or crop: all pixels, those of ``box`` too, are then of the square in the picture's middle.
         seconds: of classification and map, without reading and drawing.
@@ -55,6 +57,7 @@ class Explanation:
     measured: dict[str, float]
     sess: dict[str, Any] | None
     infill: str
+    colour_scale: str = str(RAW)
     warnings: tuple[str, ...] = ()
     resize: str = "squash"
 
@@ -78,7 +81,10 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Panels:
-    """The pictures of an explanation: images (3,H,W), map (H,W), box (x0,y0,x1,y1), a caption and its warnings."""
+    """The pictures of an explanation: images (3,H,W), map (H,W), box (x0,y0,x1,y1), a caption and its warnings.
+
+    ``scale`` says which colours the map's values get; the map itself is as the method gave it.
+    """
 
     image: Tensor
     map: Tensor
@@ -88,6 +94,7 @@ class Panels:
     box: tuple[int, int, int, int]
     caption: str
     warnings: tuple[str, ...] = ()
+    scale: HeatScale = RAW
 
 
 def explain_picture(
@@ -98,6 +105,7 @@ def explain_picture(
     target: str | None,
     infill: Infiller | None = None,
     resize: str = "squash",
+    display: str = "auto",
 ) -> tuple[Explanation, Panels]:
     """Explains one picture file at its own size.
 
@@ -105,6 +113,7 @@ def explain_picture(
         infill: paints the inpainted picture; Telea's unless named.
         resize: ``squash`` the picture to the classifier's input; or ``crop``, of which only the square in the middle is
             read, explained and shown, as the preprocessing of CLIP and of most networks for ImageNet does.
+        display: how the map's values become colours, see ``maskwise.drawing.heat_scale``; the map stays as it is.
 
     Returns:
         What is known of it, and its pictures: some 50 bytes a pixel, so let go of them before the next.
@@ -133,6 +142,7 @@ def explain_picture(
     log.info("%s: %s, %s %.2f, %.2f s", path.name, method, *top[0], seconds)
     keep = binarise(maps)
     box = tight_boxes(largest_component(keep))[0].tolist()
+    scale = heat_scale(maps[0], display)
     measured = dict(explainer.report)
     warnings = tuple(measured.pop("warnings", ()))
     explanation = Explanation(
@@ -147,11 +157,12 @@ def explain_picture(
         measured={name: float(value.flatten()[0]) for name, value in measured.items()},
         sess=explainer.facts() if isinstance(explainer, SESS) else None,
         infill=repr(infill),
+        colour_scale=str(scale),
         warnings=warnings,
         resize=resize,
     )
     panels = _panels(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
-    return explanation, replace(panels, warnings=warnings)
+    return explanation, replace(panels, warnings=warnings, scale=scale)
 
 
 def _centre_square(image: Tensor) -> Tensor:

@@ -146,7 +146,17 @@ def test_maps_may_be_arrays(name: str) -> None:
 @every
 def test_facts_and_protocol(name: str) -> None:
     facts = metrics.facts(name)
-    assert {"family", "title", "paper", "unit", "higher_is_better", "needs", "takes", "needs_classifier"} == set(facts)
+    assert {
+        "family",
+        "title",
+        "paper",
+        "unit",
+        "higher_is_better",
+        "needs",
+        "takes",
+        "needs_classifier",
+        "says",
+    } == set(facts)
     chosen = made(name)
     assert chosen.needs == facts["needs"] and chosen.higher_is_better == facts["higher_is_better"]
     protocol = chosen.protocol()

@@ -21,6 +21,7 @@ from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.images import load_image
 from maskwise.report import page
+from maskwise.report.leaderboard import short_number
 
 EVIL = "</script><img src=x onerror=alert(1)>&amp;'\".jpg"
 
@@ -125,15 +126,26 @@ def test_compare_writes_the_report(
     ask = ["compare", "--data", str(picture_folder), "--methods", "grad_cam,gradient", "--metrics", "le,area"]
     done = CliRunner().invoke(app, [*ask, "--limit", "6", "--report", "--out", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
-    data = island(tmp_path / "report.html")
+    data, text = island(tmp_path / "report.html"), (tmp_path / "report.html").read_text()
     board = {row["method"]: row for row in json.loads(done.stdout)["rows"]}
-    assert [row["method"] for row in data["board"]] == ["grad_cam", "gradient"]
-    for row in data["board"]:
-        cells = board[row["method"]]["metrics"]
-        assert row["le ↓"] == cells["le"]["value"] and row["area"] == cells["area"]["value"]
-        mine = [a for card in data["cards"] for a in card["answers"] if a["method"] == row["method"]]
+    lines = re.findall(r'<tr><th scope="row">(\w+)</th>(.*?)</tr>', text, re.S)
+    assert [name for name, _ in lines] == ["grad_cam", "gradient"]
+    for name, line in lines:
+        cells = board[name]["metrics"]
+        shown = re.findall(r'<td data-value="([^"]+)"[^>]*>([^<]*)(?:<small>([^<]*)</small>)?', line)
+        for metric, (exact, value, interval) in zip(("le", "area"), shown, strict=False):
+            found = cells[metric]
+            assert float(exact) == found["value"] and value == short_number(found["value"])
+            assert interval == f"[{short_number(found['low'])}, {short_number(found['high'])}]", (
+                "as the terminal has it"
+            )
+        mine = [a for card in data["cards"] for a in card["answers"] if a["method"] == name]
         # The error in percent is that of boxes with IoU < 0.5: the pictures say the same as the number.
-        assert len(mine) == 6 and row["le ↓"] == pytest.approx(100 * np.mean([a["iou"] < 0.5 for a in mine]))
+        assert len(mine) == 6 and cells["le"]["value"] == pytest.approx(100 * np.mean([a["iou"] < 0.5 for a in mine]))
+    best = min(board, key=lambda name: board[name]["metrics"]["le"]["value"])
+    value = f"{short_number(board[best]['metrics']['le']['value'])}%"
+    assert f"le {value}, as {best} has it, means that in {value} of the pictures" in text
+    assert (tmp_path / "leaderboard.html").read_text().count("means that") == text.count("means that") == 2
     labels = [card["label"] for card in data["cards"]]
     assert len(set(labels)) > 1 and set(labels) <= set("01234") and all(card["truth"] for card in data["cards"])
 

@@ -97,7 +97,14 @@ def board(name: str) -> Leaderboard:
         "data": {name: 2},
         "target": "predicted",
         "metrics": {
-            "le": {"higher_is_better": True, "title": name, "unit": "%", "paper": name, "options": {name: name}}
+            "le": {
+                "higher_is_better": True,
+                "title": name,
+                "unit": "%",
+                "paper": name,
+                "says": name,
+                "options": {name: name},
+            }
         },
     }
     line = Line(name, name, 2, 1.0, 1.0, {"le": Cell(1.0, 0.5, 1.5, 2)})

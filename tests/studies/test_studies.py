@@ -43,9 +43,9 @@ def test_a_study_at_the_smoke_scale(name: str, tmp_path: Path) -> None:
     assert found.made == len(study.cells(SMOKE))
     assert columns(found) == [c for c in found.columns if (name, c) != ("casm-unseen", "LE")]  # which is split there
     written = {path.suffix for path in write_report(found, tmp_path)}
-    assert written == {".json", ".csv", ".md"} | ({".png"} if study.figure else set())
+    assert written == {".json", ".csv", ".md", ".html"} | ({".png"} if study.figure else set())
     page = (tmp_path / f"{name}.md").read_text()
-    assert all(f"| {row} |" in page for row in found.rows)
+    assert all(f"| {found.label(row)} |" in page for row in found.rows)
     assert len(found.claim_results) == len(study.claims)
     assert not any(finding.missing for finding in found.claim_results)  # no claim asks for a row that no cell fills
     again = run_study(study, config(), tmp_path)

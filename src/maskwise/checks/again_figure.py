@@ -8,11 +8,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from maskwise.checks.explained_again import AgainResult
-from maskwise.core.files import atomic_write
+from maskwise.drawing import save_figure
 
 
-def again_figure(result: AgainResult, path: str | Path) -> None:
-    """A PNG, written atomically; ``path`` ends in .png."""
+def again_figure(result: AgainResult, path: str | Path, dpi: float = 120) -> None:
+    """Written atomically, as the name's ending says; ``dpi`` dots an inch."""
     scores = list(dict.fromkeys(row.score for row in result.rows))
     methods = list(dict.fromkeys(row.method for row in result.rows))
     figure = Figure(figsize=(3.4 * len(scores) + 1.2, 0.45 * len(methods) + 1.6), layout="constrained")
@@ -33,5 +33,4 @@ def again_figure(result: AgainResult, path: str | Path) -> None:
     facts = result.protocol
     counted = f"{facts['pictures']} picture{'s' * (facts['pictures'] != 1)}"
     figure.suptitle(f"{facts['classifier']}, {counted}, 95% intervals", fontsize=10, parse_math=False)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save_figure(figure, path, dpi)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.groups import (
+    MapFigures,
     Measuring,
     Model,
     Output,
@@ -59,11 +59,14 @@ def compare_command(
     sess: EnhanceEach = "no",
     metrics: Metrics = "all",
     out: Kept = Path("compared"),
-    report: Annotated[bool, typer.Option("--report", help="Also a page with pictures: report.html in --out.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also one page of leaderboard and pictures: report.html in --out.")
+    ] = False,
     *,
     model: Model,
     sess_options: Sess,
     measuring: Measuring,
+    figures: MapFigures,
     output: Output,
 ) -> None:
     """Methods and anybody's maps side by side: 95% intervals, differences to the best, and time, as table and page."""
@@ -72,6 +75,7 @@ def compare_command(
     from maskwise.sess import enhanced
 
     enhance, settings = sess_options.of_each(sess), measuring.settings(out, missing)
+    figures.check()
     names, folders = names_of(methods), named_folders(maps)
     if not names and not folders:
         raise InputError("name what is compared: `methods`, or `maps`, or both")
@@ -90,9 +94,14 @@ def compare_command(
     ]
     contenders += [Contender.of(name, explainer) for name, explainer in foreign.items()]
     sources = measuring.sources(data)
-    measured = measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
-    if report and out is not None and os.environ.get("RANK", "0") == "0":
+    measured, board = measure_and_tell(
+        contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output
+    )
+    if report and out is not None and board is not None:
         from maskwise.report.page_compared import write_compared
 
         with output.bar("pictures of the report") as step:
-            write_compared(measured.contenders, classifier, measured.sets, settings, out, progress=step)
+            write_compared(
+                measured.contenders, classifier, measured.sets, settings, out, board, progress=step,
+                display=figures.display,
+            )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwise.commands.groups import Measuring, Method, Model, Output, Sess, key_values
+from maskwise.commands.groups import Figures, Measuring, Method, Model, Output, Sess, key_values
 from maskwise.commands.groups.maps import GIVEN, Missing, given_maps, named_folders
 from maskwise.commands.groups.measuring import QUICK, Data, Kept, Metrics
 from maskwise.commands.groups.sess import Enhance
@@ -43,12 +43,14 @@ def evaluate_command(
     method: Method,
     sess_options: Sess,
     measuring: Measuring,
+    figures: Figures,
     output: Output,
 ) -> None:
     """One method, or maps from files, on data with boxes or masks: values with 95% intervals."""
     from maskwise.evaluation import Contender
 
     method.check()
+    figures.check()
     enhance, settings = sess_options.keywords(sess), measuring.settings(out, missing)
     if maps is not None:
         if sess:
@@ -64,4 +66,4 @@ def evaluate_command(
         name = method.method if enhance is None else f"{method.method} + SESS"
         contenders = [Contender.of(name, method.make(classifier, model.precision, enhance))]
     sources = measuring.sources(data)
-    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, output)
+    measure_and_tell(contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output)

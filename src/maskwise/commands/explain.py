@@ -9,7 +9,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.commands.explaining import Wanted, explain_pictures
-from maskwise.commands.groups import Method, Model, Out, Output, Sess
+from maskwise.commands.groups import MapFigures, Method, Model, Out, Output, Sess
 from maskwise.commands.groups.sess import IN_SESS, Enhance
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
@@ -65,6 +65,7 @@ def explain_command(
     model: Model,
     method: Method,
     sess_options: Sess,
+    figures: MapFigures,
     output: Output,
 ) -> None:
     """Map, box and masked pictures of each PICTURE, in a folder of its own below --out."""
@@ -79,4 +80,4 @@ def explain_command(
         strict=strict,
         resize=resize,
     )
-    explain_pictures(pictures, model, method, wanted, out, output)
+    explain_pictures(pictures, model, method, wanted, out, figures, output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from maskwise.commands.groups import Method, Model, Output
+from maskwise.commands.groups import MapFigures, Method, Model, Output
 from maskwise.commands.plain import complain
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
@@ -49,7 +49,13 @@ class Wanted:
 
 
 def explain_pictures(
-    pictures: Sequence[Path], model: Model, method: Method, wanted: Wanted, out: Path, output: Output
+    pictures: Sequence[Path],
+    model: Model,
+    method: Method,
+    wanted: Wanted,
+    out: Path,
+    figures: MapFigures,
+    output: Output,
 ) -> None:
     """Explains what can be explained, and says of each other picture what is wrong with it.
 
@@ -61,6 +67,7 @@ def explain_pictures(
 
     one_of("resize", wanted.resize, ("squash", "crop"))
     check_writable(out)
+    figures.check()
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.explain import explain_picture
     from maskwise.infill import infiller
@@ -86,9 +93,9 @@ def explain_pictures(
         folder = out / _free_name(path.stem, taken)
         check_replaceable(folder)
         explanation, row = explain_picture(
-            path, explain_it, classifier, method.method, wanted.target, paint, wanted.resize
+            path, explain_it, classifier, method.method, wanted.target, paint, wanted.resize, figures.display
         )
-        write_explanation(explanation, row, folder, explain_it if wanted.panel else None)
+        write_explanation(explanation, row, folder, explain_it if wanted.panel else None, figures.format, figures.dpi)
         if wanted.page is not None:
             from maskwise.report.page_explained import card_of
 
@@ -106,7 +113,7 @@ def explain_pictures(
     for warning, count in Counter(line for e in done for line in e.warnings).items():
         complain(f"warning: {warning}" + (f" ({count} of {len(done)} pictures)" if len(done) > 1 else ""))
     if rows:
-        fig2(rows, out / "figure.png")
+        fig2(rows, out / f"figure.{figures.format}", dpi=figures.dpi)
     if cards:
         from maskwise.report import page as report_page
 

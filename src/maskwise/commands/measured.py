@@ -8,11 +8,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskwise.commands.groups import Output
+from maskwise.commands.groups import Figures, Output
 from maskwise.commands.plain import complain
 from maskwise.core.text import printable
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from maskwise.classifiers import Classifier
     from maskwise.data import DataSet
     from maskwise.evaluation import Contender, Leaderboard, Measured, Settings
@@ -29,12 +31,14 @@ def measure_and_tell(
     settings: Settings,
     out: Path | None,
     save_maps: bool,
+    figures: Figures,
     output: Output,
-) -> Measured:
+) -> tuple[Measured, Markup | None]:
     """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks.
 
     Returns:
-        The rows, with the contenders and data sets as they were measured.
+        The rows, with the contenders and data sets as they were measured; and the leaderboard as a part of a page,
+        where this process wrote one.
 
     Raises:
         InputError: as ``maskwise.evaluation.measure``.
@@ -48,16 +52,17 @@ def measure_and_tell(
     with launched() as speaks, output.bar("pictures x methods") if speaks else nullcontext() as step:
         measured = measure(contenders, classifier, data, measures, settings, out, save_maps, step)
         if not speaks:
-            return measured
+            return measured, None
         board = leaderboard(measured)
     for source, names in measured.damaged.items():
         complain(f"warning: {source}: {damaged_line(names)}")
+    part = None
     if out is not None:
         from maskwise.report.leaderboard import write_all
 
-        write_all(board, measured, out)
+        part = write_all(board, measured, out, figures.format, figures.dpi)
     _tell(board, out, output)
-    return measured
+    return measured, part
 
 
 def _tell(board: Leaderboard, out: Path | None, output: Output) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maskwise.commands import completion
-from maskwise.commands.groups import Model, Out, Output, make_explainer, names_of
+from maskwise.commands.groups import Figures, Model, Out, Output, make_explainer, names_of
 from maskwise.commands.groups.maps import MapFolders, given_maps, named_folders
 from maskwise.commands.groups.measuring import BatchSize, Data, Limit, Resized, SkipDamaged
 from maskwise.commands.registration import command
@@ -51,6 +51,7 @@ def panel_command(
     out: Out = Path("panel"),
     *,
     model: Model,
+    figures: Figures,
     output: Output,
 ) -> None:
     """Accuracy of many classifiers on masked-in, masked-out and inpainted pictures (CASM, Fig. 3)."""
@@ -64,6 +65,7 @@ def panel_command(
 
     keep_freed_memory()
     check_writable(out)
+    figures.check()
     if rule not in ("rank", "value") or resize not in ("squash", "crop"):
         raise InputError("`rule` is rank or value, and `resize` is squash or crop")
     settings = PanelSettings(rule, fill, resize, truth, limit, batch, seed, skip_damaged)  # type: ignore[arg-type]
@@ -78,10 +80,14 @@ def panel_command(
     ] + [Contender.of(name, explainer) for name, explainer in given_maps(named_folders(maps), {}).items()]
     with output.bar("pictures") as step:
         found = classifier_panel(contenders, classifier, judges, data, settings, step)
-    panel_figure(found, out / "panel.png")
+    panel_figure(found, out / f"panel.{figures.format}", figures.dpi)
     with atomic_write(out / "panel.json") as temporary:
         temporary.write_text(json.dumps(found.plain(), indent=2) + "\n", encoding="utf-8")
     table = Table("mask", *("accuracy " + c for c in ("masked-in", "masked-out", "inpainted")))
     for mask, values in zip(found.masks, found.accuracy.mean(1).tolist(), strict=True):
         table.add_row(mask, *(f"{value:.1f}" for value in values))
-    output.tell(found.plain(), table, lines=(f"mean over {how_many(len(judges), 'classifier')}; {out / 'panel.png'}",))
+    output.tell(
+        found.plain(),
+        table,
+        lines=(f"mean over {how_many(len(judges), 'classifier')}; {out / f'panel.{figures.format}'}",),
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskwise.commands import completion
-from maskwise.commands.groups import Compute, Out, Output, names_of
+from maskwise.commands.groups import Compute, Figures, Out, Output, names_of
 from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.training import RecipeSettings
 from maskwise.commands.plain import complain
@@ -87,6 +87,7 @@ def study_command(
     out: Out = Path("studies"),
     *,
     compute: Compute,
+    figures: Figures,
     output: Output,
 ) -> None:
     """A table of the papers, rerun here: numbers with intervals beside the printed ones, a verdict on each claim."""
@@ -107,6 +108,7 @@ def study_command(
 
     keep_freed_memory()
     check_writable(out)
+    figures.check()
     device = compute.on().type
     named = [_named(text) for text in classifier or []]
     size = replace(
@@ -123,7 +125,7 @@ def study_command(
         config = config.without_damaged()
     with output.bar("cells") as step:
         outcome = run_study(chosen, config, out, seeds=seeds, only=only or [], devices=devices, progress=step)
-    files = write_report(outcome, out)
+    files = write_report(outcome, out, figures.format, figures.dpi)
     findings = (f"{finding.verdict}: {finding.text}" for finding in outcome.claim_results)
     written = f"{', '.join(path.name for path in files)} in {out}"
     output.tell(outcome_data(outcome), outcome_table(outcome), lines=(*findings, written))

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from maskwise.core.errors import InputError
 
 T = TypeVar("T")
+MOST = 3  # names that a refusal offers: more are not read
 
 
 class Registry(Generic[T]):
@@ -60,8 +61,9 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            close = difflib.get_close_matches(name, self._entries, n=3) or self.names()
-            raise InputError(f"unknown {self.kind} {name!r}; did you mean {' or '.join(close)}?") from None
+            close = difflib.get_close_matches(name, self._entries, n=MOST)
+            offer = f"did you mean {' or '.join(close)}?" if close else f"there is {_some(self.names())}"
+            raise InputError(f"unknown {self.kind} {name!r}; {offer}") from None
 
     def build(self, name: str, /, *given: Any, common: Iterable[str] = (), **options: Any) -> Any:
         """What the entry called ``name``, a class or function, makes of its options.
@@ -98,6 +100,13 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+
+def _some(names: list[str]) -> str:
+    """All of a few names, or how many there are and the first ones."""
+    if len(names) <= MOST:
+        return " and ".join(names) or "none"
+    return f"{', '.join(names[:MOST])} and {len(names) - MOST} more"
 
 
 def discover(package: str, path: Iterable[str]) -> None:

@@ -208,7 +208,7 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
             facts = metrics.facts(name) if name in metrics else {}
             described[name] = {
                 "title": facts.get("title", name), "unit": metric.unit, "higher_is_better": metric.higher_is_better,
-                "paper": facts.get("paper", ""), "options": metric.protocol(),
+                "paper": facts.get("paper", ""), "says": facts.get("says", ""), "options": metric.protocol(),
             }  # fmt: skip
     settings = measured.settings
     return {

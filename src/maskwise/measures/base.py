@@ -19,10 +19,15 @@ from maskwise.core.registry import Registry
 class MetricRegistry(Registry["type[Metric]"]):
     """Facts of a metric: family, title, paper, unit, higher_is_better (None: neither), needs, takes, needs_classifier.
 
+    ``says`` goes on after "… means that", for who never heard of the metric, with ``{value}`` where the number and its
+    unit stand: "in {value} of the pictures …". Pages show it with the number of the best method; it may be left out.
     ``needs``, ``takes``, ``unit`` and ``higher_is_better`` become attributes of the class as well.
     """
 
     def register(self, name: str, **facts: Any) -> Callable[[type[Metric]], type[Metric]]:
+        if "{value}" not in (facts.setdefault("says", "") or "{value}"):
+            raise ValueError(f"{name}: `says` is a sentence with {{value}} in it")
+
         def file(entry: type[Metric]) -> type[Metric]:
             entry.needs, entry.takes = tuple(facts["needs"]), tuple(facts.setdefault("takes", ()))
             entry.unit, entry.higher_is_better = facts["unit"], facts["higher_is_better"]

@@ -47,6 +47,10 @@ def _amount(values: Tensor, information: Information) -> Tensor:
     family="mask statistics",
     title="conciseness-preciseness",
     paper="Kolek et al. 2023 (ShearletX)",
+    says=(
+        "the masked-in picture keeps {value} times as much of the class as of the picture's information: "
+        "above 1 it keeps the right part"
+    ),
     unit="",
     higher_is_better=True,
     needs=("images",),

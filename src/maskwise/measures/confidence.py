@@ -46,6 +46,7 @@ def confidences(
     family="faithfulness",
     title="average drop",
     paper="Chattopadhay et al. 2018, section 4.1",
+    says="the class loses {value} of its probability, on the mean, where the classifier sees the marked part alone",
     unit="%",
     higher_is_better=False,
     needs=("images",),
@@ -81,6 +82,7 @@ class AverageDrop(ClassifierMetric):
     family="faithfulness",
     title="increase in confidence",
     paper="Chattopadhay et al. 2018, section 4.1",
+    says="in {value} of the pictures the class is likelier where the classifier sees the marked part alone",
     unit="%",
     higher_is_better=True,
     needs=("images",),
@@ -98,6 +100,10 @@ class IncreaseInConfidence(AverageDrop):
     family="faithfulness",
     title="average gain",
     paper="Zhang et al. 2024 (Opti-CAM)",
+    says=(
+        "seeing the salient part alone closes {value} of the gap to certainty, where it makes the classifier "
+        "surer at all"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("images",),

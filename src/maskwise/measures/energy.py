@@ -82,6 +82,10 @@ class BoxEnergy(EnergyMetric):
     family="localisation",
     title="energy-based pointing game",
     paper="Wang et al. 2020 (Score-CAM)",
+    says=(
+        "{value} of the map lies in the object's boxes; a map that is the same everywhere gets their share of "
+        "the picture"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("boxes",),
@@ -98,6 +102,7 @@ class EnergyPointing(BoxEnergy):
     family="localisation",
     title="lift of the energy-based pointing game",
     paper="Wang et al. 2020, over the boxes' area",
+    says="the objects' boxes hold {value} as much of the maps as they would of a map that is the same everywhere",
     unit="x",
     higher_is_better=True,
     needs=("boxes",),
@@ -117,6 +122,7 @@ class EnergyLift(BoxEnergy):
     family="pixels",
     title="relevance mass accuracy",
     paper="Arras et al. 2022 (CLEVR-XAI)",
+    says="{value} of the map lies on the object's own pixels",
     unit="%",
     higher_is_better=True,
     needs=("masks",),

@@ -49,6 +49,10 @@ def _covered(start: Tensor, end: Tensor, pixels: int) -> Tensor:
     family="localisation",
     title="F1, best box",
     paper="CASM (Zolna et al. 2020), Table 2",
+    says=(
+        "map and true box agree by {value}, the harmonic mean of how much of the map lies in the box and how "
+        "much of the box it covers"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("boxes",),
@@ -82,6 +86,10 @@ class F1(Metric):
     family="localisation",
     title="F1, mean over boxes",
     paper="Phang et al. 2020, released code",
+    says=(
+        "map and true boxes agree by {value}, the harmonic mean of how much of the map lies in a box and how "
+        "much of it the map covers, on the mean over boxes"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("boxes",),

@@ -54,6 +54,7 @@ def hallucinated_edges(images: Tensor, maps: Tensor, colour: Tensor, threshold: 
     family="mask statistics",
     title="hallucinated edges",
     paper="Kolek et al. 2023 (ShearletX)",
+    says="{value} of the picture's edges are new: the mask has drawn them",
     unit="%",
     higher_is_better=False,
     needs=("images",),

@@ -104,6 +104,7 @@ def infidelity(
     family="faithfulness",
     title="infidelity",
     paper="Yeh et al. 2019",
+    says="the map, brought to the best scale, is off by {value} as a forecast of what hiding random squares costs",
     unit="logit^2",
     higher_is_better=False,
     needs=("images",),

@@ -74,6 +74,10 @@ class CurveMetric(ClassifierMetric):
     family="faithfulness",
     title="deletion",
     paper="Petsiuk et al. 2018; SESS, Table 1",
+    says=(
+        "while the pixels that the map marks most are taken away one after another, the class keeps a "
+        "probability of {value} on the mean: the quicker it falls, the more those pixels mattered"
+    ),
     unit="%",
     higher_is_better=False,
     needs=("images",),
@@ -102,6 +106,10 @@ class Deletion(CurveMetric):
     family="faithfulness",
     title="insertion",
     paper="Petsiuk et al. 2018; SESS, Table 1",
+    says=(
+        "while the pixels that the map marks most come back into a blurred picture, the class has a "
+        "probability of {value} on the mean: the quicker it rises, the more those pixels mattered"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("images",),
@@ -149,6 +157,9 @@ class Insertion(CurveMetric):
     family="faithfulness",
     title="insertion - deletion",
     paper="SESS, Table 1 (overall)",
+    says=(
+        "putting marked pixels in gives the class {value} more probability, on the mean, than taking them out leaves it"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("images",),
@@ -193,6 +204,7 @@ class InsertionDeletion(ClassifierMetric):
     family="faithfulness",
     title="AOPC",
     paper="Samek et al. 2017",
+    says="the class loses {value} of probability, on the mean over all steps, as the most salient pixels go first",
     unit="%",
     higher_is_better=True,
     needs=("images",),

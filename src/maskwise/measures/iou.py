@@ -73,6 +73,10 @@ class ThresholdIoU(Metric):
     family="pixels",
     title="IoU, each picture's best threshold",
     paper="upper bound",
+    says=(
+        "cut at the best threshold of each picture, which nobody knows, the map and the object share {value} "
+        "of what either covers: an upper bound"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("masks",),
@@ -93,6 +97,7 @@ class OracleIoU(ThresholdIoU):
     family="pixels",
     title="IoU, the set's best threshold",
     paper="after Choe et al. 2020",
+    says="cut at the threshold that is best for all, the map and the object share {value} of what either covers",
     unit="%",
     higher_is_better=True,
     needs=("masks",),
@@ -120,6 +125,7 @@ class DataSetIoU(ThresholdIoU):
     family="pixels",
     title="IoU, threshold at the map's mean",
     paper="CASM (Zolna et al. 2020), Eq. 9",
+    says="cut at its own mean, the map and the object share {value} of what either covers",
     unit="%",
     higher_is_better=True,
     needs=("masks",),
@@ -138,6 +144,7 @@ class MeanRuleIoU(Metric):
     family="pixels",
     title="IoU, Otsu's threshold",
     paper="Otsu 1979",
+    says="cut where its values fall into two groups, the map and the object share {value} of what either covers",
     unit="%",
     higher_is_better=True,
     needs=("masks",),

@@ -113,6 +113,7 @@ class Localisation(BoxMetric):
     family="localisation",
     title="localisation error",
     paper="CASM (Zolna et al. 2020), section 5.1",
+    says="in {value} of the pictures the box around the map overlaps the true box by less than half",
     unit="%",
     higher_is_better=False,
     needs=("boxes",),
@@ -129,6 +130,7 @@ class LE(Localisation):
     family="localisation",
     title="official metric, top-1",
     paper="CASM (Zolna et al. 2020), section 5.1",
+    says="in {value} of the pictures the box misses the object or the classifier's first guess of the class is wrong",
     unit="%",
     higher_is_better=False,
     needs=("boxes", "labels", "probabilities"),
@@ -151,6 +153,10 @@ class OM(Localisation):
     family="localisation",
     title="official metric, top-5",
     paper="ILSVRC (Russakovsky et al. 2015)",
+    says=(
+        "in {value} of the pictures the box misses the object or none of the classifier's first five guesses "
+        "of the class is right"
+    ),
     unit="%",
     higher_is_better=False,
     needs=("boxes", "labels", "probabilities"),

@@ -65,6 +65,10 @@ def best_iou_by_threshold(
     family="localisation",
     title="MaxBoxAcc",
     paper="Choe et al. 2020",
+    says=(
+        "in {value} of the pictures the box around the map overlaps the true one by half or more, at the one "
+        "threshold that suits the whole set best"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("boxes",),
@@ -113,6 +117,10 @@ class MaxBoxAcc(Metric):
     family="localisation",
     title="MaxBoxAccV2",
     paper="Choe et al. 2020 (journal version)",
+    says=(
+        "in {value} of the pictures, on the mean over three degrees of overlap, a box around the map fits the "
+        "true one, each at the threshold that suits the whole set best"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("boxes",),

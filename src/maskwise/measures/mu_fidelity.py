@@ -78,6 +78,10 @@ def mu_fidelity(
     family="faithfulness",
     title="MuFidelity",
     paper="Bhatt et al. 2020, as in xplique",
+    says=(
+        "what the map gives to random sets of cells and what hiding them costs agree to {value}: 1 is the "
+        "same order, 0 no relation"
+    ),
     unit="",
     higher_is_better=True,
     needs=("images",),

@@ -54,6 +54,10 @@ def mean_absolute_error(
     family="pixels",
     title="pixel AP, mean over pictures",
     paper="average precision picture by picture",
+    says=(
+        "of the pixels that a threshold calls object, {value} truly are, on the mean over all shares of the "
+        "object that are found, picture by picture"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("masks",),
@@ -71,6 +75,7 @@ class PixelAP(Metric):
     family="pixels",
     title="mean absolute error",
     paper="|map - mask|, no weights",
+    says="map and true mask differ by {value} in each pixel on the mean, where 0 is the same and 1 the opposite",
     unit="",
     higher_is_better=False,
     needs=("masks",),

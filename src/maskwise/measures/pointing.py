@@ -58,6 +58,7 @@ def box_regions(boxes: Sequence[Tensor], classes: Tensor, size: tuple[int, int])
     family="localisation",
     title="pointing game",
     paper="Zhang et al. 2016; Fong et al. 2019 (TorchRay)",
+    says="the highest point of the map lies on the object in {value} of the cases, on the mean over classes",
     unit="%",
     higher_is_better=True,
     needs=(),
@@ -142,6 +143,10 @@ class Pointing(Metric):
     family="localisation",
     title="pointing game, difficult",
     paper="Zhang et al. 2016; Fong et al. 2019 (TorchRay)",
+    says=(
+        "the highest point of the map lies on the object in {value} of the difficult cases, where the object "
+        "is small and others stand beside it"
+    ),
     unit="%",
     higher_is_better=True,
     needs=(),

@@ -67,6 +67,10 @@ def pooled_iou(histograms: Tensor) -> Tensor:
     family="pixels",
     title="PxAP",
     paper="Choe et al. 2020",
+    says=(
+        "of the pixels that a threshold calls object, {value} truly are, on the mean over all shares of the "
+        "object that are found"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("masks",),
@@ -98,6 +102,7 @@ class PxAP(Metric):
     family="pixels",
     title="IoU at the best threshold",
     paper="pooled as PxAP is",
+    says="at its best threshold the map and the true object share {value} of the pixels that either of them covers",
     unit="%",
     higher_is_better=True,
     needs=("masks",),

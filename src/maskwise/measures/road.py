@@ -143,6 +143,7 @@ class RoadMetric(ClassifierMetric):
     family="faithfulness",
     title="ROAD, most relevant first",
     paper="Rong et al. 2022",
+    says="{value} of the class's probability is left, on the mean, as the most salient pixels are painted over first",
     unit="%",
     higher_is_better=False,
     needs=("images",),
@@ -159,6 +160,7 @@ class RoadMoRF(RoadMetric):
     family="faithfulness",
     title="ROAD, least relevant first",
     paper="Rong et al. 2022",
+    says="{value} of the class's probability is left, on the mean, as the least salient pixels are painted over first",
     unit="%",
     higher_is_better=True,
     needs=("images",),
@@ -175,6 +177,10 @@ class RoadLeRF(RoadMetric):
     family="faithfulness",
     title="ROAD, combined",
     paper="Rong et al. 2022; combined as in pytorch-grad-cam",
+    says=(
+        "half of the gap between what is left of the class without the least and without the most salient "
+        "pixels is {value}; 0 says that the order of the pixels is worth nothing"
+    ),
     unit="%",
     higher_is_better=True,
     needs=("images",),

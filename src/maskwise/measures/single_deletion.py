@@ -93,6 +93,10 @@ def single_deletion(
     family="faithfulness",
     title="single deletion (IDSDS)",
     paper="Hesse et al. 2024",
+    says=(
+        "the order in which the map puts sixteen parts of the picture agrees to {value} with what hiding each "
+        "costs: 1 is the same order, 0 no relation, -1 the reverse"
+    ),
     unit="",
     higher_is_better=True,
     needs=("images",),

@@ -116,6 +116,10 @@ def ground_truth_sm(
     family="faithfulness",
     title="saliency metric",
     paper="Dabkowski & Gal 2017, Eq. 10; Phang et al. 2020",
+    says=(
+        "of a crop around the map the score is {value}: a small box whose content the classifier still knows "
+        "has a low one"
+    ),
     unit="nats",
     higher_is_better=False,
     needs=("images", "labels"),

@@ -19,13 +19,23 @@ from maskwise.report.sess_panel import sess_panel
 from maskwise.sess import SESS
 
 
-def write_explanation(explanation: Explanation, panels: Panels, folder: Path, sess: Explainer | None = None) -> None:
+def write_explanation(
+    explanation: Explanation,
+    panels: Panels,
+    folder: Path,
+    sess: Explainer | None = None,
+    ending: str = "png",
+    dpi: float = 100,
+) -> None:
     """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
 
-    An earlier result of that name is replaced.
+    An earlier result of that name is replaced. map.npy and map.png hold the map as it is; the figure and overlay.png
+    show it in the colours of ``panels.scale``.
 
     Args:
         sess: its patches are drawn as sess_panel.png.
+        ending: of the figures: png, pdf, svg or jpg.
+        dpi: dots an inch of the figures.
 
     Raises:
         InputError: the folder can't be written, or holds something else than a result.
@@ -35,7 +45,7 @@ def write_explanation(explanation: Explanation, panels: Panels, folder: Path, se
         "masked_in": to_uint8(panels.masked_in),
         "masked_out": to_uint8(panels.masked_out),
         "inpainted": to_uint8(panels.inpainted),
-        "overlay": overlay(panels.image, panels.map),
+        "overlay": overlay(panels.image, panels.map, scale=panels.scale),
         "map": (panels.map.numpy() * 255).round().astype(np.uint8),
     }
     with atomic_folder(folder) as temporary:
@@ -43,11 +53,10 @@ def write_explanation(explanation: Explanation, panels: Panels, folder: Path, se
         for name, picture in pictures.items():
             _, png = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)
             (temporary / f"{name}.png").write_bytes(png.tobytes())  # unlike cv2.imwrite this says why it fails
-        fig2([panels], temporary / "figure.png")
+        fig2([panels], temporary / f"figure.{ending}", dpi=dpi)
         if isinstance(sess, SESS):
-            sess_panel(
-                panels.image, panels.map, sess.views(panels.image, explanation.target), temporary / "sess_panel.png"
-            )
+            views = sess.views(panels.image, explanation.target)
+            sess_panel(panels.image, panels.map, views, temporary / f"sess_panel.{ending}", dpi=dpi)
         (temporary / "result.json").write_text(json.dumps(explanation.facts(), indent=2) + "\n", encoding="utf-8")
 
 

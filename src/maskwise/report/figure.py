@@ -1,83 +1,86 @@
-"""Figures: the panel of CASM's Fig. 2, and a map laid over its picture."""
+"""Figures: the panel of CASM's Fig. 2."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch.nn.functional as F
-from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from maskwise.core.files import atomic_write
 from maskwise.core.text import printable
-from maskwise.drawing import FONT
+from maskwise.drawing.heat import HeatScale
+from maskwise.drawing.sheet import DPI, Sheet, Spot, heat_picture
 from maskwise.explain import Panels
-from maskwise.images import resize, to_uint8
+from maskwise.images import resize
 
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")
 SHAPES = (0.25, 2.0)  # height / width that a cell may have; beyond it the picture stands in a cell of that shape
-TITLE, CAPTION, GAP = 24, 22, 5  # pixels of the first line, of the line below a picture, and between pictures
+TITLE, BAR, CAPTION, GAP = 24, 20, 22, 5  # heights of the first line, of what is below a picture, and the gap between
 WARNED = "#b3400f"
 LONGEST = 640  # pixels of a drawn side: more can't be seen, and large photographs would be slow
 
 
-def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
-    """The panel as a PNG: one row a picture, the columns of CASM's Fig. 2. Any size and aspect of picture.
-
-    Put together by hand, since a plotting library takes many times as long over it as a masker over its map.
+def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230, dpi: float = DPI) -> None:
+    """The panel: one row a picture, the columns of CASM's Fig. 2. Any size and aspect of picture.
 
     Args:
         rows: what to show.
-        path: ends in .png; written atomically.
-        cell: pixels of a picture's width.
+        path: ends in .png, .pdf, .svg or .jpg; written atomically.
+        cell: a picture's width in hundredths of an inch.
+        dpi: dots an inch.
+
+    Raises:
+        InputError: another ending, or it can't be written.
     """
-    below = [CAPTION * (1 + len(row.warnings)) for row in rows]
+    below = [BAR + CAPTION * (1 + len(row.warnings)) for row in rows]
     heights = [round(cell * min(max(row.image.shape[-2] / row.image.shape[-1], SHAPES[0]), SHAPES[1])) for row in rows]
-    size = (GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + sum(below))
-    page = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(page)
-    title, small = (ImageFont.truetype(str(FONT), pixels) for pixels in (15, 12))
+    sheet = Sheet(GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + sum(below))
     lefts = [GAP + c * (cell + GAP) for c in range(len(COLUMNS))]
     for left, name in zip(lefts, COLUMNS, strict=True):
-        draw.text((left + cell / 2, TITLE / 2), name, "black", title, anchor="mm")
+        sheet.text(name, left + cell / 2, TITLE / 2, 15, anchor="m")
     top = TITLE
     for row, height, lines in zip(rows, heights, below, strict=True):
-        pictures = (row.image, row.map, row.masked_in, row.masked_out, row.inpainted, row.image)
-        for left, picture in zip(lefts, pictures, strict=True):
-            drawn = _fitted(picture, cell, height)
-            corner = (left + (cell - drawn.width) // 2, top + (height - drawn.height) // 2)
-            page.paste(drawn, corner)
-        _frame(draw, row, corner, drawn.size)  # the last column's
-        draw.text((GAP, top + height + CAPTION / 2), printable(row.caption), "black", small, anchor="lm")
+        place = _place(row.image, (0, top, cell, height))
+        heat = heat_picture(row.scale.colours(shrunk(row.map)))
+        for left, picture in zip(
+            lefts, (row.image, heat, row.masked_in, row.masked_out, row.inpainted, row.image), strict=True
+        ):
+            sheet.picture(picture, (left + place[0], *place[1:]))
+        _frame(sheet, row, (lefts[-1] + place[0], *place[1:]))
+        _bar(sheet, row.scale, lefts[1], top + height, cell)
+        sheet.text(printable(row.caption), GAP, top + height + BAR + CAPTION / 2, 12)
         for i, warning in enumerate(row.warnings, 1):
-            said = f"Warning: {printable(warning)}"
-            draw.text((GAP, top + height + CAPTION * (i + 0.5)), said, WARNED, small, anchor="lm")
+            sheet.text(f"Warning: {printable(warning)}", GAP, top + height + BAR + CAPTION * (i + 0.5), 12, WARNED)
         top += height + lines
-    with atomic_write(path) as temporary:
-        page.save(temporary, "png", compress_level=3)
+    sheet.save(path, dpi)
 
 
-def _fitted(picture: Tensor, width: int, height: int) -> Image.Image:
-    """A picture (3,H,W), or a map (H,W) in colour, as large as it can be, with sharp pixels where they are large."""
+def _place(picture: Tensor, cell: Spot) -> Spot:
+    """Where a picture (…,H,W) stands in a cell, as large as it can be, in whole pixels."""
+    left, top, width, height = cell
     scale = min(height / picture.shape[-2], width / picture.shape[-1])
     tall, wide = (max(round(side * scale), 1) for side in picture.shape[-2:])
-    planes = picture.reshape(1, -1, *picture.shape[-2:])
-    sized = F.interpolate(planes, (tall, wide), mode="nearest-exact") if scale >= 3 else resize(planes, (tall, wide))
-    if picture.ndim == 3:
-        return Image.fromarray(to_uint8(sized[0]))
-    return Image.fromarray(colormaps["inferno"](sized[0, 0].cpu().numpy(), bytes=True)[..., :3])
+    return left + (width - wide) // 2, top + (height - tall) // 2, wide, tall
 
 
-def _frame(draw: ImageDraw.ImageDraw, row: Panels, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """The row's box around its place in a picture that is drawn at ``corner`` with ``size``."""
+def _bar(sheet: Sheet, scale: HeatScale, left: float, top: float, width: float) -> None:
+    """The colours of a map with the values at their ends, below it."""
+    low, high = scale.ends
+    middle, begin, end = top + BAR / 2 + 1, left + 8 * len(low) + 4, left + 0.45 * width
+    sheet.text(low, left, middle, 11)
+    sheet.picture(heat_picture(scale.bar()[None]), (begin, middle - 4, end - begin, 8))
+    sheet.text(f"{high} ({scale.why})" if scale.why else high, end + 4, middle, 11)
+
+
+def _frame(sheet: Sheet, row: Panels, place: Spot) -> None:
+    """The row's box around its place in a picture that is drawn at ``place``."""
     x0, y0, x1, y1 = row.box
     if x1 > x0:
-        across, down = size[0] / row.image.shape[-1], size[1] / row.image.shape[-2]
-        low = (corner[0] + round(x0 * across) - 1, corner[1] + round(y0 * down) - 1)
-        high = (corner[0] + round(x1 * across) + 1, corner[1] + round(y1 * down) + 1)
-        draw.rectangle((low, high), outline="#00e5a0", width=3)
+        left, top, width, height = place
+        across, down = width / row.image.shape[-1], height / row.image.shape[-2]
+        low = left + round(x0 * across) - 1, top + round(y0 * down) - 1
+        sheet.frame((*low, round(x1 * across) - round(x0 * across) + 2, round(y1 * down) - round(y0 * down) + 2),
+                    "#00e5a0")  # fmt: skip
 
 
 def shrunk(picture: Tensor) -> Tensor:

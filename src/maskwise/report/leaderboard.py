@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from rich.table import Table
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from maskwise.core.text import cell as safe
 from maskwise.evaluation.leaderboard import Cell, Leaderboard
 from maskwise.evaluation.run import Measured
 from maskwise.report.curves import insertion_deletion_figure
+from maskwise.report.document import templates, vector_uri
 
 
 def short_number(value: float) -> str:
@@ -69,16 +70,26 @@ def rich_tables(board: Leaderboard, width: int, groups: Sequence[str]) -> Iterat
             yield rich_table(board, data, names[first : first + each])
 
 
-def write_all(board: Leaderboard, measured: Measured, folder: Path) -> None:
-    """leaderboard.json, .csv and .html, and the curves of insertion and deletion where they were measured."""
+def write_all(board: Leaderboard, measured: Measured, folder: Path, ending: str = "png", dpi: float = 110) -> Markup:
+    """leaderboard.json, .csv and .html, and the curves of insertion and deletion where they were measured.
+
+    Args:
+        ending: of the curves' figure: png, pdf, svg or jpg; the page has it as svg.
+        dpi: dots an inch of that figure.
+
+    Returns:
+        What the page shows, for pages that have more.
+    """
     pictures = {}
     curves = {name: curves_of(measured, name) for name in ("insertion", "deletion")}
     if all(curves.values()):
-        insertion_deletion_figure(curves["insertion"], curves["deletion"], folder / "curves.png")
-        pictures["Insertion and deletion"] = folder / "curves.png"
+        draw = partial(insertion_deletion_figure, curves["insertion"], curves["deletion"])
+        draw(folder / f"curves.{ending}", dpi)
+        pictures["Insertion and deletion"] = vector_uri(draw)
     write_json(board, folder / "leaderboard.json")
     write_csv(board, folder / "leaderboard.csv")
     write_html(board, folder / "leaderboard.html", pictures)
+    return leaderboard_part(board, pictures)
 
 
 def curves_of(measured: Measured, metric: str) -> dict[str, Tensor]:
@@ -135,23 +146,42 @@ def write_csv(board: Leaderboard, path: Path) -> None:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-def write_html(board: Leaderboard, path: Path, pictures: Mapping[str, Path] | None = None) -> None:
-    """One page that needs nothing beside it: sortable tables, and the protocol behind each number.
+def write_html(board: Leaderboard, path: Path, pictures: Mapping[str, str] | None = None) -> None:
+    """One page that needs nothing beside it: sortable tables, what the numbers mean, and the protocol behind each.
 
     Args:
-        pictures: titles to PNG files, such as the curves, which are put inside.
+        pictures: titles to figures, such as the curves, as ``vector_uri`` gives them.
     """
-    embedded = {title: base64.b64encode(file.read_bytes()).decode() for title, file in (pictures or {}).items()}
-    environment = Environment(
-        loader=PackageLoader("maskwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    found = {"classifier": board.protocol["classifier"], "board": leaderboard_part(board, pictures)}
+    with atomic_write(path) as temporary:
+        temporary.write_text(templates().get_template("leaderboard.html").render(found), encoding="utf-8")
+
+
+def leaderboard_part(board: Leaderboard, pictures: Mapping[str, str] | None = None) -> Markup:
+    """The same without a page around it, for pages that have more; arguments as ``write_html``."""
+    environment = templates()
     environment.filters |= {"number": short_number, "spread": interval_text}
-    page = environment.get_template("leaderboard.html").render(
+    part = environment.get_template("_leaderboard.html").render(
         board=board,
         groups=list(dict.fromkeys(line.data for line in board.lines)),
         protocol=json.dumps(board.protocol, indent=2, default=str),
-        pictures=embedded,
+        pictures=dict(pictures or {}),
+        meanings={name: meaning(board, name) for name in board.metrics},
     )
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    return Markup(part)
+
+
+def meaning(board: Leaderboard, metric: str) -> str:
+    """What a metric's number says, for who never heard of it, by that of the best method; empty where nothing is known.
+
+    The number is of all data sets together, or of the last one that has it.
+    """
+    says, unit = board.protocol["metrics"][metric]["says"], board.protocol["metrics"][metric]["unit"]
+    lines = [line for line in board.lines if metric in line.cells and not math.isnan(line.cells[metric].value)]
+    if not says or not lines:
+        return ""
+    last = [line for line in lines if line.data == lines[-1].data]
+    chosen = next((line for line in last if board.best.get((line.data, metric)) == line.method), last[0])
+    number = short_number(chosen.cells[metric].value)
+    value = f"{number}%" if unit == "%" else f"{number} {unit}".strip()
+    return f"{metric} {value}, as {chosen.method} has it, means that {says.replace('{value}', value)}."

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import colormaps
 
 from maskwise.core.files import atomic_write
+from maskwise.drawing.heat import RAW, HeatScale
+from maskwise.report.document import templates
 from maskwise.report.page_cards import Answer, card
 
 __all__ = ["Answer", "card", "write"]
@@ -25,6 +25,7 @@ def write(
     board: Sequence[Mapping[str, Any]] = (),
     colour: Sequence[float] = (0.5, 0.5, 0.5),
     protocol: Mapping[str, Any] | None = None,
+    leaderboard: Markup | None = None,
 ) -> None:
     """Writes the page, atomically.
 
@@ -36,6 +37,7 @@ def write(
             is none the page sums the cards up by method.
         colour: (r,g,b) in [0,1], what fills the hole of the masked pictures.
         protocol: settings behind the numbers, shown at the end.
+        leaderboard: of a comparison, instead of ``board``, as ``leaderboard_part`` gives it.
 
     Example:
         >>> import tempfile, torch
@@ -43,20 +45,22 @@ def write(
         >>> shown = card("dog.jpg", torch.rand(3, 8, 8), [Answer("casm", m, m > 0.5, (1, 1, 5, 6))])
         >>> write([shown], Path(tempfile.mkdtemp()) / "report.html")
     """
-    environment = Environment(
-        loader=PackageLoader("maskwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     data = {
         "cards": list(cards),
         "board": [dict(row) for row in board],
         "colour": [round(255 * float(c)) for c in colour],
-        "heat": [[round(255 * float(c)) for c in colormaps["inferno"](i)[:3]] for i in range(256)],
+        "heat": (255 * RAW.bar()).round().astype(int).tolist(),
+        "diverging": (255 * HeatScale(signed=True).bar()).round().astype(int).tolist(),
     }
-    text = environment.get_template("page.html").render(
-        title=_plain(title),
-        data=_island(data),
-        protocol=json.dumps(protocol, indent=2, default=str) if protocol else "",
+    text = (
+        templates()
+        .get_template("page.html")
+        .render(
+            title=_plain(title),
+            data=_island(data),
+            leaderboard=leaderboard,
+            protocol=json.dumps(protocol, indent=2, default=str) if protocol else "",
+        )
     )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from maskwise.drawing import HeatScale, heat_scale
 from maskwise.images import resize, to_uint8
 
 SIDE = 256  # pixels of a thumbnail's longer side
@@ -33,6 +34,7 @@ class Answer:
         seconds: that the map took.
         warnings: why the map may be wrong, a line each.
         insertion, deletion: the class's probability at each step, where it was measured.
+        scale: the colours of the map; None: ``maskwise.drawing.heat_scale`` of it.
     """
 
     method: str
@@ -46,6 +48,12 @@ class Answer:
     insertion: Sequence[float] | None = None
     deletion: Sequence[float] | None = None
     warnings: Sequence[str] = ()
+    scale: HeatScale | None = None
+
+    @property
+    def colours(self) -> HeatScale:
+        """The scale that was given, or the map's own."""
+        return heat_scale(self.map) if self.scale is None else self.scale
 
 
 def card(
@@ -81,12 +89,14 @@ def card(
 
 
 def _answer(answer: Answer, width: int, height: int, side: int) -> dict[str, Any]:
-    saliency = shrunk_to(answer.map, side)
+    scale = answer.colours
+    shares = scale.shares(shrunk_to(answer.map, side))
     # Cut after shrinking the binary mask itself, so that thin parts neither vanish nor thicken.
     keep = shrunk_to(answer.keep.float(), side) >= 0.5
     return {
         "method": answer.method,
-        "map": uri((saliency.cpu().numpy() * 255).round().astype(np.uint8)),
+        "map": uri((shares * 255).round().astype(np.uint8)),  # on the scale, which the page says below the map
+        "scale": [*scale.ends, scale.why, scale.signed],
         "keep": uri(keep.cpu().numpy().astype(np.uint8) * 255, exact=True),
         "box": _share(answer.box, width, height),
         "pixels": [round(float(v)) for v in answer.box],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 
 from maskwise.blending import masked_out
 from maskwise.box import binarise, boxes, iou
@@ -16,6 +16,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
+from maskwise.drawing import heat_scale
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.given_maps import GivenMaps
@@ -33,35 +34,38 @@ def write_compared(
     data: Sequence[str | DataSet],
     settings: Settings,
     folder: Path,
+    board: Markup,
     pictures: int = PICTURES,
     progress: Callable[[int, int], None] | None = None,
+    display: str = "auto",
 ) -> None:
-    """``report.html`` beside the ``leaderboard.json`` of a comparison.
+    """``report.html`` of a comparison: its leaderboard, what the numbers mean, and pictures with every method's map.
 
     Args:
         contenders, classifier, data, settings: of the comparison; contenders and data as it left them, where maps come
             from folders.
-        folder: where ``leaderboard.json`` lies.
+        folder: where the page goes.
+        board: the leaderboard, as ``leaderboard_part`` gives it.
         pictures: of each data set, at most.
         progress: called with (done, total), in pictures.
+        display: how the maps' values become colours, see ``maskwise.drawing.heat_scale``.
     """
-    board = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     measured = [evenly_spread(len(s), settings.limit) for s in sets]  # the page shows no others
     chosen = [[own[i] for i in evenly_spread(len(own), pictures)] for own in measured]
     cards: list[dict[str, Any]] = []
     for data_set, indices in zip(sets, chosen, strict=True):
         for batch, _, _ in batches(data_set, indices, classifier, settings):
-            cards += cards_of(batch, contenders, classifier)
+            cards += cards_of(batch, contenders, classifier, display)
             if progress is not None:
                 progress(len(cards), max(sum(map(len, chosen)), len(cards)))
-    page.write(
-        cards, folder / "report.html", f"Which method finds what {classifier.name} uses?", rows_of(board),
-        classifier.mean.tolist(), board["protocol"],
-    )  # fmt: skip
+    title = f"Which method finds what {classifier.name} uses?"
+    page.write(cards, folder / "report.html", title, colour=classifier.mean.tolist(), leaderboard=board)
 
 
-def cards_of(batch: Batch, contenders: Sequence[Contender], classifier: Classifier) -> list[dict[str, Any]]:
+def cards_of(
+    batch: Batch, contenders: Sequence[Contender], classifier: Classifier, display: str = "auto"
+) -> list[dict[str, Any]]:
     """A card for each picture of a batch."""
     names, colour = classifier.labels, classifier.mean.cpu()
     answers: list[list[Answer]] = [[] for _ in batch.items]
@@ -78,7 +82,12 @@ def cards_of(batch: Batch, contenders: Sequence[Contender], classifier: Classifi
             truth = _truth(batch, i)
             best = float(iou(box[None], truth).max()) if len(truth) else None
             target = names.name(int(batch.targets[i])) if getattr(contender.explainer, "needs_target", True) else None
-            answers[i].append(Answer(contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds))
+            answers[i].append(
+                Answer(
+                    contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds,
+                    scale=heat_scale(maps[i], display),
+                )
+            )  # fmt: skip
     found = []
     for i, item in enumerate(batch.items):
         best_classes = batch.probabilities[i].topk(min(5, len(names)))
@@ -92,16 +101,3 @@ def _truth(batch: Batch, i: int) -> torch.Tensor:
     """(M,4), the boxes that the metrics take."""
     boxes: torch.Tensor = batch.truth(["boxes"], [i]).get("boxes", [torch.zeros(0, 4)])[0]
     return boxes
-
-
-def rows_of(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the page's leaderboard, of the plain data in ``leaderboard.json``; the last data set pools all."""
-    facts = board["protocol"]["metrics"]
-    arrows = {True: " ↑", False: " ↓", None: ""}
-    several = len({row["data"] for row in board["rows"]}) > 1
-    rows = []
-    for row in board["rows"]:
-        cells = {f"{n}{arrows[facts[n]['higher_is_better']]}": row["metrics"].get(n, {}).get("value") for n in facts}
-        head = {"method": row["method"], **({"data": row["data"]} if several else {})}
-        rows.append({**head, **cells, "ms": row["milliseconds"]})
-    return rows

@@ -66,5 +66,6 @@ def card_of(
         warnings=explanation.warnings,
         insertion=found.get("insertion"),
         deletion=found.get("deletion"),
+        scale=panels.scale,
     )
     return card(explanation.picture, panels.image, [answer], explanation.top)

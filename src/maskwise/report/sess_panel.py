@@ -14,15 +14,23 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from maskwise.core.files import atomic_write
-from maskwise.drawing import overlay
+from maskwise.drawing import heat_scale, overlay, save_figure
+from maskwise.drawing.colour_bar import draw_colour_bar
 from maskwise.images import to_uint8
 from maskwise.report.figure import shrunk
 from maskwise.sess.view import View
 
 
-def sess_panel(image: Tensor, fused: Tensor, views: Sequence[View], path: str | Path, cell: float = 1.25) -> None:
-    """A PNG: the picture with the patches' boxes and the fused map on the left, all patches on the right.
+def sess_panel(
+    image: Tensor,
+    fused: Tensor,
+    views: Sequence[View],
+    path: str | Path,
+    cell: float = 1.25,
+    display: str = "auto",
+    dpi: float = 100,
+) -> None:
+    """The picture with the patches' boxes and the fused map on the left, all patches on the right.
 
     A patch's frame and its box have the same colour, which says its scale; beside its number stands its score.
 
@@ -30,7 +38,11 @@ def sess_panel(image: Tensor, fused: Tensor, views: Sequence[View], path: str | 
         image: (3,H,W).
         fused: (H,W) in [0,1].
         views: the best first, as ``SESS.views`` gives them.
+        path: ends in .png, .pdf, .svg or .jpg; written atomically.
         cell: inches of a patch.
+        display: how the fused map's values become colours, see ``maskwise.drawing.heat_scale``; each patch's own
+            map is drawn from 0 to 1.
+        dpi: dots an inch.
     """
     columns = min(max(math.ceil(math.sqrt(1.6 * len(views))), 4), 16)
     rows = max(math.ceil(len(views) / columns), 3)
@@ -54,7 +66,9 @@ def sess_panel(image: Tensor, fused: Tensor, views: Sequence[View], path: str | 
                 str(number), (x0, y0), (2, -2), textcoords="offset points", va="top", color=colour, fontsize=7
             )
     above.set_title(f"{len(views)} patches", fontsize=9)
-    below.imshow(overlay(shrunk(image), shrunk(fused)), extent=extent)
+    scale = heat_scale(fused, display)
+    below.imshow(overlay(shrunk(image), shrunk(fused), scale=scale), extent=extent)
+    draw_colour_bar(below, scale)
     below.set_title("fused", fontsize=9)
     grid = right.subplots(rows, columns, squeeze=False).flatten()
     for axis in (above, below, *grid):
@@ -64,8 +78,7 @@ def sess_panel(image: Tensor, fused: Tensor, views: Sequence[View], path: str | 
         axis.axis("off")
     for number, (axis, view, colour) in enumerate(zip(grid, views, colours, strict=False), 1):
         _patch(axis, view, colour, number)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
+    save_figure(figure, path, dpi)
 
 
 def _patch(axis: Axes, view: View, colour: tuple[float, float, float, float], number: int) -> None:

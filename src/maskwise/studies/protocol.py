@@ -8,6 +8,7 @@ from typing import Any
 from maskwise.evaluation.batch import Resize
 from maskwise.evaluation.items import Target
 from maskwise.evaluation.run import SECONDS
+from maskwise.measures import metrics
 
 __all__ = ["SECONDS", "Column", "EvaluationProtocol"]  # SECONDS: a column that is no metric
 
@@ -22,6 +23,8 @@ class Column:
         options: of the metric.
         times: the metric's value is multiplied by it.
         lower: is less better? None where neither is.
+        title: what it is, where no metric says so.
+        unit: likewise.
     """
 
     name: str
@@ -29,6 +32,26 @@ class Column:
     options: dict[str, Any] = field(default_factory=dict)
     times: float = 1.0
     lower: bool | None = True
+    title: str = ""
+    unit: str = ""
+
+    def axis(self) -> str:
+        """For a figure: what is measured, its unit, which way is better.
+
+        Example:
+            >>> Column("LE", "le").axis()
+            'localisation error, %: lower is better'
+        """
+        title, unit = self.title or self.name, self.unit
+        if self.metric == SECONDS:
+            title, unit = self.title or "time of a picture's map", "seconds"
+        elif self.metric is not None:
+            facts = metrics.facts(self.metric)
+            title, unit = self.title or str(facts["title"]), str(facts["unit"])
+        if self.times == 100 and not unit:
+            unit = "%"
+        better = {True: ": lower is better", False: ": higher is better", None: ""}[self.lower]
+        return f"{title}, {unit}{better}" if unit else f"{title}{better}"
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def run_study(
     writable_folder(out)
     config = replace(config, trainings=out / "trainings")
     cells = grid_cells(study, config, seeds or config.scale.seeds, only)
-    outcome = Outcome(study, config, printed=None if study.printed is None else printed(study.printed))
+    theirs = None if study.printed is None else printed(study.printed)
+    outcome = Outcome(study, config, printed=theirs, labels=study.labels(config.scale), axes=study.axes())
     directories: list[CellDirectory] = []
     for cell, wanted in cells:
         try:

@@ -14,6 +14,7 @@ from maskwise.studies.jobs.base import Job
 from maskwise.studies.protocol import Column, EvaluationProtocol
 from maskwise.studies.scale import Scale
 from maskwise.studies.table import DrawFigure
+from maskwise.training import recipes
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,19 @@ class GridCell:
         row: of the table; a job may fill several; their names then begin with it.
         job: what is trained or explained.
         note: where this scale puts something in place of what the paper has.
+        label: what the row is, where its name says too little; else the title of the recipe whose row has one letter.
     """
 
     row: str
     job: Job
     note: str = ""
+    label: str = ""
+
+    def said(self) -> str:
+        """The row with its label."""
+        recipe = getattr(self.job, "recipe", None)
+        label = self.label or (recipes.load(recipe).title if recipe and len(self.row) == 1 else "")
+        return f"{self.row}: {label}" if label else self.row
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Study:
         cells: the grid at a scale.
         claims: of the paper.
         resize, target, batch: see ``EvaluationProtocol``.
-        figure: draws the outcome into a PNG.
+        figure: draws the outcome.
         summary: of several seeds' numbers; the papers' few-shot table has medians.
         notes: what to know when reading it.
     """
@@ -60,6 +69,14 @@ class Study:
     figure: DrawFigure | None = None
     summary: Callable[[Estimate], Estimate] | None = None
     notes: Sequence[str] = ()
+
+    def labels(self, scale: Scale) -> dict[str, str]:
+        """What each row is, by row."""
+        return {cell.row: cell.said() for cell in self.cells(scale)}
+
+    def axes(self) -> dict[str, str]:
+        """What each column holds, by column."""
+        return {column.name: column.axis() for column in self.columns}
 
     @property
     def protocol(self) -> EvaluationProtocol:

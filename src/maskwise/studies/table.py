@@ -17,10 +17,14 @@ class ResultTable:
     Attributes:
         numbers: by row and column, over all seeds that are there.
         printed: the paper's table; None where there is none.
+        labels: what a row is, by row, where its own name is a mere letter.
+        axes: what a column holds, by column: the measure, its unit, which way is better.
     """
 
     numbers: dict[tuple[str, str], Estimate] = field(default_factory=dict, kw_only=True)
     printed: Printed | None = field(default=None, kw_only=True)
+    labels: dict[str, str] = field(default_factory=dict, kw_only=True)
+    axes: dict[str, str] = field(default_factory=dict, kw_only=True)
 
     def __getitem__(self, row_and_column: tuple[str, str]) -> Estimate:
         try:
@@ -32,5 +36,9 @@ class ResultTable:
     def rows(self) -> list[str]:
         return list(dict.fromkeys(row for row, _ in self.numbers))
 
+    def label(self, row: str) -> str:
+        """The row's name for who does not know the table."""
+        return self.labels.get(row, row)
 
-DrawFigure = Callable[[ResultTable, Path], None]
+
+DrawFigure = Callable[[ResultTable, Path, float], None]  # into a file, as its name ends, with so many dots an inch

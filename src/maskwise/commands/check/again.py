@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,16 +15,17 @@ from maskwise.commands.check.options import (
     Seed,
     check_first,
     own_options,
-    tell,
     with_masker,
 )
-from maskwise.commands.groups import Model, Out, Output, Sess, each_with_sess, make_explainer
+from maskwise.commands.check.telling import ARCC, MAX_SENSITIVITY, About, tell
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, make_explainer
 from maskwise.commands.groups.measuring import Data, SkipDamaged
 from maskwise.commands.groups.method import MaskerFile, MethodOptions
 from maskwise.commands.groups.sess import EnhanceEach
 from maskwise.commands.registration import command
 
 if TYPE_CHECKING:
+    from maskwise.checks.explained_again import AgainResult
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
 
@@ -52,10 +54,12 @@ def max_sensitivity_command(
     *,
     model: Model,
     sess_options: Sess,
+    figures: Figures,
     output: Output,
 ) -> None:
     """How far does a map go when the picture hardly changes? (Yeh et al. 2019)"""
     check_first(out)
+    figures.check()
     explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import max_sensitivity
     from maskwise.checks.pictures import pictures
@@ -65,7 +69,7 @@ def max_sensitivity_command(
         result = max_sensitivity(
             explainers, classifier, images, radius=radius, samples=samples, seed=seed, batch=batch, progress=step
         )
-    _tell(result, data, limit, out, output)
+    _tell(MAX_SENSITIVITY, result, data, limit, out, figures, output)
 
 
 @command(
@@ -89,10 +93,12 @@ def arcc_command(
     *,
     model: Model,
     sess_options: Sess,
+    figures: Figures,
     output: Output,
 ) -> None:
     """Is a map faithful, small, and the same again for what it kept? (after Poppi et al. 2021, with ROAD)"""
     check_first(out)
+    figures.check()
     explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import arcc
     from maskwise.checks.pictures import pictures
@@ -100,7 +106,7 @@ def arcc_command(
     images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
     with output.bar("pictures x methods") as step:
         result = arcc(explainers, classifier, images, fill=fill, seed=seed, batch=batch, progress=step)
-    _tell(result, data, limit, out, output)
+    _tell(ARCC, result, data, limit, out, figures, output)
 
 
 def _explainers(
@@ -119,10 +125,11 @@ def _explainers(
     }, classifier
 
 
-def _tell(result: Any, data: list[str], limit: int | None, out: Path, output: Output) -> None:
+def _tell(
+    about: About, result: AgainResult, data: list[str], limit: int | None, out: Path, figures: Figures, output: Output
+) -> None:
     from maskwise.checks.again_figure import again_figure
     from maskwise.checks.tables import again_table
 
     result.protocol.update(data=data, limit=limit)
-    again_figure(result, out / "plot.png")
-    tell(result, [again_table(result)], out, output)
+    tell(about, result, [again_table(result)], partial(again_figure, result), out, figures, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,9 +29,9 @@ from maskwise.commands.check.options import (
     makers_with_sess,
     map_maker,
     own_options,
-    tell,
 )
-from maskwise.commands.groups import Model, Out, Output, Sess, key_values
+from maskwise.commands.check.telling import DRT, tell
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess, key_values
 from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.method import MethodOptions
 from maskwise.commands.groups.sess import EnhanceEach
@@ -90,12 +91,14 @@ def drt_command(
     *,
     model: Model,
     sess_options: Sess,
+    figures: Figures,
     output: Output,
 ) -> None:
     """Do maps of a network that learned random labels differ? Trains it, and maskers on it (Adebayo et al. 2018)."""
     from maskwise.core.allocator import keep_freed_memory
 
     check_first(out, undefined)
+    figures.check()
     keep_freed_memory()
     from maskwise.checks import drt
     from maskwise.checks.figures import drt_figure
@@ -130,5 +133,4 @@ def drt_command(
             progress=step,
         )
     result.protocol.update(data=data, test_data=test_data, limit=limit, test_limit=test_limit)
-    drt_figure(result, out / "plot.png")
-    tell(result, drt_tables(result), out, output)
+    tell(DRT, result, drt_tables(result), partial(drt_figure, result), out, figures, output)

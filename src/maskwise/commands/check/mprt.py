@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maskwise.commands.check.options import BatchOption, CacheGib, Masks, Seed, UndefinedOption, check_first, tell
-from maskwise.commands.groups import Method, Model, Out, Output, Sess
+from maskwise.commands.check.options import BatchOption, CacheGib, Masks, Seed, UndefinedOption, check_first
+from maskwise.commands.check.telling import MPRT, tell
+from maskwise.commands.groups import Figures, Method, Model, Out, Output, Sess
 from maskwise.commands.groups.measuring import Data, SkipDamaged
 from maskwise.commands.groups.sess import Enhance
 from maskwise.commands.registration import command
@@ -46,12 +48,14 @@ def mprt_command(
     model: Model,
     method: Method,
     sess_options: Sess,
+    figures: Figures,
     output: Output,
 ) -> None:
     """Do maps change when the network's layers become random? (Adebayo et al. 2018)"""
     from maskwise.core.allocator import keep_freed_memory
 
     check_first(out, undefined)
+    figures.check()
     keep_freed_memory()
     modes = ["cascading", "independent"] if mode == "both" else [mode]
     enhance = sess_options.keywords(sess)
@@ -78,5 +82,4 @@ def mprt_command(
             progress=step,
         )
     result.protocol.update(data=data, limit=limit)
-    mprt_figure(result, out / "plot.png")
-    tell(result, [mprt_table(result)], out, output)
+    tell(MPRT, result, [mprt_table(result)], partial(mprt_figure, result), out, figures, output)

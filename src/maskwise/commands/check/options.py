@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskwise.commands import completion
-from maskwise.commands.groups import Output, each_with_sess, key_values
+from maskwise.commands.groups import each_with_sess, key_values
 from maskwise.commands.groups.measuring import SOURCE
 from maskwise.commands.groups.method import METHOD
 from maskwise.core.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from maskwise.checks.drt import MakeExplainer
-    from maskwise.checks.explained_again import AgainResult
     from maskwise.checks.pictures import Labelled
-    from maskwise.checks.results import DrtResult, MprtResult, RoarResult
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
 
@@ -190,14 +185,3 @@ def numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise InputError(f"`fractions` takes numbers with commas between, not {text!r}") from None
-
-
-def tell(
-    result: MprtResult | DrtResult | RoarResult | AgainResult, tables: Sequence[Table], out: Path, output: Output
-) -> None:
-    """``result.json``, and the table or the same JSON on stdout."""
-    from maskwise.core.files import atomic_write
-
-    with atomic_write(out / "result.json") as temporary:
-        temporary.write_text(json.dumps(result.plain(), indent=2, default=str) + "\n", encoding="utf-8")
-    output.tell(result.plain(), *tables, lines=(f"plot.png and result.json in {out}",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +25,10 @@ from maskwise.commands.check.options import (
     labelled_pair,
     numbers,
     own_options,
-    tell,
     with_masker,
 )
-from maskwise.commands.groups import Model, Out, Output, Sess, each_with_sess, key_values, make_explainer
+from maskwise.commands.check.telling import ROAR, tell
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, key_values, make_explainer
 from maskwise.commands.groups.measuring import SkipDamaged
 from maskwise.commands.groups.method import MaskerFile, MethodOptions
 from maskwise.commands.groups.sess import EnhanceEach
@@ -64,12 +65,14 @@ def roar_command(
     *,
     model: Model,
     sess_options: Sess,
+    figures: Figures,
     output: Output,
 ) -> None:
     """Is a network trained without the most salient pixels worse than without random ones? (Hooker et al. 2019)"""
     from maskwise.core.allocator import keep_freed_memory
 
     check_first(out)
+    figures.check()
     keep_freed_memory()
     from maskwise.checks import roar
     from maskwise.checks.figures import roar_figure
@@ -107,5 +110,4 @@ def roar_command(
             progress=step,
         )
     result.protocol.update(data=data, test_data=test_data, limit=limit, test_limit=test_limit)
-    roar_figure(result, out / "plot.png")
-    tell(result, roar_tables(result), out, output)
+    tell(ROAR, result, roar_tables(result), partial(roar_figure, result), out, figures, output)

@@ -52,7 +52,7 @@ def localisation(scale: Scale) -> list[GridCell]:
         GridCell("Dabkowski & Gal 2017", DABKOWSKI_GAL),
         *(
             GridCell(row, Explain(method, quick(method, scale), limit=limit if method in SLOW else None),
-                 note if method in SLOW else "")
+                 note if method in SLOW else "", method)
             for row, method in QUOTED.items()
         ),
         GridCell("Centre box", Explain("center")),
@@ -142,7 +142,10 @@ SHARES = {"F": 0.2, "EF": 0.5, "DEF": 0.8, "CDEF": 0.9, "BCDEF": 0.95, "ALL": 1.
 
 def unseen(scale: Scale) -> list[GridCell]:
     jobs = {row: TrainOnSome("casm_l", share=share) for row, share in SHARES.items()}
-    return [GridCell(row, job, first_note(job, scale)) for row, job in jobs.items()]
+    return [
+        GridCell(row, job, first_note(job, scale), f"trained on {SHARES[row]:.0%} of the classes")
+        for row, job in jobs.items()
+    ]
 
 
 def first_note(job: TrainOnSome, scale: Scale) -> str:
@@ -162,7 +165,13 @@ register_study(
         "casm-unseen",
         "does a masker work on classes that it was not trained on?",
         "casm_table3",
-        (Column("LE", "le"), Column("all", None), Column("seen", None), Column("unseen", None)),
+        (
+            Column("LE", "le"),
+            *(
+                Column(name, None, title=f"localisation error, {name} classes", unit="%")
+                for name in ("all", "seen", "unseen")
+            ),
+        ),
         unseen,
         (
             Claim("Trained on half of the classes or more, unseen ones are less than 3 points worse",

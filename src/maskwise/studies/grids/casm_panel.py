@@ -27,9 +27,9 @@ register_study(
         "do many classifiers keep their answer inside the mask, and lose it outside?",
         "casm_figure3",
         (
-            Column("masked-in", None, lower=False),
-            Column("masked-out", None),
-            Column("inpainted", None),
+            Column("masked-in", None, lower=False, title="accuracy on masked-in pictures", unit="%"),
+            Column("masked-out", None, title="accuracy on masked-out pictures", unit="%"),
+            Column("inpainted", None, title="accuracy on inpainted masked-out pictures", unit="%"),
         ),
         lambda scale: [GridCell("panel", PanelJob((("CASM", CASM), ("Baseline", BASELINE))))],
         (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from maskwise.explainers import methods
-from maskwise.studies.figures import landscape_figure
 from maskwise.studies.grids.casm import SLOW
 from maskwise.studies.grids.sess import OPTIONS
 from maskwise.studies.jobs import Explain
+from maskwise.studies.landscape_figure import landscape_figure
 from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.scale import Scale
 from maskwise.studies.study import GridCell, Study, register_study

@@ -9,7 +9,12 @@ from maskwise.studies.protocol import Column
 from maskwise.studies.scale import Scale
 from maskwise.studies.study import GridCell, Study, register_study
 
-SIMILARITIES = ("rank abs", "rank no abs", "HOG", "SSIM")
+SIMILARITIES = {
+    "rank abs": "rank correlation of absolute values with the first map",
+    "rank no abs": "rank correlation with the first map",
+    "HOG": "HOG similarity with the first map",
+    "SSIM": "SSIM with the first map",
+}
 MASKERS = {"FIX": "phang/fix", "CA": "phang/ca"}
 
 
@@ -48,7 +53,10 @@ register_study(
         "phang-sanity",
         "do masks depend on the network, on its labels, and do they find what a new network needs?",
         "phang_table5",
-        (*(Column(name, None) for name in SIMILARITIES), Column("below random", None, lower=False)),
+        (
+            *(Column(name, None, title=title) for name, title in SIMILARITIES.items()),
+            Column("below random", None, lower=False, title="top-1 accuracy below random removal", unit="points"),
+        ),
         sanity_cells,
         (
             unlike("MPRT"),

@@ -152,7 +152,7 @@ register_study(
                   lambda t: [below(t, "overall", "scales 2", f"scales {n}") for n in (10, 12)]),
             Claim("Leaving out half of the windows costs less than a point of overall", free),
         ),
-        figure=lines("overall"),
+        figure=lines("overall", {"scales": "number of scales", "filter": "share of windows that is left out"}),
         notes=("Scales are counted with r = 0, the filter's share r with n = 10; no smoothing.",),
     )
 )  # fmt: skip

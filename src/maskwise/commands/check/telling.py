@@ -1,0 +1,102 @@
+"""What a sanity check leaves: the figure, the numbers as JSON, and a page of both; and what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskwise.commands.groups import Figures, Output
+from maskwise.core.text import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from maskwise.checks.explained_again import AgainResult
+    from maskwise.checks.results import DrtResult, MprtResult, RoarResult
+
+Draw = Callable[[Path, float], None]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a check asks, and how its numbers are read, for who never heard of it."""
+
+    title: str
+    question: str
+    reading: tuple[str, ...]
+
+
+MPRT = About(
+    "Model parameter randomisation test",
+    "Do maps depend on what the network has learned? Its layers are made random, from the output back to the input.",
+    (
+        "Each number says how alike the map of the partly random network is to that of the trained one: 1 is the same "
+        "map, 0 nothing in common. It should fall towards 0; a map that stays alike does not show what was learned.",
+        "Spearman is the rank correlation of pixels, with abs of their absolute values; HOG compares edges and SSIM "
+        "patches. In brackets the 95% interval over pictures. Flat maps have no correlation and are counted apart.",
+    ),
+)
+DRT = About(
+    "Data randomisation test",
+    "Do maps depend on the labels? A network that learned random labels is explained beside one that learned the true.",
+    (
+        "Against random labels the maps should be unlike: near 0. True labels again is another training on the true "
+        "labels, and says how alike maps are that should be: only what lies well below it says that labels matter.",
+        "The test says something only where both networks learned their training pictures: see their accuracies.",
+    ),
+)
+ROAR = About(
+    "Remove and retrain",
+    "Is what the map marks what a network needs? Networks are trained anew without the most salient pixels.",
+    (
+        "The lower the test accuracy without a method's pixels, the more they mattered. Random removal is what every "
+        "method has to beat: one whose networks are as good as after random removal has marked nothing special.",
+        "± is the standard deviation over trainings that differ in their seed.",
+    ),
+)
+MAX_SENSITIVITY = About(
+    "Max-sensitivity",
+    "How far does a map go when the picture hardly changes?",
+    (
+        "Small noise is added to each picture several times; the number is the largest change of the map, as a part of "
+        "the map itself. 0 is a map that never moves, which a map of nothing does, too: it says that a method is "
+        "steady, not that it is right.",
+    ),
+)
+ARCC = About(
+    "ARCC",
+    "Is a map faithful, small, and the same again for what it kept?",
+    (
+        "ARCC is the harmonic mean of three parts in [0,1]: coherency (the map of the masked-in picture is like the "
+        "map itself), 1 - complexity (the mean of the map), and ROAD (removal of what it marks costs more than removal "
+        "of the rest). One bad part makes it bad.",
+    ),
+)
+
+
+def tell(
+    about: About,
+    result: MprtResult | DrtResult | RoarResult | AgainResult,
+    tables: Sequence[Table],
+    draw: Draw,
+    out: Path,
+    figures: Figures,
+    output: Output,
+) -> None:
+    """``plot.png``, ``result.json`` and ``check.html``, and the tables or the JSON on stdout."""
+    from maskwise.core.files import atomic_write
+    from maskwise.report.document import PageSection, PageTable, vector_uri, write_document
+
+    facts = result.plain()
+    draw(out / f"plot.{figures.format}", figures.dpi)
+    with atomic_write(out / "result.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
+    shown = PageSection(figure=vector_uri(lambda path: draw(path, 110)), caption=f"{about.title}: {about.question}")
+    numbers = [PageSection("" if i else "Numbers", table=PageTable.of(table)) for i, table in enumerate(tables)]
+    sections = [PageSection("How to read it", about.reading), shown, *numbers]
+    write_document(out / "check.html", about.title, about.question, sections, result.protocol)
+    written = f"check.html, plot.{figures.format} and result.json in {printable(out)}"
+    output.tell(facts, *tables, lines=(written,))
