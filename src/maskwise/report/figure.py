@@ -33,6 +33,13 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
         path: ends in .png; written atomically.
         cell: pixels of a picture's width.
     """
+    page = fig2_image(rows, cell)
+    with atomic_write(path) as temporary:
+        page.save(temporary, "png", compress_level=3)
+
+
+def fig2_image(rows: Sequence[Panels], cell: int = 230) -> Image.Image:
+    """The panel in memory; arguments as ``fig2``."""
     below = [CAPTION * (1 + len(row.warnings)) for row in rows]
     heights = [round(cell * min(max(row.image.shape[-2] / row.image.shape[-1], SHAPES[0]), SHAPES[1])) for row in rows]
     size = (GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + sum(below))
@@ -55,8 +62,7 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230) -> None:
             said = f"Warning: {printable(warning)}"
             draw.text((GAP, top + height + CAPTION * (i + 0.5)), said, WARNED, small, anchor="lm")
         top += height + lines
-    with atomic_write(path) as temporary:
-        page.save(temporary, "png", compress_level=3)
+    return page
 
 
 def _fitted(picture: Tensor, width: int, height: int) -> Image.Image:

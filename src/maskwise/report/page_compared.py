@@ -99,8 +99,8 @@ def cards_of(
         label = names.name(int(batch.labels[i])) if batch.labels[i] >= 0 else None
         correct = None if label is None else int(best_classes.indices[0]) == int(batch.labels[i])
         size = stored[i] if stored else None
-        truth, name = _truth(batch, i).tolist(), utf8(item.sample.id)
-        found.append(card(name, batch.images[i], answers[i], top, label, truth, correct=correct, stored=size))
+        edges, name = _truth(batch, i).tolist(), utf8(item.sample.id)
+        found.append(card(name, batch.images[i], answers[i], top, label, edges, correct=correct, stored=size))
     return found
 
 
