@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,3 +38,19 @@ def opened(url: str, width: int = 1400, height: int = 1000) -> Iterator[Any]:
 
 def _abroad(url: str, own: str) -> bool:
     return url.split(":")[0] not in ("data", "blob", "file") and url.split("/")[2] != own
+
+
+DROP = """async ([node, data, name]) => {
+  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, {type: "image/png"}));
+  for (const kind of ["dragenter", "dragover", "drop"])
+    node.dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+}"""
+
+
+def drop(tab: Any, path: Path) -> None:
+    """Drops a file on the web page, as a hand does it, from another window."""
+    tab.wait_for_selector("#drop button")
+    node = tab.locator("#drop button").first.element_handle()
+    tab.evaluate(DROP, [node, base64.b64encode(path.read_bytes()).decode(), path.name])

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 API = "/gradio_api"
+TOP = "its top class"
 
 
 @dataclass
@@ -87,6 +88,7 @@ class Visitor:
             (names.get(target[0]), target[1]): number
             for number, event in enumerate(config["dependencies"])
             for target in event["targets"]
+            if event["backend_fn"]  # others are the browser's alone
         }
 
     def send(self, content: bytes, name: str = "picture.png") -> httpx.Response:
@@ -129,9 +131,20 @@ class Visitor:
         """Sends a picture and has the page look at it."""
         token = self.send(content).raise_for_status().json()[0]
         picture = {"path": token, "meta": {"_type": "gradio.FileData"}}
-        return self.asked(("drop", "upload"), [picture, classifier])
+        return self.asked(("drop", "upload"), [picture, None, classifier, TOP])
+
+    def example(self, index: int, classifier: str = "efficientnet_lite0") -> list[str]:
+        """Chooses one of the page's own pictures."""
+        return self.asked(("examples", "select"), [None, classifier, TOP], event_data={"index": index})
 
 
-def form(methods: list[str], sess: bool = False, scales: float = 6, prefilter: float = 0.9) -> list[Any]:
+def form(
+    methods: list[str],
+    sess: bool = False,
+    scales: float = 6,
+    prefilter: float = 0.9,
+    options: str = "",
+    target: str = TOP,
+) -> list[Any]:
     """What the page sends when Explain is pressed."""
-    return [None, "efficientnet_lite0", methods, "its top class", sess, scales, prefilter, False]
+    return [None, "efficientnet_lite0", methods, target, sess, scales, prefilter, False, options]

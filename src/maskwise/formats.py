@@ -8,7 +8,7 @@ from functools import cache
 from PIL import features
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-HEIC_SUFFIXES = (".heic", ".heif")  # pictures, too, as telephones make them, which Pillow does not read
+HEIC_SUFFIXES = (".heic", ".heif")  # pictures, too, as telephones make them, which Pillow alone does not read
 # Pillow reads dozens more, some through other programs (PostScript); what is read here is also fuzzed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")  # of two slashes a path keeps one; one letter is a drive
@@ -36,8 +36,18 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Those of ``FORMATS`` that the installed Pillow reads: AVIF came with 11.3."""
-    return tuple(name for name in FORMATS if name != "AVIF" or _reads_avif())
+    """Those of ``FORMATS`` that the installed Pillow reads, AVIF since 11.3; HEIC where pillow-heif is installed."""
+    known = tuple(name for name in FORMATS if name != "AVIF" or _reads_avif())
+    return (*known, "HEIF") if _reads_heic() else known
+
+
+def _reads_heic() -> bool:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _reads_avif() -> bool:
@@ -58,7 +68,10 @@ def what_it_is(head: bytes) -> str | None:
         if head[8:12] in (b"avif", b"avis"):
             return f"an AVIF picture that can't be read (Pillow 11.3 or newer reads AVIF): {AS_JPEG}"
         if head[8:12] in HEIC_BRANDS:
-            return f"a HEIC picture, which is not read: {AS_JPEG} (a telephone can be set to make JPEGs)"
+            return (
+                f"a HEIC picture: to read it install pillow-heif (pip install pillow-heif), or {AS_JPEG} (a telephone "
+                "can be set to make JPEGs)"
+            )
     for mark, start, what in KINDS:
         if head[start : start + len(mark)] == mark:
             return what

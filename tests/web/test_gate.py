@@ -265,14 +265,14 @@ def test_an_upload_goes_into_memory_and_is_its_visitor_s() -> None:
     (token,) = found.json()
     with pytest.raises(InputError):
         one.uploads.take(token, "somebody else")
-    assert one.uploads.take(token, "at 127.0.0.1") == content
+    assert one.uploads.take(token, "at 127.0.0.1") == (content, "../../x.png")
 
 
 def test_the_first_file_of_a_form_is_taken() -> None:
     one = gate()
     files = [("note", (None, b"no file")), ("files", ("a.png", b"first")), ("files", ("b.png", b"second"))]
     (token,) = asked(one, lambda client: client.post(f"{API}/upload", files=files)).json()
-    assert one.uploads.take(token, "at 127.0.0.1") == b"first" and one.uploads.held() == 0
+    assert one.uploads.take(token, "at 127.0.0.1") == (b"first", "a.png") and one.uploads.held() == 0
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_too_large_an_upload_is_refused_and_never_held(told: bool, sent: int) ->
         {"Content-Length": f"{sent}000100"} if told else {}
     )
     found = asked(one, lambda client: client.post(f"{API}/upload", content=parts(), headers=headers))
-    assert found.status_code == 413 and "20 MB" in found.json()["detail"]
+    assert found.status_code == 413 and f"{MAX_BYTES // 1_000_000} MB" in found.json()["detail"]
     assert most[0] <= MAX_BYTES and one.uploads.held() == 0
     assert came[0] == 60_000_000 if sent == 60 else came[0] <= MAX_BYTES + MOST_OVER + 3_000_000
 

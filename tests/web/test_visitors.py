@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import API, Served, Visitor, form, served
+from serving import API, TOP, Served, Visitor, form, served
 
 from maskwise.images import packaged_pictures
 
@@ -34,14 +34,14 @@ def test_two_visitors_with_the_same_picture_and_the_gallery_s(server: Served) ->
 
     def looked(visitor: Visitor, token: str) -> str:
         picture = {"path": token, "meta": {"_type": "gradio.FileData"}}
-        return visitor.asked(("drop", "upload"), [picture, "efficientnet_lite0"])[-1]
+        return visitor.asked(("drop", "upload"), [picture, None, "efficientnet_lite0", TOP])[-1]
 
     assert "drop it again" in looked(second, tokens[0]), "nobody takes another one's"
     assert "Egyptian cat" in looked(first, tokens[0])
     assert "Egyptian cat" in looked(second, tokens[1])
     assert "drop it again" in looked(first, tokens[0])
     third = Visitor(server, "same3")
-    chosen = third.asked(("examples", "select"), ["efficientnet_lite0"], event_data={"index": 0, "value": None})
+    chosen = third.example(0)
     assert "Egyptian cat" in chosen[-1]
     images = next(
         c for c in third.client.get("/config").json()["components"] if c["props"].get("elem_id") == "examples"
@@ -69,7 +69,7 @@ def test_a_slow_request_does_not_hold_up_a_quick_one_and_can_be_cancelled(server
     began = time.monotonic()
     shown = quick.asked(GO, form(["gradient"]))
     took = time.monotonic() - began
-    assert "done" in shown[-1] and any("explains" in text for text in shown)
+    assert "done" in shown[-1] and any("on the whole picture" in text for text in shown)
     assert ear.is_alive() and took < 20, took
     began = time.monotonic()
     slow.client.post(
@@ -83,7 +83,7 @@ def test_a_slow_request_does_not_hold_up_a_quick_one_and_can_be_cancelled(server
 def test_many_in_line_see_their_place_and_who_leaves_gives_it_up(server: Served) -> None:
     visitors = [Visitor(server, f"line{i}") for i in range(7)]
     for visitor in visitors:
-        visitor.asked(("examples", "select"), ["efficientnet_lite0"], event_data={"index": 2})
+        visitor.example(2)
     for visitor in visitors[:6]:
         visitor.join(GO, form(["rise"], sess=True, scales=12, prefilter=0)).raise_for_status()
     time.sleep(2)  # four have a seat, two wait
@@ -106,7 +106,7 @@ def test_nulls_and_wrong_types_are_messages_without_a_traceback(server: Served, 
     visitor, (part, kind) = Visitor(server, "wrong"), event.split()
     before = len(server.log.splitlines())
     count, values = 0, [None, 3, -1.5, "x", "", True, [], {}, [None], {"path": "/etc/passwd"}, "9" * 999]
-    right = {"drop": 2, "examples": 1, "classifier": 2, "sess": 1, "go": 8}[part]
+    right = {"drop": 4, "examples": 3, "classifier": 3, "sess": 1, "go": 9}[part]
     for value in values:
         for length in (0, right - 1, right, right + 1):
             refused = visitor.join((part, kind), [value] * length, event_data=value)

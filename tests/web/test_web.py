@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import sys
+import types
+import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from browser import opened
+from browser import drop, opened
 from conftest import tiny_net
 from PIL import Image
 from serving import Served, Visitor, form
 from typer.testing import CliRunner
 
 import maskwise
+from maskwise import formats, images
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
-from maskwise.images import packaged_pictures, resize
+from maskwise.explainers import methods
+from maskwise.images import load_image, packaged_pictures, resize, to_bytes
 from maskwise.infill import infiller
-from maskwise.report.page_cards import Answer
-from maskwise.web import panel, pictures
+from maskwise.report.masked_confidence import MaskedConfidence
+from maskwise.report.page_cards import Answer, Stored
+from maskwise.web import options, panel, pictures
 from maskwise.web.job import ExplainJob, check_reads_pictures
+from maskwise.web.results import Result, Results, slim, zipped
 from maskwise.web.waiting_line import Progress
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
@@ -41,24 +49,133 @@ def save(path: Path, width: int = 40, height: int = 30) -> Path:
 
 def test_what_was_sent_is_shrunk_or_refused(tmp_path: Path) -> None:
     sent = save(tmp_path / "dog.png", 2000, 500)
-    assert pictures.open_picture(sent.read_bytes()).shape == (3, 256, 1024)
+    seen = pictures.open_picture(sent.read_bytes(), "../me/dog\x1b.png")
+    assert seen.image.shape == (3, 256, 1024) and seen.name == "dog\\x1b.png"
+    assert (seen.stored.width, seen.stored.height) == (2000, 500)
+    assert seen.box([0, 0, 1024, 256]) == [0, 0, 2000, 500] and seen.box([512, 0, 768, 64]) == [1000, 0, 1500, 125]
     small = save(tmp_path / "small.png")
-    assert torch.equal(pictures.open_picture(small.read_bytes()), pictures.open_picture(small))
+    own = pictures.open_picture(small)
+    assert torch.equal(pictures.open_picture(small.read_bytes()).image, own.image) and own.box([1, 2, 9, 8]) == [
+        1,
+        2,
+        9,
+        8,
+    ]
+    assert torch.equal(own.unit, load_image(small))
     for bad, why in ((b"no picture", "not a picture"), (b"", "empty"), (sent.read_bytes()[:999], "damaged")):
-        with pytest.raises(InputError, match=why):
-            pictures.open_picture(bad)
+        with pytest.raises(InputError, match=f"^x.png: .*{why}"):
+            pictures.open_picture(bad, "x.png")
+
+
+def test_a_photograph_of_48_million_pixels(tmp_path: Path) -> None:
+    """Turned by its EXIF, as telephones store it: shrunk, upright, its size told as one sees it."""
+    small = Image.open(packaged_pictures()[0]).resize((400, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small.resize((8000, 6000)).save(tmp_path / "phone.jpg", quality=90, exif=exif)
+    seen = pictures.open_picture(tmp_path / "phone.jpg")
+    assert (seen.stored.width, seen.stored.height) == (6000, 8000) and seen.image.shape == (3, 1024, 768)
+    upright = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255
+    turned = resize(torch.rot90(upright, -1, (2, 3)), (1024, 768))[0]
+    assert (seen.unit - turned).abs().mean() < 0.02
+    assert seen.box([0, 0, 768, 1024]) == [0, 0, 6000, 8000]
+
+
+def test_avif_and_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    if "AVIF" in formats.readable_formats():
+        Image.new("RGB", (40, 30), "red").save(buffer, "AVIF")
+        assert pictures.open_picture(buffer.getvalue(), "a.avif").image.shape == (3, 30, 40)
+    if "HEIF" not in formats.readable_formats():
+        with pytest.raises(InputError, match="phone.heic: .*pip install pillow-heif.*save it as JPEG"):
+            pictures.open_picture(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "phone.heic")
+    registered: list[bool] = []
+    stub = types.ModuleType("pillow_heif")
+    stub.register_heif_opener = lambda: registered.append(True)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", stub)
+    assert "HEIF" in formats.readable_formats.__wrapped__() and registered
 
 
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of pixels is the one of all pictures, with its words."""
     sent = save(tmp_path / "dog.png")
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 1199)
-    monkeypatch.setattr(pictures, "load_image", lambda *a: pytest.fail("decoded"))
-    with pytest.raises(InputError, match="40 x 30"):
-        pictures.open_picture(sent)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1199)
+    for read in (pictures.open_picture, load_image):
+        with pytest.raises(InputError, match="dog.png: 40x30 pixels are more than 1,199; shrink it"):
+            read(sent)
     monkeypatch.setattr(pictures, "MAX_BYTES", 100)
     for source in (sent, sent.read_bytes()):
         with pytest.raises(InputError, match="MB"):
             pictures.open_picture(source)
+
+
+# Options
+
+
+def test_options_that_a_stranger_may_set() -> None:
+    read = options.read_options
+    assert read("rise.masks=500, rise.keep=0.3;\nlrp.relative=false,lrp.rule=z_plus", ["rise", "lrp"]) == {
+        "rise": {"masks": 500, "keep": 0.3},
+        "lrp": {"relative": False, "rule": "z_plus"},
+    }
+    assert read("", ["rise"]) == read(None, ["rise"]) == read("rise.masks=500", ["cam"]) == {}
+    for text, why in (
+        ("rise.masks=16001", "16000"), ("rise.masks=nan", "whole number"), ("rise.keep=nan", "keep must be"),
+        ("rise.masks=-1", "from 0"), ("rise.batch=100000", "no option 'batch'"), ("masks=3", "METHOD.option=value"),
+        ("casm.masker=/etc/passwd", "no option 'masker'"), ("fido.infill=dfnet:weights=/x", "no option 'infill'"),
+        ("nope.x=1", "unknown method"), ("lrp.rule=x", "rule is"), ("lrp.relative=1", "relative is"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=re.escape(why)):
+            read(text, ["rise"])
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_open_options_are_options_and_their_usual_values_are_allowed(method: str) -> None:
+    import inspect
+
+    parameters = inspect.signature(methods.get(method)).parameters
+    for name, (_, reader) in options.open_options(method).items():
+        usual = parameters[name].default
+        if usual is not None:
+            text = str(usual).lower() if isinstance(usual, bool) else str(usual)
+            assert reader(text) == usual and type(reader(text)) is type(usual)
+
+
+# Downloads
+
+
+def test_a_result_is_its_visitor_s_newest_and_short_lived() -> None:
+    now = [0.0]
+    kept = Results(kept=2, seconds=10, clock=lambda: now[0])
+    first, second = object(), object()
+    one, two = kept.keep("a", first), kept.keep("b", second)  # type: ignore[arg-type]
+    assert kept.find("a", one) is first and kept.find("b", one) is None and kept.find("a", two) is None
+    again = kept.keep("a", second)  # type: ignore[arg-type]
+    assert kept.find("a", one) is None and kept.find("a", again) is second
+    kept.keep("c", first)  # type: ignore[arg-type]
+    assert kept.find("b", two) is None, "the oldest goes"
+    now[0] = 11
+    assert kept.find("a", again) is None
+
+
+def test_a_zip_holds_what_was_seen(tiny: Classifier) -> None:
+    image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
+    picture = pictures.Picture("dog.png", to_bytes(image), Stored(560, 400))
+    job = ExplainJob(picture.unit, tiny, ["grad_cam", "gradient"], "2", {"scales": 2, "prefilter": 0.5})
+    answers = list(job.answers(lambda progress: None))
+    content = zipped(Result(picture, list(map(slim, answers)), tiny.mean, {"classifier": "tiny"}))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert len(archive.namelist()) == 2 * 3 + 2 and not archive.testzip()
+        facts = json.loads(archive.read("result.json"))
+        for answer, said in zip(answers, facts["answers"], strict=True):
+            folder = answer.method.replace(" + ", "_")
+            saliency = np.load(io.BytesIO(archive.read(f"{folder}/map.npy")))
+            assert saliency.dtype == np.float32 and np.array_equal(saliency, answer.map.numpy())
+            assert said["box"] == [10 * int(v) for v in answer.box]
+            assert said["probabilities"]["masked_in"] == answer.confidence.masked_in  # type: ignore[union-attr]
+            with Image.open(io.BytesIO(archive.read(f"{folder}/map.png"))) as drawn:
+                assert np.array_equal(np.asarray(drawn), (saliency * 255).round().astype(np.uint8))
+        assert Image.open(io.BytesIO(archive.read("figure.png"))).width > 1000
 
 
 # The work
@@ -80,6 +197,15 @@ def test_a_job_gives_what_the_explainer_gives(tiny: Classifier) -> None:
         with torch.no_grad():
             clean = tiny.logits(tiny.prepare(image[None])).softmax(1)[0, 2].item()
         assert answer.insertion and answer.insertion[-1] == pytest.approx(clean, abs=1e-5)
+        assert answer.confidence is not None and answer.confidence.whole == pytest.approx(clean, abs=1e-5)
+
+
+def test_a_job_takes_options_of_methods(tiny: Classifier) -> None:
+    image = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0))
+    job = ExplainJob(image, tiny, ["rise", "gradient"], "1", options={"rise": {"masks": 16}})
+    first, _ = job.answers(lambda progress: None)
+    assert torch.equal(first.map, maskwise.explainer("rise", tiny, masks=16)(image[None], "1")[0])
+    assert job.kind("rise") != ExplainJob(image, tiny, ["rise"], "1").kind("rise")
 
 
 def test_curves_are_of_the_shape_of_the_classifier_s_input() -> None:
@@ -108,7 +234,8 @@ def test_grey_and_other_channels(channels: int) -> None:
     job = ExplainJob(image, check_reads_pictures(grey), ["gradient", "rise"], "1", with_curves=True)
     for answer in job.answers(lambda progress: None):
         assert answer.map.shape == (40, 44) and answer.inpainted is not None and answer.inpainted.shape == (3, 40, 44)
-        shown = panel.answers_panel(image, [answer], grey.mean)
+        picture = pictures.Picture("a.png", to_bytes(image), Stored(44, 40))
+        shown = panel.answers_panel(picture, [answer], grey.mean, "", 1)
         assert shown.count("<img") == 6 and answer.insertion is not None
     # Even where all of it is salient and the hole has no surroundings: then it takes the mean.
     whole = infiller("telea")(image[None], torch.ones(1, 40, 44), grey.mean.expand(3))
@@ -122,11 +249,17 @@ def test_what_a_method_refuses_is_said(tiny: Classifier) -> None:
 
 def test_no_name_becomes_html(tiny: Classifier) -> None:
     image, saliency = torch.rand(3, 20, 30), torch.rand(20, 30)
-    answer = Answer(EVIL, saliency, saliency > 0.5, (0, 0, 9, 9), image, EVIL, insertion=[0.0, 1.0])
+    picture = pictures.Picture(EVIL, to_bytes(image), Stored(300, 200))
+    confidence = MaskedConfidence(EVIL, 0.5, 0.25, 0.75, 0.5)
+    answer = Answer(
+        EVIL, saliency, saliency > 0.5, (0, 0, 9, 9), image, EVIL, insertion=[0.0, 1.0], confidence=confidence
+    )
     shown = [
-        panel.answers_panel(image, [answer, answer], tiny.mean),
-        panel.preview(image, [(EVIL, 0.5)]), panel.status(EVIL, 0.5)
+        panel.answers_panel(picture, [answer, answer], tiny.mean, EVIL, 2),
+        panel.preview(picture, [(EVIL, 0.5)]), panel.status(EVIL, 0.5)
     ]  # fmt: skip
+    assert "300 × 200 pixels" in shown[0] and "box 0, 0, 90, 90" in shown[0]
+    assert "masked-in: <b>25.0%</b> (−25.0)" in shown[0] and "masked-out: <b>75.0%</b> (+25.0)" in shown[0]
     for text in shown:
         assert "<img src=x" not in text and "&lt;img src=x" in text
     assert shown[0].count("<section") == 2 and "insertion 50.0%" in shown[0]
@@ -148,24 +281,6 @@ def sent_files(temporary: Path) -> list[Path]:
     return [p for p in temporary.glob("maskwise-*/**/*") if p.is_file() and p.name not in own]
 
 
-DROP = """async ([node, data, name]) => {
-  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name, {type: "image/png"}));
-  for (const kind of ["dragenter", "dragover", "drop"])
-    node.dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
-}"""
-
-
-def drop(tab: Any, path: Path) -> None:
-    """As a hand does it, with a file from another window."""
-    import base64
-
-    tab.wait_for_selector("#drop button")
-    node = tab.locator("#drop button").first.element_handle()
-    tab.evaluate(DROP, [node, base64.b64encode(path.read_bytes()).decode(), path.name])
-
-
 def test_in_a_browser(server: Served, tmp_path: Path) -> None:
     address, temporary = server.address, server.scratch
     cat = tmp_path / "my cat.png"
@@ -177,14 +292,14 @@ def test_in_a_browser(server: Served, tmp_path: Path) -> None:
         tab.wait_for_function("document.querySelector('#drop input[type=file]') !== null")
         assert not sent_files(temporary), "what was sent is in the session's memory only"
         tab.locator("#methods input").first.click()
-        tab.get_by_role("option", name="layer_cam ·").click()
+        tab.get_by_role("option", name="layer_cam", exact=True).click()
         tab.keyboard.press("Escape")
         tab.locator("#sess input").check()
         tab.locator("#scales input[type=number]").fill("3")
         tab.locator("#go").click()
         tab.wait_for_function("document.querySelectorAll('#result section').length == 3", timeout=90_000)
         tab.wait_for_function("document.querySelector('#status').innerText.includes('done')")
-        heads = tab.locator("#result h3").all_inner_texts()
+        heads = tab.locator("#result h2").all_inner_texts()
         assert heads == ["distilled + SESS", "grad_cam + SESS", "layer_cam + SESS"]
         pictures_shown = tab.locator("#result img")
         assert pictures_shown.count() == 18
@@ -252,7 +367,7 @@ def test_a_visitor_in_line_sees_its_place_and_then_its_progress(server: Served, 
         tab.locator("#examples button img").nth(1).click()
         tab.wait_for_selector("#preview li")
         for other in others:
-            other.asked(("examples", "select"), ["efficientnet_lite0"], event_data={"index": 0})
+            other.example(0)
             other.join(("go", "click"), form(["rise"], sess=True, scales=12, prefilter=0)).raise_for_status()
         tab.wait_for_timeout(1000)
         tab.locator("#go").click()

@@ -16,7 +16,7 @@ from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import BOX_COLUMNS, boxes_by_file, csv_rows, one_each, whole_number
 from maskwise.data.unmatched import say_unmatched
-from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, PICTURE_SUFFIXES
+from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, PICTURE_SUFFIXES, readable_formats
 from maskwise.labels import imagenet_labels
 
 
@@ -76,6 +76,8 @@ def _pictures(store: Folder, below: str) -> list[str]:
     found = store.walk(below.rstrip("/"), PICTURE_SUFFIXES + HEIC_SUFFIXES)
     if not below:
         found = [name for name in found if "/" not in name]
+    if "HEIF" in readable_formats():
+        return found
     unread = [name for name in found if name.lower().endswith(HEIC_SUFFIXES)]
     if unread:
         warnings.warn(

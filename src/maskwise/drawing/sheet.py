@@ -66,14 +66,15 @@ class Sheet:
         if kind in ("pdf", "svg"):
             save_figure(self._as_figure(max(dpi, 2 * DPI)), path, max(dpi, 2 * DPI))
             return
-        page = self._as_image(dpi / DPI)
+        page = self.as_image(dpi / DPI)
         with atomic_write(path) as temporary:
             if kind == "png":
                 page.save(temporary, "png", compress_level=3, dpi=(dpi, dpi))
             else:
                 page.save(temporary, "jpeg", quality=92, dpi=(dpi, dpi))
 
-    def _as_image(self, scale: float) -> Image.Image:
+    def as_image(self, scale: float = 1.0) -> Image.Image:
+        """The page in memory, ``scale`` hundred dots an inch."""
         page = Image.new("RGB", (round(scale * self.width), round(scale * self.height)), "white")
         draw = ImageDraw.Draw(page)
         for picture, (left, top, width, height) in self.pictures:

@@ -32,6 +32,11 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230, dpi: float =
     Raises:
         InputError: another ending, or it can't be written.
     """
+    fig2_sheet(rows, cell).save(path, dpi)
+
+
+def fig2_sheet(rows: Sequence[Panels], cell: int = 230) -> Sheet:
+    """The panel in memory; arguments as ``fig2``."""
     below = [BAR + CAPTION * (1 + len(row.warnings)) for row in rows]
     heights = [round(cell * min(max(row.image.shape[-2] / row.image.shape[-1], SHAPES[0]), SHAPES[1])) for row in rows]
     sheet = Sheet(GAP + len(COLUMNS) * (cell + GAP), TITLE + sum(heights) + sum(below))
@@ -52,7 +57,7 @@ def fig2(rows: Sequence[Panels], path: str | Path, cell: int = 230, dpi: float =
         for i, warning in enumerate(row.warnings, 1):
             sheet.text(f"Warning: {printable(warning)}", GAP, top + height + BAR + CAPTION * (i + 0.5), 12, WARNED)
         top += height + lines
-    sheet.save(path, dpi)
+    return sheet
 
 
 def _place(picture: Tensor, cell: Spot) -> Spot:

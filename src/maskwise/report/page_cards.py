@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,49 @@ from torch import Tensor
 
 from maskwise.drawing import HeatScale, heat_scale
 from maskwise.images import resize, to_uint8
+from maskwise.report.masked_confidence import MaskedConfidence
 
 SIDE = 256  # pixels of a thumbnail's longer side
 BoxEdges = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A picture as its file has it, upright, of which a resized one was explained.
+
+    Attributes:
+        width, height: in pixels.
+        cut: the resized one is the largest central part of its own shape; else all of it, squashed.
+    """
+
+    width: int
+    height: int
+    cut: bool = False
+
+    def box(self, edges: BoxEdges, width: int, height: int) -> list[int]:
+        """A box in the stored picture's pixels.
+
+        Args:
+            edges: (x0,y0,x1,y1) in the resized picture's pixels.
+            width, height: of the resized picture.
+
+        Example:
+            >>> Stored(4000, 3000).box((10, 0, 100, 50), 400, 300)
+            [100, 0, 1000, 500]
+            >>> Stored(400, 200, cut=True).box((0, 0, 100, 50), 100, 100)
+            [100, 0, 300, 100]
+        """
+        whole_width, whole_height, left, top = width, height, 0, 0
+        if self.cut:  # as `Sample.shorter_side_crop` rounds
+            short = min(self.width, self.height)
+            whole_width, whole_height = int(width * self.width / short), int(height * self.height / short)
+            left, top = round((whole_width - width) / 2), round((whole_height - height) / 2)
+        across, down = self.width / whole_width, self.height / whole_height
+        x0, y0, x1, y1 = (float(v) for v in edges)
+        if x1 <= x0:
+            return [0, 0, 0, 0]
+        moved = (across * (left + x0), down * (top + y0), across * (left + x1), down * (top + y1))
+        return [round(edge) for edge in moved]
 
 
 @dataclass(frozen=True)
@@ -35,6 +75,7 @@ class Answer:
         warnings: why the map may be wrong, a line each.
         insertion, deletion: the class's probability at each step, where it was measured.
         scale: the colours of the map; None: ``maskwise.drawing.heat_scale`` of it.
+        confidence: the class's probability on the masked pictures, where it was measured.
     """
 
     method: str
@@ -49,6 +90,7 @@ class Answer:
     deletion: Sequence[float] | None = None
     warnings: Sequence[str] = ()
     scale: HeatScale | None = None
+    confidence: MaskedConfidence | None = None
 
     @property
     def colours(self) -> HeatScale:
@@ -64,6 +106,8 @@ def card(
     label: str | None = None,
     truth: Sequence[BoxEdges] = (),
     side: int = SIDE,
+    correct: bool | None = None,
+    stored: Stored | None = None,
 ) -> dict[str, Any]:
     """One picture of the page.
 
@@ -75,20 +119,27 @@ def card(
         label: the true class.
         truth: true boxes, in the picture's pixels.
         side: pixels of a thumbnail's longer side.
+        correct: is the likeliest class the true one? None: as their names say.
+        stored: the picture as its file has it, where ``image`` is a resized one; boxes are told in its pixels.
     """
     height, width = image.shape[-2:]
+    stored = stored or Stored(width, height)
+    if correct is None and label is not None and top:
+        correct = label == top[0][0]
     return {
         "name": name,
-        "size": [width, height],
+        "size": [stored.width, stored.height],
+        "aspect": round(width / height if stored.cut else stored.width / stored.height, 5),
+        "correct": correct,
         "image": uri(to_uint8(shrunk_to(image, side))),
         "top": [[cls, round(p, 4)] for cls, p in top],
         "label": label,
         "truth": [_share(box, width, height) for box in truth],
-        "answers": [_answer(answer, width, height, side) for answer in answers],
+        "answers": [_answer(answer, width, height, side, stored) for answer in answers],
     }
 
 
-def _answer(answer: Answer, width: int, height: int, side: int) -> dict[str, Any]:
+def _answer(answer: Answer, width: int, height: int, side: int, stored: Stored) -> dict[str, Any]:
     scale = answer.colours
     shares = scale.shares(shrunk_to(answer.map, side))
     # Cut after shrinking the binary mask itself, so that thin parts neither vanish nor thicken.
@@ -97,15 +148,17 @@ def _answer(answer: Answer, width: int, height: int, side: int) -> dict[str, Any
         "method": answer.method,
         "map": uri((shares * 255).round().astype(np.uint8)),  # on the scale, which the page says below the map
         "scale": [*scale.ends, scale.why, scale.signed],
-        "keep": uri(keep.cpu().numpy().astype(np.uint8) * 255, exact=True),
+        "keep": uri(keep.cpu().numpy().astype(np.uint8), exact=True),
+        "rest": uri((~keep).cpu().numpy().astype(np.uint8), exact=True),
         "box": _share(answer.box, width, height),
-        "pixels": [round(float(v)) for v in answer.box],
+        "pixels": stored.box(answer.box, width, height),
         "inpainted": None if answer.inpainted is None else uri(to_uint8(shrunk_to(answer.inpainted, side))),
         "target": answer.target,
         "area": round(float(answer.map.mean()), 4),
         "iou": None if answer.iou is None else round(float(answer.iou), 4),
         "seconds": None if answer.seconds is None else round(float(answer.seconds), 4),
         "warnings": list(answer.warnings),
+        "confidence": None if answer.confidence is None else _rounded(asdict(answer.confidence)),
         "insertion": _points(answer.insertion),
         "deletion": _points(answer.deletion),
     }
@@ -127,15 +180,21 @@ def _share(box: BoxEdges, width: int, height: int) -> list[float]:
     return [round(x0 / width, 5), round(y0 / height, 5), round(x1 / width, 5), round(y1 / height, 5)]
 
 
+def _rounded(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 5) if isinstance(value, float) else value for key, value in facts.items()}
+
+
 def _points(curve: Sequence[float] | None) -> list[float] | None:
     return None if curve is None else [round(float(p), 4) for p in curve]
 
 
 def uri(pixels: np.ndarray, exact: bool = False) -> str:
-    """A picture within the page: WebP for what is looked at, PNG of one bit for a mask."""
+    """A picture within the page: WebP for what is looked at, PNG of one bit for a mask's shape."""
     buffer = io.BytesIO()
-    if exact:
-        Image.fromarray(pixels).convert("1").save(buffer, "PNG", optimize=True)
+    if exact:  # white is opaque and black transparent, as style sheets take masks
+        mask = Image.frombytes("P", pixels.shape[::-1], (pixels > 0).astype(np.uint8).tobytes())
+        mask.putpalette([0, 0, 0, 255, 255, 255])
+        mask.save(buffer, "PNG", bits=1, transparency=0, optimize=True)
     else:
         Image.fromarray(pixels).save(buffer, "WEBP", quality=72, method=2)
     kind = "png" if exact else "webp"

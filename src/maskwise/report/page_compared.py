@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from maskwise.box import binarise, boxes, iou
 from maskwise.classifiers import Classifier
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import utf8
-from maskwise.data import DataSet, read_data
+from maskwise.data import DataSet, Sample, read_data
 from maskwise.drawing import heat_scale
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
@@ -23,7 +24,8 @@ from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.loader import batches
 from maskwise.infill import infiller
 from maskwise.report import page
-from maskwise.report.page_cards import Answer, card
+from maskwise.report.masked_confidence import masked_confidences
+from maskwise.report.page_cards import Answer, Stored, card
 
 PICTURES = 60  # of each data set, evenly spread over it: their maps are made again for the page
 
@@ -55,18 +57,34 @@ def write_compared(
     chosen = [[own[i] for i in evenly_spread(len(own), pictures)] for own in measured]
     cards: list[dict[str, Any]] = []
     for data_set, indices in zip(sets, chosen, strict=True):
-        for batch, _, _ in batches(data_set, indices, classifier, settings):
-            cards += cards_of(batch, contenders, classifier, display)
+        for batch, places, _ in batches(data_set, indices, classifier, settings):
+            stored = [_stored(data_set[index], settings) for index, _ in places]
+            cards += cards_of(batch, contenders, classifier, stored, display)
             if progress is not None:
                 progress(len(cards), max(sum(map(len, chosen)), len(cards)))
     title = f"Which method finds what {classifier.name} uses?"
     page.write(cards, folder / "report.html", title, colour=classifier.mean.tolist(), leaderboard=board)
 
 
+def _stored(sample: Sample, settings: Settings) -> Stored:
+    return Stored(sample.width, sample.height, cut=settings.resize == "crop")
+
+
 def cards_of(
-    batch: Batch, contenders: Sequence[Contender], classifier: Classifier, display: str = "auto"
+    batch: Batch,
+    contenders: Sequence[Contender],
+    classifier: Classifier,
+    stored: Sequence[Stored] = (),
+    display: str = "auto",
 ) -> list[dict[str, Any]]:
-    """A card for each picture of a batch."""
+    """A card for each picture of a batch.
+
+    Args:
+        batch: of N pictures.
+        contenders, classifier: as ``write_compared`` takes them.
+        stored: of each picture, its size in its file; none: the size that it has in the batch.
+        display: how the maps' values become colours.
+    """
     names, colour = classifier.labels, classifier.mean.cpu()
     answers: list[list[Answer]] = [[] for _ in batch.items]
     for contender in contenders:
@@ -78,22 +96,22 @@ def cards_of(
         seconds = None if read else (time.perf_counter() - began) / len(maps)
         keep = binarise(maps)
         painted = masked_out(batch.images, keep, infiller("telea")(batch.images, keep, colour))
+        confidences = masked_confidences(classifier, batch.images, keep, painted, batch.targets.tolist())
         for i, box in enumerate(boxes(maps)):
             truth = _truth(batch, i)
             best = float(iou(box[None], truth).max()) if len(truth) else None
             target = names.name(int(batch.targets[i])) if getattr(contender.explainer, "needs_target", True) else None
-            answers[i].append(
-                Answer(
-                    contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds,
-                    scale=heat_scale(maps[i], display),
-                )
-            )  # fmt: skip
+            answer = Answer(contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds)
+            answers[i].append(replace(answer, confidence=confidences[i], scale=heat_scale(maps[i], display)))
     found = []
     for i, item in enumerate(batch.items):
         best_classes = batch.probabilities[i].topk(min(5, len(names)))
         top = [(names.name(int(c)), float(p)) for p, c in zip(best_classes.values, best_classes.indices, strict=True)]
         label = names.name(int(batch.labels[i])) if batch.labels[i] >= 0 else None
-        found.append(card(utf8(item.sample.id), batch.images[i], answers[i], top, label, _truth(batch, i).tolist()))
+        correct = None if label is None else int(best_classes.indices[0]) == int(batch.labels[i])
+        size = stored[i] if stored else None
+        edges, name = _truth(batch, i).tolist(), utf8(item.sample.id)
+        found.append(card(name, batch.images[i], answers[i], top, label, edges, correct=correct, stored=size))
     return found
 
 

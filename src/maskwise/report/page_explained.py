@@ -10,6 +10,7 @@ from torch import Tensor
 from maskwise.box import binarise
 from maskwise.images import resize
 from maskwise.measures.perturbation import CurveKind, curves
+from maskwise.report.masked_confidence import masked_confidences
 from maskwise.report.page_cards import Answer, card
 
 if TYPE_CHECKING:
@@ -49,16 +50,19 @@ def card_of(
         with_curves: also insertion and deletion, at the classifier's input size; 56 forwards.
     """
     found: dict[str, list[float]] = {}
+    named = explanation.target or explanation.top[0][0]
+    # A name may stand for two classes; the likeliest one is never ambiguous.
+    target = None if named == explanation.top[0][0] else classifier.labels.resolve(named)
+    images, keep = panels.image[None], binarise(panels.map[None])
+    followed = likeliest(classifier, images) if target is None else target
+    (confidence,) = masked_confidences(classifier, images, keep, panels.inpainted[None], [followed])
     if with_curves:
-        named = explanation.target or explanation.top[0][0]
-        # A name may stand for two classes; the likeliest one is never ambiguous.
-        target = None if named == explanation.top[0][0] else classifier.labels.resolve(named)
         for kind in get_args(CurveKind):
             found[kind] = picture_curve(classifier, panels.image, panels.map, target, kind)
     answer = Answer(
         explanation.method if explanation.sess is None else f"{explanation.method} + SESS",
         panels.map,
-        binarise(panels.map[None])[0],
+        keep[0],
         explanation.box,
         panels.inpainted,
         explanation.target,
@@ -67,5 +71,12 @@ def card_of(
         insertion=found.get("insertion"),
         deletion=found.get("deletion"),
         scale=panels.scale,
+        confidence=confidence,
     )
     return card(explanation.picture, panels.image, [answer], explanation.top)
+
+
+def likeliest(classifier: Classifier, images: Tensor) -> int:
+    """The index of the likeliest class of one picture (1,3,H,W)."""
+    with torch.inference_mode():
+        return int(classifier.logits(classifier.prepare(images))[0].argmax())

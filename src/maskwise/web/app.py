@@ -6,24 +6,27 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import GradioRootModel
-from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import methods
-from maskwise.images import packaged_pictures, to_bytes
+from maskwise.images import packaged_pictures
+from maskwise.labels import Labels
 from maskwise.web.calls import Calls, Event, ignored, number, offered, selected, sent_file, some_of, switch, text
 from maskwise.web.desk import Desk
-from maskwise.web.job import ExplainJob, check_reads_pictures, probabilities
-from maskwise.web.panel import answers_panel, preview, status, waiting
-from maskwise.web.pictures import open_picture
+from maskwise.web.job import Asked, check_reads_pictures, probabilities
+from maskwise.web.options import LONGEST_OPTIONS, read_options
+from maskwise.web.panel import answers_panel, preview, status, waiting, working
+from maskwise.web.pictures import Picture, open_picture
+from maskwise.web.results import Result, Results, slim
+from maskwise.web.script import page_script
 from maskwise.web.uploads import Uploads
 from maskwise.web.visitors import visitor_of
 from maskwise.web.waiting_line import WAITING, Stopped, Ticket, WaitingLine
@@ -39,7 +42,10 @@ SCALES, PREFILTER = (1, 12), (0.0, 0.99)
 TOP = "its top class"
 INTRO = """# Which pixels does the classifier use?
 Drop a picture, choose up to four methods, press **Explain**. Your picture stays in this session's memory only, and
-is gone when you leave."""
+is gone when you leave; this page's address keeps the settings, not the picture."""
+# What the browser does itself before it sends the values: maps on the page are of the past.
+OLD = "(...values) => { maskwise.old(); return values; }"
+ASKED = "(...values) => { maskwise.asked(); return values; }"
 
 
 @lru_cache(maxsize=3)
@@ -70,14 +76,18 @@ class WebPage:
         blocks: Gradio's.
         calls: what its events take.
         uploads: where the server puts what visitors send.
-        listening: how many streams each session reads, as the server counts them.
         line: where visitors wait.
+        results: what visitors may download.
+        script: what the browser does itself.
+        listening: how many streams each session reads, as the server counts them.
     """
 
     blocks: gr.Blocks
     calls: Calls
     uploads: Uploads
     line: WaitingLine
+    results: Results
+    script: str
     listening: Counter[str] = field(default_factory=Counter)
 
 
@@ -98,40 +108,57 @@ def page(
         line: where visitors wait; None is one of the usual size.
     """
     examples = packaged_pictures()
-    uploads, listening = Uploads(), Counter[str]()
+    uploads, listening, results = Uploads(), Counter[str](), Results()
     desk = Desk(line or WaitingLine())
     running: dict[str, Press] = {}
 
     def loaded(name: str) -> Classifier:
         return check_reads_pictures(load(name))
 
-    def show(image: Tensor | None, name: str) -> tuple[Any, Any, Any]:
-        """Preview, class choices and status of a picture."""
-        if image is None:
-            return gr.skip(), gr.skip(), gr.skip()
+    def look(picture: Picture | None, name: str, target: str | None) -> tuple[Any, ...]:
+        """Picture, preview, class choices, status and (no) maps, once the classifier has seen the picture."""
+        if picture is None:
+            return (gr.skip(),) * 5
         try:
             classifier = loaded(name)
         except InputError as error:
-            return "", gr.skip(), status(str(error), wrong=True)
-        found = probabilities(image / 255, classifier)
+            return picture, "", gr.skip(), status(str(error), wrong=True), ""
+        found = probabilities(picture.unit, classifier)
         best = found.topk(min(5, len(found)))
         top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
-        choices = [(TOP, TOP), *((label, str(int(i))) for (label, _), i in zip(top, best.indices, strict=True))]
-        return preview(image / 255, top), gr.Dropdown(choices=choices, value=TOP), status("")
+        names = [nameable(classifier.labels, int(i)) for i in best.indices]
+        # A class that was offered for the picture before says nothing about this one; one that was typed stays.
+        kept = TOP if not target or target in picture.offered else target
+        choices = [(TOP, TOP), *((label, value) for (label, _), value in zip(top, names, strict=True))]
+        seen = replace(picture, offered=tuple(names))
+        return seen, preview(seen, top), gr.Dropdown(choices=choices, value=kept), status(""), ""
 
-    def dropped(token: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
+    def fresh(picture: Picture, before: Picture | None, name: str, target: str | None, session: str) -> tuple[Any, ...]:
+        end(session)  # what is at work is of the picture before
+        return look(replace(picture, offered=before.offered if before else ()), name, target)
+
+    def dropped(
+        token: str | None, before: Picture | None, name: str, target: str | None, request: gr.Request
+    ) -> tuple[Any, ...]:
         """The drop zone is empty again at once, since the upload behind it is gone."""
         if token is None:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 6
         try:
-            image = to_bytes(open_picture(uploads.take(token, visitor(request))))
+            picture = open_picture(*uploads.take(token, visitor(request)))
         except InputError as error:
-            return None, None, "", gr.skip(), status(str(error), wrong=True)
-        return None, image, *show(image, name)
+            end(str(request.session_hash))
+            return None, None, "", gr.skip(), status(str(error), wrong=True), ""
+        return None, *fresh(picture, before, name, target, str(request.session_hash))
 
-    def example(name: str, event: gr.SelectData) -> tuple[Any, ...]:
-        image = to_bytes(open_picture(examples[int(event.index)]))
-        return image, *show(image, name)
+    def example(
+        before: Picture | None, name: str, target: str | None, event: gr.SelectData, request: gr.Request
+    ) -> tuple[Any, ...]:
+        picture = open_picture(examples[int(event.index)])
+        return fresh(picture, before, name, target, str(request.session_hash))
+
+    def switched(picture: Picture | None, name: str, target: str | None, request: gr.Request) -> tuple[Any, ...]:
+        end(str(request.session_hash))
+        return look(picture, name, target)
 
     def end(session: str) -> None:
         if (press := running.get(session)) is not None:
@@ -140,29 +167,40 @@ def page(
                 desk.line.leave(press.ticket)
 
     async def explain(
-        image: Tensor | None, name: str, wanted: list[str], target: str | None, sess: bool, scales: float,
-        prefilter: float, with_curves: bool, request: gr.Request,
+        picture: Picture | None, name: str, wanted: list[str], target: str | None, sess: bool, scales: float,
+        prefilter: float, with_curves: bool, options: str | None, request: gr.Request,
     ) -> AsyncIterator[tuple[Any, Any]]:  # fmt: skip
-        if image is None:
-            yield status("Drop a picture first, or choose one of the examples.", wrong=True), gr.skip()
+        yield status("begins"), ""  # maps of the press before are gone before anything can go wrong
+        if picture is None:
+            yield status("Drop a picture first, or choose one of the examples.", wrong=True), ""
             return
         if not 1 <= len(wanted) <= MOST_METHODS:
-            yield status(f"Choose one to {MOST_METHODS} methods.", wrong=True), gr.skip()
+            yield status(f"Choose one to {MOST_METHODS} methods.", wrong=True), ""
             return
         session = str(request.session_hash)
         end(session)  # the press before, if there was one
         press = running[session] = Press()
         try:
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
-            asked = None if target in (None, "", TOP) else str(target)
+            named = None if target in (None, "", TOP) else str(target)
+            asked = Asked(wanted, named, enhance, with_curves, read_options(options, wanted))
             classifier = await asyncio.to_thread(loaded, name)
-            job = ExplainJob(image / 255, classifier, wanted, asked, enhance, with_curves, precision)
+            if named is not None:
+                classifier.labels.resolve(named)  # what is no class is said before there is work
             if press.stopped:  # while the classifier was loaded
                 raise Stopped
-            ticket = press.ticket = desk.take(visitor(request), job)
-            async for shown in followed(ticket, job, session):
+            ticket = press.ticket = desk.take(visitor(request), asked.job(picture.unit, classifier, precision))
+            colour, said = classifier.mean.cpu(), f"{name} · {asked.said()}"
+            drawn = partial(answers_panel, picture, colour=colour, said=said, whole=len(wanted))
+            async for shown in followed(ticket, session, drawn):
+                if press.stopped:  # while it was drawn: another picture may be on the page by now
+                    raise Stopped
                 yield shown
-            yield status("done"), gr.skip()
+            facts = {"classifier": name, **asked.facts()}
+            token = results.keep(visitor(request), Result(picture, list(map(slim, ticket.items)), colour, facts))
+            if press.stopped:
+                raise Stopped
+            yield status("done"), drawn(ticket.items, download=f"result/{token}.zip")
         except Stopped:
             yield status("cancelled"), gr.skip()
         except InputError as error:
@@ -173,16 +211,16 @@ def page(
             if running.get(session) is press:
                 del running[session]
 
-    async def followed(ticket: Ticket, job: ExplainJob, session: str) -> AsyncIterator[tuple[Any, Any]]:
+    async def followed(ticket: Ticket, session: str, drawn: Callable[..., str]) -> AsyncIterator[tuple[Any, Any]]:
         """What a visitor sees of a ticket, until it is done; raises what ended it."""
         count, before, told = 0, "", time.monotonic()
         heard = told
         while True:
             finished, place, now = ticket.done, desk.line.place(ticket), time.monotonic()
             answers = list(ticket.items)
-            line = waiting(place) if place else status(ticket.progress.text, ticket.progress.share)
+            line = waiting(place) if place else working(ticket.progress, ticket.remaining())
             if len(answers) > count:
-                shown = await asyncio.to_thread(answers_panel, job.image, answers, job.classifier.mean.cpu())
+                shown = await asyncio.to_thread(drawn, answers)
                 count, before, told = len(answers), line, now
                 yield line, shown
             elif not before or now - told > (OFTEN if place or line == before else SOON):
@@ -205,7 +243,7 @@ def page(
         kept = gr.State(None, time_to_live=60 * MINUTES)
         gr.Markdown(INTRO)
         with gr.Row():
-            with gr.Column(scale=1, min_width=320):
+            with gr.Column(scale=1, min_width=300, elem_id="form"):
                 drop = gr.Image(
                     label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=170,
                     buttons=[], elem_id="drop",
@@ -222,8 +260,8 @@ def page(
                 )  # fmt: skip
                 name = gr.Dropdown(list(classifiers), value=classifiers[0], label="Classifier", elem_id="classifier")
                 wanted = gr.Dropdown(
-                    [(f"{m} · {facts['family']}", m) for m, facts in methods.items()], value=list(chosen),
-                    multiselect=True, max_choices=MOST_METHODS, label="Methods, side by side", elem_id="methods",
+                    methods.names(), value=list(chosen), multiselect=True, max_choices=MOST_METHODS,
+                    label="Methods, side by side", elem_id="methods",
                 )  # fmt: skip
                 target = gr.Dropdown(
                     [TOP], value=TOP, allow_custom_value=True, label="Class: one of these, or any name or index",
@@ -236,47 +274,72 @@ def page(
                         *PREFILTER, 0.9, step=0.01, label="Pre-filter: share of patches left out", elem_id="prefilter"
                     )
                 with_curves = gr.Checkbox(label="Insertion and deletion curves (slower)", elem_id="curves")
-            with gr.Column(scale=3, min_width=480):
-                with gr.Row():
+                options = gr.Textbox(
+                    label="Options of the methods", placeholder="rise.masks=1000, grad_cam.layer=blocks.5", lines=1,
+                    elem_id="options",
+                )  # fmt: skip
+                gr.HTML('<p id="option-help"></p>')
+            with gr.Column(scale=3, min_width=300, elem_id="answers"):
+                with gr.Row(elem_id="press"):
                     go = gr.Button("Explain", variant="primary", elem_id="go", scale=0, min_width=160)
                     stop = gr.Button("Cancel", elem_id="stop", scale=0, min_width=120)
                 told = gr.HTML(elem_id="status")
                 result = gr.HTML(elem_id="result")
 
         quiet: dict[str, Any] = {"show_progress": "hidden", **hidden}
-        drop.upload(dropped, [drop, name], [drop, kept, shown, target, told], concurrency_limit=2, **quiet)
-        gallery.select(example, [name], [kept, shown, target, told], concurrency_limit=2, **quiet)
-        name.change(show, [kept, name], [shown, target, told], concurrency_limit=1, **quiet)
+        looked = [kept, shown, target, told, result]
+        drop.upload(dropped, [drop, kept, name, target], [drop, *looked], concurrency_limit=2, js=OLD, **quiet)
+        gallery.select(example, [kept, name, target], looked, concurrency_limit=2, js=OLD, **quiet)
+        name.change(switched, [kept, name, target], looked, concurrency_limit=1, js=OLD, **quiet)
         sess.change(lambda on: gr.Group(visible=on), sess, settings, queue=False, **quiet)
-        asked = [kept, name, wanted, target, sess, scales, prefilter, with_curves]
+        form: list[Any] = [name, wanted, target, sess, scales, prefilter, with_curves, options]
         # All at once, as far as Gradio is concerned: the line has its own order, and says it.
-        go.click(explain, asked, [told, result], concurrency_limit=None, **quiet)
+        go.click(explain, [kept, *form], [told, result], concurrency_limit=None, js=ASKED, **quiet)
         stop.click(cancel, None, None, queue=False, **quiet)
         blocks.unload(cancel)
+        # The browser alone: no request is made.
+        for part in form:
+            part.change(None, form, None, js="(...values) => { maskwise.changed(...values); }", **hidden)
+        blocks.load(None, None, form, js="() => maskwise.restored()", **hidden)
     # As many as the line takes may be followed, and as many again may look at pictures.
     blocks.max_threads, blocks.state_session_capacity = 2 * WAITING, SESSIONS
     blocks.queue(max_size=2 * WAITING, api_open=False, default_concurrency_limit=1)
-    one, off = offered("the classifier", classifiers), ignored
-    form = [
-        off, one, some_of("methods", methods.names()), text("the class"), switch("SESS"), number("scales", *SCALES),
-        number("the pre-filter", *PREFILTER), switch("the curves"),
+    one, off, named = offered("the classifier", classifiers), ignored, text("the class")
+    fields = [
+        one, some_of("methods", methods.names()), named, switch("SESS"), number("scales", *SCALES),
+        number("the pre-filter", *PREFILTER), switch("the curves"), text("the options", LONGEST_OPTIONS),
     ]  # fmt: skip
     taken = {
-        (drop, "upload"): Event([sent_file, one]),
-        (gallery, "select"): Event([one], selected(len(examples))),
-        (name, "change"): Event([off, one]),
+        (drop, "upload"): Event([sent_file, off, one, named]),
+        (gallery, "select"): Event([off, one, named], selected(len(examples))),
+        (name, "change"): Event([off, one, named]),
         (sess, "change"): Event([switch("SESS")], at_once=True),
-        (go, "click"): Event(form),
+        (go, "click"): Event([off, *fields]),
         (stop, "click"): Event([], at_once=True),
     }
-    return WebPage(blocks, Calls(_by_number(blocks, taken)), uploads, desk.line, listening)
+    usual = [part.value for part in form]
+    bounds = {"most": MOST_METHODS, "scales": SCALES, "prefilter": PREFILTER}
+    script = page_script(list(classifiers), usual, bounds)
+    return WebPage(blocks, Calls(_by_number(blocks, taken)), uploads, desk.line, results, script, listening)
+
+
+def nameable(labels: Labels, index: int) -> str:
+    """A class by its name, or by its index where several have that name."""
+    name = labels.name(index)
+    try:
+        return name if labels.resolve(name) == index else str(index)
+    except InputError:
+        return str(index)
 
 
 def _by_number(blocks: gr.Blocks, taken: Mapping[tuple[Any, str], Event]) -> dict[int, Event]:
     """Events by the number that a browser calls them by; those that no browser calls are not among them."""
     by_target = {(part._id, kind): event for (part, kind), event in taken.items()}
     found = {
-        which: by_target[target] for which, fn in blocks.fns.items() for target in fn.targets if target in by_target
+        which: by_target[target]
+        for which, fn in blocks.fns.items()
+        for target in fn.targets
+        if fn.fn is not None and target in by_target  # others are the browser's alone
     }
     assert len(found) == len(taken), "an event of the page has no check"
     return found

@@ -119,12 +119,12 @@ def switch(what: str) -> ValueCheck:
     return check
 
 
-def text(what: str) -> ValueCheck:
+def text(what: str, longest: int = LONGEST) -> ValueCheck:
     """A check for a short text; None stays None."""
 
     def check(value: Any) -> str | None:
-        if value is not None and (not isinstance(value, str) or len(value) > LONGEST):
-            raise InputError(f"{what} must be a text of at most {LONGEST} characters")
+        if value is not None and (not isinstance(value, str) or len(value) > longest):
+            raise InputError(f"{what} must be a text of at most {longest} characters")
         return value
 
     return check

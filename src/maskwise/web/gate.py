@@ -34,7 +34,7 @@ LOGGED = 300  # characters of a line
 READ = re.compile(
     r"/|/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json)/?|/(assets|static|svelte)/.*"
     rf"|{API}/(info|startup-events|theme\.css|app_id|user|login_check|token|queue/data|upload_progress)/?"
-    rf"|{API}/(heartbeat|file=).*"
+    rf"|{API}/(heartbeat|file=).*|/result/[0-9a-f]{{32}}\.zip"
 )
 CALL = re.compile(rf"{API}/(queue/join|run/[\w.-]+)/?")  # the second: of events that wait for nothing
 WRITE = re.compile(rf"{CALL.pattern}|{API}/(upload|cancel|reset)/?")

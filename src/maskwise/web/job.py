@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
@@ -19,6 +19,7 @@ from maskwise.explainers import explainer
 from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller
 from maskwise.measures.perturbation import CurveKind
+from maskwise.report.masked_confidence import masked_confidences
 from maskwise.report.page_cards import Answer
 from maskwise.report.page_explained import picture_curve
 from maskwise.sess import enhanced
@@ -38,6 +39,7 @@ class ExplainJob:
         target: class index, name or WordNet id; None is the top class.
         sess: SESS's keywords; None leaves it off.
         with_curves: insertion and deletion, too.
+        options: keywords of each method that has some.
         precision: of the methods' forwards.
     """
 
@@ -48,6 +50,7 @@ class ExplainJob:
     sess: dict[str, Any] | None = None
     with_curves: bool = False
     precision: Precision = "fp32"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def answers(self, tell: Tell, clock: Callable[[], float] = time.perf_counter) -> Iterator[Answer]:
         """An answer for each method, one after another.
@@ -65,7 +68,8 @@ class ExplainJob:
     def kind(self, method: str) -> Hashable:
         """What the time depends on, beside the machine."""
         sess = None if self.sess is None else tuple(sorted(self.sess.items()))
-        return (self.classifier.name, method, sess, self.with_curves)
+        options = tuple(sorted(self.options.get(method, {}).items()))
+        return (self.classifier.name, method, sess, self.with_curves, options)
 
     def _explain(self, method: str, before: float, tell: Tell, clock: Callable[[], float]) -> Answer:
         name = method if self.sess is None else f"{method} + SESS"
@@ -75,7 +79,7 @@ class ExplainJob:
             tell(Progress(name, before + 0.9 * done / max(total, 1) / whole))
 
         step(0, 1)
-        made = explainer(method, self.classifier, precision=self.precision)
+        made = explainer(method, self.classifier, precision=self.precision, **self.options.get(method, {}))
         if self.sess is not None:
             made = enhanced(made, **self.sess)
         made.progress = step
@@ -87,17 +91,19 @@ class ExplainJob:
         keep = binarise(maps)
         # Of a classifier of grey pictures the mean is one value, for all three channels of the picture.
         fill = infiller("telea")(images, keep, self.classifier.mean.cpu().expand(len(self.image)))
+        followed, painted = self.explained(), masked_out(images, keep, fill)
+        (confidence,) = masked_confidences(self.classifier, images, keep, painted, [followed])
         found_curves: dict[str, list[float]] = {}
         if self.with_curves:
             for kind in get_args(CurveKind):
                 tell(Progress(f"{name}: {kind}", before + 0.9 / whole))
-                found_curves[kind] = picture_curve(self.classifier, self.image, maps[0], self.explained(), kind)
-        target = self.classifier.labels.name(self.explained()) if made.needs_target else None
+                found_curves[kind] = picture_curve(self.classifier, self.image, maps[0], followed, kind)
+        target = self.classifier.labels.name(followed) if made.needs_target else None
         return Answer(
             name, maps[0], keep[0], tight_boxes(largest_component(keep))[0].tolist(),
-            masked_out(images, keep, fill)[0], target,
+            painted[0], target,
             seconds=seconds, insertion=found_curves.get("insertion"), deletion=found_curves.get("deletion"),
-            warnings=made.report["warnings"],
+            warnings=made.report["warnings"], confidence=confidence,
         )  # fmt: skip
 
     def explained(self) -> int:
@@ -105,6 +111,47 @@ class ExplainJob:
         if self.target is not None:
             return self.classifier.labels.resolve(self.target)
         return int(probabilities(self.image, self.classifier).argmax())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a visitor's form says, beside the picture.
+
+    Attributes:
+        methods: one or more.
+        target: the class; None is the top class.
+        sess: SESS's keywords; None leaves it off.
+        with_curves: insertion and deletion, too.
+        options: keywords of each method that has some.
+    """
+
+    methods: Sequence[str]
+    target: str | None
+    sess: dict[str, Any] | None
+    with_curves: bool
+    options: dict[str, dict[str, Any]]
+
+    def job(self, image: Tensor, classifier: Classifier, precision: Precision) -> ExplainJob:
+        """The work, on a picture (3,H,W) in [0,1]."""
+        return ExplainJob(
+            image, classifier, self.methods, self.target, self.sess, self.with_curves, precision, self.options
+        )
+
+    def said(self) -> str:
+        """One line for whoever reads the result."""
+        parts = ["the top class" if self.target is None else f"class {self.target}"]
+        if self.sess is not None:
+            parts.append("SESS " + ", ".join(f"{key} {value:g}" for key, value in self.sess.items()))
+        parts += [
+            f"{method}.{key}={value}"
+            for method, given in self.options.items()
+            for key, value in given.items()
+        ]  # fmt: skip
+        return " · ".join(parts)
+
+    def facts(self) -> dict[str, Any]:
+        """As plain data, for a file."""
+        return {"class asked for": self.target or "predicted", "sess": self.sess, "options": self.options}
 
 
 def probabilities(image: Tensor, classifier: Classifier) -> Tensor:

@@ -12,40 +12,61 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.images import to_uint8
+from maskwise.report.masked_confidence import MaskedConfidence
 from maskwise.report.page_cards import Answer, BoxEdges, shrunk_to, uri
-from maskwise.web.waiting_line import PlaceInLine
+from maskwise.web.pictures import Picture
+from maskwise.web.waiting_line import PlaceInLine, Progress
 
 SIDE = 420  # pixels of a shown picture's longer side
 CAPTIONS = ("heat map", "box", "masked-in", "masked-out", "inpainted")
 
 
-def preview(image: Tensor, top: Sequence[tuple[str, float]]) -> str:
+def preview(picture: Picture, top: Sequence[tuple[str, float]]) -> str:
     """The picture and what the classifier takes it for."""
-    height, width = image.shape[-2:]
+    size = f"{picture.stored.width} × {picture.stored.height}"
     rows = "".join(
         f'<li><span>{html.escape(name)}</span><b>{p:.1%}</b><i style="width:{100 * p:.1f}%"></i></li>'
         for name, p in top
     )
     return (
-        f'<div class="mw"><img class="mw-preview" src="{uri(to_uint8(shrunk_to(image, SIDE)))}" '
-        f'alt="Your picture, {width} by {height} pixels"><ol>{rows}</ol></div>'
+        f'<div class="mw"><img class="mw-preview" src="{uri(to_uint8(shrunk_to(picture.unit, SIDE)))}" '
+        f'alt="Your picture"><p class="mw-name">{html.escape(picture.name)} · {size} pixels</p><ol>{rows}</ol></div>'
     )
 
 
-def answers_panel(image: Tensor, answers: Sequence[Answer], colour: Tensor) -> str:
-    """Methods side by side, with one slider for the strength of all heat maps."""
+def answers_panel(
+    picture: Picture, answers: Sequence[Answer], colour: Tensor, said: str, whole: int, download: str | None = None
+) -> str:
+    """Methods side by side, with one slider for the strength of all heat maps.
+
+    Args:
+        picture: whose maps these are.
+        answers: those that are there.
+        colour: (3,) in [0,1], of the hole.
+        said: the settings, in a line.
+        whole: so many answers there will be; their columns are as wide from the start.
+        download: where all of it is to be had as a zip.
+    """
     if not answers:
         return ""
     slide = "this.closest('.mw').style.setProperty('--strength', this.value / 100)"
-    columns = "".join(_column(image, answer, colour) for answer in answers)
+    columns = "".join(_column(picture, answer, colour) for answer in answers)
+    stored = picture.stored
+    of = html.escape(f"{picture.name} · {stored.width} × {stored.height} pixels · {said}")
+    link = (
+        "" if download is None else f'<a class="mw-zip" href="{download}" download>Download maps and figure (.zip)</a>'
+    )
     return (
-        '<div class="mw" style="--strength:.6"><label class="mw-slider">heat map '
+        f'<div class="mw" style="--strength:.6"><p class="mw-of">Of <b>{of}</b></p>'
+        '<p class="mw-stale" role="note">Picture or settings have changed since: press Explain.</p>'
+        '<div class="mw-tools"><label class="mw-slider">heat map '
         f'<input type="range" min="0" max="100" value="60" aria-label="Strength of the heat map" oninput="{slide}">'
-        f'</label><div class="mw-columns">{columns}</div></div>'
+        f'</label>{link}</div><div class="mw-columns" style="--columns:{whole}">{columns}</div></div>'
     )
 
 
-def _column(image: Tensor, answer: Answer, colour: Tensor) -> str:
+def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
+    image = picture.unit
     height, width = image.shape[-2:]
     keep, fill = answer.keep[None], colour.reshape(1, -1, 1, 1)
     source = uri(to_uint8(shrunk_to(image, SIDE)))
@@ -62,17 +83,36 @@ def _column(image: Tensor, answer: Answer, colour: Tensor) -> str:
         shown.append(_picture(answer.inpainted, f"Inpainted picture of {name}"))
     figures = "".join(
         f'<figure><div class="mw-stage" style="aspect-ratio:{width}/{height}">{layers}</div>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figcaption>{caption}{_change(answer.confidence, caption)}</figcaption></figure>"
         for layers, caption in zip(shown, CAPTIONS, strict=False)
     )
-    facts = [f"area {float(answer.map.mean()):.0%}", "box " + ", ".join(f"{v:.0f}" for v in answer.box)]
+    facts = [f"area {float(answer.map.mean()):.0%}", "box " + ", ".join(map(str, picture.box(tuple(answer.box))))]
     if answer.target is not None:
         facts.insert(0, f"explains {answer.target}")
     if answer.seconds is not None:
         facts.append(f"{answer.seconds:.1f} s")
     said = html.escape(" · ".join(facts))
     warned = "".join(f'<p class="mw-warned" role="note">{html.escape(line)}</p>' for line in answer.warnings)
-    return f'<section class="mw-method"><h3>{name}</h3><p>{said}</p>{warned}{figures}{_curves(answer)}</section>'
+    head = f"<h2>{name}</h2><p>{said}</p>{warned}{_whole(answer)}"
+    return f'<section class="mw-method">{head}{figures}{_curves(answer)}</section>'
+
+
+def _whole(answer: Answer) -> str:
+    if answer.confidence is None:
+        return ""
+    said = f"{answer.confidence.of}: {answer.confidence.whole:.1%} on the whole picture"
+    return f'<p class="mw-whole">{html.escape(said)}; below, the change in percentage points</p>'
+
+
+def _change(confidence: MaskedConfidence | None, caption: str) -> str:
+    """The class's probability on a masked picture, and in brackets by how many percentage points it differs."""
+    masked = {} if confidence is None else {
+        "masked-in": confidence.masked_in, "masked-out": confidence.masked_out, "inpainted": confidence.inpainted
+    }  # fmt: skip
+    if confidence is None or caption not in masked:
+        return ""
+    points = f"{100 * (masked[caption] - confidence.whole):+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f": <b>{masked[caption]:.1%}</b> ({points})"
 
 
 def _picture(image: Tensor, text: str) -> str:
@@ -113,7 +153,15 @@ def status(text: str, share: float | None = None, wrong: bool = False) -> str:
 
 
 def waiting(place: PlaceInLine) -> str:
-    """Where a visitor stands in the line, and how long it will take, rounded since it is a guess."""
-    seconds = place.seconds
-    rounded = f"{max(5 * round(seconds / 5), 5)} s" if seconds < 90 else f"{round(seconds / 60)} min"
-    return status(f"In line: place {place.number}, done in about {rounded}")
+    """Where a visitor stands in the line, and how long it will take."""
+    return status(f"In line: place {place.number}, done in about {roughly(place.seconds)}")
+
+
+def working(progress: Progress, seconds: float) -> str:
+    """What is done now, and how long it will take."""
+    return status(f"{progress.text}, done in about {roughly(seconds)}" if progress.text else "", progress.share)
+
+
+def roughly(seconds: float) -> str:
+    """A time, rounded since it is a guess."""
+    return f"{max(5 * round(seconds / 5), 5)} s" if seconds < 90 else f"{round(seconds / 60)} min"

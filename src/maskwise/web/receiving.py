@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from maskwise.core.errors import InputError
-from maskwise.web.pictures import MAX_BYTES
+from maskwise.web.pictures import MAX_BYTES, too_many_bytes
 from maskwise.web.uploads import NoRoomError, TooSlowError, Upload, Uploads
 
 MOST_OVER = 5 * MAX_BYTES  # bytes of a refused upload
@@ -43,7 +43,7 @@ async def receive_file(
         headers.get("content-length", "0").isdecimal()
         and int(headers.get("content-length", "0")[:20]) > MAX_BYTES + AROUND
     ):
-        raise NoRoomError(f"the file has more than {MAX_BYTES // 1_000_000} MB; shrink the picture")
+        raise NoRoomError(too_many_bytes())
     form = _FirstFile(upload, uploads)
     try:
         parser = MultipartParser(boundary, form.callbacks())
@@ -61,7 +61,7 @@ async def receive_file(
         part = message.get("body", b"")
         came += len(part)
         if came > MAX_BYTES + AROUND:
-            raise NoRoomError(f"the file has more than {MAX_BYTES // 1_000_000} MB; shrink the picture")
+            raise NoRoomError(too_many_bytes())
         try:
             parser.write(part)
         except FormParserError:
@@ -118,7 +118,10 @@ class _FirstFile:
 
     def _header_end(self) -> None:
         if self._name.lower() == b"content-disposition" and not self.ended:
-            self._inside = b"filename" in parse_options_header(self._value)[1]
+            options = parse_options_header(self._value)[1]
+            self._inside = b"filename" in options
+            if self._inside:
+                self.upload.name = options[b"filename"].decode("utf-8", "replace")[:300]
         self._name = self._value = b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.routing import Mount
 
 from maskwise.core.errors import InputError
@@ -20,6 +21,8 @@ from maskwise.web.app import WebPage
 from maskwise.web.gate import Gate
 from maskwise.web.hosts import Hosts
 from maskwise.web.pictures import MAX_BYTES
+from maskwise.web.results import zipped
+from maskwise.web.visitors import visitor_of
 
 CONNECTIONS = 1000  # at once
 SWEEP = 5.0  # seconds between two looks for uploads that nobody asked for
@@ -42,9 +45,22 @@ def application(page: WebPage, hosts: Hosts) -> Gate:
             await asyncio.to_thread(page.line.close)
 
     outer = FastAPI(openapi_url=None, lifespan=life)
+
+    @outer.get("/result/{name}.zip")
+    async def result(name: str, request: Request) -> Response:
+        """A visitor's own newest result."""
+        whose = visitor_of([request.headers.get("cookie", "")], request.client.host if request.client else "nobody")
+        found = page.results.find(whose, name)
+        if found is None:
+            return PlainTextResponse("this result is not here any more: press Explain again", 410)
+        content = await asyncio.to_thread(zipped, found)
+        called = f'attachment; filename="maskwise-{name[:8]}.zip"'
+        return Response(content, media_type="application/zip", headers={"content-disposition": called})
+
     gr.mount_gradio_app(
         outer, page.blocks, "/", footer_links=[], run_history=False, show_error=False, max_file_size=MAX_BYTES,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=theme, css=style,
+        head=f"<script>{page.script}</script>",
     )  # fmt: skip
     return Gate(outer, hosts, page.uploads, page.calls, page.listening)
 
@@ -114,3 +130,4 @@ async def _sweep(page: WebPage) -> None:
     while True:
         await asyncio.sleep(SWEEP)
         page.uploads.expire()
+        page.results.expire()

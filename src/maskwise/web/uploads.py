@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from maskwise.core.errors import InputError
-from maskwise.web.pictures import MAX_BYTES
+from maskwise.web.pictures import MAX_BYTES, too_many_bytes
 
 FOR_ONE = 2 * MAX_BYTES  # bytes of one visitor, half-sent ones among them
-FOR_ALL = 10 * MAX_BYTES
+FOR_ALL = 200_000_000
 FILES = 8  # of one visitor
 FILES_OF_ALL = 256
 SECONDS = 60.0  # after which what nobody asked for is dropped; the page asks at once
@@ -33,12 +33,14 @@ class Upload:
     Attributes:
         visitor: whose it is.
         token: its name, which can't be guessed.
+        name: of the file, as its visitor has it; it is shown and never opened.
         content: what has come so far.
         since: when it began.
     """
 
     visitor: str
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    name: str = ""
     content: bytearray = field(default_factory=bytearray)
     since: float = 0.0
 
@@ -89,7 +91,7 @@ class Uploads:
             every = list(self._kept.values())
             mine = sum(len(u.content) for u in every if u.visitor == upload.visitor)
             if len(upload.content) + len(part) > MAX_BYTES:
-                raise NoRoomError(f"the file has more than {MAX_BYTES // 1_000_000} MB; shrink the picture")
+                raise NoRoomError(too_many_bytes())
             if mine + len(part) > self.for_one:
                 raise NoRoomError("you have sent too much at once: wait a minute")
             if sum(len(u.content) for u in every) + len(part) > self.for_all:
@@ -101,8 +103,8 @@ class Uploads:
         with self._lock:
             self._kept.pop(upload.token, None)
 
-    def take(self, token: str, visitor: str) -> bytes:
-        """What a visitor sent; it is gone from here afterwards.
+    def take(self, token: str, visitor: str) -> tuple[bytes, str]:
+        """What a visitor sent, and its file's name; it is gone from here afterwards.
 
         Raises:
             InputError: it is not there any more, or was never this visitor's.
@@ -113,7 +115,7 @@ class Uploads:
             if found is None or found.visitor != visitor:
                 raise InputError("that picture is not here any more: drop it again")
             del self._kept[token]
-        return bytes(found.content)
+        return bytes(found.content), found.name
 
     def expire(self) -> None:
         """Drops what is too old."""
