@@ -26,7 +26,7 @@ FLOORS = (
     "evaluation explain exporting live",
     "training",
     "checks planning",
-    "report",
+    "report static_page",
     "doctor",
     "studies",
     "web",
