@@ -27,12 +27,19 @@ def _list(rows: list[dict[str, Any]], output: Output) -> None:
     output.tell(rows, table, lines=more)
 
 
+def _links(paper: str) -> str:
+    """Where the papers are that are named, one after the other."""
+    from maskwise.papers import paper_links
+
+    return " ".join(paper_links(paper))
+
+
 @command("methods", section=SECTION, example="maskwise methods\nmaskwise methods --json")
 def methods_command(*, imports: Imports, output: Output) -> None:
     """The saliency methods there are."""
     from maskwise.explainers import methods
 
-    _list([{"name": name, **facts} for name, facts in methods.items()], output)
+    _list([{"name": name, **facts, "link": _links(facts["paper"])} for name, facts in methods.items()], output)
 
 
 @command("classifiers", section=SECTION, example="maskwise classifiers")
@@ -73,7 +80,8 @@ def metrics_command(*, imports: Imports, output: Output) -> None:
     from maskwise.measures import metrics
 
     shown = ("family", "title", "unit", "higher_is_better", "needs", "paper")
-    _list([{"name": name, **{key: facts[key] for key in shown}} for name, facts in metrics.items()], output)
+    rows = [{"name": name, **{key: facts[key] for key in shown}} for name, facts in metrics.items()]
+    _list([{**row, "link": _links(row["paper"])} for row in rows], output)
 
 
 @command("datasets", section=SECTION, example="maskwise datasets")
