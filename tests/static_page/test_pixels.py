@@ -89,6 +89,7 @@ CASES = {
     "none": torch.zeros(4, 5),
     "all": torch.full((4, 5), 0.7),
     "of equals the first": torch.tensor([[0, 0, 1, 1.0], [1, 0, 0, 0], [1, 0, 0, 0]]),
+    "of equals the first, though it went on later": torch.tensor([[1, 0, 1, 1.0], [1, 0, 0, 0]]),
     "diagonals do not join": torch.eye(5),
     "arms that meet below": torch.tensor([[1, 0, 1, 0, 1.0], [1, 0, 1, 0, 1], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1]]),
     "arms that meet late": torch.tensor([[0, 0, 0, 1.0], [0, 1, 0, 1], [1, 1, 0, 1], [0, 1, 1, 1], [1, 0, 0, 0]]),
