@@ -38,7 +38,7 @@ HINTS = """
 
 | you have | take | why |
 |---|---|---|
-| the packaged classifier | `distilled`, `gated_casm`, `excited_casm` | trained for it, one forward (`excited_casm`: and one backward) |
+| the packaged classifier | `distilled`, `gated_casm`, `excited_casm` | trained for it; one forward (`excited_casm`: two and a backward) |
 | a classifier of your own, a minute | `grad_cam`, `layer_cam` | find their layer; `maskwise layers` says which and why |
 | a classifier of your own, a coffee break | `maskwise fit PICTURES` | [a masker for it](training.md#in-a-coffee-break-maskwise-fit) |
 | a transformer (ViT, Swin, DeiT) | `grad_cam` and its kin, `lrp`, `integrated_gradients`, `rise` | read the grid of tokens; [which network takes which method](methods.md#which-method-for-which-network) |
