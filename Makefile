@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Where an image forbids Python to keep its bytecode, every process compiles torch anew, and the tests start many.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test lint fuzz clean
+.PHONY: demo test lint docs fuzz clean
 
 demo: .venv/.installed
 	$(BIN)/maskwise demo --out demo
@@ -16,6 +16,11 @@ lint: .venv/.installed
 	$(BIN)/ruff check src tests benchmarks examples scripts
 	$(BIN)/ruff format --check src tests benchmarks examples scripts
 	$(BIN)/mypy
+
+# The documentation's pages; a dead link or anchor within them fails.
+docs: .venv/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
+	$(BIN)/python -m mkdocs build --strict
 
 # A hundred thousand broken inputs; half an hour, for the night.
 fuzz: .venv/.installed

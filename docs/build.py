@@ -1,7 +1,8 @@
-"""Pages that the program itself knows best: one for each method and metric, the API, and the tutorial."""
+"""Pages that the program itself knows best: one for each method and metric, which one when, a gallery, the API."""
 
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -11,6 +12,9 @@ from maskwise.explainers import methods
 from maskwise.measures import metrics
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))  # mkdocs runs this file from elsewhere
+from choosing import choosing, gallery  # noqa: E402
+
 USE = {
     "maskers": "One forward, once somebody has trained it. Take it for many pictures, or to learn what *any* "
     "classifier could use.",
@@ -37,14 +41,39 @@ def doc_of(entry: object) -> str:
     return re.sub(r"^    (\w[\w, ]*): ", r"- `\1`: ", text, flags=re.M)
 
 
+def meanings(entry: type) -> dict[str, str]:
+    """What the docstrings of a class and of its bases say of each argument, on one line."""
+    found: dict[str, str] = {}
+    for owner in entry.__mro__:
+        text = inspect.cleandoc(owner.__dict__.get("__doc__") or "")
+        listed = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.M)
+        for names, said in re.findall(
+            r"^    (\w[\w, ]*): (.*(?:\n {6,}.*)*)", listed[1] if listed else "", re.M
+        ):
+            for name in names.split(", "):
+                line = " ".join(re.sub(r"``([^`]+)``", r"`\1`", said).split())
+                found.setdefault(name, line.replace("|", "\\|"))
+    return found
+
+
 def options_of(entry: type) -> str:
     given = inspect.signature(entry).parameters.values()
     known = [p for p in given if p.name not in ("classifier", "self")]
     if not known:
         return "It has no options."
-    rows = ["| option | default |", "|---|---|"]
-    rows += [f"| `{p.name}` | {'' if p.default is p.empty else f'`{p.default!r}`'} |" for p in known]
+    said = meanings(entry)
+    rows = ["| option | default | what to pass |", "|---|---|---|"]
+    for p in known:
+        default = "" if p.default is p.empty else f"`{p.default!r}`"
+        rows.append(f"| `{p.name}` | {default} | {said.get(p.name) or type_of(p)} |")
     return "\n".join(rows)
+
+
+def type_of(parameter: inspect.Parameter) -> str:
+    """Its annotation, where nothing else is said."""
+    kind = parameter.annotation
+    text = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+    return "" if kind is parameter.empty else f"`{text}`".replace("|", "\\|")
 
 
 def method_page(name: str) -> str:
@@ -116,18 +145,6 @@ def index(title: str, lead: str, rows: list[str]) -> str:
     return f"# {title}\n\n{lead}\n\n" + "\n".join(rows) + "\n"
 
 
-def tutorial(text: str) -> str:
-    """A percent script as a page: its comments are the text."""
-    page = []
-    for cell in text.split("# %%")[1:]:
-        head, _, body = cell.partition("\n")
-        if "[markdown]" in head:
-            page.append("\n".join(line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()))
-        else:
-            page.append(f"```python\n{body.strip()}\n```")
-    return "\n\n".join(page) + "\n"
-
-
 rows = ["| method | family | cost a picture | paper |", "|---|---|---|---|"]
 for name, facts in methods.items():
     write(f"methods/{name}.md", method_page(name))
@@ -144,4 +161,6 @@ write("metrics/index.md", index("Metrics", "`maskwise metrics` prints the same l
 api = ["# API\n", "What `import maskwise as mw` gives.\n"]
 api += [f"::: {maskwise._HOMES.get(name, 'maskwise')}.{name}\n" for name in maskwise.__all__]
 write("api.md", "\n".join(api))
-write("notebooks/tutorial.md", tutorial((DOCS / "notebooks" / "tutorial.py").read_text(encoding="utf-8")))
+known = dict(methods.items())
+write("which-method.md", choosing(known))
+write("gallery.md", gallery(known, DOCS / "images" / "methods"))

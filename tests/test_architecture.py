@@ -16,7 +16,7 @@ HOUSE = Path(__file__).parents[1] / "src" / "maskwise"
 # From the ground up: a room may import those in lines above its own, and nothing else.
 FLOORS = (
     "core",
-    "deep_pictures formats",
+    "deep_pictures formats papers",
     "blending box images labels",
     "drawing",
     "classifiers infill",
@@ -27,7 +27,7 @@ FLOORS = (
     "training",
     "checks planning",
     "audit",
-    "report",
+    "report static_page",
     "doctor",
     "studies",
     "web",

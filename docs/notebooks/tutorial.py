@@ -2,7 +2,8 @@
 # # Masks in ten minutes
 #
 # Which pixels does a classifier use? This notebook asks one, brings another one along, compares methods, and trains a
-# masker, all on a CPU and without a network. `python docs/notebooks/convert.py` makes the notebook of this script.
+# masker, all on a CPU and without a network. `python docs/notebooks/convert.py
+# tutorial.ipynb` makes the notebook, and `--page` this page with its outputs.
 
 # %%
 import torch

@@ -27,12 +27,19 @@ def _list(rows: list[dict[str, Any]], output: Output) -> None:
     output.tell(rows, table, lines=more)
 
 
+def _links(paper: str) -> str:
+    """Where the papers are that are named, one after the other."""
+    from maskwise.papers import paper_links
+
+    return " ".join(paper_links(paper))
+
+
 @command("methods", section=SECTION, example="maskwise methods\nmaskwise methods --json")
 def methods_command(*, imports: Imports, output: Output) -> None:
     """The saliency methods there are."""
     from maskwise.explainers import methods
 
-    _list([{"name": name, **facts} for name, facts in methods.items()], output)
+    _list([{"name": name, **facts, "link": _links(facts["paper"])} for name, facts in methods.items()], output)
 
 
 @command("classifiers", section=SECTION, example="maskwise classifiers")
@@ -82,7 +89,8 @@ def metrics_command(*, imports: Imports, output: Output) -> None:
     rows = []
     for name, facts in metrics.items():
         member = [preset for preset, entry in presets.items() if name in entry.metrics]
-        rows.append({"name": name, **{key: facts[key] for key in shown}, "presets": member})
+        shown_facts = {key: facts[key] for key in shown}
+        rows.append({"name": name, **shown_facts, "presets": member, "link": _links(facts["paper"])})
     _list(rows, output)
     if not output.as_json:
         table = Table("preset", "metrics", "what")

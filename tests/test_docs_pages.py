@@ -1,0 +1,129 @@
+"""Pages of the documentation that are made: numbers are their files', options say what to pass, papers are linked."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from test_docs import DOCS, generated
+
+from maskwise.explainers import methods
+from maskwise.measures import metrics
+from maskwise.papers import PAPERS, paper_links, with_paper_links
+
+RESULTS = DOCS / "results"
+WITHOUT = {"chance", "whole picture", "Morbidelli et al. 2020"}  # no paper, or one on no open server
+
+
+def module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return generated(monkeypatch)
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of each Markdown table."""
+    found = re.findall(r"(?:^\|.*\|$\n?)+", text, re.M)
+    return [[[c.strip() for c in line.strip("|\n").split("|")] for line in table.splitlines()] for table in found]
+
+
+def shows(cell: str, value: float) -> bool:
+    """Is the number at the cell's beginning the value, as precisely as it is printed?"""
+    number = re.match(r"-?\d+(?:\.(\d+))?(?:e([+-]\d+))?", cell)
+    if number is None:
+        return False
+    digit = 10.0 ** (int(number[2] or 0) - len(number[1] or ""))
+    return abs(float(number[0]) - value) <= 0.5 * digit * (1 + 1e-6) or float(number[0]) == float(f"{value:.3g}")
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda path: path.stem)
+def test_a_results_page_has_the_numbers_of_its_file(path: Path) -> None:
+    page = path.with_suffix(".md")
+    if not page.is_file():
+        pytest.skip("no page of its own")
+    with path.open(encoding="utf-8", newline="") as file:
+        values = {(row["row"], row["column"]): row["value"] for row in csv.DictReader(file)}
+    compared = 0
+    for header, _, *rows in tables(page.read_text(encoding="utf-8")):
+        for name, *cells in rows:
+            for column, cell in zip(header[1:], cells, strict=True):
+                if values.get((name, column)) and cell:
+                    assert shows(cell, float(values[name, column])), (name, column, cell, values[name, column])
+                    compared += 1
+    assert compared > 3
+
+
+def test_which_method_when_prints_the_measured_landscape(pages: dict[str, str]) -> None:
+    with (RESULTS / "landscape.csv").open(encoding="utf-8", newline="") as file:
+        values = {(row["row"], row["column"]): float(row["value"]) for row in csv.DictReader(file)}
+    seen = set()
+    for header, _, *rows in tables(pages["which-method.md"]):
+        if header[:3] != ["method", "LE", "seconds"]:
+            continue
+        for name, error, seconds, *_ in rows:
+            plain = re.sub(r"\[(\w+)\].*", r"\1", name)
+            seen.add(plain)
+            if (plain, "LE") in values:
+                assert shows(error, values[plain, "LE"]) and float(seconds) == float(f"{values[plain, 'seconds']:.2g}")
+            else:
+                assert error == "not run"
+    assert seen >= set(methods.names()) | {name for name, _ in values}, "a method that no question leads to"
+
+
+def test_the_gallery_has_every_method_and_its_picture(pages: dict[str, str]) -> None:
+    for name in methods.names():
+        assert f"[{name}](methods/{name}.md)" in pages["gallery.md"]
+        assert f"images/methods/{name}.webp" in pages["gallery.md"], f"python docs/pictures.py {name}"
+
+
+def test_the_tutorials_page_is_that_of_its_script() -> None:
+    pytest.importorskip("nbformat", reason="nbformat is not installed")
+    convert = module(DOCS / "notebooks" / "convert.py")
+    script = (DOCS / "notebooks" / "tutorial.py").read_text(encoding="utf-8")
+    page = (DOCS / "notebooks" / "tutorial.md").read_text(encoding="utf-8")
+    assert page.startswith(convert.mark(script)), "python docs/notebooks/convert.py --page"
+    shown = re.findall(r"\]\((\.\./images/tutorial/\d\.webp)\)", page)
+    assert len(shown) == 3 and all((DOCS / "notebooks" / picture).is_file() for picture in shown)
+    for cell in convert.notebook(script).cells:
+        assert cell.source in page
+
+
+def test_options_say_what_to_pass(pages: dict[str, str]) -> None:
+    for name in methods.names():
+        options = pages[f"methods/{name}.md"].split("## Options")[1]
+        for table in tables(options):
+            assert table[0] == ["option", "default", "what to pass"]
+            assert all(cells[2] for cells in table[2:]), name
+    assert "0 in the paper" in pages["methods/dabkowski_gal.md"].split("## Options")[1]
+
+
+def test_the_search_finds_the_words_that_people_type(pages: dict[str, str]) -> None:
+    text = " ".join([*pages.values(), *(page.read_text("utf-8") for page in DOCS.rglob("*.md"))]).casefold()
+    for word in ("vit", "heatmap", "heat map", "colormap", "transformer", "attribution"):
+        assert re.search(rf"\b{word}\b", text), word
+
+
+def test_papers_are_linked() -> None:
+    for registry in (methods, metrics):
+        for name, facts in registry.items():
+            paper = facts["paper"]
+            if re.search(r"\b(?:19|20)\d\d\b", paper) and paper not in WITHOUT:
+                assert paper_links(paper), f"{name}: {paper}"
+    assert all(re.fullmatch(r"https://(?:arxiv\.org/abs/\d{4}\.\d{4,5}|doi\.org/10\.\S+)", a) for a in PAPERS.values())
+    page = "# Du et al. 2018\n\nDu et al. 2018, Du et al. 2018, [Cao et al. 2015](x.md)\n\n```\nBach et al. 2015\n```\n"
+    linked = with_paper_links(page)
+    assert linked.count("https://") == 1
+    assert linked.replace("[Du et al. 2018](https://arxiv.org/abs/1804.00506)", "Du et al. 2018") == page
