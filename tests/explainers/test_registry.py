@@ -111,7 +111,15 @@ LIGHT = FAST | {
     "feedback": {"iterations": 2},
     "dabkowski_gal_iterative": {"iterations": 2},
 }
-NEEDS = {"cam": "use grad_cam", "guided_backprop": "ReLU", "deconvnet": "ReLU", "desalinet": "ReLU", "feedback": "ReLU"}
+ATTENTION = [n for n in NAMES if methods.facts(n)["family"] == "attention"]
+NEEDS = dict.fromkeys(ATTENTION, "take grad_cam")
+NEEDS |= {
+    "cam": "use grad_cam",
+    "guided_backprop": "ReLU",
+    "deconvnet": "ReLU",
+    "desalinet": "ReLU",
+    "feedback": "ReLU",
+}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwise.explainers.multi_head import projected_heads
 from maskwise.explainers.relevance.rule_base import RuleBase, tracks
 from maskwise.explainers.relevance.sums import Link
 
@@ -64,13 +65,9 @@ class Attention(RuleBase):
             projections: Sequence[Any] = in_proj_weight.chunk(3)
         else:
             projections = (q_proj_weight, k_proj_weight, v_proj_weight)
-        biases: Sequence[Any] = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
         inputs = (query.detach(), key.detach(), value)
         with self:  # the parts of it go through their own rules
-            q, k, v = (
-                F.linear(x, w, b).unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)  # (N,heads,T,d)
-                for x, w, b in zip(inputs, projections, biases, strict=True)
-            )
+            q, k, v = projected_heads(inputs, num_heads, projections, in_proj_bias)
             seen = F.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3).flatten(2)
             result = F.linear(seen, out_proj_weight, out_proj_bias)
         if not need_weights:
