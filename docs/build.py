@@ -16,6 +16,8 @@ USE = {
     "classifier could use.",
     "class activation": "Cheap and robust; coarse, as the last layers are. The usual first look.",
     "gradients": "Cheap and fine-grained, and noisy. Look at `maskwise check mprt` before you trust one.",
+    "attention": "For transformers: from their own attention, about as cheap as class activation and finer than it. Start "
+    "with `legrad`; `attention_rollout` is of no class.",
     "perturbation": "Asks the classifier itself by changing the picture; slow, needs no gradients where the cost "
     "counts forwards only.",
     "excitation": "Top-down probabilities through the network's ReLU layers; sharper than class activation maps.",
@@ -62,7 +64,12 @@ def method_page(name: str) -> str:
 | cost a picture | {facts["cost"]} |
 | needs gradients | {said[facts["needs_gradients"]]} |
 | needs a class | {said[facts["needs_target"]]} |
-| random | {said[facts["random"]]} |
+| random | {said[facts["random"]]} |{
+        f'''
+| caution | {facts["caution"]} |'''
+        if facts["caution"]
+        else ""
+    }
 
 ## What it does
 

@@ -17,7 +17,7 @@ from maskwise.explainers.base import Explainer
 NAMES = methods.names()
 CLASSED = [n for n in NAMES if methods.facts(n)["needs_target"]]
 BASE = [n for n in NAMES if methods.facts(n)["family"] != "maskers"]
-FACTS = {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}
+FACTS = {"family", "paper", "needs_gradients", "needs_target", "random", "cost", "caution"}
 
 
 # Group-CAM differentiates the logit and weighs by the probability; FIDO scores by the log-odds.
