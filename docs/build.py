@@ -54,6 +54,7 @@ def method_page(name: str) -> str:
     picture = DOCS / "images" / "methods" / f"{name}.webp"
     shown = f"![A cat, and its map by {name}](../images/methods/{name}.webp)\n" if picture.is_file() else ""
     said = {True: "yes", False: "no"}
+    caution = f"| caution | {facts['caution']} |\n" if facts["caution"] else ""
     return f"""# {name}
 
 {shown}
@@ -64,13 +65,8 @@ def method_page(name: str) -> str:
 | cost a picture | {facts["cost"]} |
 | needs gradients | {said[facts["needs_gradients"]]} |
 | needs a class | {said[facts["needs_target"]]} |
-| random | {said[facts["random"]]} |{
-        f'''
-| caution | {facts["caution"]} |'''
-        if facts["caution"]
-        else ""
-    }
-
+| random | {said[facts["random"]]} |
+{caution}
 ## What it does
 
 {doc_of(entry)}

@@ -20,6 +20,7 @@ from maskwise.core.errors import InputError
 from maskwise.explainers import explainer, methods
 from maskwise.explainers.attention.reading import AttentionReading, read_attention
 from maskwise.explainers.attention.recorder import AttentionRecorder
+from maskwise.explainers.layer_choice import layer_choices
 
 ATTENTION = [name for name, facts in methods.items() if facts["family"] == "attention"]
 NONE = "none that can be seen"
@@ -341,11 +342,14 @@ def test_a_grid_that_is_not_square(name: str) -> None:
 
 @pytest.mark.parametrize("build", [lambda: network("vit"), lambda: network("hf_vit"), lambda: network("tv_vit")])
 def test_the_blocks_are_listed_with_the_layers(build: Callable[[], tuple[nn.Module, int]]) -> None:
-    from maskwise.explainers.layer_choice import layer_choices
-
     module, size = build()
     _, choices, refusals = layer_choices(Classifier(module, input_size=size))
     for name in ATTENTION:
         assert len(choices[name].layers) == 4 and name not in refusals
-    _, choices, refusals = layer_choices(Classifier(network("resnet")[0], input_size=64))
+
+
+def test_what_is_refused_is_listed_as_refused() -> None:
+    _, _, refusals = layer_choices(Classifier(network("resnet")[0], input_size=64))
     assert set(ATTENTION) <= set(refusals)
+    _, choices, refusals = layer_choices(Classifier(network("cait")[0], input_size=64))
+    assert "attention_rollout" in refusals and "legrad" in choices

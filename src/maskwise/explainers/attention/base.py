@@ -41,8 +41,7 @@ class AttentionExplainer(Explainer):
         Raises:
             InputError: as the constructor.
         """
-        blocks = read_attention(classifier, _name_of(cls)).blocks
-        return LayerChoice(blocks, "all blocks with attention")
+        return LayerChoice(cls(classifier).reading.blocks, "all blocks with attention")
 
     @contextmanager
     def recorded(self, images: Tensor, only: Collection[str | None] | None = None) -> Iterator[AttentionRecorder]:
