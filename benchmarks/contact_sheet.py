@@ -29,7 +29,8 @@ def main() -> None:
     packaged = {p.stem: p for p in packaged_pictures()}
     image = resize(load_image(packaged.get(given.picture, given.picture))[None], 224)
     classifier = mw.load_classifier()
-    names = sorted(methods.names(), key=lambda n: (ORDER.index(methods.facts(n)["family"]), n))
+    shown = [name for name in methods.names() if methods.facts(name)["family"] in ORDER]  # the network has no attention
+    names = sorted(shown, key=lambda n: (ORDER.index(methods.facts(n)["family"]), n))
     tiles = []
     for name in names:
         explain = mw.explainer(name, classifier)

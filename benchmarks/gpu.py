@@ -194,7 +194,7 @@ def named(maskers: bool) -> list[str]:
     """The maskers, or else the methods that are not a search, and not as slow as one."""
     if maskers:
         return [name for name, facts in methods.items() if facts["family"] == "maskers"]
-    left = ("perturbation", "maskers")
+    left = ("perturbation", "maskers", "attention")  # the network has no attention
     return [name for name, facts in methods.items() if facts["family"] not in left and name not in SLOW]
 
 

@@ -20,6 +20,8 @@ USE = {
     "classifier could use.",
     "class activation": "Cheap and robust; coarse, as the last layers are. The usual first look.",
     "gradients": "Cheap and fine-grained, and noisy. Look at `maskwise check mprt` before you trust one.",
+    "attention": "For transformers: from their own attention, about as cheap as class activation and finer than it. Start "
+    "with `legrad`; `attention_rollout` is of no class.",
     "perturbation": "Asks the classifier itself by changing the picture; slow, needs no gradients where the cost "
     "counts forwards only.",
     "excitation": "Top-down probabilities through the network's ReLU layers; sharper than class activation maps.",
@@ -81,6 +83,7 @@ def method_page(name: str) -> str:
     picture = DOCS / "images" / "methods" / f"{name}.webp"
     shown = f"![A cat, and its map by {name}](../images/methods/{name}.webp)\n" if picture.is_file() else ""
     said = {True: "yes", False: "no"}
+    caution = f"| caution | {facts['caution']} |\n" if facts["caution"] else ""
     return f"""# {name}
 
 {shown}
@@ -92,7 +95,7 @@ def method_page(name: str) -> str:
 | needs gradients | {said[facts["needs_gradients"]]} |
 | needs a class | {said[facts["needs_target"]]} |
 | random | {said[facts["random"]]} |
-
+{caution}
 ## What it does
 
 {doc_of(entry)}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import settings
 from PIL import Image
 from torch import Tensor, nn
@@ -41,6 +42,54 @@ def tiny_net(seed: int = 0, classes: int = 5) -> nn.Module:
             nn.Conv2d(12, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
             nn.Flatten(), nn.Dropout(0.1), nn.Linear(16, classes),
         ).eval()  # fmt: skip
+
+
+class Block(nn.Module):
+    """A block of a transformer with fused attention, on tokens (N,T,C)."""
+
+    def __init__(self, width: int = 16, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Patches(nn.Module):
+    """Tokens (N,1+T,C) of pictures: a class token, and one for each patch."""
+
+    def __init__(self, width: int = 16, patch: int = 4, places: int = 64) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch, patch)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width))
+        self.position = nn.Parameter(torch.randn(1, 1 + places, width) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.proj(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1) + self.position
+
+
+class First(nn.Module):
+    """The class token (N,C) of tokens (N,T,C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+def tiny_vit(seed: int = 0, classes: int = 5) -> nn.Sequential:
+    """A transformer of 32x32 pictures with a class token and 8x8 patches; in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = nn.Sequential(Patches(), Block(), Block(), Block(), nn.LayerNorm(16), First(), nn.Linear(16, classes))
+        for weight in net.parameters():
+            if weight.ndim == 2:
+                nn.init.kaiming_normal_(weight)
+    return net.eval()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from calling import call
 @pytest.mark.parametrize(
     ("command", "name", "keys"),
     [
-        ("methods", "grad_cam", {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}),
+        ("methods", "grad_cam", {"family", "paper", "needs_gradients", "needs_target", "random", "cost", "caution"}),
         ("classifiers", "efficientnet_lite0", {"source", "input_size", "offline"}),
         ("recipes", "casm", {"kind", "classifier", "epochs", "row"}),
     ],

@@ -65,6 +65,7 @@ NETWORKS: dict[str, tuple[Build, int]] = {
     # timm: tokens and hybrids
     "vit": (_timm("vit_tiny_patch16_224", **SMALL), 64),
     "vit_average": (_timm("vit_tiny_patch16_224", **SMALL, global_pool="avg", class_token=False), 64),
+    "vit_pooled": (_timm("vit_tiny_patch16_224", **SMALL, global_pool="map", class_token=False), 64),
     "vit_registers": (_timm("vit_base_patch14_reg4_dinov2", **WIDE, img_size=56, depth=4), 56),
     "deit_distilled": (_timm("deit_tiny_distilled_patch16_224", **SMALL), 64),
     "beit": (_timm("beit_base_patch16_224", **SMALL, **WIDE), 64),

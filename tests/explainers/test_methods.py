@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_net
+from conftest import tiny_net, tiny_vit
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -37,15 +37,16 @@ CONSTANT = {"uniform"}  # a map without contrast is what it promises
 
 
 @pytest.fixture
-def build(tiny: Classifier, tmp_path: Path) -> Callable[..., Explainer]:
+def build(request: pytest.FixtureRequest, tiny: Classifier, tmp_path: Path) -> Callable[..., Explainer]:
     """An explainer by name on the tiny network; maskers get an untrained decoder."""
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
-        save_masker(tmp_path / "class.safetensors", ClassMasker.build(tiny), tiny, {})
-        recipe = {"decoder": "mixed", "class_tap": True, "width": 8}
-        mixed = Masker.build(tiny, layout=Layout.of({**recipe, "head_std": 0.5}))
-        save_masker(tmp_path / "mixed.safetensors", mixed, tiny, recipe)
+    if methods.facts(request.node.callspec.params["name"])["family"] == "maskers":
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
+            save_masker(tmp_path / "class.safetensors", ClassMasker.build(tiny), tiny, {})
+            recipe = {"decoder": "mixed", "class_tap": True, "width": 8}
+            mixed = Masker.build(tiny, layout=Layout.of({**recipe, "head_std": 0.5}))
+            save_masker(tmp_path / "mixed.safetensors", mixed, tiny, recipe)
 
     def make(name: str, classifier: Classifier = tiny) -> Explainer:
         options = dict(FAST.get(name, {}))
@@ -147,7 +148,7 @@ class TestEveryMethod:
 )
 def test_a_flat_answer_gives_zeros_and_nan_is_an_error(name: str) -> None:
     for value, expected in ((0.0, 0.0), (torch.nan, None)):
-        net = tiny_net()
+        net = tiny_vit() if methods.facts(name)["family"] == "attention" else tiny_net()
         with torch.no_grad():
             net[-1].weight.fill_(value)  # type: ignore[index, operator, union-attr]
         explain = explainer(name, Classifier(net, input_size=32), **FAST.get(name, {}))

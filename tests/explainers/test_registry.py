@@ -17,7 +17,7 @@ from maskwise.explainers.base import Explainer
 NAMES = methods.names()
 CLASSED = [n for n in NAMES if methods.facts(n)["needs_target"]]
 BASE = [n for n in NAMES if methods.facts(n)["family"] != "maskers"]
-FACTS = {"family", "paper", "needs_gradients", "needs_target", "random", "cost"}
+FACTS = {"family", "paper", "needs_gradients", "needs_target", "random", "cost", "caution"}
 
 
 # Group-CAM differentiates the logit and weighs by the probability; FIDO scores by the log-odds.
@@ -111,7 +111,15 @@ LIGHT = FAST | {
     "feedback": {"iterations": 2},
     "dabkowski_gal_iterative": {"iterations": 2},
 }
-NEEDS = {"cam": "use grad_cam", "guided_backprop": "ReLU", "deconvnet": "ReLU", "desalinet": "ReLU", "feedback": "ReLU"}
+ATTENTION = [n for n in NAMES if methods.facts(n)["family"] == "attention"]
+NEEDS = dict.fromkeys(ATTENTION, "take grad_cam")
+NEEDS |= {
+    "cam": "use grad_cam",
+    "guided_backprop": "ReLU",
+    "deconvnet": "ReLU",
+    "desalinet": "ReLU",
+    "feedback": "ReLU",
+}
 
 
 @pytest.mark.parametrize(

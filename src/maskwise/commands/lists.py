@@ -39,7 +39,10 @@ def methods_command(*, imports: Imports, output: Output) -> None:
     """The saliency methods there are."""
     from maskwise.explainers import methods
 
-    _list([{"name": name, **facts, "link": _links(facts["paper"])} for name, facts in methods.items()], output)
+    rows = [{"name": name, **facts, "link": _links(facts["paper"])} for name, facts in methods.items()]
+    for row in rows:
+        row["caution"] = row.pop("caution")  # the last column: most have none
+    _list(rows, output)
 
 
 @command("classifiers", section=SECTION, example="maskwise classifiers")

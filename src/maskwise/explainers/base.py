@@ -28,7 +28,7 @@ from maskwise.explainers.doubts import (
 )
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
-methods: Registry[type[Explainer]] = Registry("method")
+methods: Registry[type[Explainer]] = Registry("method", caution="")
 
 
 class Explainer:

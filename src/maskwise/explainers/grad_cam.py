@@ -5,13 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maskwise.classifiers import Classifier
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer, weighted
+from maskwise.explainers.relevance.balanced import logits_to_differentiate
 from maskwise.explainers.targets import Targets
 
 
 class GradientCam(LayerExplainer):
-    """ReLU(sum_k w_k A_k); each method is its own ``weights``."""
+    """ReLU(sum_k w_k A_k); each method is its own ``weights``.
+
+    Args:
+        classifier: what is explained.
+        layer: as ``LayerExplainer`` has it.
+        balanced: as ``gradient`` has it.
+    """
+
+    def __init__(self, classifier: Classifier, layer: str | None = None, balanced: bool = False) -> None:
+        super().__init__(classifier, layer)
+        self.balanced = balanced
+
+    def activation(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with self.classifier.tapped([self.layer], leaf=True) as seen:
+            logits = logits_to_differentiate(self.classifier, images, self.balanced)
+        return logits, seen[self.layer]
 
     def weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(N,c), or (N,c,h,w), of activation and d logit / d activation, both (N,c,h,w)."""

@@ -12,6 +12,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import gradients, methods, recording
 from maskwise.explainers.perturb import Perturbation, generators, uniform
+from maskwise.explainers.relevance.balanced import logits_to_differentiate
 from maskwise.explainers.targets import Targets
 
 Baseline = Literal["black", "white", "mean", "random"]
@@ -38,6 +39,7 @@ class IntegratedGradients(Perturbation):
         times_difference: False leaves the factor (x - x0) out, as Group-CAM's and SESS's code do.
         seed: of a random baseline.
         batch: points in one forward.
+        balanced: as ``gradient`` has it. The integral is then no longer complete, as ``completeness_error`` says.
 
     Raises:
         InputError: no steps, or an unknown baseline.
@@ -51,6 +53,7 @@ class IntegratedGradients(Perturbation):
         times_difference: bool = True,
         seed: int = 0,
         batch: int | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__(classifier, batch)
         if steps < 1:
@@ -58,6 +61,7 @@ class IntegratedGradients(Perturbation):
         if baseline not in ("black", "white", "mean", "random"):
             raise InputError(f"baseline is black, white, mean or random, not {baseline!r}")
         self.steps, self.baseline, self.times_difference, self.seed = steps, baseline, times_difference, seed
+        self.balanced = balanced
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         values = self.attributions(images, targets, self.start(images))
@@ -86,7 +90,8 @@ class IntegratedGradients(Perturbation):
             line = torch.lerp(start[:, None], images[:, None], along).flatten(0, 1)
             rows = torch.arange(len(images), device=images.device).repeat_interleave(last - first)
             with recording(line.contiguous(memory_format=torch.channels_last)) as pixels:
-                wanted = targets.scores(self.classifier.logits(pixels), rows)
+                logits = logits_to_differentiate(self.classifier, pixels, self.balanced)
+                wanted = targets.scores(logits, rows)
                 for k, g in enumerate(gradients(wanted, pixels)):
                     total[:, k] += torch.einsum(
                         "nschw,s->nchw", g.detach().unflatten(0, (len(images), -1)), share[first:last]

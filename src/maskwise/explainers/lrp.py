@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
 from maskwise.explainers.base import Explainer, methods, recording
 from maskwise.explainers.relevance import run, slopes
 from maskwise.explainers.relevance.sums import Epsilon, Signed
@@ -22,6 +23,7 @@ from maskwise.explainers.targets import Targets
     needs_gradients=True,
     needs_target=True,
     random=False,
+    caution="LRP is called patented by AttnLRP's authors, and free for personal and scientific use only",
     cost="1 forward, 1 backward (alpha_beta, z_plus: 5 forwards, 4 backwards)",
 )
 class Lrp(Explainer):
@@ -43,7 +45,13 @@ class Lrp(Explainer):
             "epsilon" only.
         relative: epsilon counts in root mean squares of each layer's output, so that it suits every layer and network;
             without it in the paper's absolute units.
+        softmax: of attention. "constant": relevance goes to values alone, as Achtibat et al. do for ViTs, too.
+            "gradient": by the softmax's gradient to queries and keys as well (AttnLRP, Achtibat et al. 2024). Of
+            "epsilon" only.
         alpha, beta: alpha - beta = 1, beta >= 0; of "alpha_beta" only.
+
+    Caution: the authors of AttnLRP call LRP patented, and free for personal and scientific use only. Ask a lawyer
+    before commercial use.
 
     Raises:
         InputError: options that do not fit; at the first picture, a network whose layers cannot be seen.
@@ -57,6 +65,7 @@ class Lrp(Explainer):
         relative: bool = True,
         alpha: float = 2.0,
         beta: float = 1.0,
+        softmax: Literal["constant", "gradient"] = "constant",
     ) -> None:
         super().__init__(classifier)
         if rule not in ("epsilon", "alpha_beta", "z_plus"):
@@ -65,7 +74,10 @@ class Lrp(Explainer):
             raise InputError(f"epsilon must be above zero, not {epsilon}")
         if beta < 0 or abs(alpha - beta - 1) > 1e-6:
             raise InputError(f"alpha - beta must be 1 and beta at least 0, not alpha {alpha} and beta {beta}")
-        self.rule: Epsilon | Signed = Epsilon(epsilon, relative)
+        one_of("softmax", softmax, ("constant", "gradient"))
+        if softmax == "gradient" and rule != "epsilon":
+            raise InputError(f"softmax='gradient' is of rule='epsilon' only, not {rule!r}")
+        self.rule: Epsilon | Signed = Epsilon(epsilon, relative, softmax == "gradient")
         if rule != "epsilon":
             self.rule = Signed(alpha, beta) if rule == "alpha_beta" else Signed()
 

@@ -9,6 +9,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import gradients, methods, recording
 from maskwise.explainers.perturb import Perturbation, generators, normal
+from maskwise.explainers.relevance.balanced import logits_to_differentiate
 from maskwise.explainers.targets import Targets
 
 
@@ -31,6 +32,7 @@ class SmoothGrad(Perturbation):
         squared: mean of squared gradients instead, the form that ROAR found to be good (SmoothGrad-Squared).
         seed: of the noise; each picture draws its own.
         batch: copies in one forward.
+        balanced: as ``gradient`` has it.
 
     Raises:
         InputError: no samples, or negative noise.
@@ -44,11 +46,13 @@ class SmoothGrad(Perturbation):
         squared: bool = False,
         seed: int = 0,
         batch: int | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__(classifier, batch)
         if samples < 1 or noise < 0:
             raise InputError(f"smooth_grad needs samples >= 1 and noise >= 0, not {samples} and {noise}")
         self.samples, self.noise, self.squared, self.seed = samples, noise, squared, seed
+        self.balanced = balanced
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         targets = self.resolve(images, targets)
@@ -60,7 +64,8 @@ class SmoothGrad(Perturbation):
             noisy = (images[:, None] + sigma * noise).flatten(0, 1)
             rows = torch.arange(len(images), device=images.device).repeat_interleave(last - first)
             with recording(noisy) as pixels:
-                wanted = targets.scores(self.classifier.logits(pixels), rows)
+                logits = logits_to_differentiate(self.classifier, pixels, self.balanced)
+                wanted = targets.scores(logits, rows)
                 for k, g in enumerate(gradients(wanted, pixels)):
                     seen = g.detach().unflatten(0, (len(images), -1))
                     total[:, k] += (seen**2 if self.squared else seen).sum(1)

@@ -17,7 +17,8 @@ The rules, the same for every network:
 - Products: all relevance goes to the signal and none to the gate. The gate is the factor that comes out of a
   sigmoid, hardsigmoid, tanh, softmax or ReLU6, else the broadcast one (squeeze-and-excitation); of two equal
   factors each gets half. A divisor is a constant.
-- Attention: the softmax is a constant, so that relevance goes to the values and none to queries and keys.
+- Attention: the softmax is a constant, so that relevance goes to the values and none to queries and keys; or, asked
+  for, it has its gradient, and both products in attention halve.
 - Anything else: its gradient, that is a linear approximation, which need not keep the sum.
 """
 

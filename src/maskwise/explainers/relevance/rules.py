@@ -84,8 +84,21 @@ class RelevanceRules(Norms, Products, Attention):
         self._gates.clear()
 
 
-def run(rule: Epsilon | Signed, classifier: Classifier, inputs: Tensor, method: str) -> tuple[Tensor, Link]:
+def run(
+    rule: Epsilon | Signed,
+    classifier: Classifier,
+    inputs: Tensor,
+    method: str,
+    instead: str = "use gradient or integrated_gradients",
+) -> tuple[Tensor, Link]:
     """Logits (N,C) of normalised pictures, recorded under the rule, and the classifier's own layer.
+
+    Args:
+        rule: of weighted sums.
+        classifier: whose logits.
+        inputs: (N,3,H,W), normalised.
+        method: who asks, for messages.
+        instead: what they say to do.
 
     Raises:
         InputError: a network of which nothing can be seen, or whose answer is no logit or not finite.
@@ -97,7 +110,7 @@ def run(rule: Epsilon | Signed, classifier: Classifier, inputs: Tensor, method: 
     if final is None or not logits.requires_grad:
         raise InputError(
             f"{method} finds no way from the answer of {classifier.name} to its layers: it must give logits (no "
-            "softmax) and be neither scripted nor compiled; use gradient or integrated_gradients"
+            f"softmax) and be neither scripted nor compiled; {instead}"
         )
     if not logits.isfinite().all():
         raise InputError(f"the answer of {classifier.name} holds NaN or infinity")

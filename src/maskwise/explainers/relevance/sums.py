@@ -21,10 +21,13 @@ class Epsilon:
 
     Attributes:
         relative: epsilon is in units of the root mean square of z over a picture (over a token, for tokens).
+        softmax_gradient: attention's softmax hands relevance on by its gradient, x_i (R_i - s_i sum_j R_j), to queries
+            and keys, and each factor of a product gets half (Achtibat et al. 2024), in place of being a constant.
     """
 
     epsilon: float
     relative: bool = False
+    softmax_gradient: bool = False
 
     def share(self, z: Tensor) -> Tensor:
         """|z| / (|z| + epsilon): the part of relevance that is handed on."""

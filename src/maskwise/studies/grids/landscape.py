@@ -32,6 +32,8 @@ def landscape_cells(scale: Scale) -> list[GridCell]:
     for name, facts in methods.items():
         if not scale.packaged and facts["family"] == "maskers":  # the packaged ones are of another network
             continue
+        if facts["family"] == "attention":  # the network has none
+            continue
         options: dict[str, Any] = COSTLY.get(name, {}) if scale.smoke else {}
         found.append(GridCell(name, Explain(name, options, limit=limit)))
     around = [name for name in SESS_AROUND if scale.packaged or name == "grad_cam"]
