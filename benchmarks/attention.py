@@ -53,7 +53,8 @@ def main() -> None:
             def one(explain: Callable[..., object] = explain, images: torch.Tensor = images) -> object:
                 return explain(images, 1)
 
-            forward(), one()
+            forward()
+            one()
             times = [(timed(forward), timed(one)) for _ in range(given.repeats)]
             bare, mapped = (statistics.median(t) for t in zip(*times, strict=True))
             ratio = statistics.median(b / a for a, b in times)

@@ -25,7 +25,8 @@ class CalibrationError:
 
     def value(self, total: Tensor, count: Tensor) -> Tensor:
         _, confidence, right = total.unflatten(-1, (3, BINS)).unbind(-2)
-        return (right - confidence).abs().sum(-1) / count
+        error: Tensor = (right - confidence).abs().sum(-1) / count
+        return error
 
 
 def calibration_rows(confidence: Tensor, right: Tensor) -> Tensor:
@@ -57,7 +58,8 @@ def accuracy_section(audited: Audited) -> Section:
     holds = None if error.low <= bound < error.high else error.high <= bound
     section.criteria.append(Criterion("calibration", _QUESTION, holds, f"{error.text(3)}, bound {bound:g}"))
     path = audited.out / "pictures" / "reliability.png"
-    reliability_figure(*rows.unflatten(-1, (3, BINS)).sum(0)[[0, 2]], path)
+    inside, _, hits = rows.unflatten(-1, (3, BINS)).sum(0)
+    reliability_figure(inside, hits, path)
     section.figures.append(
         Figure(path, "Reliability: how often it is right (bars) at each confidence; dashed: what it should be")
     )

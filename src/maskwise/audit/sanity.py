@@ -110,7 +110,8 @@ def _stable(audited: Audited, section: Section) -> None:
 def stability(audited: Audited) -> dict[str, Any]:
     """Rank correlations by change, and how often the answer changed."""
     classifier = audited.classifier
-    images = as_float(pictures(audited.sets, classifier.input_size, STABILITY_PICTURES, skip_damaged=True)[:])
+    found = pictures(audited.sets, classifier.input_size, STABILITY_PICTURES, skip_damaged=True)
+    images = torch.cat([as_float(part) for part in found.split(16)])
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
     classes = top_classes(classifier, images, 8)
     alike, changed = {}, {}

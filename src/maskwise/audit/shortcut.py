@@ -155,11 +155,11 @@ def taught(classifier: Classifier, clean: Tensor, patched: Tensor, label: int) -
         solver.zero_grad()
         said = inputs @ weight + bias - others
         value = torch.nn.functional.binary_cross_entropy_with_logits(said, wanted) + DECAY * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     with torch.enable_grad():
-        solver.step(loss)  # type: ignore[no-untyped-call]
+        solver.step(loss)
     row = (weight / spread).detach()
     with restored(classifier.module), torch.no_grad():
         head.weight[label] = row.reshape(head.weight[label].shape).to(head.weight)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
+from maskwise.drawing.heat import HeatScale
 from maskwise.images import to_uint8
 from maskwise.report.masked_confidence import MaskedConfidence
 from maskwise.report.page_cards import Answer, BoxEdges, shrunk_to, uri
@@ -70,7 +70,8 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
     height, width = image.shape[-2:]
     keep, fill = answer.keep[None], colour.reshape(1, -1, 1, 1)
     source = uri(to_uint8(shrunk_to(image, SIDE)))
-    coloured = colormaps["inferno"](shrunk_to(answer.map, SIDE).numpy())[..., :3]
+    scale = answer.colours
+    coloured = scale.colours(shrunk_to(answer.map, SIDE))
     heat = uri((255 * coloured).round().astype(np.uint8))
     name = html.escape(answer.method)
     shown = [
@@ -83,8 +84,8 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
         shown.append(_picture(answer.inpainted, f"Inpainted picture of {name}"))
     figures = "".join(
         f'<figure><div class="mw-stage" style="aspect-ratio:{width}/{height}">{layers}</div>'
-        f"<figcaption>{caption}{_change(answer.confidence, caption)}</figcaption></figure>"
-        for layers, caption in zip(shown, CAPTIONS, strict=False)
+        f"<figcaption>{caption}{_change(answer.confidence, caption)}{'' if i else _bar(scale)}</figcaption></figure>"
+        for i, (layers, caption) in enumerate(zip(shown, CAPTIONS, strict=False))
     )
     facts = [f"area {float(answer.map.mean()):.0%}", "box " + ", ".join(map(str, picture.box(tuple(answer.box))))]
     if answer.target is not None:
@@ -95,6 +96,14 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
     warned = "".join(f'<p class="mw-warned" role="note">{html.escape(line)}</p>' for line in answer.warnings)
     head = f"<h2>{name}</h2><p>{said}</p>{warned}{_whole(answer)}"
     return f'<section class="mw-method">{head}{figures}{_curves(answer)}</section>'
+
+
+def _bar(scale: HeatScale) -> str:
+    """The heat map's colours between the values at their ends, and what the high one is."""
+    low, high = scale.ends
+    stops = ", ".join(f"rgb({' '.join(str(round(255 * float(c))) for c in colour)})" for colour in scale.bar(9))
+    why = f" ({html.escape(scale.why)})" if scale.why else ""
+    return f'<span class="mw-scale">{low}<i style="background:linear-gradient(90deg, {stops})"></i>{high}{why}</span>'
 
 
 def _whole(answer: Answer) -> str:

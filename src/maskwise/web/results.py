@@ -106,7 +106,7 @@ def zipped(result: Result) -> bytes:
             np.save(array, answer.map.cpu().numpy().astype(np.float32))
             archive.writestr(f"{folder}/map.npy", array.getvalue())
             archive.writestr(f"{folder}/map.png", _png((answer.map.cpu().numpy() * 255).round().astype(np.uint8)))
-            archive.writestr(f"{folder}/overlay.png", _png(overlay(image, answer.map)))
+            archive.writestr(f"{folder}/overlay.png", _png(overlay(image, answer.map, scale=answer.colours)))
             rows.append(_panels(result, answer, image))
             facts.append(_facts(result.picture, answer))
         archive.writestr("figure.png", _png(np.asarray(fig2_sheet(rows).as_image())))
@@ -125,7 +125,9 @@ def _panels(result: Result, answer: Answer, image: Tensor) -> Panels:
     painted = outside if answer.inpainted is None else answer.inpainted / 255
     x0, y0, x1, y1 = (int(v) for v in answer.box)
     said = answer.method if answer.target is None else f"{answer.method}, {answer.target}"
-    return Panels(image, answer.map, inside, outside, painted, (x0, y0, x1, y1), said, tuple(answer.warnings))
+    return Panels(
+        image, answer.map, inside, outside, painted, (x0, y0, x1, y1), said, tuple(answer.warnings), answer.colours
+    )
 
 
 def _facts(picture: Picture, answer: Answer) -> dict[str, Any]:
