@@ -14,6 +14,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")  # of two slashes a path keeps one; one letter is a drive
 HEAD = 512  # bytes that tell one kind of file from another
 
+NO_DATA = "{}: neither a folder nor a zip archive of pictures"
 AS_JPEG = "save it as JPEG or PNG, as `magick A B.jpg` does"
 OTHER_TIFF = (
     "a TIFF that is damaged or of a kind that is not read, such as colours in floats: save it with 8 bits a channel"

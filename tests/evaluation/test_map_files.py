@@ -91,7 +91,7 @@ def header_only(shape: str) -> bytes:
         (np.zeros((0, 6)), r"have the shape \(0, 6\)"),
         (np.zeros((4, 6), complex), "hold complex128"),
         (np.array([["a"]]), "hold str"),
-        (np.array([[Bomb()]], object), "hold objects"),
+        pytest.param(np.array([[Bomb()]], object), "hold objects", id="objects"),
         (b"", "are damaged"),
         (pickle.dumps(Bomb()), "are damaged"),
         (header_only("(2, 3)"), "end too early"),

@@ -16,6 +16,7 @@ import maskwise.commands
 from maskwise.commands.groups.ungrouped import ungrouped
 from maskwise.commands.help import GroupedOptions, SectionedCommands
 from maskwise.commands.plain import speaks_plainly
+from maskwise.commands.sources import sources_first
 from maskwise.commands.stopped import After
 
 SECTIONS = ("Explain", "Measure", "Train", "Files", "What there is", "Laboratory")
@@ -129,7 +130,7 @@ def _typer(makers: Mapping[str, Callable[[], Any]], **options: Any) -> typer.Typ
 def _single(one: Command, name: str) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     add = alone.command(name, cls=GroupedOptions, epilog=one.example, rich_help_panel=one.section)
-    add(speaks_plainly(ungrouped(one.function), one.after))
+    add(speaks_plainly(sources_first(ungrouped(one.function)), one.after))
     return typer.main.get_command(alone)
 
 

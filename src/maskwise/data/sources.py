@@ -11,6 +11,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.data.dataset import DataSet
 from maskwise.data.shard_files import are_shards, is_remote
+from maskwise.formats import NO_DATA
 
 log = logging.getLogger(__name__)
 datasets: Registry[type[DataSet]] = Registry("data set")
@@ -57,4 +58,4 @@ def _read(text: str) -> DataSet:
         return datasets.get("folder").read(text)
     if Path(path).is_file() and zipfile.is_zipfile(path):
         return datasets.get("zip").read(text)
-    raise InputError(f"{text}: neither a folder nor a zip archive of pictures")
+    raise InputError(NO_DATA.format(text))

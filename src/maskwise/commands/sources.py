@@ -1,0 +1,43 @@
+"""Pictures that are not there are refused before anything heavy is imported or loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from maskwise.core.errors import InputError
+from maskwise.formats import NO_DATA
+
+F = TypeVar("F", bound=Callable[..., Any])
+OPTIONS = ("data", "test_data", "held_out")
+
+
+def sources_first(function: F) -> F:
+    """The command, which first looks whether the paths that it is given as data are there."""
+
+    @wraps(function)
+    def checked(*args: Any, **given: Any) -> Any:
+        for option in OPTIONS:
+            value = given.get(option)
+            for source in [value] if isinstance(value, str) else value or ():
+                check_there(source)
+        return function(*args, **given)
+
+    return cast(F, checked)
+
+
+def check_there(source: str) -> None:
+    """Raises InputError for a path with nothing there; all else (names, addresses, patterns) is left to the reader."""
+    name, colon, rest = source.partition(":")
+    named = bool(colon) and len(name) > 1  # one letter before a colon is a drive
+    path = rest if named else source
+    if not ("/" in path or "." in path) or name == "pipe" or path.startswith("//") or any(s in path for s in ":{*"):
+        return
+    try:
+        there = any(Path(way).exists() for way in (source, path, path.rpartition("@")[0] or path))
+    except OSError:  # a name that is too long: the reader says so
+        return
+    if not there:
+        raise InputError(f"{path}: nothing is there" if named else NO_DATA.format(source))
