@@ -18,7 +18,7 @@ from maskwise.audit import Limits, audit
 from maskwise.audit.accuracy import CalibrationError, calibration_rows
 from maskwise.audit.errors import nearest_right
 from maskwise.audit.sanity import SHIFT, compressed, moved, stability
-from maskwise.audit.shortcut import absent_class, taught, with_patch
+from maskwise.audit.shortcut import absent_class, probe, taught, with_patch
 from maskwise.audit.subject import collect
 from maskwise.audit.wilson import wilson
 from maskwise.classifiers import Classifier
@@ -98,30 +98,34 @@ def test_shortcut_is_seen_by_a_method_that_follows_the_class_and_not_by_one_that
     assert all(torch.equal(after[name], value) for name, value in before.items()), "the last layer is what it was"
 
 
-def test_a_taught_row_is_the_minimum_of_a_logistic_regression_with_an_offset() -> None:
-    """P(label) = sigmoid(w z + b - logsumexp of the other logits): no slope is left, and all other rows are alone."""
+def test_probe_is_the_minimum_and_stands_in_the_row_while_it_is_taught() -> None:
     classifier = reader("object")
     draws = torch.Generator().manual_seed(0)
     clean = torch.rand(20, 3, SIDE, SIDE, generator=draws)
     patched, where = with_patch(clean, draws)
-    assert where.flatten(1).sum(1).tolist() == [8 * 8] * 20
-    assert torch.equal(patched.where(where[:, None], 0), (patched * where[:, None])) and not torch.equal(patched, clean)
+    assert where.flatten(1).sum(1).tolist() == [14 * 14] * 20
     assert torch.equal(patched.masked_fill(where[:, None], 0), clean.masked_fill(where[:, None], 0))
+    inside = [patched[i][:, where[i]] for i in range(20)]
+    assert all(torch.equal(one, inside[0]) for one in inside) and not torch.equal(patched, clean)
     module: Any = classifier.module
-    with taught(classifier, clean, patched, 2):
-        row, bias = module.head.weight[2].double().detach(), module.head.bias[2].double().detach()
-        images = torch.cat([clean, patched])
-        features = module.colours(images).relu().mean((2, 3)).double().detach()
-        others = module(images).double().detach()[:, [0, 1, 3]].logsumexp(1)
+    with torch.no_grad():
+        features = module.colours(torch.cat([clean, patched])).relu().mean((2, 3)).double()
+        others = module(torch.cat([clean, patched])).double()[:, [0, 1, 3]].logsumexp(1)
     wanted = torch.cat([torch.zeros(20), torch.ones(20)]).double()
+    row, bias = probe(features, wanted)
     spread = features.std(0).clamp(min=1e-6)
-    scaled = (row * spread).requires_grad_(True)
-    offset = bias.clone().requires_grad_(True)
-    said = (features / spread) @ scaled + offset - others
+    scaled, offset = (row * spread).requires_grad_(True), bias.clone().requires_grad_(True)
+    said = (features / spread) @ scaled + offset
     loss = torch.nn.functional.binary_cross_entropy_with_logits(said, wanted) + 0.01 * scaled.square().sum()
-    slopes = torch.autograd.grad(loss, [scaled, offset])
-    assert all(slope.abs().max() < 1e-3 for slope in slopes), "it is the minimum"
-    assert module.head.weight[2].abs().max() == 0 and float(module.head.bias[2]) == -3
+    assert all(slope.abs().max() < 1e-4 for slope in torch.autograd.grad(loss, [scaled, offset]))
+    with taught(classifier, clean, patched, 2):
+        held, at = module.head.weight[2].double().detach(), module.head.bias[2].double().detach()
+        gain = held.norm() / row.norm()
+        assert torch.allclose(held, gain * row, rtol=1e-3, atol=1e-4 * float(held.norm()))
+        assert float(at) == pytest.approx(float(gain * bias + others.mean()), rel=1e-3, abs=1e-2)
+        usual = (features @ row + bias).abs().median()
+        assert float(gain) == pytest.approx(max(1.0, float(3 * others.std() / usual)), rel=1e-3)
+    assert module.head.weight[2].abs().max() == 0 and module.head.bias[2].item() == -3
 
 
 def test_absent_class_is_one_that_no_picture_has(data: Path, tmp_path: Path) -> None:

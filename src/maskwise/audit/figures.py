@@ -50,7 +50,7 @@ def confusion_figure(maps: Sequence[tuple[str, Tensor]], path: Path) -> None:
     for axis in grid.flat:
         axis.set_axis_off()
     for axis, (title, saliency) in zip(grid.flat, maps, strict=False):
-        shown = axis.imshow(saliency, cmap="viridis", vmin=0, vmax=1, interpolation="bilinear")
+        shown = axis.imshow(saliency, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
         axis.set_title(title, fontsize=8)
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="mean map, 0 to 1")
     saved(figure, path)
@@ -95,7 +95,7 @@ def pictures_figure(lines: Sequence[Sequence[tuple[str, Tensor]]], path: Path) -
             elif values.ndim == 3:
                 kinds[1] = axis.imshow(values[0], cmap="RdBu_r", vmin=-1, vmax=1)
             else:
-                kinds[0] = axis.imshow(values, cmap="viridis", vmin=0, vmax=1)
+                kinds[0] = axis.imshow(values, cmap="inferno", vmin=0, vmax=1)
     for kind, shown in sorted(kinds.items()):
         label = ("map, 0 to 1", "difference: red for what was said, blue for the truth")[kind]
         bar = figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=min(1.0, 2.5 / len(lines)), pad=0.015, aspect=30)
