@@ -29,7 +29,10 @@ NEEDS = {
     "a quick look, class by class": lambda f: f["family"] == "class activation",
     "sharp and of the class, in a network of ReLUs": lambda f: f["family"] == "excitation",
     "single pixels, for debugging": lambda f: f["family"] == "gradients",
-    "a mask that is optimised for the one picture, with time to spare": lambda f: f["needs_gradients"] and f["family"] == "perturbation",
+    "a mask that is optimised for the one picture, with time to spare": lambda f: (
+        f["needs_gradients"] and f["family"] == "perturbation"
+    ),
+    "where a transformer's own attention goes": lambda f: f["family"] == "attention",
     "whole segments": lambda f: f["family"] == "regions",
     "what any method has to beat": lambda f: f["family"] == "references",
 }
@@ -41,7 +44,7 @@ HINTS = """
 | the packaged classifier | `distilled`, `gated_casm`, `excited_casm` | trained for it; one forward (`excited_casm`: two and a backward) |
 | a classifier of your own, a minute | `grad_cam`, `layer_cam` | find their layer; `maskwise layers` says which and why |
 | a classifier of your own, a coffee break | `maskwise fit PICTURES` | [a masker for it](training.md#in-a-coffee-break-maskwise-fit) |
-| a transformer (ViT, Swin, DeiT) | `grad_cam` and its kin, `lrp`, `integrated_gradients`, `rise` | read the grid of tokens; [which network takes which method](methods.md#which-method-for-which-network) |
+| a transformer (ViT, DeiT, DINOv2) | `legrad`, `grad_cam` and its kin | read attention or the grid of tokens; windows (Swin) have the latter only; [which network takes which method](methods.md#which-method-for-which-network) |
 | only scores, no gradients | `rise`, `occlusion` | change the picture and ask again; slow |
 | small objects, or maps that are too coarse | any of these with `--sess` | [many windows at many scales](sess.md) |
 | video or a camera | `distilled`, `dabkowski_gal` | [real time](real-time.md), also [in the browser](in-a-browser.md) |

@@ -239,7 +239,7 @@ def test_an_avif_that_pillow_does_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "what"),
     [
-        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read: save it as JPEG"),
+        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "a HEIC picture: to read it install"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0", "a HEIC picture"),
         (b"\n<!DOCTYPE html><html>", "a web page"),
         (b"<?xml version='1.0'?><svg width='1'/>", "a drawing"),

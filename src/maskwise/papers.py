@@ -44,6 +44,20 @@ PAPERS = {
     "Choe et al. 2020 (journal version)": ARXIV + "2007.04178",
     "Choe et al. 2020": ARXIV + "2001.07437",
     "Russakovsky et al. 2015": ARXIV + "1409.0575",
+    "Abnar, Zuidema 2020": ARXIV + "2005.00928",
+    "Chefer, Gur, Wolf 2021": ARXIV + "2103.15679",
+    "Bousselham et al. 2025": ARXIV + "2404.03214",
+    "Zhao et al. 2024": ARXIV + "2502.18816",
+    "Byun, Lee 2022": ARXIV + "2209.14074",
+    "Rong et al. 2022": ARXIV + "2202.00449",
+    "Samek et al. 2017": ARXIV + "1509.06321",
+    "Arras et al. 2022": ARXIV + "2003.07258",
+    "Hesse et al. 2024": ARXIV + "2407.11910",
+    "Bhatt et al. 2020": ARXIV + "2005.00631",
+    "Yeh et al. 2019": ARXIV + "1901.09392",
+    "Zhang et al. 2024 (Opti-CAM)": ARXIV + "2301.07002",
+    "Kolek et al. 2023 (ShearletX)": ARXIV + "2211.12857",
+    "Otsu 1979": DOI + "10.1109/TSMC.1979.4310076",
 }
 NAMED = re.compile("|".join(map(re.escape, sorted(PAPERS, key=len, reverse=True))))
 

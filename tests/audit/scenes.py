@@ -42,14 +42,14 @@ class Reader(nn.Module):
 
     def __init__(self, what: str, classes: int = 4) -> None:
         super().__init__()
-        self.colours = nn.Conv2d(3, 12, 1)
-        self.head = nn.Linear(12, classes)
+        self.colours = nn.Conv2d(3, 64, 1)
+        self.head = nn.Linear(64, classes)
         draws = torch.Generator().manual_seed(1)
         object_rows = [[1.0, -1, 0], [-1, 1, 0]]
         ground_rows = [[-1.0, 0, 1], [1, 1, -1]]
         with torch.no_grad():
-            self.colours.weight.copy_(torch.randn(12, 3, 1, 1, generator=draws))
-            self.colours.bias.copy_(torch.randn(12, generator=draws) * 0.3)
+            self.colours.weight.copy_(torch.randn(64, 3, 1, 1, generator=draws))
+            self.colours.bias.copy_(torch.randn(64, generator=draws) * 0.3)
             rows = torch.tensor(object_rows if what == "object" else ground_rows)
             self.colours.weight[:2] = rows[:, :, None, None]
             self.colours.bias[:2] = torch.tensor([-0.2, -0.2 if what == "object" else -1.2])

@@ -83,5 +83,5 @@ def test_what_makes_no_sense_is_refused() -> None:
             max_sensitivity({"b": brightness}, CLASSIFIER, IMAGES, **wrong)
     with pytest.raises(InputError, match="needs a method and a picture"):
         arcc({}, CLASSIFIER, IMAGES)
-    with pytest.raises(InputError, match="did you mean"):
+    with pytest.raises(InputError, match="unknown infiller 'noisy'"):
         arcc({"b": brightness}, CLASSIFIER, IMAGES, fill="noisy")

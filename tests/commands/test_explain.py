@@ -314,7 +314,7 @@ def test_pictures_are_let_go_of_one_by_one(
 def test_a_full_disk_leaves_no_folder(
     small: Classifier, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("maskwise.report.explained.fig2", full)

@@ -77,7 +77,7 @@ class TestCompare:
         assert board["protocol"]["metrics"]["le"]["options"]["alpha"] == 2
         assert "labels" in board["left_out"]["om"]  # the shapes have no class of the classifier's
         page = Page((out / "leaderboard.html").read_text())
-        assert page.open == [] and all(what.startswith("data:image/png;base64,") for what in page.loaded)
+        assert page.open == [] and all(what.startswith("data:image/svg+xml;base64,") for what in page.loaded)
         header, *lines = page.rows
         assert len(lines) == 4 and all(len(line) == len(header) for line in lines)
         column = next(i for i, text in enumerate(header) if text.startswith("pxap"))

@@ -24,7 +24,7 @@ from maskwise.evaluation import Contender, Leaderboard, Settings, leaderboard, m
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.map_names import match_names
 from maskwise.measures import metric
-from maskwise.report.leaderboard import write_json
+from maskwise.report.leaderboard import leaderboard_part
 from maskwise.report.page_compared import write_compared
 
 COUNT = 6
@@ -238,8 +238,8 @@ class TestWhatIsMissing:
         (folder / f"{data.records[2].id}.npy").unlink()
         settings = Settings(limit=4)  # of six: 0, 1, 3 and 4; and of six the page's three would be 0, 2 and 4
         found = measure([Contender.of("it", GivenMaps(folder))], judge, [data], {"area": metric("area")}, settings)
-        write_json(leaderboard(found), tmp_path / "leaderboard.json")
-        write_compared(found.contenders, judge, found.sets, settings, tmp_path, pictures=3)
+        part = leaderboard_part(leaderboard(found))
+        write_compared(found.contenders, judge, found.sets, settings, tmp_path, part, pictures=3)
         assert (tmp_path / "report.html").is_file()
 
     def test_superfluous_ones_are_counted_and_named(self, judge: Classifier, data: DataSet, folder: Path) -> None:

@@ -137,12 +137,15 @@ def test_a_strict_explainer_ends_an_evaluation(dead: Classifier, picture_folder:
 
 
 def test_the_web_page_shows_it(dead: Classifier) -> None:
+    from maskwise.report.page_cards import Stored
     from maskwise.web.job import ExplainJob
     from maskwise.web.panel import answers_panel
+    from maskwise.web.pictures import Picture
 
     image = torch.rand(3, 40, 50)
     (found,) = ExplainJob(image, dead, ["grad_cam"]).answers(lambda progress: None)
-    assert ZERO in answers_panel(image, [found], dead.mean)
+    picture = Picture("a.png", (255 * image).byte(), Stored(50, 40))
+    assert ZERO in answers_panel(picture, [found], dead.mean, "grad_cam", 1)
 
 
 def test_the_documentation_lists_every_warning() -> None:

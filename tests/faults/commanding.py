@@ -52,6 +52,7 @@ WORKS = {
         f"compare --data {DATA} --methods grad_cam,center --metrics le,area_std --batch 1 --out out --report"
     ),
     "study": Work("study casm-statistics --scale smoke --out out", "maskwise.training.mask:MaskTrainer.train_step", 4),
+    "audit": Work(f"audit --data {DATA} --method gradient --limit 24 --batch 1 --out out"),
     "panel": Work(f"panel --data {DATA} --methods grad_cam --classifiers tiny --out out"),
     "check mprt": Work(f"check mprt --data {DATA} --method grad_cam --out out"),
     "check drt": Work(f"check drt --data {MORE} --size 32 --train-set epochs=1 --no-again --out out"),

@@ -117,7 +117,7 @@ def stability(audited: Audited) -> dict[str, Any]:
     alike, changed = {}, {}
     with handed_on():
         before = subject.maps(images, classes, 8)
-        for name, change in changes(audited.seed).items():
+        for name, change in small_changes(audited.seed).items():
             after = change(images)
             maps = subject.maps(after, classes, 8)
             then = before
@@ -129,7 +129,7 @@ def stability(audited: Audited) -> dict[str, Any]:
     return {"alike": alike, "answer_changed": changed, "n": len(images)}
 
 
-def changes(seed: int = 0) -> dict[str, Callable[[Tensor], Tensor]]:
+def small_changes(seed: int = 0) -> dict[str, Callable[[Tensor], Tensor]]:
     """From images (N,C,H,W) in [0,1] to such that look the same."""
 
     def noisy(images: Tensor) -> Tensor:

@@ -164,7 +164,9 @@ def probe(features: Tensor, wanted: Tensor, decay: float = DECAY) -> tuple[Tenso
     inputs = (features - middle) / spread
     weight = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device, requires_grad=True)
     bias = torch.zeros((), dtype=torch.float64, device=inputs.device, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         solver.zero_grad()

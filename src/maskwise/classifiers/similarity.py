@@ -55,7 +55,10 @@ class CosineScores(nn.Module):
         self.register_buffer("bias", torch.tensor(float(bias)))
 
     def forward(self, images: Tensor) -> Tensor:
-        found = scores_of(self.encoder(images), self.output, len(images))
+        raw = self.encoder(images)
+        # LeGrad and Recipro-CAM run many variants behind one picture: rows (N,D) may then be more than the pictures.
+        count = None if isinstance(raw, Tensor) and raw.ndim == 2 else len(images)
+        found = scores_of(raw, self.output, count)
         found = found.float() if found.dtype in HALF else found
         if found.shape[1] != self.embeddings.shape[1]:
             raise InputError(

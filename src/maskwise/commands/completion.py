@@ -26,7 +26,7 @@ def registered(room: str, registry: str) -> list[str]:
 
     Example:
         >>> [name for name in registered("explainers", "methods") if name.startswith("gr")]
-        ['grad_cam', 'grad_cam_pp', 'gradient', 'group_cam']
+        ['grad_cam', 'grad_cam_pp', 'grad_eclip', 'gradient', 'group_cam']
     """
     return sorted(name for path in (ROOT / room).rglob("*.py") for name in _names(path, registry))
 

@@ -95,7 +95,7 @@ def metrics_command(*, imports: Imports, output: Output) -> None:
         shown_facts = {key: facts[key] for key in shown}
         rows.append({"name": name, **shown_facts, "presets": member, "link": _links(facts["paper"])})
     _list(rows, output)
-    if not output.as_json:
+    if not output.as_json and sys.stdout.isatty():  # a program that reads a pipe gets one table
         table = Table("preset", "metrics", "what")
         for name, preset in presets.items():
             paper = f" ({preset.paper})" if preset.paper else ""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from maskwise.core.errors import InputError
-from maskwise.formats import NO_DATA
 
 F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS = ("data", "test_data", "held_out")
@@ -40,4 +39,6 @@ def check_there(source: str) -> None:
     except OSError:  # a name that is too long: the reader says so
         return
     if not there:
+        from maskwise.formats import NO_DATA
+
         raise InputError(f"{path}: nothing is there" if named else NO_DATA.format(source))

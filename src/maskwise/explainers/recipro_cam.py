@@ -102,8 +102,8 @@ class ReciproCam(LayerExplainer):
 
     def _bypassed(self) -> InputError:
         return InputError(
-            f"recipro_cam runs what lies behind {self.layer!r} once for each place, and something leads around it to "
-            "the answer: name a later `layer`, or take grad_cam"
+            f"recipro_cam runs what lies behind {self.layer!r} once for each place, and in {self.classifier.name} "
+            "something leads around it to the answer: name a later `layer`, or take grad_cam"
         )
 
 

@@ -77,7 +77,9 @@ def export_page(
     masker = masker_of(masker, classifier)
     judge = masker.encoder
     if judge.channels not in (1, 3):
-        raise InputError(f"{judge.name} takes {judge.channels} channels, and a browser's pictures have 3: take --onnx")
+        raise InputError(
+            f"{judge.name} takes {judge.channels} channels, and a browser's pictures have 3: export a graph alone (ONNX)"
+        )
     adapted = classifier is not None and judge.fingerprint() != classifier.fingerprint()
     with atomic_folder(folder) as made:
         graph = export(masker, made / "model.onnx", half=half)
