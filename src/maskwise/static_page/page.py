@@ -78,7 +78,7 @@ def export_page(
     judge = masker.encoder
     if judge.channels not in (1, 3):
         raise InputError(
-            f"{judge.name} takes {judge.channels} channels, and a browser's pictures have 3: export a graph alone (ONNX)"
+            f"{judge.name} takes {judge.channels} channels, and a browser's have 3: export the ONNX graph alone"
         )
     adapted = classifier is not None and judge.fingerprint() != classifier.fingerprint()
     with atomic_folder(folder) as made:
