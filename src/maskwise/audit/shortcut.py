@@ -26,7 +26,7 @@ from maskwise.images import load_image, packaged_pictures, resize
 from maskwise.measures.energy import energy_inside
 
 PART = 4  # the patch's side is a quarter of the picture's: a sixteenth of its area
-MOST, TESTED, SHOWN, LEAST = 144, 48, 4, 24  # pictures in all, of them held out, of them drawn; fewer are too few
+MOST, TESTED, SHOWN, LEAST = 360, 48, 4, 24  # pictures in all, of them held out, of them drawn; fewer are too few
 LEARNED, SPARED = 0.8, 0.1  # held-out pictures with the patch that get its class, and without it
 DECAY = 1e-2
 _QUESTION = "Would the explainer show a shortcut?"
