@@ -12,9 +12,9 @@ from scipy.stats import pearsonr, spearmanr
 from skimage.feature import hog
 from skimage.metrics import structural_similarity
 
-from maskwise.checks.correlation import pearson, ranks
 from maskwise.checks.intervals import mean_of
 from maskwise.checks.similarity import Comparison, Hog, Spearman, SpearmanAbs, Ssim, chosen_similarities, similarities
+from maskwise.core.correlation import pearson, ranks
 from maskwise.core.errors import InputError
 
 few_values = arrays(np.float32, (3, 17), elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))

@@ -8,13 +8,13 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from maskwise.classifiers import Classifier
+from maskwise.core.correlation import spearman
 from maskwise.core.errors import InputError
 from maskwise.infill import infiller
 from maskwise.measures import metric
 from maskwise.measures.filling import fill_of
 from maskwise.measures.infidelity import changes, infidelity
 from maskwise.measures.mu_fidelity import mu_fidelity, random_subsets
-from maskwise.measures.rank_correlation import spearman
 from maskwise.measures.single_deletion import cell_drops, cell_numbers, single_deletion
 
 SIDE = 20
@@ -44,7 +44,7 @@ def test_spearman_is_scipy_s_with_ties_and_0_of_a_flat_row() -> None:
     b = torch.rand(20, 15, generator=DRAWS)
     expected = [spearmanr(x, y).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
     assert spearman(a, b).tolist() == pytest.approx(expected, abs=1e-12)
-    assert spearman(torch.ones(1, 15), b[:1]).tolist() == [0]
+    assert spearman(torch.ones(1, 15), b[:1], flat=0.0).tolist() == [0]
 
 
 def test_cells_are_equal_parts() -> None:

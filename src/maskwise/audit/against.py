@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from maskwise.audit.finding import Criterion, Listing, Section
-from maskwise.audit.subject import Audited, Mean, Ratio
-from maskwise.checks.correlation import pearson, ranks
-from maskwise.core.bootstrap import Statistic, paired
+from maskwise.audit.subject import Audited, Ratio
+from maskwise.core.bootstrap import Average, Statistic, paired
+from maskwise.core.correlation import spearman
 
 _QUESTION = "Is it no worse than the other checkpoint?"
 
@@ -26,7 +26,7 @@ def against_section(audited: Audited, other: Audited) -> Section:
     compared: list[tuple[str, torch.Tensor, torch.Tensor, Statistic, bool]] = []
     if known.any():
         compared.append(
-            ("accuracy", audited.right[known].double()[:, None], other.right[known].double()[:, None], Mean(), True)
+            ("accuracy", audited.right[known].double()[:, None], other.right[known].double()[:, None], Average(), True)
         )
     if objects.any():
         compared.append(
@@ -36,7 +36,7 @@ def against_section(audited: Audited, other: Audited) -> Section:
     both = known & objects
     if both.any():
         mine, theirs = (_hidden(one)[both] for one in (audited, other))
-        compared.append(("accuracy with the object hidden", mine, theirs, Mean(), False))
+        compared.append(("accuracy with the object hidden", mine, theirs, Average(), False))
     for name, mine, theirs, statistic, higher_is_better in compared:
         difference, low, high = paired(statistic, mine, theirs, seed=audited.seed)
         verdict = "undecided"
@@ -47,7 +47,7 @@ def against_section(audited: Audited, other: Audited) -> Section:
         rows.append([name, f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}", verdict])
         found[name] = {"difference": difference, "low": low, "high": high, "verdict": verdict}
     same = audited.top == other.top
-    alike = audited.estimate(pearson(ranks(audited.rows("maps")), ranks(other.rows("maps"))).nan_to_num(0.0)[same])
+    alike = audited.estimate(spearman(audited.rows("maps"), other.rows("maps"), flat=0.0)[same])
     section.says = [
         f"Both say the same of {100 * float(same.double().mean()):.0f}% of the pictures. Of those the rank correlation "
         f"of their maps ({audited.method} and {other.method}) is {alike.text()}: how repeatable an explanation is from "

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
-from maskwise.checks.correlation import pearson, ranks
 from maskwise.classifiers import Classifier
+from maskwise.core.correlation import spearman
 from maskwise.explainers import explainer
 from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller
@@ -142,7 +142,7 @@ class Agreement(ClassifierMetric):
         with handed_on():
             device = self.classifier.device
             theirs = self.__dict__["rival"](images.to(device), targets.to(device)).cpu()
-        return pearson(ranks(small(maps).flatten(1)), ranks(small(theirs).flatten(1)))[:, None].nan_to_num(0.0)
+        return spearman(small(maps).flatten(1), small(theirs).flatten(1), flat=0.0)[:, None]
 
 
 def small(maps: Tensor) -> Tensor:

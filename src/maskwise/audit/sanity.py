@@ -17,9 +17,9 @@ from maskwise.audit.finding import Criterion, Figure, Interval, Section
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.checks import mprt
-from maskwise.checks.correlation import pearson, ranks
 from maskwise.checks.pictures import pictures
 from maskwise.checks.rows import as_float
+from maskwise.checks.similarity import Spearman
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.core.errors import InputError
 from maskwise.explainers.doubts import handed_on
@@ -123,7 +123,7 @@ def stability(audited: Audited) -> dict[str, Any]:
             then = before
             if change is moved:
                 then, maps = before[:, :-SHIFT, :-SHIFT], maps[:, SHIFT:, SHIFT:]
-            values = pearson(ranks(then.flatten(1)), ranks(maps.flatten(1))).nan_to_num(0.0)
+            values = Spearman()(then, maps).nan_to_num(0.0)
             alike[name] = audited.estimate(values).plain()
             changed[name] = float((top_classes(classifier, after, 8) != classes).double().mean())
     return {"alike": alike, "answer_changed": changed, "n": len(images)}

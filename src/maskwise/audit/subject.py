@@ -17,7 +17,7 @@ from maskwise.audit.finding import Interval
 from maskwise.audit.limits import Limits
 from maskwise.audit.rows import Agreement, Answers, Elsewhere, Features, MaskedAnswers, Objects, SmallMaps
 from maskwise.classifiers import Classifier
-from maskwise.core.bootstrap import Statistic, interval
+from maskwise.core.bootstrap import Average, Statistic, interval
 from maskwise.core.errors import InputError
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample, read_data
@@ -111,13 +111,6 @@ class Audited:
         return estimated(values, statistic, self.seed)
 
 
-class Mean:
-    """The mean of one number a picture."""
-
-    def value(self, total: Tensor, count: Tensor) -> Tensor:
-        return total[..., 0] / count
-
-
 class Ratio:
     """The sum of the first number a picture over that of the second."""
 
@@ -131,7 +124,7 @@ def estimated(values: Tensor, statistic: Statistic | None = None, seed: int = 0)
     rows = rows[~rows.isnan().any(1)]
     if not len(rows):
         return Interval(torch.nan, torch.nan, torch.nan, 0)
-    statistic = statistic or Mean()
+    statistic = statistic or Average()
     low, high = interval(statistic, rows, seed=seed)
     value = float(statistic.value(rows.sum(0), torch.tensor(float(len(rows)), dtype=torch.float64)))
     return Interval(value, low, high, len(rows))

@@ -13,6 +13,7 @@ from maskwise.checks.explained_again import AgainResult, explained_again
 from maskwise.checks.rows import Values
 from maskwise.checks.subject import ProgressCallback, Subject
 from maskwise.classifiers import Classifier
+from maskwise.core.correlation import pearson
 from maskwise.measures.filling import fill_of
 from maskwise.measures.road import road_scores
 from maskwise.sess.sweep import AnyExplainer
@@ -80,9 +81,7 @@ def arcc(
 
 def coherency_of(first: Tensor, second: Tensor) -> Tensor:
     """(Pearson + 1) / 2 (N,), float64, of maps (N,H,W); 0 where one of them is flat."""
-    a, b = (m.flatten(1).double() - m.flatten(1).double().mean(1, keepdim=True) for m in (first, second))
-    spread = a.norm(dim=1) * b.norm(dim=1)
-    return torch.where(spread > 0, ((a * b).sum(1) / spread.where(spread > 0, 1) + 1) / 2, 0.0)
+    return (pearson(first.flatten(1), second.flatten(1), flat=-1.0) + 1) / 2
 
 
 def harmonic_mean(*parts: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from skimage.feature import hog
 from torch import Tensor
 
-from maskwise.checks.correlation import pearson, ranks, same
 from maskwise.checks.rows import Values
+from maskwise.core.correlation import pearson, ranks
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 
@@ -39,8 +39,12 @@ class Similarity(ABC):
         """What is compared, (N,…) float64, of maps (N,H,W)."""
 
     def compare(self, a: Tensor, b: Tensor) -> Tensor:
-        """(N,) of two descriptions."""
+        """(N,) of two descriptions, which differ."""
         return pearson(a, b)
+
+    def between(self, a: Tensor, b: Tensor) -> Tensor:
+        """(N,) of two descriptions: exactly 1 where they are equal, however flat."""
+        return torch.where((a == b).flatten(1).all(1), 1.0, self.compare(a, b))
 
     def protocol(self) -> dict[str, Any]:
         """Settings that stand beside the numbers."""
@@ -59,7 +63,7 @@ class Similarity(ABC):
         """
         if a.ndim != 3 or a.shape != b.shape:
             raise InputError(f"maps to be compared must both be (N,H,W), not {tuple(a.shape)} and {tuple(b.shape)}")
-        return self.compare(self.describe(a), self.describe(b))
+        return self.between(self.describe(a), self.describe(b))
 
 
 @similarities.register("spearman", title="Spearman's rank correlation")
@@ -147,7 +151,7 @@ class Ssim(Similarity):
         var_a, var_b, cov = sample * (aa - mean_a**2), sample * (bb - mean_b**2), sample * (ab - mean_a * mean_b)
         c1, c2 = (self.k1 * self.data_range) ** 2, (self.k2 * self.data_range) ** 2
         alike = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-        return torch.where(same(a, b), 1.0, alike.mean((1, 2)))
+        return alike.mean((1, 2))
 
     def protocol(self) -> dict[str, Any]:
         return {"window": self.window, "data_range": self.data_range}
@@ -185,6 +189,6 @@ class Comparison:
     def __call__(self, maps: Tensor) -> dict[str, Tensor]:
         """Similarities (N,) of other maps of the same pictures, by name."""
         return {
-            name: measure.compare(self.described[name], measure.describe(maps))
+            name: measure.between(self.described[name], measure.describe(maps))
             for name, measure in self.measures.items()
         }

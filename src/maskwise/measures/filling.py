@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,6 +17,7 @@ from maskwise.core.options import one_of
 from maskwise.infill import Infiller, infiller, infillers
 
 Refill = Literal["step", "once"]
+Filled = Callable[[Tensor, Tensor], Tensor]  # pictures (n,) of a set, a hole (n,H,W) bool in each -> copies (n,C,H,W)
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,14 @@ class HoleFill:
     refill: Refill = "step"
     draws: int = 1
 
-    def pictures(self, images: Tensor, holes: Tensor, colour: Tensor, draw: int = 0) -> Tensor:
-        """Images (N,C,H,W) whose holes (N,H,W) bool are filled from what is left of each."""
-        return torch.where(holes[:, None], self.infiller.drawn(draw)(images, holes, colour), images)
-
-    def substrate(self, images: Tensor, colour: Tensor, draw: int = 0) -> Tensor:
-        """What stands everywhere once all pixels are gone, (N,C,H,W)."""
-        return self.infiller.drawn(draw)(images, images.new_ones(len(images), *images.shape[-2:]), colour)
+    def each_draw(self, images: Tensor, colour: Tensor) -> Iterator[Filled]:
+        """How copies of images (N,C,H,W) are filled, once a draw."""
+        for draw in range(self.draws):
+            paint = self.infiller.drawn(draw)
+            if self.refill == "once":
+                yield from_substrate(images, paint(images, images.new_ones(len(images), *images.shape[-2:]), colour))
+            else:
+                yield partial(_refilled, images, colour, paint)
 
     def text(self) -> str:
         """Its name and all its options, weights by their checksum: what a number's protocol says of it."""
@@ -41,6 +45,42 @@ class HoleFill:
             options["weights"] = f"{_checksum(network):08x}"
         said = ",".join(f"{key}={value}" for key, value in options.items() if key != "generator")
         return f"{_name(self.infiller)}:{said}".rstrip(":")
+
+
+def from_substrate(images: Tensor, substrate: Tensor) -> Filled:
+    """Fills each hole with what stands there in ``substrate``, as large as the images (N,C,H,W)."""
+    return lambda rows, holes: torch.where(holes[:, None], substrate[rows], images[rows])
+
+
+def _refilled(images: Tensor, colour: Tensor, paint: Infiller, rows: Tensor, holes: Tensor) -> Tensor:
+    return torch.where(holes[:, None], paint(images[rows], holes, colour), images[rows])
+
+
+def scores_without(
+    fills: Iterable[Filled],
+    holes: Callable[[Tensor, Tensor], Tensor],
+    pictures: int,
+    count: int,
+    score: Callable[[int, Callable[[Tensor], Tensor]], Tensor],
+) -> Tensor:
+    """Scores (pictures,count) of each picture without each of ``count`` holes, means over fills.
+
+    Args:
+        fills: one a draw.
+        holes: from pictures (n,) and which of its holes is meant (n,) to the holes (n,H,W) bool.
+        pictures: how many.
+        count: holes of each.
+        score: (number of copies, how they are made) to one score a copy, as ``log_probabilities`` with ``classes``.
+    """
+
+    def scored(filled: Filled) -> Tensor:
+        def copies(numbers: Tensor) -> Tensor:
+            rows = numbers // count
+            return filled(rows, holes(rows, numbers % count))
+
+        return score(pictures * count, copies)
+
+    return torch.stack([scored(filled) for filled in fills]).mean(0).reshape(pictures, count)
 
 
 def fill_of(fill: str | Infiller, refill: Refill = "step", draws: int = 1) -> HoleFill:

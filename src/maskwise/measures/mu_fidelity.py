@@ -9,13 +9,13 @@ from torch import Tensor
 
 from maskwise.box import as_maps, as_tensor
 from maskwise.classifiers import Classifier
+from maskwise.core.correlation import spearman
 from maskwise.core.errors import InputError
 from maskwise.core.options import in_range, one_of
 from maskwise.infill import Infiller
 from maskwise.measures.base import metrics
-from maskwise.measures.filling import HoleFill, fill_of
+from maskwise.measures.filling import HoleFill, fill_of, scores_without
 from maskwise.measures.inputs import fitting_maps
-from maskwise.measures.rank_correlation import spearman
 from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
 from maskwise.measures.single_deletion import cell_numbers
 
@@ -60,17 +60,17 @@ def mu_fidelity(
     whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
 
-    def left(draw: int) -> Tensor:
-        def copies(rows: Tensor) -> Tensor:
-            hole = subsets[rows % count][:, number]
-            return fill.pictures(images[rows // count], hole, classifier.mean, draw)
-
-        return log_probabilities(classifier, n * count, copies, batch, classes.repeat_interleave(count)).exp()
-
-    without = torch.stack([left(draw) for draw in range(fill.draws)]).mean(0).reshape(n, count)
+    followed = classes.repeat_interleave(count)
+    without = scores_without(
+        fill.each_draw(images, classifier.mean),
+        lambda _rows, subset: subsets[subset][:, number],
+        n,
+        count,
+        lambda total, copies: log_probabilities(classifier, total, copies, batch, followed).exp(),
+    )
     drops = whole.gather(1, classes[:, None]).exp() - without
     in_cells = maps.to(drops.device).flatten(1) @ F.one_hot(number.flatten(), cells**2).double()
-    return spearman(in_cells @ subsets.double().T, drops)
+    return spearman(in_cells @ subsets.double().T, drops, flat=0.0)
 
 
 @metrics.register(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
-from maskwise.measures.filling import HoleFill
+from maskwise.measures.filling import Filled, HoleFill, from_substrate, scores_without
 from maskwise.measures.inputs import fitting_maps
 from maskwise.measures.scoring import classes_followed, log_probabilities
 
@@ -72,31 +73,21 @@ def curves(
     # The whole picture is the last step of an insertion and the first of a deletion: it is known already.
     first = 0 if mode == "insertion" else 1
 
-    def gone(rows: Tensor) -> Tensor:
-        done = ((rows % steps + first) * pixels)[:, None, None]
-        return place[rows // steps] >= done if mode == "insertion" else place[rows // steps] < done
+    followed = classes.repeat_interleave(steps)
 
-    def emptied(draw: int) -> Tensor:
-        if fill is not None:
-            return fill.substrate(images, classifier.mean, draw)
-        return substrate(images, classifier.mean, blur if mode == "insertion" else "mean")
+    def gone(rows: Tensor, step: Tensor) -> Tensor:
+        done = ((step + first) * pixels)[:, None, None]
+        return place[rows] >= done if mode == "insertion" else place[rows] < done
 
-    def followed(draw: int) -> Tensor:
-        if fill is not None and fill.refill == "step":
+    def scored(count: int, copies: Callable[[Tensor], Tensor]) -> Tensor:
+        return log_probabilities(classifier, count, copies, batch, followed).exp()
 
-            def changed(rows: Tensor) -> Tensor:
-                return fill.pictures(images[rows // steps], gone(rows), classifier.mean, draw)
-
-        else:
-            empty = emptied(draw)
-
-            def changed(rows: Tensor) -> Tensor:
-                return torch.where(gone(rows)[:, None], empty[rows // steps], images[rows // steps])
-
-        scores = log_probabilities(classifier, n * steps, changed, batch, classes.repeat_interleave(steps))
-        return scores.reshape(n, steps).exp()
-
-    drawn = torch.stack([followed(draw) for draw in range(1 if fill is None else fill.draws)]).mean(0)
+    fills: Iterable[Filled]
+    if fill is None:
+        fills = [from_substrate(images, substrate(images, classifier.mean, blur if mode == "insertion" else "mean"))]
+    else:
+        fills = fill.each_draw(images, classifier.mean)
+    drawn = scores_without(fills, gone, n, steps, scored)
     known = whole.gather(1, classes[:, None]).exp()
     return torch.cat([drawn, known] if mode == "insertion" else [known, drawn], 1)
 

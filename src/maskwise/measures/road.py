@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.infill import Infiller
 from maskwise.measures.base import Metric, metrics
-from maskwise.measures.filling import HoleFill, fill_of
+from maskwise.measures.filling import HoleFill, fill_of, scores_without
 from maskwise.measures.inputs import fitting_maps
 from maskwise.measures.perturbation import Ties, places
 from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
@@ -65,17 +65,17 @@ def road_scores(
     counts = torch.tensor([round(p / 100 * size) for p in percent], device=images.device)
     classes = classes_followed(log_probabilities(classifier, n, lambda rows: images[rows], batch), targets)
 
-    def left(draw: int) -> Tensor:
-        def copies(rows: Tensor) -> Tensor:
-            hole = place[rows // shares] < counts[rows % shares, None, None]
-            return fill.pictures(images[rows // shares], hole, classifier.mean, draw)
+    followed = classes.repeat_interleave(shares)
 
-        followed = classes.repeat_interleave(shares)
+    def hole(rows: Tensor, share: Tensor) -> Tensor:
+        return place[rows] < counts[share, None, None]
+
+    def scored(count: int, copies: Callable[[Tensor], Tensor]) -> Tensor:
         if score == "probability":
-            return log_probabilities(classifier, n * shares, copies, batch, followed).exp()
-        return (log_probabilities(classifier, n * shares, copies, batch).argmax(1) == followed).double()
+            return log_probabilities(classifier, count, copies, batch, followed).exp()
+        return (log_probabilities(classifier, count, copies, batch).argmax(1) == followed).double()
 
-    return torch.stack([left(draw) for draw in range(fill.draws)]).mean(0).reshape(n, shares)
+    return scores_without(fill.each_draw(images, classifier.mean), hole, n, shares, scored)
 
 
 def percentages(text: str | float | Sequence[float]) -> tuple[float, ...]:

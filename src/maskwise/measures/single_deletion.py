@@ -9,13 +9,13 @@ from torch import Tensor
 
 from maskwise.box import as_maps, as_tensor
 from maskwise.classifiers import Classifier
+from maskwise.core.correlation import spearman
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.infill import Infiller
 from maskwise.measures.base import metrics
-from maskwise.measures.filling import HoleFill, fill_of
+from maskwise.measures.filling import HoleFill, fill_of, scores_without
 from maskwise.measures.inputs import fitting_maps
-from maskwise.measures.rank_correlation import spearman
 from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, class_logits, classes_followed
 
 
@@ -45,14 +45,14 @@ def cell_drops(
     whole = class_logits(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
 
-    def without(draw: int) -> Tensor:
-        def copies(rows: Tensor) -> Tensor:
-            hole = number == (rows % parts)[:, None, None]
-            return fill.pictures(images[rows // parts], hole, classifier.mean, draw)
-
-        return class_logits(classifier, n * parts, copies, batch, classes.repeat_interleave(parts))
-
-    left = torch.stack([without(draw) for draw in range(fill.draws)]).mean(0).reshape(n, parts)
+    followed = classes.repeat_interleave(parts)
+    left = scores_without(
+        fill.each_draw(images, classifier.mean),
+        lambda _rows, cell: number == cell[:, None, None],
+        n,
+        parts,
+        lambda count, copies: class_logits(classifier, count, copies, batch, followed),
+    )
     return whole.gather(1, classes[:, None]) - left
 
 
@@ -85,7 +85,7 @@ def single_deletion(
     drops = cell_drops(classifier, images, fill, targets, cells, batch)
     number = cell_numbers(maps.shape[1], maps.shape[2], cells).to(drops.device)
     member = F.one_hot(number.flatten(), cells**2).double()
-    return spearman(maps.to(drops.device).flatten(1) @ member, drops if signed else drops.abs())
+    return spearman(maps.to(drops.device).flatten(1) @ member, drops if signed else drops.abs(), flat=0.0)
 
 
 @metrics.register(
