@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import Tensor
 from maskwise.audit import Limits, audit
 from maskwise.audit.accuracy import CalibrationError, calibration_rows
 from maskwise.audit.errors import nearest_right
+from maskwise.audit.figures import estimates_figure
+from maskwise.audit.finding import Interval
 from maskwise.audit.sanity import SHIFT, compressed, moved, stability
 from maskwise.audit.shortcut import absent_class, probe, taught, with_patch
 from maskwise.audit.subject import collect
@@ -40,6 +43,13 @@ def middle(images: Tensor, targets: Any = None) -> Tensor:
 
 def criterion(found: Any, name: str) -> Any:
     return next(one for one in found.criteria if one.name == name)
+
+
+def test_chance_beyond_every_estimate_is_within_the_figure(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as of a layout that collapses around a label far outside
+        estimates_figure([("all", Interval(0.05, 0.01, 0.09, 20))], tmp_path / "lift.png", "lift", 1.0)
+    assert (tmp_path / "lift.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 5), (8, 10), (10, 10), (377, 500)])

@@ -49,7 +49,7 @@ def accuracy_section(audited: Audited) -> Section:
     rows = calibration_rows(confidence, right)
     error = audited.estimate(rows, CalibrationError())
     mean = audited.estimate(confidence)
-    bound = audited.limits.calibration
+    bound = audited.plan.limits.calibration
     section.says = [
         f"It is right on {accuracy.times(100).text(1, '%')} of {len(right)} labelled pictures (Wilson's interval).",
         f"Its mean confidence is {mean.times(100).text(1, '%')}: it is {_trust(accuracy, mean)}. The expected "

@@ -38,7 +38,7 @@ def against_section(audited: Audited, other: Audited) -> Section:
         mine, theirs = (_hidden(one)[both] for one in (audited, other))
         compared.append(("accuracy with the object hidden", mine, theirs, Average(), False))
     for name, mine, theirs, statistic, higher_is_better in compared:
-        difference, low, high = paired(statistic, mine, theirs, seed=audited.seed)
+        difference, low, high = paired(statistic, mine, theirs, seed=audited.plan.seed)
         verdict = "undecided"
         if low > 0 or high < 0:
             verdict = "better" if (low > 0) is higher_is_better else "worse"

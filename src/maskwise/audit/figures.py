@@ -15,7 +15,7 @@ from torch import Tensor
 
 from maskwise.audit.finding import Interval
 from maskwise.audit.wilson import wilson
-from maskwise.core.files import atomic_write
+from maskwise.drawing import save_figure
 
 BLUE, RED, GREY = "#4477aa", "#bb5566", "#999999"
 
@@ -39,7 +39,7 @@ def reliability_figure(count: Tensor, right: Tensor, path: Path) -> None:
     above.legend(loc="upper left", frameon=False, fontsize=8)
     below.bar(middle, count, 0.9 / bins, color=GREY)
     below.set(xlabel="confidence: probability of the class that is said", ylabel="pictures")
-    saved(figure, path)
+    save_figure(figure, path)
 
 
 def confusion_figure(maps: Sequence[tuple[str, Tensor]], path: Path) -> None:
@@ -53,7 +53,7 @@ def confusion_figure(maps: Sequence[tuple[str, Tensor]], path: Path) -> None:
         shown = axis.imshow(saliency, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
         axis.set_title(title, fontsize=8)
     figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="mean map, 0 to 1")
-    saved(figure, path)
+    save_figure(figure, path)
 
 
 def estimates_figure(found: Sequence[tuple[str, Interval]], path: Path, label: str, chance: float | None) -> None:
@@ -73,11 +73,13 @@ def estimates_figure(found: Sequence[tuple[str, Interval]], path: Path, label: s
     axis.errorbar(values, places, xerr=ends.clip(min=0), fmt="o", color=BLUE, capsize=2, linewidth=1.2, markersize=4)
     axis.set_yticks(places, [name for name, _ in found], fontsize=8)
     axis.set(xlabel=label, ylim=(-0.6, len(found) - 0.4))
-    axis.set_xlim(left=min(0.0, *(one.low for _, one in found)))
+    marks = [0.0 if chance is None else chance, *(one.low for _, one in found), *(one.high for _, one in found)]
+    least, most = min(0.0, *marks), max(marks)
+    axis.set_xlim(least, most + 0.05 * ((most - least) or 1.0))
     if chance is not None:
         axis.axvline(chance, linestyle="--", color=RED, linewidth=1)
-        axis.text(chance, len(found) - 0.45, "chance", color=RED, fontsize=8, ha="center", va="bottom")
-    saved(figure, path)
+        axis.text(chance, len(found) - 0.37, "chance", color=RED, fontsize=8, ha="center", va="bottom")
+    save_figure(figure, path)
 
 
 def pictures_figure(lines: Sequence[Sequence[tuple[str, Tensor]]], path: Path) -> None:
@@ -100,7 +102,7 @@ def pictures_figure(lines: Sequence[Sequence[tuple[str, Tensor]]], path: Path) -
         label = ("map, 0 to 1", "difference: red for what was said, blue for the truth")[kind]
         bar = figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=min(1.0, 2.5 / len(lines)), pad=0.015, aspect=30)
         bar.set_label(label, fontsize=8)
-    saved(figure, path)
+    save_figure(figure, path)
 
 
 def whiskers(axis: Axes, at: Sequence[float], found: Sequence[Interval], width: float, label: str) -> None:
@@ -122,9 +124,3 @@ def sheet(
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, height_ratios=height_ratios)
-
-
-def saved(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")

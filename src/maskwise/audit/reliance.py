@@ -34,7 +34,7 @@ def reliance_section(audited: Audited) -> Section:
     part = audited.estimate(torch.stack([hidden, whole], 1).double() - chance, Ratio())
     word = "right" if labelled else "as on the whole picture"
     section.says = [
-        f"What is missing is refilled ({audited.fill}). Of {len(truth)} pictures its answer is {word} on "
+        f"What is missing is refilled ({audited.plan.fill}). Of {len(truth)} pictures its answer is {word} on "
         f"{shares[0].times(100).text(0, '%')} of the whole ones, {shares[1].times(100).text(0, '%')} with the object "
         f"alone, and {shares[2].times(100).text(0, '%')} with the background alone.",
         f"Above the {100 * chance:.0f}% that one and the same answer would get, the background alone gives "
@@ -45,7 +45,7 @@ def reliance_section(audited: Audited) -> Section:
         section.not_done = "on whole pictures it is no better than one and the same answer"
         section.criteria.append(Criterion("background", _QUESTION, None, section.not_done))
         return section
-    bound = audited.limits.background
+    bound = audited.plan.limits.background
     holds = None if part.low <= bound < part.high else part.high <= bound
     section.criteria.append(
         Criterion("background", _QUESTION, holds, f"{part.text()} of the accuracy above chance stays, bound {bound:g}")

@@ -19,7 +19,7 @@ from maskwise.audit.limits import Limits
 from maskwise.audit.reliance import reliance_section
 from maskwise.audit.sanity import sanity_section
 from maskwise.audit.shortcut import shortcut_section
-from maskwise.audit.subject import Audited, Told, collect
+from maskwise.audit.subject import Audited, Plan, Told, collect
 from maskwise.audit.verdict import criteria_of, verdict_section
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -122,22 +122,21 @@ def audit(
     tell = on_part or (lambda _name: None)
     method, made = chosen(classifier, explainer)
     tell("pictures")
-    audited = collect(
-        classifier, made, method, sources, out, limit, limits, fill, seed, batch, skip_damaged, progress
-    )  # fmt: skip
+    plan = Plan(limit, limits or Limits(), fill, seed, batch, skip_damaged, progress)
+    audited = collect(classifier, made, method, sources, out, plan)
     sections = []
     for name, part in PARTS:
         tell(name)
         sections.append(part(audited))
     if compare_with is not None:
         tell("other checkpoint")
-        sections.append(against_section(*_both(audited, compare_with, sources, limit, batch, skip_damaged, progress)))
+        sections.append(against_section(*_both(audited, compare_with)))
     stamp = {
         "maskwise": maskwise.__version__, "torch": torch.__version__, "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(), "classes": len(classifier.labels),
         "method": method, "why_method": "as asked" if explainer is not None else _why(method),
         "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
-        "fill": fill, "seed": seed, "limits": asdict(audited.limits),
+        "fill": fill, "seed": seed, "limits": asdict(plan.limits),
         "left_out": {name: len(those) for name, those in audited.measured.damaged.items()},
         "warnings": audited.measured.warnings(),
         "not_done": {one.name: one.not_done for one in sections if one.not_done is not None},
@@ -178,30 +177,21 @@ def _why(method: str) -> str:
     return f"no packaged masker is of this classifier; {method} is the first method that it allows"
 
 
-def _both(
-    audited: Audited,
-    other: Classifier,
-    sources: Sequence[str | DataSet],
-    limit: int | None,
-    batch: int,
-    skip_damaged: bool,
-    progress: Told | None,
-) -> tuple[Audited, Audited]:
+def _both(audited: Audited, other: Classifier) -> tuple[Audited, Audited]:
     """Rows of both by one method: the audit's own, or Grad-CAM where that one belongs to a single classifier."""
     if tuple(other.labels.names) != tuple(audited.classifier.labels.names):
         raise InputError(
             f"{other.name} has other classes than {audited.classifier.name}: their answers can't be compared"
         )
-    options = (limit, audited.limits, audited.fill, audited.seed, batch, skip_damaged, progress)
+
+    def asked(classifier: Classifier, method: str, out: Path) -> Audited:
+        return collect(classifier, by_name(method, classifier), method, audited.sets, out, audited.plan)
+
     folder = audited.out / "other"
     try:
-        made = by_name(audited.method, other)
-        return audited, collect(other, made, audited.method, sources, folder, *options)
+        return audited, asked(other, audited.method, folder)
     except InputError:
-        mine = collect(
-            audited.classifier, by_name("grad_cam", audited.classifier), "grad_cam", sources, audited.out, *options
-        )
-        return mine, collect(other, by_name("grad_cam", other), "grad_cam", sources, folder, *options)
+        return asked(audited.classifier, "grad_cam", audited.out), asked(other, "grad_cam", folder)
 
 
 def unknown_criteria(names: Sequence[str]) -> None:

@@ -51,7 +51,7 @@ def _randomised(audited: Audited, section: Section) -> None:
             with handed_on():
                 found = mprt(
                     audited.explainer, audited.classifier, images, modes=["cascading"], before_sigmoid=False,
-                    measures=["spearman"], seed=audited.seed, batch=8,
+                    measures=["spearman"], seed=audited.plan.seed, batch=8,
                 )  # fmt: skip
         except InputError as error:
             return {"why": str(error)}
@@ -67,7 +67,7 @@ def _randomised(audited: Audited, section: Section) -> None:
         section.criteria.append(Criterion("mprt", _RANDOM, None, str(numbers["why"]), of_explainer=True))
         return
     steps = [(layer, _estimate(value, numbers["n"])) for layer, value in numbers["rows"]]
-    end, bound = steps[-1][1], audited.limits.mprt
+    end, bound = steps[-1][1], audited.plan.limits.mprt
     holds = None if end.low < bound <= end.high else end.high < bound
     section.criteria.append(
         Criterion("mprt", _RANDOM, holds, f"rank correlation {end.text()}, bound {bound:g}", of_explainer=True)
@@ -86,7 +86,7 @@ def _stable(audited: Audited, section: Section) -> None:
     numbers = kept(audited.out, "stability", plain_identity(audited), lambda: stability(audited))
     section.numbers["stability"] = numbers
     found = {name: Interval(**_filled(value)) for name, value in numbers["alike"].items()}
-    bound = audited.limits.stability
+    bound = audited.plan.limits.stability
     holds = None
     if all(one.low >= bound for one in found.values()):
         holds = True
@@ -117,7 +117,7 @@ def stability(audited: Audited) -> dict[str, Any]:
     alike, changed = {}, {}
     with handed_on():
         before = subject.maps(images, classes, 8)
-        for name, change in small_changes(audited.seed).items():
+        for name, change in small_changes(audited.plan.seed).items():
             after = change(images)
             maps = subject.maps(after, classes, 8)
             then = before

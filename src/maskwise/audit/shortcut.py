@@ -43,7 +43,7 @@ def shortcut_section(audited: Audited) -> Section:
         section.criteria.append(Criterion("shortcut", _QUESTION, None, section.not_done, of_explainer=True))
         return section
     there, without = (Interval(**numbers[key]) for key in ("lift", "lift_without"))
-    bound = audited.limits.shortcut
+    bound = audited.plan.limits.shortcut
     seen = there.low > bound and there.low > without.value
     section.says = [
         "The last layer was taught for a while that a small photograph, a sixteenth of the picture and anywhere in it, "
@@ -73,7 +73,7 @@ def planted(audited: Audited) -> dict[str, Any]:
     held = torch.arange(len(images)) % 3 == 0
     test = as_float(images[held.nonzero()[:TESTED, 0]]).to(classifier.device)
     teach = as_float(images[(~held).nonzero()[:, 0]]).to(classifier.device)
-    draws = torch.Generator().manual_seed(audited.seed)
+    draws = torch.Generator().manual_seed(audited.plan.seed)
     label = absent_class(audited, draws)
     patched, where = with_patch(test, draws)
     lessons = with_patch(teach, draws)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,29 @@ from maskwise.sess.sweep import AnyExplainer
 Told = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How pictures are asked, the same for every checkpoint.
+
+    Attributes:
+        limit: only so many pictures of each data set, evenly spread.
+        limits: bounds of the criteria.
+        fill: the infiller of hidden objects and backgrounds.
+        seed: of every draw.
+        batch: pictures at once.
+        skip_damaged: pass over pictures that can't be read.
+        progress: called with (done, total) pictures.
+    """
+
+    limit: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    fill: str = "telea"
+    seed: int = 0
+    batch: int = 8
+    skip_damaged: bool = False
+    progress: Told | None = None
+
+
 @dataclass
 class Audited:
     """A classifier, an explainer of it, and what was measured of each picture.
@@ -40,10 +63,8 @@ class Audited:
         method: its name.
         sets: the pictures.
         measured: rows by data set and question.
-        limits: bounds of the criteria.
-        seed: of every draw.
+        plan: how they were measured.
         out: where pictures go.
-        fill: the infiller of hidden objects and backgrounds.
     """
 
     classifier: Classifier
@@ -51,10 +72,8 @@ class Audited:
     method: str
     sets: Sequence[DataSet]
     measured: Measured
-    limits: Limits
-    seed: int
+    plan: Plan
     out: Path
-    fill: str
 
     def __len__(self) -> int:
         return sum(map(len, self.measured.pictures.values()))
@@ -108,7 +127,7 @@ class Audited:
 
     def estimate(self, values: Tensor, statistic: Statistic | None = None) -> Interval:
         """Mean over pictures of values (N,), or another statistic of rows (N,D), with its bootstrap interval."""
-        return estimated(values, statistic, self.seed)
+        return estimated(values, statistic, self.plan.seed)
 
 
 class Ratio:
@@ -136,13 +155,7 @@ def collect(
     method: str,
     data: Sequence[str | DataSet],
     out: Path,
-    limit: int | None = None,
-    limits: Limits | None = None,
-    fill: str = "telea",
-    seed: int = 0,
-    batch: int = 8,
-    skip_damaged: bool = False,
-    progress: Told | None = None,
+    plan: Plan | None = None,
 ) -> Audited:
     """Asks everything of each picture that is asked of each; rows that ``out`` has already are taken from there.
 
@@ -154,18 +167,19 @@ def collect(
             f"audit is of networks that name one of several classes (softmax), and {classifier.name} has "
             f"{classifier.activation} outputs: measure its maps with compare, class by class"
         )
+    plan = plan or Plan()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     questions: dict[str, Metric] = {
         "answers": Answers(), "maps": SmallMaps(), "features": Features(classifier), "kept": MaskedAnswers(classifier),
-        "objects": Objects(classifier, fill), "elsewhere": Elsewhere(),
+        "objects": Objects(classifier, plan.fill), "elsewhere": Elsewhere(),
     }  # fmt: skip
     if method != "grad_cam":
         with suppress(InputError):  # a network without a layer to read: then nothing is said of it
             questions["agreement"] = Agreement(classifier)
-    settings = Settings("squash", "predicted", limit, batch, skip_damaged=skip_damaged)
+    settings = Settings("squash", "predicted", plan.limit, plan.batch, skip_damaged=plan.skip_damaged)
     contender = Contender.of(method, explainer)
-    measured = measure([contender], classifier, sets, questions, settings, out, progress=progress)
-    return Audited(classifier, explainer, method, sets, measured, limits or Limits(), seed, out, fill)
+    measured = measure([contender], classifier, sets, questions, settings, out, progress=plan.progress)
+    return Audited(classifier, explainer, method, sets, measured, plan, out)
 
 
 def plain_identity(audited: Audited) -> dict[str, Any]:
@@ -174,5 +188,5 @@ def plain_identity(audited: Audited) -> dict[str, Any]:
         "classifier": audited.classifier.fingerprint(),
         "explainer": Contender.of(audited.method, audited.explainer).identity,
         "pictures": audited.pictures_digest(),
-        "seed": audited.seed,
+        "seed": audited.plan.seed,
     }

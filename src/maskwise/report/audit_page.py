@@ -8,10 +8,9 @@ import io
 import json
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from maskwise.audit import Audit
 from maskwise.core.files import atomic_write
+from maskwise.report.document import templates
 from maskwise.report.leaderboard import no_formula
 
 STATES = {True: "holds", False: "fails", None: "open"}
@@ -42,9 +41,7 @@ def write_audit(audit: Audit) -> Path:
 
 def audit_page(audit: Audit) -> str:
     """The page's HTML."""
-    environment = Environment(
-        loader=PackageLoader("maskwise.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = templates()
     environment.filters |= {
         "state": STATES.__getitem__, "word": WORDS.__getitem__, "shade": SHADES.__getitem__,
         "picture": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
