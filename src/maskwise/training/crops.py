@@ -63,18 +63,24 @@ def random_crop(height: int, width: int, area: tuple[float, float], draws: torch
     return Crop((width - w) // 2, (height - h) // 2, w, h, flip < 0.5)
 
 
-def resize_weights(length: int, size: int) -> Tensor:
-    """Weights (size,length) of bilinear resizing with antialiasing, rows of sum 1.
+def resize_weights(lengths: Tensor, size: int, longest: int) -> Tensor:
+    """Weights (B,size,longest) of bilinear resizing with antialiasing of B lines, rows of sum 1; where lengths are.
 
     Those of ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``: a triangle as wide as two pixels of
-    the coarser of both grids.
+    the coarser of both grids. Beyond a line's own length they are 0.
+
+    Args:
+        lengths: (B,) whole numbers of pixels.
+        size: pixels of every result.
+        longest: what no line is longer than; asking the lengths would make the CPU wait for a GPU.
     """
-    scale = length / size
-    reach = max(scale, 1.0)
-    centre = (torch.arange(size, dtype=torch.float64) + 0.5) * scale
-    place = torch.arange(length, dtype=torch.float64) + 0.5
-    weights = (1 - (place[None] - centre[:, None]).abs() / reach).clamp(min=0)
-    return (weights / weights.sum(1, keepdim=True)).float()
+    exact = torch.float32 if lengths.device.type == "mps" else torch.float64
+    scale = (lengths.to(exact) / size)[:, None, None]
+    centre = (torch.arange(size, dtype=exact, device=lengths.device) + 0.5)[:, None] * scale
+    place = torch.arange(longest, dtype=exact, device=lengths.device) + 0.5
+    weights = (1 - (place - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+    weights = weights * (place < lengths[:, None, None])
+    return (weights / weights.sum(2, keepdim=True)).float()
 
 
 def resized(picture: Tensor, crop: Crop, size: PixelSize) -> Tensor:
@@ -101,20 +107,22 @@ def resized_map(squashed: Tensor, crop: Crop, picture: tuple[int, int], size: Pi
 
 @dataclass(frozen=True)
 class PackedCrops:
-    """Crops of pictures of any size, ready to be resized together on an accelerator: bytes and two matrices each.
+    """Crops of pictures of any size, ready to be resized together on an accelerator: their bytes and sides.
 
-    On a GPU that is one copy and two products of matrices a batch, instead of a kernel or three a picture. On a CPU
-    ``resized`` is several times quicker.
+    On a GPU that is one copy, a few kernels and two products of matrices a batch, instead of a kernel or three a
+    picture. On a CPU ``resized`` is several times quicker.
 
     Attributes:
-        pixels: (B,3,h,w) uint8, each region in the upper left corner.
-        down: (B,H,h), what each of the H rows of the result is made of.
-        across: (B,W,w), the same for its columns; mirrored where the crop is.
+        pixels: (B,3,h,w) uint8, each region in the upper left corner; what is beyond it says nothing.
+        sides: (B,2), height and width of each region.
+        flips: (B,) bool.
+        size: (H,W) of the result.
     """
 
     pixels: Tensor
-    down: Tensor
-    across: Tensor
+    sides: Tensor
+    flips: Tensor
+    size: tuple[int, int]
 
     @classmethod
     def of(
@@ -124,25 +132,23 @@ class PackedCrops:
 
         A region of more than ``MOST`` times the pixels of the result is resized, and rounded to bytes, before.
         """
-        rows, columns = sides(size)
-        pairs = [_bounded(picture, crop, (rows, columns)) for picture, crop in zip(pictures, crops, strict=True)]
+        pairs = [_bounded(picture, crop, sides(size)) for picture, crop in zip(pictures, crops, strict=True)]
         regions = [crop.region(picture) for picture, crop in pairs]
         tall, wide = (max(region.shape[axis] for region in regions) for axis in (-2, -1))
         device = regions[0].device
         pinned = pinned and device.type == "cpu"
-        pixels = torch.zeros(len(regions), 3, tall, wide, dtype=torch.uint8, device=device, pin_memory=pinned)
-        down = torch.zeros(len(regions), rows, tall, pin_memory=pinned)
-        across = torch.zeros(len(regions), columns, wide, pin_memory=pinned)
-        for k, (region, (_, crop)) in enumerate(zip(regions, pairs, strict=True)):
-            pixels[k, :, : crop.height, : crop.width] = region
-            down[k, :, : crop.height] = resize_weights(crop.height, rows)
-            weights = resize_weights(crop.width, columns)
-            across[k, :, : crop.width] = weights.flip(0) if crop.flip else weights
-        return cls(pixels, down, across)
+        pixels = torch.empty(len(regions), 3, tall, wide, dtype=torch.uint8, device=device, pin_memory=pinned)
+        for k, region in enumerate(regions):
+            pixels[k, :, : region.shape[-2], : region.shape[-1]] = region
+        own = torch.tensor([(crop.height, crop.width) for _, crop in pairs])
+        return cls(pixels, own, torch.tensor([crop.flip for _, crop in pairs]), sides(size))
 
     def on(self, device: torch.device) -> Tensor:
         """The batch (B,3,H,W) in [0,1], computed on ``device``."""
-        pixels, down, across = (x.to(device, non_blocking=True) for x in (self.pixels, self.down, self.across))
+        pixels, own, flips = (x.to(device, non_blocking=True) for x in (self.pixels, self.sides, self.flips))
+        down = resize_weights(own[:, 0], self.size[0], pixels.shape[-2])
+        across = resize_weights(own[:, 1], self.size[1], pixels.shape[-1])
+        across = torch.where(flips[:, None, None], across.flip(1), across)
         with torch.autocast(device.type, enabled=False):
             narrow = torch.matmul(pixels.float() / 255, across[:, None].mT)
             return torch.matmul(down[:, None], narrow).clamp(0, 1)
