@@ -165,10 +165,7 @@ def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tupl
 
 
 def _name_of(explainer: AnyExplainer) -> str:
-    for name in methods.names():
-        if methods.get(name) is type(explainer):
-            return name
-    return getattr(explainer, "__name__", type(explainer).__name__)
+    return methods.name_of(type(explainer)) or str(getattr(explainer, "__name__", type(explainer).__name__))
 
 
 def _why(method: str) -> str:

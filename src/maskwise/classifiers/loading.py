@@ -22,6 +22,7 @@ from maskwise.classifiers.text_classifier import TextClassifier
 from maskwise.classifiers.torchvision_models import ReleasedWeights, released_weights, whose_file
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
+from maskwise.core.seal import ASSETS
 from maskwise.core.weights import built_with, fill, number_of_rows, read_weights
 from maskwise.labels import Labels, imagenet_labels
 
@@ -209,6 +210,19 @@ def _lite(index: int, size: int) -> None:
 
 for _index, _size in ((0, 224), (1, 240), (2, 260)):
     _lite(_index, _size)
+
+
+@classifiers.register("vit_tiny_distilled", source="packaged", input_size=224, offline=True)
+def _distilled_vit(weights: str | Path | None = None) -> Classifier:
+    """A small transformer that has learned from EfficientNet-Lite (docs/transformers.md)."""
+    from maskwise.classifiers.hybrid_vit import hybrid_vit
+
+    name, size = "vit_tiny_distilled", 224
+    module = hybrid_vit(size)
+    state = read_weights(weights or ASSETS / "classifiers" / f"{name}.safetensors")
+    fill(module, state, f"the weights do not fit {name}")
+    half = (0.5, 0.5, 0.5)
+    return Classifier(module, mean=half, std=half, labels=imagenet_labels(), input_size=size, name=name)
 
 
 def _torchvision(name: str, weights: str | Path | None) -> Classifier:

@@ -65,6 +65,18 @@ class Registry(Generic[T]):
             offer = f"did you mean {' or '.join(close)}?" if close else f"there is {_some(self.names())}"
             raise InputError(f"unknown {self.kind} {name!r}; {offer}") from None
 
+    def name_of(self, entry: object) -> str | None:
+        """The name that this very object is filed under; None where it is no entry.
+
+        Example:
+            >>> metrics = Registry("metric")
+            >>> @metrics.register("error")
+            ... class Error: ...
+            >>> metrics.name_of(Error), metrics.name_of(int)
+            ('error', None)
+        """
+        return next((name for name, known in self._entries.items() if known is entry), None)
+
     def build(self, name: str, /, *given: Any, common: Iterable[str] = (), **options: Any) -> Any:
         """What the entry called ``name``, a class or function, makes of its options.
 

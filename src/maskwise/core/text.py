@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+NAMED = 3  # in one line
+
 
 def printable(text: object) -> str:
     """One line that moves no cursor: control characters, which a file may be called, and odd spaces are written out.
@@ -43,6 +45,17 @@ def few(names: Sequence[str]) -> str:
         ('a.png', 'a.png, …')
     """
     return names[0] if len(names) == 1 else f"{names[0]}, …"
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are.
+
+    Example:
+        >>> first_few(["a", "b", "c", "d"]), first_few(["a"])
+        ('a, b, c and 1 more', 'a')
+    """
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return utf8(", ".join(names[:NAMED])) + more
 
 
 def shortened(text: str, most: int) -> str:

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
-from maskwise.core.text import how_many, utf8
+from maskwise.core.text import first_few, how_many, utf8
 from maskwise.data import DataSet
 from maskwise.evaluation.contender import Contender
-from maskwise.evaluation.given_maps import GivenMaps, first_few
+from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.loader import Settings
 from maskwise.evaluation.map_names import Matched, match_names
 

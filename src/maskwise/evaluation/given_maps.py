@@ -16,7 +16,7 @@ from torch import Tensor
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.core.options import one_of
-from maskwise.core.text import how_many, utf8
+from maskwise.core.text import first_few, how_many, utf8
 from maskwise.core.walk import files_below
 from maskwise.data.file_digests import file_digests
 from maskwise.evaluation.map_files import MAP_SUFFIXES, StoredMap, read_map_file
@@ -25,7 +25,6 @@ from maskwise.images import resize
 
 MapScale = Literal["auto", "unit", "min_max", "relu", "abs"]
 SCALES = ("auto", "unit", "min_max", "relu", "abs")
-NAMED = 3  # files in one line
 READERS = 8
 ROUNDING = 1e-6
 DIM = 0.1  # of the range: values that stay below were hardly meant as shares of 1
@@ -207,14 +206,3 @@ class GivenMaps:
                 "columns): transpose the maps"
             )
         return resize(made[None, None], size)[0, 0]
-
-
-def first_few(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are.
-
-    Example:
-        >>> first_few(["a", "b", "c", "d"]), first_few(["a"])
-        ('a, b, c and 1 more', 'a')
-    """
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return utf8(", ".join(names[:NAMED])) + more

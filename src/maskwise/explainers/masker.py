@@ -195,6 +195,27 @@ class GatedCasm(MaskerExplainer):
 
 
 @methods.register(
+    "class_casm",
+    family="maskers",
+    paper="our own, by Zolna, Geras, Cho 2020 and Zhou et al. 2016",
+    needs_gradients=False,
+    needs_target=True,
+    random=False,
+    cost="1 forward",
+)
+class ClassCasm(MaskerExplainer):
+    """A masker trained as CASM is, against a pool of classifiers, that also reads the class activation of a class.
+
+    Training takes the class's evidence away from ever-changing classifiers, so masks are whole objects of that class.
+    One forward of its own, adapted classifier answers for any number of classes; without a target it explains the top
+    class of that one.
+    """
+
+    needs_target = True
+    packaged = "class_casm"
+
+
+@methods.register(
     "distilled",
     family="maskers",
     paper="our own, by Covert, Kim, Zou, Hashimoto 2024; taught by Zhang et al. 2016, Zhou et al. 2016",

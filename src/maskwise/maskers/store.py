@@ -106,21 +106,24 @@ def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
     return _of_kind(path, classifier, ClassMasker, "knows no classes: it is for `method=casm`")
 
 
-def start_at(masker: Masker, path: str | Path | None, classifier: Classifier) -> None:
+def start_at(masker: AnyMasker, path: str | Path | None, classifier: Classifier) -> None:
     """Gives the decoder the weights of the one in ``path``, where there is one; it goes on learning from there.
 
     Raises:
-        InputError: as ``load_agnostic_masker``; or its decoder has another layout.
+        InputError: as ``load_agnostic_masker`` and ``load_class_masker``; or its decoder has another layout.
     """
     if path is None:
         return
-    theirs = load_agnostic_masker(path, classifier)
+    load: Callable[[str | Path, Classifier], AnyMasker]
+    load, settings = load_agnostic_masker, "decoder, taps, width, mix and class_tap"
+    if isinstance(masker, ClassMasker):
+        load, settings = load_class_masker, "widths, upsampling, kernel and bottlenecks"
+    theirs = load(path, classifier)
     try:
         masker.decoder.load_state_dict(theirs.decoder.state_dict())
     except RuntimeError:
         raise InputError(
-            f"{path}: its decoder is not laid out as the recipe says: give decoder, taps, width, mix and class_tap as "
-            "its own recipe has them"
+            f"{path}: its decoder is not laid out as the recipe says: give {settings} as its own recipe has them"
         ) from None
 
 

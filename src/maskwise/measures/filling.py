@@ -44,7 +44,7 @@ class HoleFill:
         if isinstance(network, nn.Module):
             options["weights"] = f"{_checksum(network):08x}"
         said = ",".join(f"{key}={value}" for key, value in options.items() if key != "generator")
-        return f"{_name(self.infiller)}:{said}".rstrip(":")
+        return f"{_registered(self.infiller)}:{said}".rstrip(":")
 
 
 def from_substrate(images: Tensor, substrate: Tensor) -> Filled:
@@ -98,7 +98,7 @@ def fill_of(fill: str | Infiller, refill: Refill = "step", draws: int = 1) -> Ho
     """
     one_of("refill", refill, ("step", "once"))
     made = fill if isinstance(fill, Infiller) else infiller(fill)
-    name = _name(made)
+    name = _registered(made)
     if refill == "once" and name in infillers and infillers.facts(name)["surroundings"]:
         raise InputError(f"refill='once' has no surroundings that {name} could paint from; take refill='step'")
     if draws < 1:
@@ -108,13 +108,13 @@ def fill_of(fill: str | Infiller, refill: Refill = "step", draws: int = 1) -> Ho
     return HoleFill(made, refill, draws)
 
 
-def _name(made: Infiller) -> str:
-    """As registered, else that of its class."""
-    return next((name for name in infillers.names() if infillers.get(name) is type(made)), type(made).__name__)
-
-
 def _checksum(network: nn.Module) -> int:
     code = 0
     for key, value in sorted(network.state_dict().items()):
         code = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes(), zlib.crc32(key.encode(), code))
     return code
+
+
+def _registered(made: Infiller) -> str:
+    """Its name, else that of its class."""
+    return infillers.name_of(type(made)) or type(made).__name__

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from maskwise.class_objective import Seen
 from maskwise.classifiers import Classifier
 from maskwise.maskers import ClassMasker, save_masker
+from maskwise.maskers.store import start_at
 from maskwise.maskers.upsampler import Upsampler
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
@@ -54,6 +55,7 @@ class ClassMaskTrainer(Trainer):
             self.masker.decoder.filter.start_at(classifier)
         for upsampler in self.masker.decoder.upsamplers:
             cast(Upsampler, upsampler).quieten_skip(recipe.skip_gain)
+        start_at(self.masker, recipe.start, classifier)
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)
         self.selector = list(self.masker.decoder.filter.parameters())
         taken = {id(p) for p in self.selector}

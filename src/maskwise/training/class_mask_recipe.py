@@ -35,6 +35,8 @@ class ClassMaskRecipe(BaseRecipe):
     embedding: Embedding = Field("normal", description="first class embeddings: noise, or the classifier's last layer")
     skip_gain: float = Field(1.0, gt=0, description="first weights on skip connections, times this; 1 in the paper")
 
+    start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
+
     # phase 1: the class selector alone
     selector_steps: int = Field(8500, ge=0)
     selector_fakes: float = Field(0.5, ge=0, le=1, description="how often a class is asked for that is not there")

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
+from maskwise.drawing.colour_bar import css_gradient
 from maskwise.drawing.heat import HeatScale
 from maskwise.images import to_uint8
 from maskwise.report.masked_confidence import MaskedConfidence
@@ -101,9 +102,8 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
 def _bar(scale: HeatScale) -> str:
     """The heat map's colours between the values at their ends, and what the high one is."""
     low, high = scale.ends
-    stops = ", ".join(f"rgb({' '.join(str(round(255 * float(c))) for c in colour)})" for colour in scale.bar(9))
     why = f" ({html.escape(scale.why)})" if scale.why else ""
-    return f'<span class="mw-scale">{low}<i style="background:linear-gradient(90deg, {stops})"></i>{high}{why}</span>'
+    return f'<span class="mw-scale">{low}<i style="background:{css_gradient(scale)}"></i>{high}{why}</span>'
 
 
 def _whole(answer: Answer) -> str:

@@ -32,7 +32,7 @@ class AttentionExplainer(Explainer):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
-        self.reading: AttentionReading = read_attention(classifier, _name_of(type(self)))
+        self.reading: AttentionReading = read_attention(classifier, methods.name_of(type(self)) or type(self).__name__)
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
@@ -74,8 +74,3 @@ class AttentionExplainer(Explainer):
         for matrix in reversed(blocks):
             row = share * (row + (row[:, None] @ matrix)[:, 0])
         return row
-
-
-def _name_of(method: type[Explainer]) -> str:
-    """As it is registered."""
-    return next((name for name in methods.names() if methods.get(name) is method), method.__name__)
