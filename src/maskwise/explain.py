@@ -21,6 +21,7 @@ from maskwise.core.portions import Portions, smaller_batch
 from maskwise.drawing.heat import RAW, HeatScale, heat_scale
 from maskwise.explainers import Explainer
 from maskwise.explainers.doubts import handed_on
+from maskwise.explainers.targets import described
 from maskwise.images import load_image
 from maskwise.infill import Infiller, infiller
 from maskwise.sess import SESS
@@ -178,7 +179,7 @@ def _explained(
 ) -> str | None:
     if not explainer.needs_target:
         return None
-    return top[0][0] if target is None else classifier.labels.name(classifier.labels.resolve(target))
+    return top[0][0] if target is None else described(target, classifier.labels, top[0][0])
 
 
 def _panels(

@@ -28,7 +28,8 @@ def explain_command(
         str,
         typer.Option(
             "--target",
-            help="The class explained: predicted, or a class (index, name, WordNet id).",
+            help="What is explained: predicted, a class (index, name, WordNet id), one against another "
+            "('cat - dog'), or finer: the predicted one against the three nearest to it.",
             autocompletion=completion.predicted,
         ),
     ] = "predicted",

@@ -70,6 +70,7 @@ def explain_pictures(
     figures.check()
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.explain import explain_picture
+    from maskwise.explainers.targets import described
     from maskwise.infill import infiller
     from maskwise.report.explained import check_replaceable, write_explanation
     from maskwise.report.figure import fig2
@@ -82,7 +83,7 @@ def explain_pictures(
     explain_it = method.make(classifier, model.precision, wanted.enhance)
     explain_it.strict = wanted.strict
     if wanted.target is not None:
-        classifier.labels.resolve(wanted.target)
+        described(wanted.target, classifier.labels, "")  # what is no class is said before there is work
     done: list[Explanation] = []
     rows: list[Panels] = []
     cards: list[dict[str, Any]] = []

@@ -104,7 +104,8 @@ class Explainer:
         Args:
             images: (N,3,H,W), float RGB in [0,1], any size.
             targets: class of each picture (index, name or WordNet id), one for all, or None for the top class;
-                (N,K) or nested lists for several classes of each picture; or a function from logits (n,C) to the
+                (N,K) or nested lists for several classes of each picture; a contrast of classes in place of one
+                (``"cat - dog"``, ``"finer"`` or ``Contrast``); or a function from logits (n,C) to the
                 scores (n,) to be explained.
 
         Returns:
@@ -245,7 +246,7 @@ class Explainer:
 
     def resolve(self, images: Tensor, targets: Targets) -> Targets:
         """Targets with the top class made definite; costs a forward only where it must be found."""
-        if targets.classes is not None or targets.score is not None:
+        if targets.settled:
             return targets
         with torch.no_grad():
             return targets.resolved(self.classifier.logits(images))

@@ -26,7 +26,8 @@ def learning(images: Tensor, targets: Targets) -> Iterator[tuple[Tensor, Targets
     """Gradients on, also inside a caller's inference mode; gives copies of pictures and targets that left it."""
     with torch.inference_mode(False), torch.enable_grad():
         classes = None if targets.classes is None else targets.classes.clone()
-        yield images.detach().clone(), replace(targets, classes=classes)
+        goals = None if targets.goals is None else targets.goals.clone()
+        yield images.detach().clone(), replace(targets, classes=classes, goals=goals)
 
 
 def steps(explainer: Explainer, total: int, turn: int = 0, turns: int = 1) -> Iterator[int]:

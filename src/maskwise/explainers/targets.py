@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.link import Activation, probabilities_of
 from maskwise.core.errors import InputError
+from maskwise.explainers.contrast import MINUS, Contrast
+from maskwise.labels import Labels
 
 Score = Callable[[Tensor], Tensor]
-TargetLike = int | str | Sequence[int | str]
+TargetLike = int | str | Contrast | Sequence[int | str | Contrast]
 TargetsLike = TargetLike | Sequence[TargetLike] | Tensor | np.ndarray | Score | Sequence[Score] | None
 
 
@@ -28,29 +31,55 @@ class Targets:
         classes: (N,K) int64, or None for the top class of each picture (K = 1).
         score: the caller's own ``logits (n,C) -> (n,)``, instead of classes (K = 1); or one such function a picture.
         activation: of the classifier, which makes probabilities of its logits.
+        contrasts: K of each of N pictures, not yet settled, by the names in ``labels``; instead of classes.
+        goals: (N,K,C) coefficients of the scores of C classes, which settled contrasts are.
     """
 
     classes: Tensor | None = None
     score: Score | tuple[Score, ...] | None = None
     activation: Activation = "softmax"
+    contrasts: tuple[tuple[Contrast, ...], ...] | None = None
+    labels: Labels | None = None
+    goals: Tensor | None = None
 
     @property
     def count(self) -> int:
-        return 1 if self.classes is None else self.classes.shape[1]
+        if self.contrasts is not None:
+            return len(self.contrasts[0])
+        several = self.classes if self.goals is None else self.goals
+        return 1 if several is None else several.shape[1]
+
+    @property
+    def settled(self) -> bool:
+        """Is it known what is explained, whatever the pictures' logits are?"""
+        return not (self.classes is None and self.score is None and self.goals is None)
 
     def one(self, k: int) -> Targets:
         """The k-th target alone."""
+        if self.contrasts is not None:
+            return replace(self, contrasts=tuple(row[k : k + 1] for row in self.contrasts))
+        if self.goals is not None:
+            return replace(self, goals=self.goals[:, k : k + 1])
         return self if self.classes is None else replace(self, classes=self.classes[:, k : k + 1])
 
     def of(self, rows: Tensor) -> Targets:
         """The targets of pictures ``rows`` (n,), in that order; a picture may come several times."""
         if isinstance(self.score, tuple):
             return replace(self, score=tuple(self.score[int(row)] for row in rows))
+        if self.contrasts is not None:
+            return replace(self, contrasts=tuple(self.contrasts[int(row)] for row in rows))
+        if self.goals is not None:
+            return replace(self, goals=self.goals[rows])
         return self if self.classes is None else replace(self, classes=self.classes[rows])
 
     def resolved(self, logits: Tensor) -> Targets:
-        """The top class made definite by the clean pictures' logits (N,C), before anything is perturbed."""
-        if self.classes is None and self.score is None:
+        """Top class and contrasts made definite by the clean pictures' logits (N,C), before anything is perturbed."""
+        if self.contrasts is not None:
+            assert self.labels is not None
+            clean, labels = logits.detach().float(), self.labels
+            made = [[one.goal(own, labels) for one in row] for own, row in zip(clean, self.contrasts, strict=True)]
+            return replace(self, contrasts=None, goals=torch.stack([torch.stack(row) for row in made]))
+        if not self.settled:
             return replace(self, classes=logits.argmax(1, keepdim=True))
         return self
 
@@ -58,8 +87,12 @@ class Targets:
         """Classes (N,K) that a method can name, of pictures with logits (N,C).
 
         For a score function it is the class by whose logit the score rises fastest: c for both its logit and its
-        probability, a for the difference of the logits of a and b.
+        probability, a for the difference of the logits of a and b. So it is for contrasts.
         """
+        if self.goals is not None or self.contrasts is not None:
+            goals = self.resolved(logits).goals
+            assert goals is not None
+            return goals.argmax(2)
         if self.score is None:
             classes = self.resolved(logits).classes
             assert classes is not None
@@ -75,6 +108,11 @@ class Targets:
         Args:
             rows: (n,) which picture each row of ``logits`` belongs to; None where there is one row a picture.
         """
+        if self.contrasts is not None:  # the pictures themselves: whoever changes them has asked for ``resolved``
+            return self.resolved(logits).scores(logits, rows)
+        if self.goals is not None:
+            goals = self.goals if rows is None else self.goals[rows]
+            return (logits[:, None] * goals.to(logits.dtype)).sum(2)
         if isinstance(self.score, tuple):
             pictures = range(len(logits)) if rows is None else rows.tolist()
             found = [_checked(self.score[n](logits[i : i + 1]), 1) for i, n in enumerate(pictures)]
@@ -91,6 +129,16 @@ class Targets:
             return self.scores(logits, rows)
         return self.scores(probabilities_of(logits.float(), self.activation), rows)
 
+    def for_others(self, k: int) -> Tensor | Score | tuple[Score, ...] | None:
+        """The k-th target for an explainer from elsewhere: classes (N,), functions, or None for the top class."""
+        if self.goals is not None:
+            return tuple(partial(_linear, goal=row[k]) for row in self.goals)
+        return self.score if self.classes is None else self.classes[:, k]
+
+
+def _linear(logits: Tensor, goal: Tensor) -> Tensor:
+    return logits @ goal.to(logits.dtype)
+
 
 def _checked(values: Tensor, count: int) -> Tensor:
     if not isinstance(values, Tensor) or values.shape != (count,):
@@ -105,7 +153,7 @@ def parse_targets(targets: TargetsLike, count: int, classifier: Classifier) -> T
     Args:
         targets: None; a class for all; one a picture; several a picture, as (N,K) tensor, array or nested list; a
             function from logits (n,C) to scores (n,), or one such function a picture. A class is an index, a name or a
-            WordNet id.
+            WordNet id; in its place a ``Contrast`` or its text, ``A - B`` or ``finer``, may stand.
         classifier: whose classes and activation they are.
 
     Raises:
@@ -124,7 +172,10 @@ def parse_targets(targets: TargetsLike, count: int, classifier: Classifier) -> T
     listed = [list(row) if _is_list(row) else [row] for row in rows]
     if not listed[0] or len({len(row) for row in listed}) > 1:
         raise InputError("every picture needs the same number of targets, at least one")
-    resolved = [[classifier.labels.resolve(_plain(target)) for target in row] for row in listed]
+    wanted = [[_wanted(target, classifier.labels) for target in row] for row in listed]
+    if any(isinstance(target, Contrast) for row in wanted for target in row):
+        return replace(own, labels=classifier.labels, contrasts=tuple(tuple(map(_as_contrast, row)) for row in wanted))
+    resolved = [[classifier.labels.resolve(cast("int | str", target)) for target in row] for row in wanted]
     return replace(own, classes=torch.tensor(resolved, device=classifier.device))
 
 
@@ -141,6 +192,45 @@ def _rows(targets: Any, count: int) -> list[Any]:
 
 def _is_list(row: Any) -> bool:
     return isinstance(row, (list, tuple)) or (isinstance(row, (Tensor, np.ndarray)) and row.ndim > 0)
+
+
+def _wanted(target: Any, labels: Labels) -> int | str | Contrast:
+    """A class, or a contrast of classes that exist."""
+    if isinstance(target, Contrast):
+        if target.target is not None:
+            labels.resolve(target.target)
+        target.others(labels)
+        return target
+    plain = _plain(target)
+    return (Contrast.parsed(plain, labels) if isinstance(plain, str) else None) or plain
+
+
+def _as_contrast(target: int | str | Contrast) -> Contrast:
+    return target if isinstance(target, Contrast) else Contrast(target, (), weight=0.0)
+
+
+def described(target: int | str | Contrast, labels: Labels, top: str) -> str:
+    """What a target is called; ``top`` is the name of the top class.
+
+    Raises:
+        InputError: unknown class.
+    """
+    wanted = _wanted(target, labels)
+    return wanted.described(labels, top) if isinstance(wanted, Contrast) else labels.name(labels.resolve(wanted))
+
+
+def class_of_description(text: str, labels: Labels) -> int:
+    """The class that ``described`` puts first.
+
+    Raises:
+        InputError: as ``Labels.resolve``.
+    """
+    try:
+        return labels.resolve(text)
+    except InputError:
+        if MINUS not in text:
+            raise
+        return labels.resolve(text.partition(MINUS)[0])
 
 
 def _plain(target: Any) -> int | str:

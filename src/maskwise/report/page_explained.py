@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maskwise.box import binarise
+from maskwise.explainers.targets import class_of_description
 from maskwise.images import resize
 from maskwise.measures.perturbation import CurveKind, curves
 from maskwise.report.masked_confidence import masked_confidences
@@ -52,7 +53,7 @@ def card_of(
     found: dict[str, list[float]] = {}
     named = explanation.target or explanation.top[0][0]
     # A name may stand for two classes; the likeliest one is never ambiguous.
-    target = None if named == explanation.top[0][0] else classifier.labels.resolve(named)
+    target = None if named == explanation.top[0][0] else class_of_description(named, classifier.labels)
     images, keep = panels.image[None], binarise(panels.map[None])
     followed = likeliest(classifier, images) if target is None else target
     (confidence,) = masked_confidences(classifier, images, keep, panels.inpainted[None], [followed])

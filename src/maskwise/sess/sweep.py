@@ -197,7 +197,7 @@ class Sweep:
             return maps, logits if self.shares_forward else None
         by_target = []
         for k in range(targets.count):
-            target = targets.score if targets.classes is None else targets.classes[:, k]
+            target = targets.for_others(k)
             with torch.enable_grad():  # a function of the caller's may differentiate
                 made = torch.as_tensor(explainer(patches, target)).detach().to(patches.device, torch.float32)
             if made.ndim != 3 or len(made) != len(patches) or not made.isfinite().all():
