@@ -51,7 +51,7 @@ def build(request: pytest.FixtureRequest, tiny: Classifier, tmp_path: Path) -> C
     def make(name: str, classifier: Classifier = tiny) -> Explainer:
         options = dict(FAST.get(name, {}))
         if methods.facts(name)["family"] == "maskers":
-            kind = {"dabkowski_gal": "class", "distilled": "mixed"}.get(name, "any")
+            kind = {"dabkowski_gal": "class", "distilled": "mixed", "class_casm": "mixed"}.get(name, "any")
             options["masker"] = tmp_path / f"{kind}.safetensors"
         return explainer(name, classifier, **options)
 
