@@ -41,7 +41,7 @@ HINTS = """
 
 | you have | take | why |
 |---|---|---|
-| the packaged classifier | `distilled`, `gated_casm`, `excited_casm` | trained for it; one forward (`excited_casm`: two and a backward) |
+| the packaged classifier | `distilled`, `class_casm`, `gated_casm` | trained for it, one forward: maps of it as it is; the best boxes of a class; of one class out of what any classifier could use |
 | a classifier of your own, a minute | `grad_cam`, `layer_cam` | find their layer; `maskwise layers` says which and why |
 | a classifier of your own, a coffee break | `maskwise fit PICTURES` | [a masker for it](training.md#in-a-coffee-break-maskwise-fit) |
 | a transformer (ViT, DeiT, DINOv2) | `legrad`, `grad_cam` and its kin | read attention or the grid of tokens; windows (Swin) have the latter only; [which network takes which method](methods.md#which-method-for-which-network) |

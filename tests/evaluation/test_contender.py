@@ -18,6 +18,7 @@ from maskwise.classifiers import Classifier
 from maskwise.evaluation import Contender, measure
 from maskwise.explainers import explainer
 from maskwise.explainers.base import Explainer
+from maskwise.maskers import ClassMasker, Masker, save_masker
 from maskwise.measures import metric
 
 DATA = "shapes:n=4,size=40,labels=own"
@@ -61,6 +62,18 @@ def test_an_edited_one_has_no_old_rows(kind: str, judge: Classifier, tmp_path: P
     assert edited[0] != first[0] and edited[1] == 4
     keys = [map_key(Subject.of(made(kind, power, judge), judge)) for power in (1.0, 1.0, 3.0)]
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("method", ["casm", "dabkowski_gal", "excited_casm"])
+def test_another_masker_at_the_same_path_has_no_old_rows(method: str, judge: Classifier, tmp_path: Path) -> None:
+    """Of a packaged masker, too, which a new version of the package replaces."""
+    kind = ClassMasker if method == "dabkowski_gal" else Masker
+    filed = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        save_masker(tmp_path / "it.safetensors", kind.build(judge), judge, {})
+        filed.append(Contender.of("it", explainer(method, judge, masker=str(tmp_path / "it.safetensors"))).filed)
+    assert filed[0] == filed[1] != filed[2]
 
 
 def test_one_that_can_not_be_read_is_measured_and_not_kept(judge: Classifier, tmp_path: Path) -> None:

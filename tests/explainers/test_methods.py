@@ -28,6 +28,7 @@ FAST = {
     "meaningful_perturbation": {"iterations": 30, "infill": "mean", "l1": 0, "start": "ones"},
     "extremal_perturbation": {"iterations": 10, "areas": (0.2,)},
     "fido": {"iterations": 20, "samples": 2},
+    "opti_cam": {"iterations": 5},
     "guided_feature_inversion": {"iterations": 20},
     "dabkowski_gal_iterative": {"iterations": 20, "learning_rate": 1.0},
 }

@@ -214,7 +214,7 @@ for _index, _size in ((0, 224), (1, 240), (2, 260)):
 
 @classifiers.register("vit_tiny_distilled", source="packaged", input_size=224, offline=True)
 def _distilled_vit(weights: str | Path | None = None) -> Classifier:
-    """A small transformer that has learned from EfficientNet-Lite (docs/transformers.md)."""
+    """A small transformer that has learned from EfficientNet-Lite (docs/packaged-maskers-card.md)."""
     from maskwise.classifiers.hybrid_vit import hybrid_vit
 
     name, size = "vit_tiny_distilled", 224

@@ -58,7 +58,7 @@ class DabkowskiGal(Explainer):
         fuse(self.masker.decoder).to(classifier.device)
         self.confidence = confidence
         self.known = KnownWeights(classifier)
-        self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:

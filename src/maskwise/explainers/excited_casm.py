@@ -54,7 +54,7 @@ class ExcitedCasm(Explainer):
         ranges(full=(full, 1e-3, 1), smooth=(smooth, 0, 1))
         super().__init__(classifier)
         self.mask, self.excitation = Casm(classifier, masker), ExcitationBackprop(classifier)
-        self.identity["masker"] = self.mask.identity["masker"]
+        self.identity["masker_digest"] = self.mask.identity["masker_digest"]
         self.full, self.smooth = full, smooth
 
     @classmethod

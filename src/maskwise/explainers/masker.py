@@ -96,7 +96,7 @@ class MaskerExplainer(Explainer):
         self.needs_target = self.masker.needs_class
         self.known = KnownWeights(classifier)
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)
-        self.identity["masker"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
