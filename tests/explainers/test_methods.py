@@ -70,6 +70,20 @@ def state(classifier: Classifier) -> tuple:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("name", methods.names())
 class TestEveryMethod:
+    def test_a_contrast_is_the_function_of_its_score(self, name: str, build: Callable[..., Explainer]) -> None:
+        """Settled on the clean picture, whatever the method then does to it; or refused in one line."""
+        explain = build(name)
+        try:
+            maps = explain(IMAGES, "3 - 1")
+        except InputError as error:
+            assert "score" in str(error) or "class" in str(error)
+            return
+        assert maps.shape == (3, 40, 52) and explain(IMAGES, "finer").isfinite().all()
+        scored_by_probability = name in ("rise", "occlusion", "score_cam", "recipro_cam", "group_cam")
+        if not methods.facts(name)["random"] and not scored_by_probability and name not in OPTIMISED:
+            expected = build(name)(IMAGES, lambda logits: logits[:, 3] - logits[:, 1])
+            torch.testing.assert_close(maps, expected, atol=1e-4, rtol=0)
+
     def test_maps_are_as_promised(self, name: str, build: Callable[..., Explainer]) -> None:
         maps = build(name)(IMAGES)
         assert maps.shape == (3, 40, 52) and maps.dtype == torch.float32

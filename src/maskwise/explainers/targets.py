@@ -108,8 +108,9 @@ class Targets:
         Args:
             rows: (n,) which picture each row of ``logits`` belongs to; None where there is one row a picture.
         """
-        if self.contrasts is not None:  # the pictures themselves: whoever changes them has asked for ``resolved``
-            return self.resolved(logits).scores(logits, rows)
+        if self.contrasts is not None:
+            assert rows is None, "whoever changes the pictures asks for `resolved` before"
+            return self.resolved(logits).scores(logits)
         if self.goals is not None:
             goals = self.goals if rows is None else self.goals[rows]
             return (logits[:, None] * goals.to(logits.dtype)).sum(2)
