@@ -110,7 +110,7 @@ print(f"{float((mine.logits(pictures).argmax(1) == labels).float().mean()):.0%} 
 
 # %%
 settings = [
-    "taps=null", "input_size=64", "epochs=10", "crop_area=[0.8, 1.0]",
+    "taps=null", "decoder=added", "width=64", "input_size=64", "steps=70", "per_class=null", "crop_area=[0.8, 1.0]",
     "masker_lr=0.003", "objectives.max_entropy.lambda_r=1", "target_area=0.2",
 ]  # fmt: skip
 path = mw.train("casm_lite0", folder, classifier=mine, out=folder / "run", overrides=settings)

@@ -51,7 +51,7 @@ def _target(index: int) -> Any:
 
 def test_layers_of_several_scales_are_multiplied(classifier: Classifier) -> None:
     """Each layer's Grad-CAM++ by itself; classes that share a forward have the maps that they have alone."""
-    explain = explainer("refine_cam", classifier)
+    explain = explainer("refine_cam", classifier, top=None)
     assert explain.layers == classifier.tap_names and len(explain.layers) == 3  # type: ignore[attr-defined]
     product = torch.ones(2, 32, 32)
     for name in classifier.tap_names:
@@ -59,6 +59,7 @@ def test_layers_of_several_scales_are_multiplied(classifier: Classifier) -> None
         product = product * large(low)
     assert torch.allclose(explain(IMAGES, 2), min_max(product), atol=1e-4)
     assert torch.allclose(explain(IMAGES, [[2, 0]] * 2)[:, 0], explain(IMAGES, 2), atol=1e-5)
+    assert explainer("refine_cam", classifier).layers == classifier.tap_names[-2:]  # type: ignore[attr-defined]
     alone = explainer("refine_cam", classifier, top=1)(IMAGES, 2)
     assert torch.allclose(
         alone, explainer("grad_cam_pp", classifier, layer=classifier.tap_names[-1])(IMAGES, 2), atol=1e-4

@@ -20,6 +20,9 @@ from maskwise.explainers.layers import LayerChoice, weighted
 from maskwise.explainers.targets import Targets
 
 
+TOP = 2  # layers
+
+
 @methods.register(
     "refine_cam",
     family="class activation",
@@ -38,27 +41,28 @@ class RefineCam(Explainer):
     Args:
         classifier: what is explained.
         layers: names, or names with commas between; None is one a scale, those taps that the answer depends on.
-        top: only so many of these, the deepest; None is all.
+        top: of these, where none are named, only so many, the deepest; None is all. 2 was chosen on ilsvrc1275 val.
 
     Raises:
         InputError: no such layer, or one without a spatial grid; top below 1.
     """
 
     def __init__(
-        self, classifier: Classifier, layers: str | Sequence[str] | None = None, top: int | None = None
+        self, classifier: Classifier, layers: str | Sequence[str] | None = None, top: int | None = TOP
     ) -> None:
         super().__init__(classifier)
         if top is not None and top < 1:
             raise InputError(f"top must be at least 1, not {top}")
         named = layers.split(",") if isinstance(layers, str) else layers
-        found = answering_taps(classifier) if named is None else tuple(str(name).strip() for name in named)
-        self.layers = found[-(top or len(found)) :]
+        found = answering_taps(classifier)[-(top or 0) :] if named is None else tuple(str(name).strip() for name in named)
+        self.layers = found
         for name in self.layers:
             layer_of(classifier.module, name)
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
-        return LayerChoice(answering_taps(classifier, layers), "one a scale, of those that the answer depends on")
+        why = f"the {TOP} deepest of one a scale, of those that the answer depends on"
+        return LayerChoice(answering_taps(classifier, layers)[-TOP:], why)
 
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         with recording(images) as given:
