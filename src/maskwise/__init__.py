@@ -40,7 +40,7 @@ _HOMES = {
     "SESS": "maskwise.sess",
     "Callback": "maskwise.training",
     "Classifier": "maskwise.classifiers",
-    "Contrast": "maskwise.explainers.contrast",
+    "Contrast": "maskwise.explainers.contrasts",
     "InputError": "maskwise.core.errors",
     "DetectorScore": "maskwise.classifiers",
     "PrototypeClassifier": "maskwise.classifiers",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.explainers.contrast import Contrast
+from maskwise.explainers.contrasts import Contrast
 from maskwise.explainers.targets import described, parse_targets
 from maskwise.images import load_image, packaged_pictures, resize
 from maskwise.labels import Labels

@@ -19,7 +19,7 @@ from maskwise.audit.limits import Limits
 from maskwise.audit.reliance import reliance_section
 from maskwise.audit.sanity import sanity_section
 from maskwise.audit.shortcut import shortcut_section
-from maskwise.audit.subject import Audited, Plan, Told, collect
+from maskwise.audit.subject import Audited, AuditPlan, Told, collect
 from maskwise.audit.verdict import criteria_of, verdict_section
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -122,7 +122,7 @@ def audit(
     tell = on_part or (lambda _name: None)
     method, made = chosen(classifier, explainer)
     tell("pictures")
-    plan = Plan(limit, limits or Limits(), fill, seed, batch, skip_damaged, progress)
+    plan = AuditPlan(limit, limits or Limits(), fill, seed, batch, skip_damaged, progress)
     audited = collect(classifier, made, method, sources, out, plan)
     sections = []
     for name, part in PARTS:

@@ -31,7 +31,7 @@ Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class AuditPlan:
     """How pictures are asked, the same for every checkpoint.
 
     Attributes:
@@ -72,7 +72,7 @@ class Audited:
     method: str
     sets: Sequence[DataSet]
     measured: Measured
-    plan: Plan
+    plan: AuditPlan
     out: Path
 
     def __len__(self) -> int:
@@ -155,7 +155,7 @@ def collect(
     method: str,
     data: Sequence[str | DataSet],
     out: Path,
-    plan: Plan | None = None,
+    plan: AuditPlan | None = None,
 ) -> Audited:
     """Asks everything of each picture that is asked of each; rows that ``out`` has already are taken from there.
 
@@ -167,7 +167,7 @@ def collect(
             f"audit is of networks that name one of several classes (softmax), and {classifier.name} has "
             f"{classifier.activation} outputs: measure its maps with compare, class by class"
         )
-    plan = plan or Plan()
+    plan = plan or AuditPlan()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     questions: dict[str, Metric] = {
         "answers": Answers(), "maps": SmallMaps(), "features": Features(classifier), "kept": MaskedAnswers(classifier),

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.link import Activation, probabilities_of
 from maskwise.core.errors import InputError
-from maskwise.explainers.contrast import MINUS, Contrast
+from maskwise.explainers.contrasts import MINUS, Contrast
 from maskwise.labels import Labels
 
 Score = Callable[[Tensor], Tensor]
