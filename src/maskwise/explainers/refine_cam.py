@@ -19,7 +19,6 @@ from maskwise.explainers.grad_cam import pp_weights
 from maskwise.explainers.layers import LayerChoice, weighted
 from maskwise.explainers.targets import Targets
 
-
 TOP = 2  # layers
 
 

@@ -82,8 +82,8 @@ SCALES: Mapping[str, Scale] = {
             {"main": "efficientnet_lite0", "second": "efficientnet_lite1"},
             limit=250,
             pictures=7650,
-            # By the papers' schedules 240 steps would not leave the first masks. The packaged maskers were trained by these
-            # settings once; now they have 1,500 steps and more, and are not to be compared with cells of 240.
+            # By the papers' schedules 240 steps would not leave the first masks. The packaged maskers were trained by
+            # these settings once; now they have 1,500 steps and more: not to be compared with cells of 240.
             masks=(
                 "steps=240", "epochs=1", "fraction=1.0", "batch_size=32", "input_size=128", "crop_area=[0.3,1.0]",
                 "lr_decay=cosine", "head_std=0.02", "target_area=0.42", "area_lookahead=5",
