@@ -32,6 +32,7 @@ class OptiCam(LayerExplainer):
     Every w begins alike, so that the first mask is the mean activation. Adam goes so many steps, and the mask whose
     score was the largest is the map; the authors' code stops at the first tenth of the steps in which the loss rose,
     and takes the last. Hidden pixels are black. ``report["score"]`` is what the map's picture scores.
+    A picture whose answer no mask changes has a map of zeros.
 
     Args:
         classifier: what is explained.
@@ -59,6 +60,7 @@ class OptiCam(LayerExplainer):
             channels = grid.clone()
             weights = torch.full(channels.shape[:2], 0.5, device=pixels.device, requires_grad=True)
             optimiser = torch.optim.Adam([weights], lr=self.learning_rate)
+            heard = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
             best, most = torch.zeros_like(pixels[:, 0]), torch.full((len(pixels),), -inf, device=pixels.device)
 
             def masks() -> Tensor:
@@ -70,10 +72,13 @@ class OptiCam(LayerExplainer):
                     made = masks()
                     shown = (pixels * made[:, None]).contiguous(memory_format=torch.channels_last)
                     score = wanted.scores(self.classifier.logits(shown))[:, 0].float()
-                better = score.detach() > most
-                best = torch.where(better[:, None, None], made.detach(), best)
+                better = ~(score.detach() <= most)  # so is NaN, which the map then shows
+                best = torch.where(better[:, None, None], made.detach() + 0 * score.detach()[:, None, None], best)
                 most = torch.where(better, score.detach(), most)
                 if step < self.iterations:
                     descend(optimiser, -score.sum())
+                    assert weights.grad is not None
+                    heard |= weights.grad.abs().amax(1) > 0
         self.report = {"score": most}
-        return best
+        # Where no mask changes the answer, the first one says nothing of it.
+        return torch.where((heard | most.isnan())[:, None, None], best, 0.0)
