@@ -27,7 +27,8 @@ def names() -> list[str]:
 def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
     """A packaged recipe by name, or a YAML file, with ``key=value`` overrides; ``a.b=value`` reaches into a mapping.
 
-    A file may begin with ``base: NAME``: it then says only what differs from that packaged recipe.
+    A file may begin with ``base: NAME``: it then says only what differs from that packaged recipe. Where ``epochs`` are
+    overridden and ``steps`` are not, the recipe's own steps are left out, since they would decide alone.
 
     Returns:
         A ``BaseRecipe`` of the recipe's kind.
@@ -36,6 +37,9 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
         InputError: no such recipe, broken YAML, unknown kind or key, or a value out of range.
     """
     settings = _settings(recipe)
+    given = {override.partition("=")[0].strip() for override in overrides}
+    if "epochs" in given and "steps" not in given and "steps" in settings and _may_lack_steps(settings):
+        del settings["steps"]  # the recipe's own number would decide alone, and the caller's epochs say nothing
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -62,6 +66,12 @@ def _settings(recipe: str | Path) -> dict[str, Any]:
     if base is not None and str(base) not in names():  # packaged ones have no circles
         raise InputError(f"recipe {recipe}: base {base!r} is not a packaged recipe")
     return {**(_settings(str(base)) if base is not None else {}), **own}
+
+
+def _may_lack_steps(settings: dict[str, Any]) -> bool:
+    """Is a training of this kind as long as its epochs where no steps are named?"""
+    kind = str(settings.get("kind", "mask"))
+    return kind in trainers and trainers.get(kind).Recipe.model_fields["steps"].default is None
 
 
 def parse(settings: dict[str, Any], name: str) -> Any:
