@@ -42,6 +42,19 @@ def scores(target: object, classifier: Classifier) -> list[float]:
     return parse_targets(target, 2, classifier).resolved(LOGITS).scores(LOGITS)[:, 0].tolist()  # type: ignore[arg-type]
 
 
+def goals(classifier: Classifier, images: Tensor) -> list[Tensor]:
+    """Of the top class against its three nearest, in a plain loop."""
+    found = []
+    for row in classifier.logits(images).detach():
+        order = (row - row.max()).abs().argsort().tolist()  # the top class itself is first
+        goal = torch.zeros(len(row))
+        goal[order[0]] = 1
+        for other in order[1:4]:
+            goal[other] = -1 / 3
+        found.append(goal)
+    return found
+
+
 def test_scores_by_hand(linear: Classifier) -> None:
     assert scores("cat - dog", linear) == [1.0, -1.0]
     assert scores(Contrast("cat", ["dog", "cow"], weight=0.5), linear) == pytest.approx([4 - 2.75 / 2, 0 - 2.5 / 2])
@@ -85,6 +98,10 @@ def test_it_reaches_explainers_from_elsewhere_and_sess(linear: Classifier) -> No
         seen.extend(one(LOGITS[:1]) for one in functions)
         return torch.rand(len(given), 8, 8)
 
+    SESS(foreign, linear, scales=2)(images, "finer")  # the nearest of whole pictures, for all of their patches
+    asked = {round(float(one), 4) for one in seen}
+    assert asked <= {round(float(one), 4) for one in (LOGITS[0] @ g for g in goals(linear, images))}
+    seen.clear()
     for explain in (foreign, mw.explainer("gradient", linear)):
         enhanced = SESS(explain, linear, scales=2)
         assert enhanced(images, "cat - dog").shape == (2, 8, 8)

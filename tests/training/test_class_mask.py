@@ -218,6 +218,21 @@ def test_a_whole_run(picture_folder: Path, tmp_path: Path) -> None:
 # ---- recipes ------------------------------------------------------------------------------------------------
 
 
+def test_it_begins_with_the_decoder_of_a_file(tmp_path: Path) -> None:
+    first = trainer()
+    for k in range(8):
+        first.train_step(*batch(k))
+    first.save(tmp_path / "first.safetensors")
+    again = trainer(SMALL.model_copy(update={"start": str(tmp_path / "first.safetensors"), "seed": 4}))
+    wanted, found = first.masker.decoder.state_dict(), again.masker.decoder.state_dict()
+    assert wanted.keys() == found.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value)
+    assert any(not torch.equal(value, trainer().masker.decoder.state_dict()[name]) for name, value in wanted.items())
+    with pytest.raises(InputError, match="give widths, upsampling, kernel and bottlenecks"):
+        trainer(SMALL.model_copy(update={"start": str(tmp_path / "first.safetensors"), "widths": (6, 4)}))
+
+
 def test_packaged_recipes_are_their_readings() -> None:
     paper, released = recipes.load("dabkowski_gal"), recipes.load("dabkowski_gal_released")
     assert isinstance(paper.objective(), Paper) and paper.upsampling == "transposed" and paper.bottlenecks is None

@@ -27,7 +27,7 @@ from maskwise.explainers.targets import Targets
     cost="51 forwards, 50 backwards",
 )
 class OptiCam(LayerExplainer):
-    """m = minmax(upsampled(sum_k softmax(w)_k ReLU(A_k))), w so that logit_c(x m) is as large as can be (Eq. 8-13).
+    """m = minmax(upsampled(sum_k softmax(w)_k ReLU(A_k))), w so that logit_c(x m) is as large as can be.
 
     Every w begins alike, so that the first mask is the mean activation. Adam goes so many steps, and the mask whose
     score was the largest is the map; the authors' code stops at the first tenth of the steps in which the loss rose,

@@ -53,10 +53,10 @@ class RefineCam(Explainer):
         if top is not None and top < 1:
             raise InputError(f"top must be at least 1, not {top}")
         named = layers.split(",") if isinstance(layers, str) else layers
-        found = (
-            answering_taps(classifier)[-(top or 0) :] if named is None else tuple(str(name).strip() for name in named)
-        )
-        self.layers = found
+        if named is None:
+            self.layers = answering_taps(classifier)[-(top or 0) :]
+        else:
+            self.layers = tuple(str(name).strip() for name in named)
         for name in self.layers:
             layer_of(classifier.module, name)
 
