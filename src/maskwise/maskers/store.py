@@ -106,11 +106,16 @@ def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
     return _of_kind(path, classifier, ClassMasker, "knows no classes: it is for `method=casm`")
 
 
-def start_at(masker: AnyMasker, path: str | Path | None, classifier: Classifier) -> None:
+def start_at(masker: AnyMasker, path: str | Path | None, classifier: Classifier, encoder_too: bool = False) -> None:
     """Gives the decoder the weights of the one in ``path``, where there is one; it goes on learning from there.
 
+    Args:
+        encoder_too: does the encoder learn as well? Then it begins with the one in ``path``, which the decoder was
+            trained on; one that stays as it is must be the classifier.
+
     Raises:
-        InputError: as ``load_agnostic_masker`` and ``load_class_masker``; or its decoder has another layout.
+        InputError: as ``load_agnostic_masker`` and ``load_class_masker``; or its decoder has another layout, or its
+            encoder was trained for masks alone while this one is a classifier, too (or the other way round).
     """
     if path is None:
         return
@@ -125,6 +130,11 @@ def start_at(masker: AnyMasker, path: str | Path | None, classifier: Classifier)
         raise InputError(
             f"{path}: its decoder is not laid out as the recipe says: give {settings} as its own recipe has them"
         ) from None
+    if encoder_too and isinstance(masker, Masker) and isinstance(theirs, Masker):
+        if masker.shares_encoder != theirs.shares_encoder:
+            apart = "an encoder" if theirs.shares_encoder else "no encoder"
+            raise InputError(f"{path}: has {apart} that is a classifier, too: give shared as its own recipe has it")
+        masker.encoder.module.load_state_dict(theirs.encoder.module.state_dict())
 
 
 def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:

@@ -61,12 +61,12 @@ class MaskTrainer(Trainer):
                 classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), shares_encoder=recipe.shared,
                 layout=Layout.of(dict(recipe)),
             )  # fmt: skip
-        start_at(self.masker, recipe.start, classifier)
+        self.adapts = recipe.thinning != "F"
+        start_at(self.masker, recipe.start, classifier, encoder_too=self.adapts or not recipe.shared)
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)
         self.masker.decoder.train()
         # The shared encoder is the live classifier itself; a separate one starts as its copy.
         self.live = self.masker.encoder if recipe.shared else copy.deepcopy(self.masker.encoder)
-        self.adapts = recipe.thinning != "F"
         self.live.module.requires_grad_(self.adapts)
         # Batch statistics of masked-in pictures are not those of masked-out ones: in train mode each has a forward.
         self.own_statistics = self.adapts and recipe.batch_norm == "train"

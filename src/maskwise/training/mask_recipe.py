@@ -39,7 +39,9 @@ class Recipe(BaseRecipe):
     decoder: DecoderKind = Field("added", description="added: taps are only added up; mixed: mixed before they draw")
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
     class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
-    start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
+    start: str | None = Field(
+        None, description="a masker's file: the training begins with its decoder and, where it learns too, its encoder"
+    )
     shared: bool = Field(
         True, description="encoder = the live classifier; otherwise a second one, trained with the mask"
     )
