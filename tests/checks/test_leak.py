@@ -135,6 +135,7 @@ def test_both_judges_answer_among_the_classes_of_the_pictures(classifier: Classi
     rest = TEST.subset((TEST.labels > 0).nonzero()[:, 0])
     result = leak({"block": oracle}, judge, judge, rest, probe=None)
     assert result.rows[0].accuracy.mean == pytest.approx(0.5)
+    assert result.rows[0].cross_entropy.mean == pytest.approx(np.log(np.e + 1) - 0.5, abs=1e-6)
     assert result.summaries[0].answer == "none found"
 
 
