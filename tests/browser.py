@@ -26,7 +26,8 @@ def opened(url: str, width: int = 1400, height: int = 1000, dark: bool = False) 
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
         try:
-            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
+            scheme: Any = "dark" if dark else "light"
+            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             tab.on("pageerror", lambda error: wrong.append(str(error)))
             tab.on("request", lambda request: wrong.append(request.url) if _abroad(request.url, own) else None)
             tab.goto(url)

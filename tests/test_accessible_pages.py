@@ -101,7 +101,8 @@ def test_no_violation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_axe_sees_what_is_wrong(tmp_path: Path) -> None:
     """Or a page that did not open would pass."""
     axe: Any = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    (tmp_path / "bad.html").write_text("<html><body><img src='data:,'><p style='color:#ccc;background:#fff'>Words that are too pale</p></body>")
+    pale = "<p style='color:#ccc;background:#fff'>Words that are too pale</p>"
+    (tmp_path / "bad.html").write_text(f"<html><body><img src='data:,'>{pale}</body></html>")
     with opened(f"file://localhost{tmp_path / 'bad.html'}") as tab:
         found = {violation["id"] for violation in axe.Axe().run(tab).response["violations"]}
     assert {"image-alt", "color-contrast", "document-title", "html-has-lang"} <= found
