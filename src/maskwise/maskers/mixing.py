@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from maskwise.maskers.decoder import Decoder, FirstTap, pooled
 
 DecoderKind = Literal["added", "mixed"]
+ClassPeak = Literal["own", "top"]
 
 
 class MixingDecoder(nn.Module):
@@ -31,6 +32,7 @@ class MixingDecoder(nn.Module):
         mix: channels after mixing.
         class_tap: read the class activation, too?
         head_std: of the last convolution's first weights; None is PyTorch's own.
+        class_peak: what the class activation is divided by before it is read (see ``Layout``).
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class MixingDecoder(nn.Module):
         mix: int = 32,
         class_tap: bool = False,
         head_std: float | None = 0.02,
+        class_peak: ClassPeak = "own",
     ) -> None:
         super().__init__()
-        self.class_tap = class_tap
+        self.class_tap, self.class_peak = class_tap, class_peak
         self.projections = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()) for c in channels
         )
@@ -103,6 +106,8 @@ class Layout:
         mix: channels after mixing.
         class_tap: does a mixing decoder read the class activation?
         head_std: of the last convolution's first weights.
+        class_peak: the class activation is stretched to its ``own`` peak, so that each class is as bright as any other;
+            or it is a part of the peak of the predicted (``top``) class, so that a class that is not there is faint.
     """
 
     decoder: DecoderKind = "added"
@@ -111,14 +116,22 @@ class Layout:
     mix: int = 32
     class_tap: bool = False
     head_std: float | None = None
+    class_peak: ClassPeak = "own"
 
     def __post_init__(self) -> None:
         if self.decoder not in ("added", "mixed"):
             raise ValueError(f"decoder is added or mixed, not {self.decoder!r}")
         if self.class_tap and self.decoder != "mixed":
             raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
+        if self.class_peak not in ("own", "top"):
+            raise ValueError(f"class_peak is own or top, not {self.class_peak!r}")
         if self.first_tap == "raw" and self.decoder == "mixed":
             raise ValueError("a mixing decoder projects every tap: first_tap=projected")
+
+    @property
+    def reads_class(self) -> bool:
+        """Does such a decoder draw another mask for another class?"""
+        return self.class_tap
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Layout:
@@ -128,5 +141,5 @@ class Layout:
     def build(self, channels: Sequence[int]) -> Decoder | MixingDecoder:
         """A new decoder for taps of these channels; its weights come from the global generator."""
         if self.decoder == "mixed":
-            return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std)
+            return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std, self.class_peak)
         return Decoder(channels, self.first_tap, self.width, self.head_std)
