@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.decoder import Decoder, FirstTap, pooled
 
-DecoderKind = Literal["added", "mixed"]
+DecoderKind = Literal["added", "mixed", "attention"]
 ClassPeak = Literal["own", "top"]
 
 
@@ -100,7 +101,7 @@ class Layout:
     """Which decoder, and how large.
 
     Args:
-        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``.
+        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``, ``attention`` is T-TAME's.
         width: channels of a projected tap.
         first_tap: of CASM's decoder: the finest tap as it is, or projected like the others.
         mix: channels after mixing.
@@ -119,27 +120,29 @@ class Layout:
     class_peak: ClassPeak = "own"
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("added", "mixed"):
-            raise ValueError(f"decoder is added or mixed, not {self.decoder!r}")
+        if self.decoder not in ("added", "mixed", "attention"):
+            raise ValueError(f"decoder is added or mixed, or attention, not {self.decoder!r}")
         if self.class_tap and self.decoder != "mixed":
             raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
         if self.class_peak not in ("own", "top"):
             raise ValueError(f"class_peak is own or top, not {self.class_peak!r}")
-        if self.first_tap == "raw" and self.decoder == "mixed":
-            raise ValueError("a mixing decoder projects every tap: first_tap=projected")
+        if self.first_tap == "raw" and self.decoder != "added":
+            raise ValueError("only the decoder that adds its taps up takes one as it is: first_tap=projected")
 
     @property
     def reads_class(self) -> bool:
         """Does such a decoder draw another mask for another class?"""
-        return self.class_tap
+        return self.class_tap or self.decoder == "attention"
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Layout:
         """What a recipe says, by its default where it says nothing."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
-    def build(self, channels: Sequence[int]) -> Decoder | MixingDecoder:
-        """A new decoder for taps of these channels; its weights come from the global generator."""
+    def build(self, channels: Sequence[int], classes: int) -> Decoder | MixingDecoder | AttentionDecoder:
+        """A new decoder for taps of these channels and so many classes; its weights come from the global generator."""
+        if self.decoder == "attention":
+            return AttentionDecoder(channels, classes)
         if self.decoder == "mixed":
             return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std, self.class_peak)
         return Decoder(channels, self.first_tap, self.width, self.head_std)
