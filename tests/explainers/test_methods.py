@@ -19,6 +19,8 @@ IMAGES = torch.rand(3, 3, 40, 52, generator=torch.Generator().manual_seed(0))
 # Fewer steps than the papers', so that every method can be called often.
 FAST = {
     "rise": {"masks": 40},
+    "kernel_shap": {"masks": 32},
+    "banzhaf": {"masks": 32},
     "smooth_grad": {"samples": 5},
     "smooth_grad_cam_pp": {"samples": 5},
     "augmented_grad_cam": {"copies": 6, "iterations": 10},
@@ -79,7 +81,15 @@ class TestEveryMethod:
             assert "score" in str(error) or "class" in str(error)
             return
         assert maps.shape == (3, 40, 52) and explain(IMAGES, "finer").isfinite().all()
-        scored_by_probability = name in ("rise", "occlusion", "score_cam", "recipro_cam", "group_cam")
+        scored_by_probability = name in (
+            "rise",
+            "kernel_shap",
+            "banzhaf",
+            "occlusion",
+            "score_cam",
+            "recipro_cam",
+            "group_cam",
+        )
         if not methods.facts(name)["random"] and not scored_by_probability and name not in OPTIMISED:
             expected = build(name)(IMAGES, lambda logits: logits[:, 3] - logits[:, 1])
             torch.testing.assert_close(maps, expected, atol=1e-4, rtol=0)
