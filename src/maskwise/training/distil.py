@@ -36,7 +36,7 @@ from maskwise.training.teacher import Lesson, Teacher
 from maskwise.training.trainer import Trainer, trainers
 
 LABELS = "labels.npz"
-Wanted = Literal["above_mean", "raw", "values"]
+LabelKind = Literal["above_mean", "raw", "values"]
 
 
 class DistilRecipe(BaseRecipe):
@@ -50,7 +50,7 @@ class DistilRecipe(BaseRecipe):
 
     # the teacher
     teacher: Lesson = Lesson.model_validate({"views": {"excitation_backprop": {}}})
-    target: Wanted = Field(
+    target: LabelKind = Field(
         "above_mean",
         description="where the map is at least its mean, by cross entropy; raw: the map, by squared error; values: "
         "what has any sign and size, by squared error of the decoder's own output, in units of its root mean square",
@@ -183,7 +183,7 @@ class DistilTrainer(Trainer):
 def target(
     maps: Mapping[int, Tensor],
     means: Mapping[int, float],
-    kind: Wanted,
+    kind: LabelKind,
     place: int,
     crop: Crop,
     picture: tuple[int, int],
