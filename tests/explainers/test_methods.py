@@ -12,7 +12,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers import explainer, methods
 from maskwise.explainers.base import Explainer
-from maskwise.maskers import ClassMasker, Masker, save_masker
+from maskwise.maskers import ClassMasker, Masker, ShapleyMasker, save_masker
 from maskwise.maskers.mixing import Layout
 
 IMAGES = torch.rand(3, 3, 40, 52, generator=torch.Generator().manual_seed(0))
@@ -47,6 +47,9 @@ def build(request: pytest.FixtureRequest, tiny: Classifier, tmp_path: Path) -> C
             torch.manual_seed(1)
             save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
             save_masker(tmp_path / "class.safetensors", ClassMasker.build(tiny), tiny, {})
+            cells = ShapleyMasker.build(tiny)
+            nn.init.normal_(cells.decoder.out.weight)
+            save_masker(tmp_path / "cells.safetensors", cells, tiny, {})
             recipe = {"decoder": "mixed", "class_tap": True, "width": 8}
             mixed = Masker.build(tiny, layout=Layout.of({**recipe, "head_std": 0.5}))
             save_masker(tmp_path / "mixed.safetensors", mixed, tiny, recipe)
@@ -54,7 +57,9 @@ def build(request: pytest.FixtureRequest, tiny: Classifier, tmp_path: Path) -> C
     def make(name: str, classifier: Classifier = tiny) -> Explainer:
         options = dict(FAST.get(name, {}))
         if methods.facts(name)["family"] == "maskers":
-            kind = {"dabkowski_gal": "class", "distilled": "mixed", "class_casm": "mixed"}.get(name, "any")
+            kind = {"dabkowski_gal": "class", "distilled": "mixed", "class_casm": "mixed", "fast_shap": "cells"}.get(
+                name, "any"
+            )
             options["masker"] = tmp_path / f"{kind}.safetensors"
         return explainer(name, classifier, **options)
 
