@@ -16,6 +16,7 @@ from maskwise.maskers.class_gate import ClassGate, check_class_activation
 from maskwise.maskers.decoder import Decoder, FirstTap
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.mixing import Layout, MixingDecoder
+from maskwise.maskers.region_decoder import RegionDecoder
 
 
 class Masker(nn.Module):
@@ -33,7 +34,7 @@ class Masker(nn.Module):
     def __init__(
         self,
         encoder: Classifier,
-        decoder: Decoder | MixingDecoder,
+        decoder: Decoder | MixingDecoder | RegionDecoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwise.maskers.decoder import Decoder, FirstTap, pooled
+from maskwise.maskers.region_decoder import Channel, RegionDecoder
 
 DecoderKind = Literal["added", "mixed"]
 
@@ -97,24 +98,30 @@ class Layout:
     """Which decoder, and how large.
 
     Args:
-        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``.
+        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``, ``regions`` is ``RegionDecoder``.
         width: channels of a projected tap.
         first_tap: of CASM's decoder: the finest tap as it is, or projected like the others.
         mix: channels after mixing.
         class_tap: does a mixing decoder read the class activation?
         head_std: of the last convolution's first weights.
+        regions: how many a region decoder tells apart, 2 or 3.
+        channel: which of them its mask shows.
     """
 
-    decoder: DecoderKind = "added"
+    decoder: DecoderKind | Literal["regions"] = "added"
     width: int = 64
     first_tap: FirstTap = "projected"
     mix: int = 32
     class_tap: bool = False
     head_std: float | None = None
+    regions: int = 3
+    channel: Channel = "fg"
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("added", "mixed"):
-            raise ValueError(f"decoder is added or mixed, not {self.decoder!r}")
+        if self.decoder not in ("added", "mixed", "regions"):
+            raise ValueError(f"decoder is added, mixed or regions, not {self.decoder!r}")
+        if self.regions not in (2, 3) or self.channel not in ("fg", "not_bg"):
+            raise ValueError(f"regions is 2 or 3 and channel fg or not_bg, not {self.regions!r} and {self.channel!r}")
         if self.class_tap and self.decoder != "mixed":
             raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
         if self.first_tap == "raw" and self.decoder == "mixed":
@@ -125,8 +132,10 @@ class Layout:
         """What a recipe says, by its default where it says nothing."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
-    def build(self, channels: Sequence[int]) -> Decoder | MixingDecoder:
+    def build(self, channels: Sequence[int]) -> Decoder | MixingDecoder | RegionDecoder:
         """A new decoder for taps of these channels; its weights come from the global generator."""
+        if self.decoder == "regions":
+            return RegionDecoder(channels, self.regions, self.channel)
         if self.decoder == "mixed":
             return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std)
         return Decoder(channels, self.first_tap, self.width, self.head_std)
