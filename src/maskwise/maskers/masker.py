@@ -18,6 +18,8 @@ from maskwise.maskers.finish import Finish
 from maskwise.maskers.mixing import Layout, MixingDecoder
 from maskwise.maskers.region_decoder import RegionDecoder
 
+FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
+
 
 class Masker(nn.Module):
     """Predicts a class-agnostic saliency mask; with a class gate or a class tap, that of a class.
@@ -94,17 +96,29 @@ class Masker(nn.Module):
         return isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap
 
     @property
+    def reads_class(self) -> bool:
+        """Does the decoder itself draw another mask for another class?"""
+        return self.class_tap
+
+    @property
     def needs_class(self) -> bool:
         """Is a mask of one class, rather than of any?"""
-        return self.class_tap or self.finish.class_gate is not None
+        return self.reads_class or self.finish.class_gate is not None
 
     def logits_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor) -> Tensor:
         """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) without a
         class tap, where they are of no class. No gradient goes to the class activation."""
         read = [taps[i] for i in self.reads]
         if isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap:
-            activation = ClassActivation(self.encoder)(taps[-1].detach(), classes).detach().relu()
-            logits: Tensor = self.decoder(read, size, min_max(activation))
+            activation = ClassActivation(self.encoder)
+            maps = activation(taps[-1].detach(), classes).detach().relu()
+            if self.decoder.class_peak == "own":
+                maps = min_max(maps)
+            else:
+                maps = (maps / activation.highest(taps[-1].detach()).detach().clamp(min=FAINT)[:, :, None, None]).clamp(
+                    max=1
+                )
+            logits: Tensor = self.decoder(read, size, maps)
             return logits
         masks: Tensor = self.decoder(read, size)[:, None]
         return masks
@@ -119,6 +133,15 @@ class Masker(nn.Module):
             assert not self.class_tap, "a masker with a class tap needs classes"
             classes = torch.zeros(len(taps[0]), dtype=torch.int64, device=taps[0].device)
         return self._finished(self.logits_of(taps, size, classes[:, None]), size)[:, 0]
+
+    def ungated(self, images: Tensor, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Masks (N,K,H,W) of classes (N,K), before any gate, as in ``masks_for``: what a training works with.
+
+        A masker that reads no class has one, (N,1,H,W).
+        """
+        size = (images.shape[-2], images.shape[-1])
+        masks = self._finished(self.logits_of(taps, size, classes), size)
+        return torch.stack([self.finish.averaged(mask, images) for mask in masks.unbind(1)], 1)
 
     def _finished(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Masks (N,K,H,W) of logits (N,K,h,w), before superpixels and gate."""
@@ -151,9 +174,7 @@ class Masker(nn.Module):
         Args:
             seen: whose class activation is the gate, and its last tap; None is the encoder's own.
         """
-        size = (images.shape[-2], images.shape[-1])
-        masks = self._finished(self.logits_of(taps, size, classes), size)
-        masks = torch.stack([self.finish.averaged(mask, images) for mask in masks.unbind(1)], 1)
+        masks = self.ungated(images, taps, classes)
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
         classifier, last = (self.encoder, taps[-1]) if seen is None else seen

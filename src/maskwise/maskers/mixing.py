@@ -13,6 +13,7 @@ from maskwise.maskers.decoder import Decoder, FirstTap, pooled
 from maskwise.maskers.region_decoder import Channel, RegionDecoder
 
 DecoderKind = Literal["added", "mixed"]
+ClassPeak = Literal["own", "top"]
 
 
 class MixingDecoder(nn.Module):
@@ -32,6 +33,7 @@ class MixingDecoder(nn.Module):
         mix: channels after mixing.
         class_tap: read the class activation, too?
         head_std: of the last convolution's first weights; None is PyTorch's own.
+        class_peak: what the class activation is divided by before it is read (see ``Layout``).
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class MixingDecoder(nn.Module):
         mix: int = 32,
         class_tap: bool = False,
         head_std: float | None = 0.02,
+        class_peak: ClassPeak = "own",
     ) -> None:
         super().__init__()
-        self.class_tap = class_tap
+        self.class_tap, self.class_peak = class_tap, class_peak
         self.projections = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()) for c in channels
         )
@@ -106,6 +109,8 @@ class Layout:
         head_std: of the last convolution's first weights.
         regions: how many a region decoder tells apart, 2 or 3.
         channel: which of them its mask shows.
+        class_peak: the class activation is stretched to its ``own`` peak, so that each class is as bright as any other;
+            or it is a part of the peak of the predicted (``top``) class, so that a class that is not there is faint.
     """
 
     decoder: DecoderKind | Literal["regions"] = "added"
@@ -116,6 +121,7 @@ class Layout:
     head_std: float | None = None
     regions: int = 3
     channel: Channel = "fg"
+    class_peak: ClassPeak = "own"
 
     def __post_init__(self) -> None:
         if self.decoder not in ("added", "mixed", "regions"):
@@ -124,8 +130,15 @@ class Layout:
             raise ValueError(f"regions is 2 or 3 and channel fg or not_bg, not {self.regions!r} and {self.channel!r}")
         if self.class_tap and self.decoder != "mixed":
             raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
+        if self.class_peak not in ("own", "top"):
+            raise ValueError(f"class_peak is own or top, not {self.class_peak!r}")
         if self.first_tap == "raw" and self.decoder == "mixed":
             raise ValueError("a mixing decoder projects every tap: first_tap=projected")
+
+    @property
+    def reads_class(self) -> bool:
+        """Does such a decoder draw another mask for another class?"""
+        return self.class_tap
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Layout:
@@ -137,5 +150,5 @@ class Layout:
         if self.decoder == "regions":
             return RegionDecoder(channels, self.regions, self.channel)
         if self.decoder == "mixed":
-            return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std)
+            return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std, self.class_peak)
         return Decoder(channels, self.first_tap, self.width, self.head_std)
