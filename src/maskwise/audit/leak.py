@@ -11,7 +11,7 @@ from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.checks.intervals import MeanInterval
 from maskwise.checks.leak import leak
-from maskwise.checks.leak_result import WORDS, answer_of
+from maskwise.checks.leak_result import LEAK_WORDS, answer_of
 from maskwise.checks.pictures import classified
 from maskwise.checks.robust_judge import SETTINGS, robust_judge
 from maskwise.core.errors import InputError
@@ -44,7 +44,7 @@ def leak_part(audited: Audited, section: Section) -> None:
         f"A judge that has seen random holes alone was trained on {numbers['train']} of the pictures and asked about "
         f"{numbers['test']} others beside the masker's own judge. On what the masks keep the own one is ahead by "
         f"{gap.text()} in accuracy, less what it is ahead by on squares or blobs of the same area: {answer}, that is "
-        f"{WORDS[answer]}. `maskwise check leak` asks it of more pictures, with a longer training."
+        f"{LEAK_WORDS[answer]}. `maskwise check leak` asks it of more pictures, with a longer training."
     )
 
 
