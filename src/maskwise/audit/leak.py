@@ -76,4 +76,5 @@ def measured(audited: Audited) -> dict[str, Any]:
 
 def _filled(value: dict[str, Any]) -> MeanInterval:
     """NaN has no place in JSON."""
-    return MeanInterval(**{key: torch.nan if one is None else one for key, one in value.items()})
+    filled: dict[str, Any] = {key: torch.nan if one is None else one for key, one in value.items()}
+    return MeanInterval(**filled)
