@@ -27,14 +27,14 @@ FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
 WIDEST, LONGEST_LIST, MOST_BOTTLENECKS = 4096, 64, 64
 LARGEST_SCALE, MOST_SUPERPIXELS = 4, 100_000  # of a gate's enlarged picture; of a picture
 AnyMasker = Masker | ClassMasker
-Stored = AnyMasker | ShapleyMasker
+StoredMasker = AnyMasker | ShapleyMasker
 _Kind = TypeVar("_Kind", Masker, ClassMasker, ShapleyMasker)
 _Value = TypeVar("_Value")
 
 
 def save_masker(
     path: str | Path,
-    masker: Stored,
+    masker: StoredMasker,
     classifier: Classifier,
     recipe: dict[str, Any],
     *,
@@ -160,7 +160,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
     return masker
 
 
-def _stored_masker(path: str | Path, classifier: Classifier) -> Stored:
+def _stored_masker(path: str | Path, classifier: Classifier) -> StoredMasker:
     header = read_header(path)
     check_seal(path)
     try:
@@ -177,7 +177,7 @@ def _stored_masker(path: str | Path, classifier: Classifier) -> Stored:
         raise InputError(f"{path}: header and tensors are not those of a masker ({said})") from None
 
 
-def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> Stored:
+def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> StoredMasker:
     if header["fingerprint"] != classifier.fingerprint():
         raise InputError(
             f"{path}: was trained on {header['classifier']} ({header['fingerprint']}), not on {classifier.name} "
@@ -272,12 +272,12 @@ def _shapley(classifier: Classifier, header: dict[str, str]) -> ShapleyMasker:
     return ShapleyMasker.build(classifier, **settings, empty=True)
 
 
-SAYS: dict[type[Stored], str] = {
+SAYS: dict[type[StoredMasker], str] = {
     Masker: "knows no classes: it is for `method=casm`",
     ClassMasker: "needs a class: it is for `method=dabkowski_gal`",
     ShapleyMasker: "gives values of cells and no masks: it is for `method=fast_shap`",
 }
-KINDS: dict[str, type[Stored]] = {"decoder": Masker, "unet": ClassMasker, "shapley": ShapleyMasker}
-NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], Stored]] = {
+KINDS: dict[str, type[StoredMasker]] = {"decoder": Masker, "unet": ClassMasker, "shapley": ShapleyMasker}
+NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], StoredMasker]] = {
     "decoder": _decoder, "unet": _unet, "shapley": _shapley,
 }  # fmt: skip
