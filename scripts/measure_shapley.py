@@ -19,6 +19,7 @@ from torch import Tensor
 
 import maskwise as mw
 from maskwise.data import read_data
+from maskwise.drawing.heat import HeatScale
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.targets import parse_targets
 from maskwise.images import resize
@@ -39,6 +40,7 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     parser.add_argument("--size", type=int, default=144, help="pixels of a side")
     parser.add_argument("--masks", type=int, default=64, help="of each of the two estimates")
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--figure", help="draw the first four pictures into this file")
     parser.add_argument("--classifier", default="efficientnet_lite0")
     given = parser.parse_args(words)
     classifier = mw.load_classifier(given.classifier).described(input_size=given.size)
@@ -50,13 +52,19 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     data = read_data(given.data)
     step = max(len(data.records) // given.limit, 1)
     found: dict[str, list[Tensor]] = {"said": [], "one": [], "other": []}
+    shown, names = [], []
     for record in data.records[::step][: given.limit]:
         images = resize(data.image(record)[None], (given.size, given.size))
         with torch.no_grad():
             top = classifier.logits(images).argmax(1, keepdim=True)
+        if len(shown) < 4:
+            shown.append(images[0])
+            names.append(classifier.labels.name(int(top)))
         found["said"].append(cells(said, images, top))
         found["one"].append(cells(judges[0], images, top))
         found["other"].append(found["one"][-1] if given.exact else cells(judges[1], images, top))
+    if given.figure:
+        draw(given.figure, shown, names, found)
     values = {name: torch.cat(rows).flatten(1).double() for name, rows in found.items()}
     one, other, count = values["one"], values["other"], len(values["one"])
     even = (one + other).mean(1, keepdim=True).expand_as(one) / 2
@@ -72,6 +80,28 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     rows["one estimate"] = _interval(noise, split)
     print(json.dumps(rows))
     return rows
+
+
+def draw(path: str, pictures: list[Tensor], names: list[str], found: dict[str, list[Tensor]]) -> None:
+    """Picture, what the network says, and the mean of both estimates, on one scale of two colours a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(3, len(pictures), figsize=(2.2 * len(pictures), 6.4))
+    for k, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+        maps = [found["said"][k][0], (found["one"][k][0] + found["other"][k][0]) / 2]
+        high = max(float(m.abs().max()) for m in maps)
+        axes[0, k].imshow(picture.permute(1, 2, 0))
+        axes[0, k].set_title(name.split(",")[0][:22], fontsize=8)
+        for row, own in enumerate(maps, 1):
+            axes[row, k].imshow(HeatScale(high, signed=True).colours(own), interpolation="nearest")
+            axes[row, k].set_title(f"{('fast_shap', 'kernel_shap')[row - 1]}, scale {high:.2f}", fontsize=8)
+    for axis in axes.flat:
+        axis.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
 
 
 def _interval(left: Tensor, split: Tensor) -> dict[str, float]:
