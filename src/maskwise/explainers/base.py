@@ -52,6 +52,7 @@ class Explainer:
             say why its maps may be wrong (see ``doubts.py``), each with its cure.
         doubted: behind those lines, the pictures of the last call by kind: (N,) bool, or () for all of them.
         identity: plain data that tells this explainer from another: method, options, a masker's weights.
+        trained_on: metrics that its masker was trained to be good at, by name: they judge nothing new in it.
     """
 
     normalise: bool = True
@@ -62,6 +63,7 @@ class Explainer:
     progress: Callable[[int, int], None] | None = None
     strict: bool = False
     flat_is_meant: ClassVar[bool] = False
+    trained_on: tuple[str, ...] = ()
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier

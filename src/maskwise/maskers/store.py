@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,6 +40,7 @@ def save_masker(
     *,
     half_encoder: bool = False,
     half_decoder: bool = False,
+    trained_on: Sequence[str] = (),
 ) -> None:
     """Writes the masker atomically; equal maskers give equal bytes, and a digest of them is among them.
 
@@ -49,6 +50,7 @@ def save_masker(
         recipe: every setting, as plain data.
         half_encoder: store the encoder in float16, half the size.
         half_decoder: the same for matrices and kernels of the decoder; what batch norm keeps stays as it is.
+        trained_on: metrics that were the loss itself, by name: numbers of theirs are no independent judgement of it.
     """
     tensors = {k: _stored(v, half_decoder and v.ndim > 1) for k, v in _named("decoder.", masker.decoder.state_dict())}
     if masker.encoder.fingerprint() != classifier.fingerprint():
@@ -63,6 +65,8 @@ def save_masker(
     }
     if isinstance(masker, (ClassMasker, ShapleyMasker)):
         header["settings"] = json.dumps(masker.settings)
+    if trained_on:
+        header["trained_on"] = json.dumps(list(trained_on))
     with atomic_write(path) as temporary:
         save_sealed(temporary, tensors, header)
 
@@ -92,6 +96,21 @@ def read_header(path: str | Path) -> dict[str, str]:
     if header.get("format") not in (FORMAT, UNSEALED):
         raise InputError(f"{path}: safetensors, but not a masker of maskwise")
     return {"network": "decoder", **header}  # which files of the first version do not name
+
+
+def trained_on(header: Mapping[str, str]) -> tuple[str, ...]:
+    """Metrics that were the loss of the masker with this header, by name; none of most.
+
+    Raises:
+        InputError: the entry is no list of names.
+    """
+    try:
+        names = json.loads(header.get("trained_on", "[]"))
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or len(names) > LONGEST_LIST or not all(isinstance(name, str) for name in names):
+        raise InputError("the masker's header says what it was trained on in a way that can't be read")
+    return tuple(one_line(name, 40) for name in names)
 
 
 def load_agnostic_masker(path: str | Path, classifier: Classifier) -> Masker:
