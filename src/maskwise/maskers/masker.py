@@ -14,9 +14,9 @@ from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
-from maskwise.maskers.decoder import Decoder, FirstTap
+from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
-from maskwise.maskers.mixing import Layout, MixingDecoder
+from maskwise.maskers.mixing import AnyDecoder, Layout, MixingDecoder
 
 FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
 
@@ -36,7 +36,7 @@ class Masker(nn.Module):
     def __init__(
         self,
         encoder: Classifier,
-        decoder: Decoder | MixingDecoder | AttentionDecoder,
+        decoder: AnyDecoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,

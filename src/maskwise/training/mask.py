@@ -11,7 +11,6 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
 from maskwise.infill import infiller
@@ -34,6 +33,7 @@ from maskwise.training.objectives.base import Side
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.pool import Snapshot, SnapshotPool
 from maskwise.training.trainer import Trainer, trainers
+from maskwise.training.views import MaskView, seen_through
 
 BySide = dict[Side, Tensor]  # masked pictures (B,3,S,S), or what a classifier says of them (B,K)
 
@@ -215,13 +215,8 @@ class MaskTrainer(Trainer):
 
     def _masked(self, images: Tensor, masks: Tensor) -> BySide:
         """The masked pictures (B,3,H,W) of all sides that are needed."""
-        views: BySide = {}
-        for side in self.sides:
-            holes = masks.detach() if side == "out" else 1 - masks.detach()
-            with torch.no_grad():
-                fill = self.infill(images, holes, self.live.mean)
-            views[side] = (masked_out if side == "out" else masked_in)(images, masks, fill)
-        return views
+        views = [MaskView(masks, side) for side in self.sides]
+        return dict(zip(self.sides, seen_through(images, views, self.infill, self.live.mean), strict=True))
 
     def _seen_live(self, views: BySide) -> BySide:
         """Logits (B,K) of the live classifier, by side."""
