@@ -125,7 +125,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.decoder not in ("added", "mixed", "regions"):
-            raise ValueError(f"decoder is added, mixed or regions, not {self.decoder!r}")
+            raise ValueError(f"decoder is added or mixed, or regions in its own kind of recipe, not {self.decoder!r}")
         if self.regions not in (2, 3) or self.channel not in ("fg", "not_bg"):
             raise ValueError(f"regions is 2 or 3 and channel fg or not_bg, not {self.regions!r} and {self.channel!r}")
         if self.class_tap and self.decoder != "mixed":
