@@ -39,16 +39,15 @@ def test_one_hot_regions_give_masked_means() -> None:
 
 
 def test_a_coarser_tap_is_read_on_its_own_grid() -> None:
-    """Regions that are constant on its cells give the means of those cells, beside those of the finer tap."""
+    """By the regions' means over its cells, and beside the finer tap."""
     draws = torch.Generator().manual_seed(2)
-    coarse = torch.rand(1, 2, 4, 4, generator=draws).softmax(1)
-    regions = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    regions = torch.rand(1, 2, 8, 8, generator=draws).softmax(1)
     fine, small = torch.rand(1, 3, 8, 8, generator=draws), torch.rand(1, 5, 4, 4, generator=draws)
     found = region_means(regions, [fine, small])
     assert found.shape == (1, 2, 8)
     for r in range(2):
-        expected = (small[0] * coarse[0, r]).sum((1, 2)) / coarse[0, r].sum()
-        torch.testing.assert_close(found[0, r, 3:], expected)
+        share = regions[0, r].reshape(4, 2, 4, 2).mean((1, 3))
+        torch.testing.assert_close(found[0, r, 3:], (small[0] * share).sum((1, 2)) / share.sum())
         expected = (fine[0] * regions[0, r]).sum((1, 2)) / regions[0, r].sum()
         torch.testing.assert_close(found[0, r, :3], expected)
 
