@@ -189,7 +189,7 @@ def test_who_can_not_have_it() -> None:
     for wrong in (
         {"class_tap": True}, {"decoder": "mixed", "first_tap": "raw"}, {"decoder": "other"}, {"class_peak": "no"}
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=r"class_tap|first_tap|added or mixed|class_peak"):
+        with pytest.raises(ValueError, match=r"class_tap|first_tap|decoder is added|class_peak"):
             Layout.of(wrong)
 
 

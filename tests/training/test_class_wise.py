@@ -115,7 +115,7 @@ def test_negatives_are_drawn_as_pictures_show_them(picture_folder: Path) -> None
     data = read_data(picture_folder)
     t = trainer({"negatives_of": "pictures"})
     loader = Loader([data], t.recipe, (32, 32))
-    loader.labels = [1] * 3 + [4] * (len(loader.items) - 3)
+    loader.labels = [1 if k < 3 else 4 for k in range(len(loader.items))]
     t.prepare(loader, picture_folder)
     assert t.class_weights.tolist() == [0, 3, 0, 0, len(loader.items) - 3]
     even = trainer()

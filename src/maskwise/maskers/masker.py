@@ -12,11 +12,11 @@ from maskwise.classifiers import Classifier, still_copy
 from maskwise.classifiers.class_activation import ClassActivation
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
-from maskwise.maskers.decoder import Decoder, FirstTap
+from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
-from maskwise.maskers.mixing import Layout, MixingDecoder
-from maskwise.maskers.region_decoder import RegionDecoder
+from maskwise.maskers.mixing import AnyDecoder, Layout, MixingDecoder
 
 FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
 
@@ -36,7 +36,7 @@ class Masker(nn.Module):
     def __init__(
         self,
         encoder: Classifier,
-        decoder: Decoder | MixingDecoder | RegionDecoder,
+        decoder: AnyDecoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,
@@ -86,7 +86,7 @@ class Masker(nn.Module):
             _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         with torch.device("meta" if empty else "cpu"):
-            decoder = layout.build([taps[i].shape[1] for i in reads])
+            decoder = layout.build([taps[i].shape[1] for i in reads], len(classifier.labels))
         decoder = decoder if empty else decoder.to(classifier.device)
         return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
 
@@ -98,7 +98,7 @@ class Masker(nn.Module):
     @property
     def reads_class(self) -> bool:
         """Does the decoder itself draw another mask for another class?"""
-        return self.class_tap
+        return self.class_tap or isinstance(self.decoder, AttentionDecoder)
 
     @property
     def needs_class(self) -> bool:
@@ -106,18 +106,20 @@ class Masker(nn.Module):
         return self.reads_class or self.finish.class_gate is not None
 
     def logits_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor) -> Tensor:
-        """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) without a
-        class tap, where they are of no class. No gradient goes to the class activation."""
+        """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) where
+        the decoder reads no class. No gradient goes to the class activation."""
         read = [taps[i] for i in self.reads]
+        if isinstance(self.decoder, AttentionDecoder):
+            columns: Tensor = self.decoder(read, size, classes)
+            return columns
         if isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap:
-            activation = ClassActivation(self.encoder)
-            maps = activation(taps[-1].detach(), classes).detach().relu()
+            activation, last = ClassActivation(self.encoder), taps[-1].detach()
+            maps = activation(last, classes).detach().relu()
             if self.decoder.class_peak == "own":
                 maps = min_max(maps)
             else:
-                maps = (maps / activation.highest(taps[-1].detach()).detach().clamp(min=FAINT)[:, :, None, None]).clamp(
-                    max=1
-                )
+                peak = activation.highest(last).detach().clamp(min=FAINT)
+                maps = (maps / peak[:, :, None, None]).clamp(max=1)
             logits: Tensor = self.decoder(read, size, maps)
             return logits
         masks: Tensor = self.decoder(read, size)[:, None]
@@ -127,10 +129,10 @@ class Masker(nn.Module):
         """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed, before any gate.
 
         Args:
-            classes: (N,), for a masker with a class tap.
+            classes: (N,), for a masker that reads a class.
         """
         if classes is None:
-            assert not self.class_tap, "a masker with a class tap needs classes"
+            assert not self.reads_class, "a masker that reads a class needs classes"
             classes = torch.zeros(len(taps[0]), dtype=torch.int64, device=taps[0].device)
         return self._finished(self.logits_of(taps, size, classes[:, None]), size)[:, 0]
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.decoder import Decoder, FirstTap, pooled
 from maskwise.maskers.region_decoder import Channel, RegionDecoder
 
-DecoderKind = Literal["added", "mixed"]
+DecoderKind = Literal["added", "mixed", "attention"]
 ClassPeak = Literal["own", "top"]
 
 
@@ -96,12 +97,16 @@ def enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     return maps if maps.shape[-2:] == grid else F.interpolate(maps, grid, mode="bilinear", align_corners=False)
 
 
+AnyDecoder = Decoder | MixingDecoder | AttentionDecoder | RegionDecoder
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which decoder, and how large.
 
     Args:
-        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``, ``regions`` is ``RegionDecoder``.
+        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``, ``attention`` is T-TAME's, ``regions`` is
+            ``RegionDecoder``.
         width: channels of a projected tap.
         first_tap: of CASM's decoder: the finest tap as it is, or projected like the others.
         mix: channels after mixing.
@@ -124,29 +129,31 @@ class Layout:
     class_peak: ClassPeak = "own"
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("added", "mixed", "regions"):
-            raise ValueError(f"decoder is added or mixed, or regions in its own kind of recipe, not {self.decoder!r}")
+        if self.decoder not in ("added", "mixed", "attention", "regions"):
+            raise ValueError(f"decoder is added, mixed, attention or regions, not {self.decoder!r}")
         if self.regions not in (2, 3) or self.channel not in ("fg", "not_bg"):
             raise ValueError(f"regions is 2 or 3 and channel fg or not_bg, not {self.regions!r} and {self.channel!r}")
         if self.class_tap and self.decoder != "mixed":
             raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
         if self.class_peak not in ("own", "top"):
             raise ValueError(f"class_peak is own or top, not {self.class_peak!r}")
-        if self.first_tap == "raw" and self.decoder == "mixed":
-            raise ValueError("a mixing decoder projects every tap: first_tap=projected")
+        if self.first_tap == "raw" and self.decoder != "added":
+            raise ValueError("only the decoder that adds its taps up takes one as it is: first_tap=projected")
 
     @property
     def reads_class(self) -> bool:
         """Does such a decoder draw another mask for another class?"""
-        return self.class_tap
+        return self.class_tap or self.decoder == "attention"
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Layout:
         """What a recipe says, by its default where it says nothing."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
-    def build(self, channels: Sequence[int]) -> Decoder | MixingDecoder | RegionDecoder:
-        """A new decoder for taps of these channels; its weights come from the global generator."""
+    def build(self, channels: Sequence[int], classes: int) -> AnyDecoder:
+        """A new decoder for taps of these channels and so many classes; its weights come from the global generator."""
+        if self.decoder == "attention":
+            return AttentionDecoder(channels, classes)
         if self.decoder == "regions":
             return RegionDecoder(channels, self.regions, self.channel)
         if self.decoder == "mixed":

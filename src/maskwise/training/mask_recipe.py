@@ -36,7 +36,10 @@ class Recipe(BaseRecipe):
     head_std: float | None = Field(
         None, ge=0, description="of the last convolution's first weights; None is the paper's 0.47, saturated noise"
     )
-    decoder: DecoderKind = Field("added", description="added: taps are only added up; mixed: mixed before they draw")
+    decoder: DecoderKind = Field(
+        "added",
+        description="added: taps are only added up; mixed: mixed before they draw; attention: T-TAME's, by class",
+    )
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
     class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
     class_peak: ClassPeak = Field(
@@ -129,7 +132,9 @@ class Recipe(BaseRecipe):
         if self.judges and self.pool_use == "skip":
             raise ValueError("with pool_use=skip no other network judges: pool_use=judge, or leave judges out")
         if self.negatives and not reads_class:
-            raise ValueError("negatives are for a masker that reads a class: class_tap=true, or negatives=0")
+            raise ValueError(
+                "negatives are for a masker that reads a class: class_tap=true, decoder=attention, or negatives=0"
+            )
         if "non_target" in self.objectives and not self.negatives:
             raise ValueError("non_target looks at masks of classes that are not there: negatives=4, say")
         if all(objectives.get(name).side is None for name in self.objectives):
