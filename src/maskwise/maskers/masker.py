@@ -176,7 +176,7 @@ class Masker(nn.Module):
         Args:
             seen: whose class activation is the gate, and its last tap; None is the encoder's own.
         """
-        masks = self.ungated(images, taps, classes)
+        masks = self.finish.refined(self.ungated(images, taps, classes), images)
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
         classifier, last = (self.encoder, taps[-1]) if seen is None else seen
