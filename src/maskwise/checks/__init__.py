@@ -1,12 +1,13 @@
 """Sanity checks: do maps depend on the network (``mprt``), on its labels (``drt``), and on what it needs (``roar``)?
 
-And what becomes of them when pictures are explained again (``max_sensitivity``, ``arcc``)?
+And what becomes of them when pictures are explained again (``max_sensitivity``, ``arcc``), or in a mosaic (``focus``)?
 """
 
 from maskwise.checks.arcc import arcc
 from maskwise.checks.base import checks, register_check
 from maskwise.checks.drt import drt
 from maskwise.checks.explained_again import AgainResult
+from maskwise.checks.focus import focus
 from maskwise.checks.maskers import trained_masker
 from maskwise.checks.max_sensitivity import max_sensitivity
 from maskwise.checks.mprt import mprt
@@ -30,6 +31,7 @@ __all__ = [
     "arcc",
     "checks",
     "drt",
+    "focus",
     "labelled",
     "max_sensitivity",
     "mprt",

@@ -1,4 +1,4 @@
-"""``maskwise check max-sensitivity`` and ``maskwise check arcc``."""
+"""``maskwise check max-sensitivity``, ``maskwise check arcc`` and ``maskwise check focus``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskwise.commands.check.options import (
     own_options,
     with_masker,
 )
-from maskwise.commands.check.telling import ARCC, MAX_SENSITIVITY, About, tell
+from maskwise.commands.check.telling import ARCC, FOCUS, MAX_SENSITIVITY, About, tell
 from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, make_explainer
 from maskwise.commands.groups.measuring import Data, SkipDamaged
 from maskwise.commands.groups.method import MaskerFile, MethodOptions
@@ -107,6 +107,42 @@ def arcc_command(
     with output.bar("pictures x methods") as step:
         result = arcc(explainers, classifier, images, fill=fill, seed=seed, batch=batch, progress=step)
     _tell(ARCC, result, data, limit, out, figures, output)
+
+
+@command(
+    "check focus",
+    section="Measure",
+    example="maskwise check focus --data imagenette224.zip@test --method grad_cam --method gradient",
+)
+def focus_command(
+    data: Data,
+    method: Methods = ["distilled", "grad_cam"],  # noqa: B006, typer copies it
+    masker: MaskerFile = None,
+    options: MethodOptions = None,
+    sess: EnhanceEach = "no",
+    limit: PicturesLimit = 128,
+    batch: BatchOption = 32,
+    cache_gib: CacheGib = 4.0,
+    skip_damaged: SkipDamaged = False,
+    seed: Seed = 0,
+    out: Out = Path("check-focus"),
+    *,
+    model: Model,
+    sess_options: Sess,
+    figures: Figures,
+    output: Output,
+) -> None:
+    """In a mosaic of four pictures, how much of the map lies in the two of its class? (Arias-Duart et al. 2022)"""
+    check_first(out)
+    figures.check()
+    explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
+    from maskwise.checks import focus
+    from maskwise.checks.pictures import pictures
+
+    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
+    with output.bar("mosaics x methods") as step:
+        result = focus(explainers, classifier, images, seed=seed, batch=batch, progress=step)
+    _tell(FOCUS, result, data, limit, out, figures, output)
 
 
 def _explainers(

@@ -76,6 +76,16 @@ ARCC = About(
     ),
 )
 
+FOCUS = About(
+    "Focus",
+    "In a mosaic of four pictures, how much of the map lies in the two of its class?",
+    (
+        "Each mosaic holds two pictures that the classifier takes for one class and two that it takes for others, and "
+        "is explained for that class. The number is the share of the map in the two: 1 is all of it, 0.5 is what a map "
+        "has that knows nothing of the class.",
+    ),
+)
+
 
 def tell(
     about: About,
