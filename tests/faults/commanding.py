@@ -61,7 +61,11 @@ WORKS = {
     ),
     "check max-sensitivity": Work(f"check max-sensitivity --data {DATA} --method grad_cam --samples 2 --out out"),
     "check arcc": Work(f"check arcc --data {DATA} --method grad_cam --out out"),
-    "check focus": Work(f"check focus --data {MORE} --method grad_cam --out out"),
+    "check focus": Work(f"check focus --data {MORE} --method grad_cam --batch 8 --out out"),
+    "check f-fidelity": Work(
+        f"check f-fidelity --data {DATA} --train-data {DATA} --method grad_cam --percent 50 --draws 2 "
+        "--train-set epochs=2 --out out"
+    ),
     "pack": Work("pack shapes:n=6,size=40 --count 2 --out out", "maskwise.data.pack:write_shard", 2),
     "export": Work("export masker.safetensors --onnx out/m.onnx", "torch.onnx:export", 1, again=False),
     "convert": Work("convert old.chk out/new.safetensors", "maskwise.core.files:_sync", 1),

@@ -7,6 +7,7 @@ from maskwise.checks.arcc import arcc
 from maskwise.checks.base import checks, register_check
 from maskwise.checks.drt import drt
 from maskwise.checks.explained_again import AgainResult
+from maskwise.checks.f_fidelity import f_fidelity
 from maskwise.checks.focus import focus
 from maskwise.checks.maskers import trained_masker
 from maskwise.checks.max_sensitivity import max_sensitivity
@@ -16,6 +17,7 @@ from maskwise.checks.results import DrtResult, MprtResult, RoarResult
 from maskwise.checks.roar import roar
 from maskwise.checks.similarity import Similarity, similarities
 from maskwise.checks.small_training import SmallTraining, train_classifier
+from maskwise.checks.used_to_holes import used_to_holes
 from maskwise.core.registry import discover
 
 discover(__name__, __path__)
@@ -31,6 +33,7 @@ __all__ = [
     "arcc",
     "checks",
     "drt",
+    "f_fidelity",
     "focus",
     "labelled",
     "max_sensitivity",
@@ -40,4 +43,5 @@ __all__ = [
     "similarities",
     "train_classifier",
     "trained_masker",
+    "used_to_holes",
 ]

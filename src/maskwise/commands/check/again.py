@@ -60,7 +60,7 @@ def max_sensitivity_command(
     """How far does a map go when the picture hardly changes? (Yeh et al. 2019)"""
     check_first(out)
     figures.check()
-    explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import max_sensitivity
     from maskwise.checks.pictures import pictures
 
@@ -69,7 +69,7 @@ def max_sensitivity_command(
         result = max_sensitivity(
             explainers, classifier, images, radius=radius, samples=samples, seed=seed, batch=batch, progress=step
         )
-    _tell(MAX_SENSITIVITY, result, data, limit, out, figures, output)
+    tell_again(MAX_SENSITIVITY, result, data, limit, out, figures, output)
 
 
 @command(
@@ -99,14 +99,14 @@ def arcc_command(
     """Is a map faithful, small, and the same again for what it kept? (after Poppi et al. 2021, with ROAD)"""
     check_first(out)
     figures.check()
-    explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import arcc
     from maskwise.checks.pictures import pictures
 
     images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
     with output.bar("pictures x methods") as step:
         result = arcc(explainers, classifier, images, fill=fill, seed=seed, batch=batch, progress=step)
-    _tell(ARCC, result, data, limit, out, figures, output)
+    tell_again(ARCC, result, data, limit, out, figures, output)
 
 
 @command(
@@ -135,19 +135,20 @@ def focus_command(
     """In a mosaic of four pictures, how much of the map lies in the two of its class? (Arias-Duart et al. 2022)"""
     check_first(out)
     figures.check()
-    explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import focus
     from maskwise.checks.pictures import pictures
 
     images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
     with output.bar("mosaics x methods") as step:
         result = focus(explainers, classifier, images, seed=seed, batch=batch, progress=step)
-    _tell(FOCUS, result, data, limit, out, figures, output)
+    tell_again(FOCUS, result, data, limit, out, figures, output)
 
 
-def _explainers(
+def compared_explainers(
     method: list[str], masker: Path | None, options: list[str] | None, sess: str, model: Model, sess_options: Sess
 ) -> tuple[dict[str, AnyExplainer], Classifier]:
+    """The methods by name, those inside SESS among them, and what they explain."""
     from maskwise.core.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -161,9 +162,10 @@ def _explainers(
     }, classifier
 
 
-def _tell(
+def tell_again(
     about: About, result: AgainResult, data: list[str], limit: int | None, out: Path, figures: Figures, output: Output
 ) -> None:
+    """Figure, table and page of such a check."""
     from maskwise.checks.again_figure import again_figure
     from maskwise.checks.tables import again_table
 
