@@ -66,6 +66,10 @@ WORKS = {
         f"check f-fidelity --data {DATA} --train-data {DATA} --method grad_cam --percent 50 --draws 2 "
         "--train-set epochs=2 --out out"
     ),
+    "check leak": Work(
+        f"check leak --data {MORE},labels=own --method grad_cam --no-probe --judge-size 32 --train-set epochs=1 "
+        "--out out"
+    ),
     "pack": Work("pack shapes:n=6,size=40 --count 2 --out out", "maskwise.data.pack:write_shard", 2),
     "export": Work("export masker.safetensors --onnx out/m.onnx", "torch.onnx:export", 1, again=False),
     "convert": Work("convert old.chk out/new.safetensors", "maskwise.core.files:_sync", 1),

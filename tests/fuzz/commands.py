@@ -28,6 +28,7 @@ LEFT_OUT = {"serve", "demo", "doctor", "convert"}  # a server, and what takes no
 LONG = {
     "train", "fit", "panel", "study", "export", "live", "pack",
     "check mprt", "check drt", "check roar", "check max-sensitivity", "check arcc", "check focus", "check f-fidelity",
+    "check leak",
 }  # fmt: skip
 JUNK = (
     "--",

@@ -21,6 +21,7 @@ from maskwise.training.run import train
 
 MASKS = [name for name in recipes.names() if recipes.load(name).kind == "mask"]
 DISTILLED = [name for name in recipes.names() if recipes.load(name).kind == "distil"]
+RANKINGS = [name for name in recipes.names() if recipes.load(name).kind == "ranking"]
 CLASS_MASKS = [name for name in recipes.names() if recipes.load(name).kind == "class_mask"]
 
 
@@ -70,6 +71,17 @@ def test_a_few_steps_of_every_recipe_of_a_distillation(name: str, tmp_path: Path
     )
     assert load_masker(path, classifier).needs_class
     assert classifier.fingerprint() == five_taps().fingerprint()
+
+
+@pytest.mark.parametrize("name", RANKINGS)
+def test_a_few_steps_of_every_recipe_of_a_ranking(name: str, tmp_path: Path) -> None:
+    settings = ["steps=3", "batch_size=4", "input_size=32", "cells=[3, 4]"]
+    classifier = five_taps()
+    path = train(
+        recipes.load(name, settings), "shapes:n=12,size=40", classifier=classifier, out=tmp_path / "out", device="cpu"
+    )
+    masks = load_masker(path, classifier)(torch.rand(2, 3, 32, 32))[1]
+    assert masks.std() > 0 and classifier.fingerprint() == five_taps().fingerprint()
 
 
 @pytest.mark.parametrize("name", CLASS_MASKS)

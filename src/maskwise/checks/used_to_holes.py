@@ -23,7 +23,7 @@ JUDGE_TRAINING = SmallTraining(epochs=10, optimiser="sgd", lr=1e-3)
 
 
 @dataclass(frozen=True)
-class HoledBatches(EpochBatches):
+class MissingPartBatches(EpochBatches):
     """As ``EpochBatches``, each picture with a hole of ``colour`` (3,1,1); see ``used_to_holes``."""
 
     colour: Tensor
@@ -93,7 +93,7 @@ def used_to_holes(
     settings, device = settings or JUDGE_TRAINING, classifier.device
     classes = top_classes(classifier, images, batch).to(device)
     draws = torch.Generator().manual_seed(settings.seed)
-    batches = HoledBatches(
+    batches = MissingPartBatches(
         on(images, device), classes, settings.batch_size, settings.augment, draws,
         classifier.mean[:, None, None], missing, share, cells,
     )  # fmt: skip

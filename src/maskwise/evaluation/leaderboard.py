@@ -13,6 +13,7 @@ import maskwise
 from maskwise.core.bootstrap import interval, paired
 from maskwise.core.errors import InputError
 from maskwise.evaluation.given_maps import GivenMaps
+from maskwise.evaluation.own_objective import own_objective, own_objective_in_words
 from maskwise.evaluation.processes import stacked
 from maskwise.evaluation.protocol_words import metric_in_words, run_in_words
 from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
@@ -220,15 +221,25 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
         "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
         "damaged": {source: list(names) for source, names in measured.damaged.items()},
         "without_maps": dict(measured.left_out),
+        "trained_on": _own_objectives(measured, described),
         "metrics": described, "in_words": _in_words(measured, described),
         "maskwise": maskwise.__version__, "torch": torch.__version__,
     }  # fmt: skip
+
+
+def _own_objectives(measured: Measured, described: dict[str, Any]) -> dict[str, list[str]]:
+    """By contender, the metrics here that it was trained on; of most there are none."""
+    known = {name: metric for name, metric in measured.metrics.items() if name in described}
+    found = {contender.name: own_objective(contender.explainer, known) for contender in measured.contenders}
+    return {name: trained for name, trained in found.items() if trained}
 
 
 def _in_words(measured: Measured, described: dict[str, Any]) -> list[str]:
     settings, counts = measured.settings, {source: len(pictures) for source, pictures in measured.pictures.items()}
     lines = run_in_words(measured.classifier, measured.input_size, counts, settings.resize, settings.target)
     lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
+    for name, trained in _own_objectives(measured, described).items():
+        lines.append(own_objective_in_words(name, trained))
     pixels = None if settings.resize == "none" else measured.input_size**2
     of_metrics = (metric_in_words(name, facts["options"], pixels) for name, facts in described.items())
     return lines + [line for line in of_metrics if line]

@@ -22,6 +22,7 @@ from maskwise.explainers.targets import Targets
 from maskwise.maskers import load_agnostic_masker, read_header
 from maskwise.maskers.class_gate import ClassGate
 from maskwise.maskers.fusing import fuse
+from maskwise.maskers.store import trained_on
 
 
 def packaged_masker(method: str) -> Path:
@@ -95,6 +96,7 @@ class MaskerExplainer(Explainer):
             self.masker.finish = finish
         self.needs_target = self.masker.needs_class
         self.known = KnownWeights(classifier)
+        self.trained_on = trained_on(read_header(path))
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)
         self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
