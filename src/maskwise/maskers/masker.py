@@ -15,6 +15,7 @@ from maskwise.core.min_max import min_max
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
 from maskwise.maskers.decoder import Decoder, FirstTap
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.ladder import Foothold, LadderDecoder
 from maskwise.maskers.mixing import Layout, MixingDecoder
 
 
@@ -33,7 +34,7 @@ class Masker(nn.Module):
     def __init__(
         self,
         encoder: Classifier,
-        decoder: Decoder | MixingDecoder,
+        decoder: Decoder | MixingDecoder | LadderDecoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,
@@ -74,6 +75,8 @@ class Masker(nn.Module):
             check_class_activation(classifier, "class_tap")
             if not shares_encoder:
                 raise InputError("class_tap reads the classifier itself: shared=true, or class_tap=false")
+        if layout.decoder == "ladder" and not shares_encoder:
+            raise InputError("a ladder never trains the network beside it: shared=true, or decoder=mixed")
         count = len(classifier.tap_names)
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
@@ -83,14 +86,14 @@ class Masker(nn.Module):
             _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         with torch.device("meta" if empty else "cpu"):
-            decoder = layout.build([taps[i].shape[1] for i in reads])
+            decoder = layout.build([taps[i].shape[1] for i in reads], _footholds(classifier, taps, reads))
         decoder = decoder if empty else decoder.to(classifier.device)
         return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
 
     @property
     def class_tap(self) -> bool:
         """Does the decoder itself read what speaks for a class?"""
-        return isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap
+        return isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap
 
     @property
     def needs_class(self) -> bool:
@@ -101,7 +104,7 @@ class Masker(nn.Module):
         """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) without a
         class tap, where they are of no class. No gradient goes to the class activation."""
         read = [taps[i] for i in self.reads]
-        if isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap:
+        if isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap:
             activation = ClassActivation(self.encoder)(taps[-1].detach(), classes).detach().relu()
             logits: Tensor = self.decoder(read, size, min_max(activation))
             return logits
@@ -158,3 +161,10 @@ class Masker(nn.Module):
         classifier, last = (self.encoder, taps[-1]) if seen is None else seen
         gate = ClassGate(classifier, self.finish.class_gate, self.finish.gate_scales)
         return masks * gate(images, last, classes)
+
+
+def _footholds(classifier: Classifier, taps: Sequence[Tensor], reads: Sequence[int]) -> list[Foothold]:
+    """What the taps are that a ladder climbs."""
+    layouts = [classifier.layout(classifier.tap_names[i]) for i in reads]
+    places = [taps[i].shape[-2] * taps[i].shape[-1] for i in reads]
+    return [Foothold(n, at is not None and at.kind == "tokens") for n, at in zip(places, layouts, strict=True)]

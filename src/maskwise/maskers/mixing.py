@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwise.maskers.decoder import Decoder, FirstTap, pooled
+from maskwise.maskers.ladder import Foothold, LadderDecoder
 
-DecoderKind = Literal["added", "mixed"]
+DecoderKind = Literal["added", "mixed", "ladder"]
 
 
 class MixingDecoder(nn.Module):
@@ -97,8 +98,9 @@ class Layout:
     """Which decoder, and how large.
 
     Args:
-        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``.
-        width: channels of a projected tap.
+        decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``, ``ladder`` is ``LadderDecoder`` with a mixing one
+            of one tap as its head.
+        width: channels of a projected tap, or of the ladder.
         first_tap: of CASM's decoder: the finest tap as it is, or projected like the others.
         mix: channels after mixing.
         class_tap: does a mixing decoder read the class activation?
@@ -113,20 +115,29 @@ class Layout:
     head_std: float | None = None
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("added", "mixed"):
-            raise ValueError(f"decoder is added or mixed, not {self.decoder!r}")
-        if self.class_tap and self.decoder != "mixed":
-            raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
-        if self.first_tap == "raw" and self.decoder == "mixed":
-            raise ValueError("a mixing decoder projects every tap: first_tap=projected")
+        if self.decoder not in get_args(DecoderKind):
+            raise ValueError(f"decoder is added or mixed or ladder, not {self.decoder!r}")
+        if self.class_tap and self.decoder == "added":
+            raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed or ladder, or class_tap=false")
+        if self.first_tap == "raw" and self.decoder != "added":
+            raise ValueError("only CASM's decoder has a raw first tap, others project every tap: first_tap=projected")
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Layout:
         """What a recipe says, by its default where it says nothing."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
-    def build(self, channels: Sequence[int]) -> Decoder | MixingDecoder:
-        """A new decoder for taps of these channels; its weights come from the global generator."""
+    def build(
+        self, channels: Sequence[int], footholds: Sequence[Foothold] = ()
+    ) -> Decoder | MixingDecoder | LadderDecoder:
+        """A new decoder for taps of these channels; its weights come from the global generator.
+
+        Args:
+            footholds: what the taps are, for a ladder.
+        """
+        if self.decoder == "ladder":
+            head = MixingDecoder([self.width], self.width, self.mix, self.class_tap, self.head_std)
+            return LadderDecoder(channels, head, self.width, footholds)
         if self.decoder == "mixed":
             return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std)
         return Decoder(channels, self.first_tap, self.width, self.head_std)

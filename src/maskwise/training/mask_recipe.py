@@ -36,7 +36,9 @@ class Recipe(BaseRecipe):
     head_std: float | None = Field(
         None, ge=0, description="of the last convolution's first weights; None is the paper's 0.47, saturated noise"
     )
-    decoder: DecoderKind = Field("added", description="added: taps are only added up; mixed: mixed before they draw")
+    decoder: DecoderKind = Field(
+        "added", description="added: taps are only added up; mixed: mixed before they draw; ladder: one after another"
+    )
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
     class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
     start: str | None = Field(
