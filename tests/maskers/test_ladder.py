@@ -65,16 +65,12 @@ def test_a_convolutional_ladder_in_plain_calls() -> None:
         state = torch.zeros(2, 8, 8, 8)
         for i in (2, 1, 0):
             linear, block = ladder.linears[i], ladder.blocks[i]
-            x = state + F.gelu(
-                torch.einsum("kc,nchw->nkhw", linear.weight[:, :, 0, 0], small[i]) + _column(linear.bias)
-            )
+            x = state + F.gelu(torch.einsum("kc,nchw->nkhw", linear.weight, small[i]) + _column(linear.bias))
             depth, norm = block.around  # type: ignore[union-attr, misc]
             around = F.conv2d(x, depth.weight, padding=1, groups=8)
             around = (around - _column(norm.running_mean)) / (_column(norm.running_var) + norm.eps).sqrt()
             around = F.gelu(around * _column(norm.weight) + _column(norm.bias))
-            state = (
-                x + torch.einsum("kc,nchw->nkhw", block.mixed.weight[:, :, 0, 0], around) + _column(block.mixed.bias)
-            )  # type: ignore[union-attr]
+            state = x + torch.einsum("kc,nchw->nkhw", block.mixed.weight, around) + _column(block.mixed.bias)  # type: ignore[union-attr]
         expected = ladder.head([state], (32, 32)).sigmoid()
         found_logits, masks = made(images)
     torch.testing.assert_close(masks[:, ::4, ::4], expected, atol=1e-5, rtol=1e-5)
@@ -116,7 +112,7 @@ def test_equal_taps_are_climbed_in_the_order_of_the_network() -> None:
         _, taps = made.encoder.features(images)
         state = torch.zeros(2, 8, 8, 8)
         for linear, block, tap in zip(ladder.linears, ladder.blocks, taps, strict=True):
-            state = block(state + F.gelu(linear(tap)))
+            state = block(state + F.gelu(linear(tap.movedim(1, -1)).movedim(-1, 1)))
         torch.testing.assert_close(made(images)[1][:, ::4, ::4], ladder.head([state], (32, 32)).sigmoid())
         assert torch.equal(made(images)[0], made.encoder.logits(images))
     hybrid = LadderDecoder([4, 6, 5], Decoder([8], width=3), 8, [Foothold(49), Foothold(16), Foothold(16, tokens=True)])
@@ -140,7 +136,7 @@ def test_it_begins_as_a_plain_decoder_of_the_last_tap(network: object, class_tap
     with torch.no_grad():
         _, taps = made.encoder.features(images)
         finest = F.max_pool2d(taps[0], 3, 2, 1)
-        last = F.gelu(ladder.linears[-1](taps[-1]))
+        last = F.gelu(ladder.linears[-1](taps[-1].movedim(1, -1)).movedim(-1, 1))
         last = up(last, (8, 8)) if finest.shape[-1] > last.shape[-1] else last
         torch.testing.assert_close(ladder(taps, size, activation), plain([last], size, activation))
         changed = [torch.rand_like(tap) for tap in taps[:-1]] + taps[-1:]

@@ -33,7 +33,7 @@ class LadderDecoder(nn.Module):
     """z_l = Block_l(z_{l-1} + GELU(Linear_l(h_l))), from tap to tap; a head reads the last z.
 
     Taps h_l are climbed from coarse to fine, those of one grid, as a transformer's, in the order of the network, and z
-    is enlarged on the way. Linear_l is a 1x1 convolution to ``width`` channels; a block is residual: a depthwise and a
+    is enlarged on the way. Linear_l is one of channels, to ``width`` of them; a block is residual: a depthwise and a
     pointwise convolution, or where the tap is a transformer's a small transformer block. All blocks begin as
     identities and all Linear_l but the last tap's as zero, so that training begins with a decoder of the last tap.
 
@@ -53,7 +53,7 @@ class LadderDecoder(nn.Module):
         super().__init__()
         footholds = footholds or [Foothold(len(channels) - i) for i in range(len(channels))]
         self.order = sorted(range(len(channels)), key=lambda i: footholds[i].places)
-        self.linears = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.linears = nn.ModuleList(nn.Linear(c, width) for c in channels)
         self.blocks = nn.ModuleList(TokenRung(width) if foot.tokens else ConvRung(width) for foot in footholds)
         self.head = head
         for linear in list(self.linears)[:-1]:
@@ -69,7 +69,7 @@ class LadderDecoder(nn.Module):
         grid = (max(size[0] // 4, 1), max(size[1] // 4, 1))
         state: Tensor | None = None
         for i in self.order:
-            read = F.gelu(self.linears[i](pooled(taps[i].detach(), grid)))
+            read = F.gelu(_at_each_place(self.linears[i], pooled(taps[i].detach(), grid)))
             state = read if state is None else enlarged_to(state, read) + read
             state = self.blocks[i](state)
         assert state is not None
@@ -86,12 +86,11 @@ class ConvRung(nn.Module):
         self.around = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False), nn.BatchNorm2d(width)
         )
-        self.mixed = nn.Conv2d(width, width, 1)
+        self.mixed = nn.Linear(width, width)
         _zero(self.mixed)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = x + self.mixed(F.gelu(self.around(x)))
-        return mixed
+        return x + _at_each_place(self.mixed, F.gelu(self.around(x)))
 
 
 class TokenRung(nn.Module):
@@ -120,6 +119,12 @@ def enlarged_to(state: Tensor, like: Tensor) -> Tensor:
     """(N,C,h,w) at the size of another, bilinearly."""
     size = (like.shape[-2], like.shape[-1])
     return state if state.shape[-2:] == size else F.interpolate(state, size, mode="bilinear", align_corners=False)
+
+
+def _at_each_place(linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer on the channels of (N,C,h,w): one product of channels-last maps, where a convolution copies."""
+    made: Tensor = linear(x.movedim(1, -1)).movedim(-1, 1)
+    return made
 
 
 def _zero(layer: nn.Module) -> None:
