@@ -15,7 +15,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 @contextmanager
-def opened(url: str, width: int = 1400, height: int = 1000) -> Iterator[Any]:
+def opened(url: str, width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator[Any]:
     """A tab at ``url``; afterwards an error of the page, or a request to another host, fails the test."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -26,7 +26,8 @@ def opened(url: str, width: int = 1400, height: int = 1000) -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
         try:
-            tab = browser.new_page(viewport={"width": width, "height": height})
+            scheme: Any = "dark" if dark else "light"
+            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             tab.on("pageerror", lambda error: wrong.append(str(error)))
             tab.on("request", lambda request: wrong.append(request.url) if _abroad(request.url, own) else None)
             tab.goto(url)

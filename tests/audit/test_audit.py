@@ -59,6 +59,16 @@ def test_wilson_is_scipy_s(right: int, count: int) -> None:
     assert (ours.value, ours.low, ours.high) == pytest.approx((right / count, ends.low, ends.high), abs=1e-9)
 
 
+@pytest.mark.parametrize("count", range(1, 80))
+def test_wilson_ends_are_exact(count: int) -> None:
+    assert wilson(count, count).high == 1 and wilson(0, count).low == 0
+
+
+def test_always_right_and_wholly_sure_is_not_too_sure(data: Path, tmp_path: Path) -> None:
+    said = audit(reader("ground"), data, "gradient", out=tmp_path).plain()["sections"]["accuracy"]["says"]
+    assert "about as sure as it should be" in said[1], said
+
+
 def test_calibration_error_by_hand() -> None:
     draws = torch.Generator().manual_seed(0)
     confidence = torch.cat([torch.rand(200, generator=draws), torch.tensor([0.0, 1.0])])

@@ -13,7 +13,9 @@ from calling import call, refused, save_picture
 from PIL import Image
 
 import maskwise as mw
+from maskwise.classifiers.classifier import IMAGENET_MEAN
 from maskwise.classifiers.hf import from_hf, is_hf
+from maskwise.core.errors import InputError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -81,6 +83,17 @@ def test_a_folder_on_the_command_line(vit: Any, tmp_path: Path) -> None:
     assert grad_cam["layers"] == ["model.vit.layers.1"] and len(read["layers"]) > 3
     missing = call("explain", picture, "--classifier", f"hf/{tmp_path / 'nothing'}", "--out", tmp_path / "none")
     refused(missing, "can't be loaded")
+
+
+@pytest.mark.parametrize("broken", ['{"image_mean": [0.5, ', "[]", '{"image_processor_type": "NoSuchProcessor"}'])
+def test_a_broken_processor_is_no_missing_one(vit: Any, tmp_path: Path, broken: str) -> None:
+    """With ImageNet's mean in place of its own the maps would be of other pictures, without a word."""
+    vit.save_pretrained(tmp_path / "vit")
+    with pytest.warns(UserWarning, match="no preprocessor_config.json, so how its pictures are prepared is a guess"):
+        assert torch.allclose(mw.load_classifier(f"hf/{tmp_path / 'vit'}").mean, torch.tensor(IMAGENET_MEAN))
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(broken)
+    with pytest.raises(InputError, match="can't be loaded"):
+        mw.load_classifier(f"hf/{tmp_path / 'vit'}")
 
 
 def test_the_size_of_its_pictures() -> None:

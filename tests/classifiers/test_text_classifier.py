@@ -148,7 +148,8 @@ def test_embeddings_that_cancel() -> None:
 # ---- every method -------------------------------------------------------------------------------------------
 
 FEW = {
-    "rise": {"masks": 20}, "smooth_grad": {"samples": 2}, "smooth_grad_cam_pp": {"samples": 2},
+    "rise": {"masks": 20}, "kernel_shap": {"masks": 20}, "banzhaf": {"masks": 20},
+    "smooth_grad": {"samples": 2}, "smooth_grad_cam_pp": {"samples": 2},
     "augmented_grad_cam": {"copies": 2, "iterations": 2}, "integrated_gradients": {"steps": 2}, "xrai": {"steps": 2},
     "occlusion": {"window": 0.5, "stride": 0.25}, "meaningful_perturbation": {"iterations": 3},
     "extremal_perturbation": {"iterations": 3, "areas": (0.2,)}, "fido": {"iterations": 3, "samples": 2},

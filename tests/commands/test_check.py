@@ -11,7 +11,7 @@ from conftest import tiny_net
 from typer.testing import CliRunner
 
 import maskwise as mw
-from maskwise.checks import checks
+from maskwise.checks import SmallTraining, checks, mask_probe
 from maskwise.checks.networks import networks
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
@@ -86,6 +86,29 @@ def test_roar(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
     assert found["protocol"]["training"]["augment"] is True
     assert len((out / "rows.jsonl").read_text().splitlines()) == 7 and list((out / "maps").iterdir())
     assert "±" in ran.stdout
+
+
+def test_leak(small: Classifier, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_probe, "PROBE", SmallTraining(epochs=1))
+    out, judges = tmp_path / "out", tmp_path / "judges"
+    given = ("leak", "--data", picture_folder, "--method", "grad_cam", "--judge-size", 24, *SHORT, "--judges", judges)
+    ran = call(*given, "--data", picture_folder, "--test-data", picture_folder, "--out", out)
+    found = done(ran, out)
+    facts = found["protocol"]
+    assert facts["pictures"] == 20 and facts["training_pictures"] == 40 and facts["robust_judge_size"] == 24
+    assert facts["training"]["lr"] == 1e-4 and facts["training"]["epochs"] == 1 and facts["fill"] == "mean"
+    (one,) = found["summaries"]
+    assert one["answer"] in ("leaks", "suspected", "undecided", "none found") and one["answer"] in ran.stdout
+    assert 0 <= one["probe"]["mean"] <= 1 and -1 <= one["over_boxes"]["mean"] <= 1 and found["boxes"]["mean"] <= 1
+    assert len(found["rows"]) == 16 and "Label leak" in (out / "check.html").read_text()
+    again = call(*given, "--limit", 10, "--no-probe", "--out", tmp_path / "b", "--json")
+    assert again.exit_code == 2 and "too few" in again.output
+    assert len(list(judges.iterdir())) == 1
+    again = call(*given, "--no-probe", "--out", tmp_path / "b", "--json")
+    found = json.loads(again.stdout)
+    assert found["summaries"][0]["probe"] is None and found["protocol"]["pictures"] == 5
+    unknown = call("leak", "--data", "shapes:n=8", "--method", "grad_cam", "--out", tmp_path / "c")
+    assert unknown.exit_code == 2 and "no label among the" in unknown.output
 
 
 def test_mprt_of_a_method_inside_sess(small: Classifier, picture_folder: Path, tmp_path: Path) -> None:
@@ -167,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_said_first(small: Classifier, pictur
 
 
 def test_every_check_has_a_command_that_asks_what_it_asks() -> None:
-    assert checks.names() == ["arcc", "drt", "max_sensitivity", "mprt", "roar"]
+    assert checks.names() == ["arcc", "drt", "leak", "max_sensitivity", "mprt", "roar"]
     listed = " ".join(call("--help").stdout.split())
     for check, facts in checks.items():
         name = check.replace("_", "-")

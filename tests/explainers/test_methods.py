@@ -12,13 +12,15 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers import explainer, methods
 from maskwise.explainers.base import Explainer
-from maskwise.maskers import ClassMasker, Masker, save_masker
+from maskwise.maskers import ClassMasker, Masker, ShapleyMasker, save_masker
 from maskwise.maskers.mixing import Layout
 
 IMAGES = torch.rand(3, 3, 40, 52, generator=torch.Generator().manual_seed(0))
 # Fewer steps than the papers', so that every method can be called often.
 FAST = {
     "rise": {"masks": 40},
+    "kernel_shap": {"masks": 32},
+    "banzhaf": {"masks": 32},
     "smooth_grad": {"samples": 5},
     "smooth_grad_cam_pp": {"samples": 5},
     "augmented_grad_cam": {"copies": 6, "iterations": 10},
@@ -45,6 +47,9 @@ def build(request: pytest.FixtureRequest, tiny: Classifier, tmp_path: Path) -> C
             torch.manual_seed(1)
             save_masker(tmp_path / "any.safetensors", Masker.build(tiny), tiny, {})
             save_masker(tmp_path / "class.safetensors", ClassMasker.build(tiny), tiny, {})
+            cells = ShapleyMasker.build(tiny)
+            nn.init.normal_(cells.decoder.out.weight)
+            save_masker(tmp_path / "cells.safetensors", cells, tiny, {})
             recipe = {"decoder": "mixed", "class_tap": True, "width": 8}
             mixed = Masker.build(tiny, layout=Layout.of({**recipe, "head_std": 0.5}))
             save_masker(tmp_path / "mixed.safetensors", mixed, tiny, recipe)
@@ -52,7 +57,9 @@ def build(request: pytest.FixtureRequest, tiny: Classifier, tmp_path: Path) -> C
     def make(name: str, classifier: Classifier = tiny) -> Explainer:
         options = dict(FAST.get(name, {}))
         if methods.facts(name)["family"] == "maskers":
-            kind = {"dabkowski_gal": "class", "distilled": "mixed", "class_casm": "mixed"}.get(name, "any")
+            kind = {"dabkowski_gal": "class", "distilled": "mixed", "class_casm": "mixed", "fast_shap": "cells"}.get(
+                name, "any"
+            )
             options["masker"] = tmp_path / f"{kind}.safetensors"
         return explainer(name, classifier, **options)
 
@@ -79,7 +86,15 @@ class TestEveryMethod:
             assert "score" in str(error) or "class" in str(error)
             return
         assert maps.shape == (3, 40, 52) and explain(IMAGES, "finer").isfinite().all()
-        scored_by_probability = name in ("rise", "occlusion", "score_cam", "recipro_cam", "group_cam")
+        scored_by_probability = name in (
+            "rise",
+            "kernel_shap",
+            "banzhaf",
+            "occlusion",
+            "score_cam",
+            "recipro_cam",
+            "group_cam",
+        )
         if not methods.facts(name)["random"] and not scored_by_probability and name not in OPTIMISED:
             expected = build(name)(IMAGES, lambda logits: logits[:, 3] - logits[:, 1])
             torch.testing.assert_close(maps, expected, atol=1e-4, rtol=0)

@@ -97,6 +97,8 @@ def zoo() -> dict[str, Classifier]:
 
 LIGHT = FAST | {
     "rise": {"masks": 4},
+    "kernel_shap": {"masks": 4},
+    "banzhaf": {"masks": 4},
     "group_cam": {"groups": 4},
     "occlusion": {"window": 0.5, "stride": 0.25},
     "augmented_grad_cam": {"copies": 2, "iterations": 2},

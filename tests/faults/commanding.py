@@ -61,6 +61,10 @@ WORKS = {
     ),
     "check max-sensitivity": Work(f"check max-sensitivity --data {DATA} --method grad_cam --samples 2 --out out"),
     "check arcc": Work(f"check arcc --data {DATA} --method grad_cam --out out"),
+    "check leak": Work(
+        f"check leak --data {MORE},labels=own --method grad_cam --no-probe --judge-size 32 --train-set epochs=1 "
+        "--out out"
+    ),
     "pack": Work("pack shapes:n=6,size=40 --count 2 --out out", "maskwise.data.pack:write_shard", 2),
     "export": Work("export masker.safetensors --onnx out/m.onnx", "torch.onnx:export", 1, again=False),
     "convert": Work("convert old.chk out/new.safetensors", "maskwise.core.files:_sync", 1),

@@ -159,7 +159,7 @@ def test_no_gradient_reaches_the_network_beside_it() -> None:
     with pytest.raises(InputError, match="a ladder never trains the network beside it"):
         Masker.build(cnn(), layout=Layout.of(RECIPE), shares_encoder=False)
     for wrong in ({"decoder": "ladder", "first_tap": "raw"}, {"decoder": "leiter"}):
-        with pytest.raises(ValueError, match=r"first_tap|added or mixed or ladder"):
+        with pytest.raises(ValueError, match=r"first_tap|regions or ladder"):
             Layout.of(wrong)
 
 

@@ -97,6 +97,25 @@ def test_every_class_alone_is_the_same_as_among_others_and_taps_are_read_once() 
     torch.testing.assert_close(made.mask_of(made.encoder.features(images)[1], (32, 32), classes[:, 1]), masks[:, 1])
 
 
+def test_a_class_tap_in_parts_of_the_predicted_class_s_peak() -> None:
+    """With the activations of all classes written out: relu, over the largest value of the predicted class's map."""
+    torch.manual_seed(3)
+    made = Masker.build(classifier(), layout=Layout.of(RECIPE | {"head_std": 0.5, "class_peak": "top"})).eval()
+    images, classes = torch.rand(4, 3, 32, 32), torch.arange(5).expand(4, 5)
+    logits, taps = made.encoder.features(images)
+    last = made.encoder.module[-1]
+    assert isinstance(last, nn.Linear)
+    maps = torch.stack([(taps[-1] * last.weight[k][:, None, None]).sum(1) for k in range(5)], 1)
+    assert torch.allclose(maps.mean((2, 3)) + last.bias, logits, atol=1e-5)
+    peaks = torch.stack([maps[i, logits[i].argmax()].max() for i in range(4)])
+    wanted = (maps.relu() / peaks.clamp(min=1e-6)[:, None, None, None]).clamp(max=1)
+    expected = made.decoder([taps[i] for i in made.reads], (32, 32), wanted)
+    torch.testing.assert_close(made.logits_of(taps, (32, 32), classes), expected)
+    own = Masker.build(classifier(), layout=Layout.of(RECIPE)).eval()
+    own.decoder.load_state_dict(made.decoder.state_dict())
+    assert not torch.allclose(own.logits_of(taps, (32, 32), classes), expected, atol=1e-3)
+
+
 def test_the_class_tap_in_loops() -> None:
     """With a decoder that hands on the class tap alone the logits are the activation: ReLU, stretched, enlarged."""
     made, images = masker(), torch.rand(2, 3, 32, 32)
@@ -167,8 +186,10 @@ def test_who_can_not_have_it() -> None:
         Masker.build(Classifier(two_layers, input_size=32), layout=Layout.of(RECIPE))
     with pytest.raises(InputError, match="class_tap reads the classifier itself"):
         Masker.build(classifier(), layout=Layout.of(RECIPE), shares_encoder=False)
-    for wrong in ({"class_tap": True}, {"decoder": "mixed", "first_tap": "raw"}, {"decoder": "other"}):
-        with pytest.raises(ValueError, match=r"class_tap|first_tap|added or mixed"):
+    for wrong in (
+        {"class_tap": True}, {"decoder": "mixed", "first_tap": "raw"}, {"decoder": "other"}, {"class_peak": "no"}
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"class_tap|first_tap|decoder is added|class_peak"):
             Layout.of(wrong)
 
 

@@ -241,6 +241,86 @@ def test_a_linear_map_of_the_taps_is_recovered_and_the_classifier_stays() -> Non
     assert not any(p.requires_grad for p in trainer.masker.encoder.module.parameters())
 
 
+def noisy(bend: bool) -> tuple[float, float, float]:
+    """Trains on labels that are mostly noise; returns the student's error to the clean map, its bias, and the noise."""
+    recipe = SMALL.model_copy(
+        update={
+            "target": "values", "teacher": Lesson(views={"cam": TeacherView()}, stretch=False), "taps": (1,),
+            "decoder": "added", "class_tap": False, "width": 8, "weight_decay": 0.0, "masker_lr": 0.02, "steps": 200,
+            "lr_decay": "cosine", "batch_size": 32,
+        }
+    )  # fmt: skip
+    trainer = DistilTrainer(classifier(), recipe, 200, Fabric(accelerator="cpu", devices=1))
+    draws, noise = torch.Generator().manual_seed(0), 1.0
+    images = F.interpolate(torch.rand(320, 3, 5, 5, generator=draws), (32, 32), mode="bicubic").clamp(0, 1)
+    with torch.no_grad():
+        tap = F.max_pool2d(trainer.classifier.features(images)[1][1], 3, 2, 1)
+    weight = torch.randn(tap.shape[1], generator=draws)
+    linear = torch.einsum("c,nchw->nhw", weight, tap)
+    clean = 0.5 * (linear - linear.mean()) / linear.std()
+    labels = clean + noise * torch.randn(clean.shape, generator=draws)
+    labels = labels.relu() if bend else labels
+    wanted = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    for _ in range(200):
+        drawn = torch.randperm(256, generator=draws)[:32]
+        trainer.step(torch.cat([images[drawn], wanted[drawn, None]], 1), torch.zeros(32, dtype=torch.int64))
+    trainer.masker.eval()
+    with torch.no_grad():
+        none = torch.zeros(64, 1, dtype=torch.int64)
+        said = trainer.masker.logits_of(trainer.features(images[256:])[1], (32, 32), none)[:, 0]
+    said = F.adaptive_avg_pool2d(said, clean.shape[-2:])
+    off = said - clean[256:]
+    return float(off.square().mean().sqrt()), float(off.mean()), noise
+
+
+def test_noise_averages_out_and_what_bends_it_stays() -> None:
+    """Labels with four times the noise's variance of what they say: the student is far better than they are.
+
+    Cut off at 0, the labels' mean is another, and so is the student's, however long it learns.
+    """
+    error, bias, noise = noisy(bend=False)
+    assert error < 0.25 * noise and abs(bias) < 0.05
+    error, bias, _ = noisy(bend=True)
+    assert bias > 0.35
+
+
+def test_squared_error_of_a_noisy_label_is_that_of_the_clean_one_and_the_noise() -> None:
+    """With noise that is known: E|s - a~|^2 = E|s - a|^2 + E|a~ - a|^2, by the trainer's own loss."""
+    recipe = SMALL.model_copy(
+        update={"target": "values", "teacher": Lesson(views={"cam": TeacherView()}, stretch=False)}
+    )
+    losses = []
+    draws = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(4, 3, 32, 32, generator=draws), torch.tensor([0, 1, 2, 3])
+    clean = torch.randn(4, 1, 8, 8, generator=draws)
+    noise = torch.randn(4, 1, 8, 8, generator=draws)
+    for sign in (0.0, 1.0, -1.0):  # noise of mean zero: each with its opposite
+        trainer = DistilTrainer(classifier(), recipe, 5, Fabric(accelerator="cpu", devices=1))
+        trainer.unit = 2.0
+        wanted = (clean + sign * noise).repeat_interleave(4, 2).repeat_interleave(4, 3)
+        losses.append(trainer.step(torch.cat([images, wanted], 1), labels)["loss"])
+    assert losses[0] > 0.1
+    assert (losses[1] + losses[2]) / 2 == pytest.approx(losses[0] + float((noise / 2).square().mean()), rel=1e-5)
+
+
+def test_unbent_labels_keep_sign_and_size(picture_folder: Path, tmp_path: Path) -> None:
+    own = classifier()
+    view = TeacherView(options={"masks": None, "grid": 2}, scales=(32,))
+    lesson = Lesson(views={"kernel_shap": view}, stretch=False, grid=2)
+    maps = Teacher(own, lesson)(pictures(), [1, 4, 0])
+    squashed = torch.cat([own.prepare(image[None]) for image in pictures()])
+    p = own.probabilities(own.logits(squashed)).detach()
+    nobody = own.probabilities(own.logits(own.mean[:, None, None].expand(1, 3, 32, 32))).detach()
+    expected = (p - nobody)[torch.arange(3), [1, 4, 0]]
+    torch.testing.assert_close(maps.sum((1, 2)), expected, atol=1e-5, rtol=0)
+    assert maps.min() < 0
+    recipe = SMALL.model_copy(update={"target": "values", "teacher": lesson, "steps": 3})
+    file = train(recipe, picture_folder, classifier=own, out=tmp_path / "out", device="cpu")
+    assert mw.explainer("distilled", own, masker=file)(torch.rand(1, 3, 32, 32)).isfinite().all()
+    with pytest.raises(InputError, match="unbent"):
+        recipes.load("banzhaf_lite0", ["teacher.stretch=true"])
+
+
 class StopAt(Callback):
     def __init__(self, step: int) -> None:
         self.step = step

@@ -103,7 +103,6 @@ def test_a_run_writes_what_it_promises(picture_folder: Path, tmp_path: Path) -> 
         (SMALL, {"activation": "none"}, "need logits, .*of tiny are taken as they are .*: wrap it .* recipe distilled"),
         ("classifier_subset_lite0", {"activation": "sigmoid"}, "kind 'classifier' takes one class .* tiny .sigmoid"),
         ("dabkowski_gal", {"activation": "sigmoid"}, "kind 'class_mask' takes one class .*: recipes of kind mask"),
-        (SMALL.model_copy(update={"decoder": "mixed", "class_tap": True}), {"activation": "sigmoid"}, "class_tap="),
     ],
 )
 def test_a_classifier_that_a_training_would_get_wrong_is_refused(

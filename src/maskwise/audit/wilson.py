@@ -22,4 +22,6 @@ def wilson(right: int, count: int, level: float = 0.95) -> Interval:
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0), count)
+    # At its ends the formula gives 0 and 1 up to rounding, and "above the interval" must not hang on that.
+    low, high = middle - half if right else 0.0, middle + half if right < count else 1.0
+    return Interval(share, max(low, 0.0), min(high, 1.0), count)

@@ -1,18 +1,22 @@
 """Sanity checks: do maps depend on the network (``mprt``), on its labels (``drt``), and on what it needs (``roar``)?
 
-And what becomes of them when pictures are explained again (``max_sensitivity``, ``arcc``)?
+What becomes of them when pictures are explained again (``max_sensitivity``, ``arcc``)? And do masks give the class away
+by their shape (``leak``)?
 """
 
 from maskwise.checks.arcc import arcc
 from maskwise.checks.base import checks, register_check
 from maskwise.checks.drt import drt
 from maskwise.checks.explained_again import AgainResult
+from maskwise.checks.leak import leak
+from maskwise.checks.leak_result import LeakResult
 from maskwise.checks.maskers import trained_masker
 from maskwise.checks.max_sensitivity import max_sensitivity
 from maskwise.checks.mprt import mprt
 from maskwise.checks.pictures import Labelled, labelled
 from maskwise.checks.results import DrtResult, MprtResult, RoarResult
 from maskwise.checks.roar import roar
+from maskwise.checks.robust_judge import robust_judge
 from maskwise.checks.similarity import Similarity, similarities
 from maskwise.checks.small_training import SmallTraining, train_classifier
 from maskwise.core.registry import discover
@@ -23,6 +27,7 @@ __all__ = [
     "AgainResult",
     "DrtResult",
     "Labelled",
+    "LeakResult",
     "MprtResult",
     "RoarResult",
     "Similarity",
@@ -31,10 +36,12 @@ __all__ = [
     "checks",
     "drt",
     "labelled",
+    "leak",
     "max_sensitivity",
     "mprt",
     "register_check",
     "roar",
+    "robust_judge",
     "similarities",
     "train_classifier",
     "trained_masker",

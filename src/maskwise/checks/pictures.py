@@ -12,10 +12,12 @@ from torch import Tensor
 
 from maskwise.checks.rows import Values, picked
 from maskwise.checks.streamed import CACHE_GIB, Streamed, in_memory_if_it_fits, squashed
+from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.damaged import readable
+from maskwise.data.sample import filled
 
 RandomLabels = Literal["shuffled", "uniform"]
 
@@ -116,6 +118,47 @@ def labelled(
     return Labelled(images, labels, tuple(known))
 
 
+def classified(
+    sources: Sequence[str | DataSet],
+    classifier: Classifier,
+    limit: int | None = None,
+    cache_gib: float = CACHE_GIB,
+    skip_damaged: bool = False,
+) -> Labelled:
+    """Pictures of data sets at the classifier's size, with its own class indices as labels, and all its classes.
+
+    Args:
+        sources, limit, cache_gib, skip_damaged: see ``pictures``.
+        classifier: with softmax over its classes.
+
+    Raises:
+        InputError: a picture whose label is not known among these classes.
+    """
+    sets = [_chosen(source, limit, skip_damaged) for source in sources]
+    items = [(data, record) for data in sets for record in data.records]
+    labels = []
+    for data, record in items:
+        if record.label is None or not 0 <= record.label < len(classifier.labels):
+            raise InputError(
+                f"{data.name}: {record.id} has no label among the {len(classifier.labels)} classes of "
+                f"{classifier.name}; every picture needs one here"
+            )
+        labels.append(record.label)
+    images = in_memory_if_it_fits(Streamed(items, classifier.input_size), cache_gib)
+    return Labelled(images, torch.tensor(labels, dtype=torch.int64), tuple(classifier.labels.names))
+
+
+def object_boxes(
+    sources: Sequence[str | DataSet], size: int, limit: int | None = None, skip_damaged: bool = False
+) -> Tensor:
+    """The pixels (N,size,size), bool, in the boxes of the same pictures; none where a picture has no box."""
+    covers = []
+    for source in sources:
+        for sample in _chosen(source, limit, skip_damaged):
+            covers.append(filled(sample.resized(size).boxes, size, size))
+    return torch.stack(covers) if covers else torch.zeros(0, size, size, dtype=torch.bool)
+
+
 def split(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled, Labelled]:
     """Training and test pictures: ``share`` of each class, drawn by ``seed``, is kept for the test.
 
@@ -126,6 +169,8 @@ def split(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled, 
     test = torch.zeros(len(data), dtype=torch.bool)
     for k, name in enumerate(data.classes):
         members = (data.labels == k).nonzero()[:, 0]
+        if not len(members):
+            continue
         count = round(share * len(members))
         if not 0 < count < len(members):
             raise InputError(f"class {name!r} has {len(members)} pictures: too few to keep some for the test")

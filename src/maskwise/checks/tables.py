@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from maskwise.checks.explained_again import AgainResult
+from maskwise.checks.intervals import MeanInterval
+from maskwise.checks.leak_result import LeakResult
 from maskwise.checks.results import DrtResult, DrtRow, MprtResult, MprtRow, RoarResult
 
 
@@ -60,3 +62,32 @@ def again_table(result: AgainResult) -> Table:
         texts = [f"{own[score].mean:.3f} ({own[score].low:.3f} to {own[score].high:.3f})" for score in scores]
         table.add_row(method, *texts, str(max(value.undefined for value in own.values())))
     return table
+
+
+def leak_tables(result: LeakResult) -> list[Table]:
+    """The answers, then both judges' accuracies under each kind of mask."""
+    controls = list(result.summaries[0].gaps)
+    table = Table("method", "answer", *(f"gap against {name}" for name in controls), "borrowed", "area", "probe",
+                  "probe less boxes")  # fmt: skip
+    for one in result.summaries:
+        gaps = [_points(one.gaps[name]) for name in controls]
+        table.add_row(one.method, one.answer, *gaps, _points(one.borrowed), f"{one.area:.2f}", _points(one.probe),
+                      _points(one.over_boxes))  # fmt: skip
+    judged = Table("method", "masks", "shown", "own judge %", "robust judge %", "own nats", "robust nats")
+    by = {(row.method, row.masks, row.kept, row.judge): row for row in result.rows}
+    for row in result.rows:
+        if row.judge == "own":
+            other = by[row.method, row.masks, row.kept, "robust"]
+            judged.add_row(
+                row.method, row.masks, {"in": "what they keep", "out": "the rest"}[row.kept],
+                _points(row.accuracy), _points(other.accuracy), f"{row.cross_entropy.mean:.2f}",
+                f"{other.cross_entropy.mean:.2f}",
+            )  # fmt: skip
+    return [table, judged]
+
+
+def _points(value: MeanInterval | None) -> str:
+    """In percent of pictures, with its interval."""
+    if value is None or value.mean != value.mean:
+        return "-"
+    return f"{100 * value.mean:.1f} ({100 * value.low:.1f} to {100 * value.high:.1f})"

@@ -43,6 +43,14 @@ class ClassActivation:
         weight = self._weight(activation)
         return torch.einsum("nkc,nchw->nkhw", weight[classes], activation.to(weight.dtype))
 
+    def highest(self, activation: Tensor) -> Tensor:
+        """(N,1): the peak of the map of the class that the network predicts, from the last activation (N,C,h,w)."""
+        mean = activation.mean((2, 3))
+        if not self._is_of_classes(activation):
+            weight = self._weight(activation)
+            mean = torch.nn.functional.linear(mean.to(weight.dtype), weight, self.head.bias)
+        return self(activation, mean.argmax(1, keepdim=True)).amax((2, 3))
+
     def explains(self, activation: Tensor, logits: Tensor, classes: Tensor) -> bool:
         """Do the maps of an activation (N,C,h,w) average to the logits (N,L) of classes (N,K) less the bias?
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.hf_hub import fetching, image_processor
 from maskwise.core.errors import InputError
 
 
@@ -65,28 +65,18 @@ def load_hf(name: str, weights: str | Path | None = None) -> Classifier:
     Only safetensors are read, and no code from the hub is run.
 
     Raises:
-        InputError: transformers is missing, the model can't be fetched, or it is no image classifier.
+        InputError: transformers is missing, the model or its processor can't be loaded, or it is no image classifier.
     """
     try:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers import AutoModelForImageClassification
     except ImportError:
         raise InputError(f"hf/{name} needs transformers: pip install transformers") from None
     if weights is not None:
         raise InputError("hf/NAME takes no `weights`; name a folder that save_pretrained wrote: hf/FOLDER")
-    try:
+    with fetching(name):
         _check_has_classes(name)
-        with without_bars():
-            model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-    except InputError:
-        raise
-    except Exception as error:  # the hub's client raises many kinds
-        line = " ".join(str(error).split())[:120]
-        raise InputError(f"hf/{name} can't be loaded ({type(error).__name__}: {line})") from None
-    try:
-        processor = cast(Any, AutoImageProcessor).from_pretrained(name, trust_remote_code=False)
-    except Exception:  # a folder without one
-        processor = None
-    return from_hf(model.eval().requires_grad_(False), processor, f"hf/{name}")
+        model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+    return from_hf(model.eval().requires_grad_(False), image_processor(name), f"hf/{name}")
 
 
 def _check_has_classes(name: str) -> None:
@@ -103,20 +93,6 @@ def _check_has_classes(name: str) -> None:
         raise InputError(
             f"hf/{name} is {made or config.model_type}, which has no classes of its own: name them by `texts`"
         )
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """transformers draws a bar of the weights it loads, into pipes and log files, too."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def hf_size(processor: Any, config: Any) -> int | tuple[int, int]:

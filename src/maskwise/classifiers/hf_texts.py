@@ -8,7 +8,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from maskwise.classifiers.dual_encoder import DualEncoder
-from maskwise.classifiers.hf import hf_size, without_bars
+from maskwise.classifiers.hf import hf_size
+from maskwise.classifiers.hf_hub import fetching, image_processor
 from maskwise.classifiers.open_clip_models import CLIP_MEAN, CLIP_STD
 from maskwise.core.errors import InputError
 
@@ -92,28 +93,18 @@ def load_hf_texts(name: str) -> DualEncoder:
     Only safetensors are read, and no code from the hub is run.
 
     Raises:
-        InputError: transformers is missing, the model can't be fetched, or it does not read texts.
+        InputError: transformers is missing, the model or its processor can't be loaded, or it does not read texts.
     """
     try:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer
     except ImportError:
         raise InputError(f"hf/{name} needs transformers: pip install 'maskwise[text]'") from None
-    try:
-        with without_bars():
-            model = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
-            if not reads_texts(model):
-                raise InputError(f"hf/{name} is {type(model).__name__}, which reads no texts: leave `texts` out")
-            tokenizer = cast(Any, AutoTokenizer).from_pretrained(name, trust_remote_code=False)
-    except InputError:
-        raise
-    except Exception as error:  # the hub's client raises many kinds
-        line = " ".join(str(error).split())[:120]
-        raise InputError(f"hf/{name} can't be loaded ({type(error).__name__}: {line})") from None
-    try:
-        looks = cast(Any, AutoImageProcessor).from_pretrained(name, trust_remote_code=False)
-    except Exception:  # a folder without one
-        looks = None
-    return dual_from_hf(model.eval().requires_grad_(False), _Processor(tokenizer, looks), f"hf/{name}")
+    with fetching(name):
+        model = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        if not reads_texts(model):
+            raise InputError(f"hf/{name} is {type(model).__name__}, which reads no texts: leave `texts` out")
+        tokenizer = cast(Any, AutoTokenizer).from_pretrained(name, trust_remote_code=False)
+    return dual_from_hf(model.eval().requires_grad_(False), _Processor(tokenizer, image_processor(name)), f"hf/{name}")
 
 
 class _Processor:

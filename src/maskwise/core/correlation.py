@@ -40,5 +40,28 @@ def spearman(a: Tensor, b: Tensor, flat: float = torch.nan) -> Tensor:
     return pearson(ranks(a), ranks(b), flat)
 
 
+def concordance(values: Tensor, truth: Tensor, margin: float = 0.0) -> Tensor:
+    """Of all pairs that ``truth`` orders, the share that ``values`` order alike less the share that they reverse.
+
+    Somers' D, which is 2 AUC - 1 where the truth has two values; equal values count as neither.
+
+    Args:
+        values: (R,P).
+        truth: (P,), the same for all rows.
+        margin: pairs are looked at whose truths differ by more than that.
+
+    Returns:
+        (R,) float64 in [-1,1]; NaN where the truth orders no pair, or a value is NaN.
+
+    Example:
+        >>> concordance(torch.tensor([[1.0, 5.0, 5.0]]), torch.tensor([0.0, 1.0, 2.0])).round(decimals=4).tolist()
+        [0.6667]
+    """
+    gaps = truth.double()[:, None] - truth.double()
+    upper, lower = (gaps > margin).nonzero().T
+    found = torch.sign(values[:, upper] - values[:, lower]).double().mean(1)
+    return found.masked_fill(values.isnan().any(1), torch.nan)
+
+
 def _flat(rows: Tensor) -> Tensor:
     return (rows == rows[:, :1]).all(1)

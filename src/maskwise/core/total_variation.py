@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-TotalVariation = Literal["paper", "released", "mean"]
+TotalVariation = Literal["paper", "released", "mean", "l1"]
 BORDER = 0.3  # of the squares along the picture's edge, in the released form
 
 
@@ -16,8 +16,10 @@ def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 
     Args:
         maps: (...,H,W).
         form: ``paper``, the sum (Dabkowski & Gal 2017; Phang et al. 2021); ``released``, as the code of both has it
-            while training: 0.3 times the powers of the four border lines are added, and the whole is halved; or
-            ``mean``, as the code of both measures it: the mean across plus the mean down.
+            while training: 0.3 times the powers of the four border lines are added, and the whole is halved;
+            ``mean``, as the code of both measures it: the mean across plus the mean down; or ``l1``, the mean of
+            |dm/dx| + |dm/dy| over all pixels, whatever ``beta``, as the code of Stalder et al. 2022 has it: its border
+            is reflected, so that the last difference of each line counts twice.
         beta: 2 in those papers, 3 in Fong & Vedaldi 2017, 1 is the anisotropic L1 form.
 
     Returns:
@@ -28,6 +30,10 @@ def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 
         >>> total_variation(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])).tolist()
         [2.0]
     """
+    if form == "l1":
+        return sum((_reflected(maps.diff(dim=dim).abs(), dim) for dim in (-2, -1)), maps.new_zeros(())) / (
+            maps.shape[-2] * maps.shape[-1]
+        )
     down, across = (_power(maps.diff(dim=dim), beta).flatten(-2) for dim in (-2, -1))
     if form == "mean":
         return across.sum(-1) / max(across.shape[-1], 1) + down.sum(-1) / max(down.shape[-1], 1)
@@ -40,3 +46,8 @@ def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 
 
 def _power(values: Tensor, beta: float) -> Tensor:
     return values.square() if beta == 2 else values.abs() if beta == 1 else values.abs().pow(beta)
+
+
+def _reflected(differences: Tensor, dim: int) -> Tensor:
+    """(...,), the sum of differences along ``dim``, the last of which counts twice."""
+    return differences.sum((-2, -1)) + differences.narrow(dim, differences.shape[dim] - 1, 1).sum((-2, -1))

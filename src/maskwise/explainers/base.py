@@ -40,6 +40,7 @@ class Explainer:
 
     Attributes:
         normalise: stretch each map to [0,1] (min-max); a method whose values already mean something turns it off.
+        signed: values lie in [-1,1] and not in [0,1], since their signs mean something; such maps are not stretched.
         needs_target: does the map depend on a class?
         upsampling: how a map is brought to the picture's size.
         precision: of the forwards: fp32, bf16, fp16, or auto (bf16 on a GPU that has it, else fp32). With bf16 and fp16
@@ -54,7 +55,8 @@ class Explainer:
         trained_on: metrics that its masker was trained to be good at, by name: they judge nothing new in it.
     """
 
-    normalise: ClassVar[bool] = True
+    normalise: bool = True
+    signed: bool = False
     needs_target: bool = True
     upsampling: ClassVar[str] = "bilinear"
     precision: Precision = "fp32"
@@ -111,8 +113,8 @@ class Explainer:
                 scores (n,) to be explained.
 
         Returns:
-            (N,H,W) float32 in [0,1], at the images' size; 1 = salient; with (N,K) targets (N,K,H,W). A map without
-            any contrast is zeros.
+            (N,H,W) float32 in [0,1], or in [-1,1] where a method was asked for signs, at the images' size; 1 = salient;
+            with (N,K) targets (N,K,H,W). A map without any contrast is zeros.
 
         Raises:
             InputError: wrong shape, type or range; unknown class; a map that holds NaN; or with ``strict`` what would
@@ -128,7 +130,7 @@ class Explainer:
             if self.differentiates and self.needs_target and parsed.score is None and len(self.classifier.labels) > 1:
                 self.doubt("same_gradient", classes_alike(self.classifier, given[:1]))
             maps = self.explain(given, parsed)
-        maps = maps.to(device).clamp(0, 1)
+        maps = maps.to(device).clamp(-1 if self.signed else 0, 1)
         return maps if many(targets) else maps[:, 0]
 
     @contextmanager

@@ -66,7 +66,7 @@ def same_gradient(first: Tensor, second: Tensor) -> Tensor:
 @doubts.register(
     "coarse_grid",
     cause="the map is enlarged from at most 2x2 places",
-    cure="name an earlier `layer`, or give the classifier larger pictures (`size`)",
+    cure="name an earlier `layer` or more cells (`grid`), or give the classifier larger pictures (`size`)",
 )
 def coarse_grid(grid: Tensor) -> bool:
     """Of activations or maps (…,h,w): are there too few places to tell where something is?"""

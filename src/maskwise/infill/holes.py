@@ -39,7 +39,7 @@ def random_holes(
 def blobs(count: int, side: int, draws: torch.Generator, area: tuple[float, float], soft: float) -> Tensor:
     """(count,side,side): smooth noise above a level of its own."""
     cells = torch.randint(GRID[0], GRID[1] + 1, (count,), generator=draws).tolist()
-    noise = torch.cat([_smooth_noise(n, side, draws) for n in cells])
+    noise = torch.cat([smooth_noise(n, side, draws) for n in cells])
     share = area[0] + (area[1] - area[0]) * torch.rand(count, generator=draws)
     level = torch.stack([x.quantile(1 - float(s)) for x, s in zip(noise.flatten(1), share, strict=True)])
     above = noise - level[:, None, None]
@@ -47,7 +47,8 @@ def blobs(count: int, side: int, draws: torch.Generator, area: tuple[float, floa
     return torch.where(is_soft, torch.sigmoid(8 * above), (above > 0).float())
 
 
-def _smooth_noise(cells: int, side: int, draws: torch.Generator) -> Tensor:
+def smooth_noise(cells: int, side: int, draws: torch.Generator) -> Tensor:
+    """(1,side,side): a normal number at each of cells x cells points, enlarged bicubically."""
     coarse = torch.randn(1, 1, cells, cells, generator=draws)
     return F.interpolate(coarse, (side, side), mode="bicubic", align_corners=True)[0]
 

@@ -3,10 +3,12 @@
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.decoder import Decoder
 from maskwise.maskers.masker import Masker
+from maskwise.maskers.shapley_masker import ShapleyMasker
 from maskwise.maskers.store import (
     load_agnostic_masker,
     load_class_masker,
     load_masker,
+    load_shapley_masker,
     read_header,
     save_masker,
 )
@@ -15,9 +17,11 @@ __all__ = [
     "ClassMasker",
     "Decoder",
     "Masker",
+    "ShapleyMasker",
     "load_agnostic_masker",
     "load_class_masker",
     "load_masker",
+    "load_shapley_masker",
     "read_header",
     "save_masker",
 ]

@@ -64,6 +64,11 @@ class LadderDecoder(nn.Module):
         """Does the head read the class activation?"""
         return bool(getattr(self.head, "class_tap", False))
 
+    @property
+    def class_peak(self) -> str:
+        """As the head's: what a class activation is measured by."""
+        return str(getattr(self.head, "class_peak", "own"))
+
     def forward(self, taps: Sequence[Tensor], size: tuple[int, int], activation: Tensor | None = None) -> Tensor:
         """Mask logits (N,h,w) of an input of ``size`` (H,W), or (N,K,h,w); arguments as ``MixingDecoder.forward``."""
         grid = (max(size[0] // 4, 1), max(size[1] // 4, 1))

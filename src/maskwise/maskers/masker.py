@@ -12,11 +12,14 @@ from maskwise.classifiers import Classifier, still_copy
 from maskwise.classifiers.class_activation import ClassActivation
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
-from maskwise.maskers.decoder import Decoder, FirstTap
+from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.ladder import Foothold, LadderDecoder
-from maskwise.maskers.mixing import Layout, MixingDecoder
+from maskwise.maskers.mixing import AnyDecoder, Layout, MixingDecoder
+
+FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
 
 
 class Masker(nn.Module):
@@ -34,7 +37,7 @@ class Masker(nn.Module):
     def __init__(
         self,
         encoder: Classifier,
-        decoder: Decoder | MixingDecoder | LadderDecoder,
+        decoder: AnyDecoder,
         reads: Sequence[int] | None = None,
         finish: Finish | None = None,
         shares_encoder: bool = True,
@@ -86,7 +89,8 @@ class Masker(nn.Module):
             _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         with torch.device("meta" if empty else "cpu"):
-            decoder = layout.build([taps[i].shape[1] for i in reads], _footholds(classifier, taps, reads))
+            channels, footholds = [taps[i].shape[1] for i in reads], _footholds(classifier, taps, reads)
+            decoder = layout.build(channels, len(classifier.labels), footholds)
         decoder = decoder if empty else decoder.to(classifier.device)
         return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
 
@@ -96,17 +100,31 @@ class Masker(nn.Module):
         return isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap
 
     @property
+    def reads_class(self) -> bool:
+        """Does the decoder itself draw another mask for another class?"""
+        return self.class_tap or isinstance(self.decoder, AttentionDecoder)
+
+    @property
     def needs_class(self) -> bool:
         """Is a mask of one class, rather than of any?"""
-        return self.class_tap or self.finish.class_gate is not None
+        return self.reads_class or self.finish.class_gate is not None
 
     def logits_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor) -> Tensor:
-        """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) without a
-        class tap, where they are of no class. No gradient goes to the class activation."""
+        """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) where
+        the decoder reads no class. No gradient goes to the class activation."""
         read = [taps[i] for i in self.reads]
+        if isinstance(self.decoder, AttentionDecoder):
+            columns: Tensor = self.decoder(read, size, classes)
+            return columns
         if isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap:
-            activation = ClassActivation(self.encoder)(taps[-1].detach(), classes).detach().relu()
-            logits: Tensor = self.decoder(read, size, min_max(activation))
+            activation, last = ClassActivation(self.encoder), taps[-1].detach()
+            maps = activation(last, classes).detach().relu()
+            if self.decoder.class_peak == "own":
+                maps = min_max(maps)
+            else:
+                peak = activation.highest(last).detach().clamp(min=FAINT)
+                maps = (maps / peak[:, :, None, None]).clamp(max=1)
+            logits: Tensor = self.decoder(read, size, maps)
             return logits
         masks: Tensor = self.decoder(read, size)[:, None]
         return masks
@@ -115,12 +133,21 @@ class Masker(nn.Module):
         """Mask (N,H,W) in [0,1] from all taps of the encoder, already computed, before any gate.
 
         Args:
-            classes: (N,), for a masker with a class tap.
+            classes: (N,), for a masker that reads a class.
         """
         if classes is None:
-            assert not self.class_tap, "a masker with a class tap needs classes"
+            assert not self.reads_class, "a masker that reads a class needs classes"
             classes = torch.zeros(len(taps[0]), dtype=torch.int64, device=taps[0].device)
         return self._finished(self.logits_of(taps, size, classes[:, None]), size)[:, 0]
+
+    def ungated(self, images: Tensor, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Masks (N,K,H,W) of classes (N,K), before any gate, as in ``masks_for``: what a training works with.
+
+        A masker that reads no class has one, (N,1,H,W).
+        """
+        size = (images.shape[-2], images.shape[-1])
+        masks = self._finished(self.logits_of(taps, size, classes), size)
+        return torch.stack([self.finish.averaged(mask, images) for mask in masks.unbind(1)], 1)
 
     def _finished(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Masks (N,K,H,W) of logits (N,K,h,w), before superpixels and gate."""
@@ -153,9 +180,7 @@ class Masker(nn.Module):
         Args:
             seen: whose class activation is the gate, and its last tap; None is the encoder's own.
         """
-        size = (images.shape[-2], images.shape[-1])
-        masks = self._finished(self.logits_of(taps, size, classes), size)
-        masks = torch.stack([self.finish.averaged(mask, images) for mask in masks.unbind(1)], 1)
+        masks = self.ungated(images, taps, classes)
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
         classifier, last = (self.encoder, taps[-1]) if seen is None else seen

@@ -21,18 +21,20 @@ from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.mixing import Layout
+from maskwise.maskers.shapley_masker import ShapleyMasker
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
 WIDEST, LONGEST_LIST, MOST_BOTTLENECKS = 4096, 64, 64
 LARGEST_SCALE, MOST_SUPERPIXELS = 4, 100_000  # of a gate's enlarged picture; of a picture
 AnyMasker = Masker | ClassMasker
-_Kind = TypeVar("_Kind", Masker, ClassMasker)
+StoredMasker = AnyMasker | ShapleyMasker
+_Kind = TypeVar("_Kind", Masker, ClassMasker, ShapleyMasker)
 _Value = TypeVar("_Value")
 
 
 def save_masker(
     path: str | Path,
-    masker: AnyMasker,
+    masker: StoredMasker,
     classifier: Classifier,
     recipe: dict[str, Any],
     *,
@@ -55,13 +57,13 @@ def save_masker(
         tensors |= {k: _stored(v, half_encoder) for k, v in _named("encoder.", masker.encoder.module.state_dict())}
     header = {
         "format": FORMAT,
-        "network": "unet" if isinstance(masker, ClassMasker) else "decoder",
+        "network": next(name for name, kind in KINDS.items() if isinstance(masker, kind)),
         "recipe": json.dumps(recipe),
         "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(),
         "taps": json.dumps(masker.encoder.tap_names),
     }
-    if isinstance(masker, ClassMasker):
+    if isinstance(masker, (ClassMasker, ShapleyMasker)):
         header["settings"] = json.dumps(masker.settings)
     if trained_on:
         header["trained_on"] = json.dumps(list(trained_on))
@@ -79,7 +81,7 @@ def _stored(value: Tensor, half: bool) -> Tensor:
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """The header of a masker's file; ``network`` is ``decoder`` (class-agnostic) or ``unet`` (class-conditional).
+    """The header of a masker's file; ``network`` is ``decoder`` (class-agnostic), ``unet`` (of a class) or ``shapley``.
 
     Raises:
         InputError: no such file, or not a masker.
@@ -117,12 +119,17 @@ def load_agnostic_masker(path: str | Path, classifier: Classifier) -> Masker:
     Raises:
         InputError: a masker of another kind; or as ``load_masker``.
     """
-    return _of_kind(path, classifier, Masker, "needs a class: it is for `method=dabkowski_gal`")
+    return _of_kind(path, classifier, Masker)
 
 
 def load_class_masker(path: str | Path, classifier: Classifier) -> ClassMasker:
     """The class-conditional masker in ``path``; arguments and errors as ``load_agnostic_masker``."""
-    return _of_kind(path, classifier, ClassMasker, "knows no classes: it is for `method=casm`")
+    return _of_kind(path, classifier, ClassMasker)
+
+
+def load_shapley_masker(path: str | Path, classifier: Classifier) -> ShapleyMasker:
+    """The network of Shapley values in ``path``; arguments and errors as ``load_agnostic_masker``."""
+    return _of_kind(path, classifier, ShapleyMasker)
 
 
 def start_at(masker: AnyMasker, path: str | Path | None, classifier: Classifier, encoder_too: bool = False) -> None:
@@ -166,6 +173,13 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
     Raises:
         InputError: unreadable or damaged file, a masker of another classifier, or one that holds NaN.
     """
+    masker = _stored_masker(path, classifier)
+    if isinstance(masker, ShapleyMasker):
+        raise InputError(f"{path}: this masker {SAYS[ShapleyMasker]}")
+    return masker
+
+
+def _stored_masker(path: str | Path, classifier: Classifier) -> StoredMasker:
     header = read_header(path)
     check_seal(path)
     try:
@@ -182,7 +196,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
         raise InputError(f"{path}: header and tensors are not those of a masker ({said})") from None
 
 
-def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> AnyMasker:
+def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> StoredMasker:
     if header["fingerprint"] != classifier.fingerprint():
         raise InputError(
             f"{path}: was trained on {header['classifier']} ({header['fingerprint']}), not on {classifier.name} "
@@ -219,10 +233,10 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
     return masker
 
 
-def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind], otherwise: str) -> _Kind:
-    masker = load_masker(path, classifier)
+def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind]) -> _Kind:
+    masker = _stored_masker(path, classifier)
     if not isinstance(masker, kind):
-        raise InputError(f"{path}: this masker {otherwise}")
+        raise InputError(f"{path}: this masker {SAYS[type(masker)]}")
     return masker
 
 
@@ -270,4 +284,19 @@ def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:
     return ClassMasker.build(classifier, **settings, empty=True)
 
 
-NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], AnyMasker]] = {"decoder": _decoder, "unet": _unet}
+def _shapley(classifier: Classifier, header: dict[str, str]) -> ShapleyMasker:
+    settings = json.loads(header["settings"])
+    _modest(WIDEST, settings["width"])
+    _modest(LONGEST_LIST, settings["grid"])
+    return ShapleyMasker.build(classifier, **settings, empty=True)
+
+
+SAYS: dict[type[StoredMasker], str] = {
+    Masker: "knows no classes: it is for `method=casm`",
+    ClassMasker: "needs a class: it is for `method=dabkowski_gal`",
+    ShapleyMasker: "gives values of cells and no masks: it is for `method=fast_shap`",
+}
+KINDS: dict[str, type[StoredMasker]] = {"decoder": Masker, "unet": ClassMasker, "shapley": ShapleyMasker}
+NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], StoredMasker]] = {
+    "decoder": _decoder, "unet": _unet, "shapley": _shapley,
+}  # fmt: skip

@@ -55,10 +55,11 @@ def circumstances(outcome: Outcome) -> list[str]:
     lines += [f"{what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
     ready = list(dict.fromkeys(name for job in jobs for name in job.packaged_maskers(scale) if name))
     lines += [f"Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []
-    roles = dict.fromkeys(job.network for job in jobs)
+    roles = dict.fromkeys(job.network for job in jobs if job.network)
+    networks = f"{', '.join(protocol['classifiers'][role] for role in roles)}; pictures: {protocol['resize']}"
+    networks += f"; class explained: {protocol['target']}"
     lines += [
-        f"Scale {protocol['scale']}: {', '.join(protocol['classifiers'][role] for role in roles)}; pictures: "
-        f"{protocol['resize']}; class explained: {protocol['target']}.",
+        f"Scale {protocol['scale']}{': ' + networks if roles else ''}.",
         f"Intervals: {protocol['interval']}.",
         f"Machine: {protocol['machine']}; all cells together {outcome.seconds / 60:.1f} minutes.",
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, cast
@@ -36,6 +36,7 @@ from maskwise.training.teacher import Lesson, Teacher
 from maskwise.training.trainer import Trainer, trainers
 
 LABELS = "labels.npz"
+LabelKind = Literal["above_mean", "raw", "values"]
 
 
 class DistilRecipe(BaseRecipe):
@@ -49,8 +50,10 @@ class DistilRecipe(BaseRecipe):
 
     # the teacher
     teacher: Lesson = Lesson.model_validate({"views": {"excitation_backprop": {}}})
-    target: Literal["above_mean", "raw"] = Field(
-        "above_mean", description="where the map is at least its mean, by cross entropy; or the map, by squared error"
+    target: LabelKind = Field(
+        "above_mean",
+        description="where the map is at least its mean, by cross entropy; raw: the map, by squared error; values: "
+        "what has any sign and size, by squared error of the decoder's own output, in units of its root mean square",
     )
     pasted: float = Field(
         0.0, ge=0, le=1, description="share of pictures with a smaller one pasted in: each class is wanted on its own"
@@ -77,6 +80,9 @@ class DistilRecipe(BaseRecipe):
         if unknown:
             raise ValueError(f"teacher {unknown[0]!r} is no method: see `maskwise methods`")
         Layout.of(dict(self))
+        bent = self.teacher.stretch or self.teacher.class_gate is not None or self.pasted
+        if self.target == "values" and bent:
+            raise ValueError("target=values wants the teacher's word unbent: teacher.stretch=false, no gate, pasted=0")
         if self.pasted and not self.class_tap:
             raise ValueError("pasted teaches to follow the class that is asked for: class_tap=true, or pasted=0")
         return self
@@ -104,6 +110,7 @@ class DistilTrainer(Trainer):
         adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
         self.features = self.masker.encoder.features
+        self.unit = 1.0  # of the target ``values``
 
     def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:
         """Lets the teacher make its maps, once for each picture; each process makes its share."""
@@ -122,6 +129,8 @@ class DistilTrainer(Trainer):
         everybody = all_gather(mine) if world > 1 else [mine]
         self.maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
         self.means = {place: float(saliency.float().mean()) for place, saliency in self.maps.items()}
+        if self.recipe.target == "values":  # one number for all pictures, which bends nothing
+            self.unit = root_mean_square(self.maps.values())
         loader.along = partial(target, self.maps, self.means, self.recipe.target)
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
@@ -144,11 +153,14 @@ class DistilTrainer(Trainer):
                 wanted = F.adaptive_avg_pool2d(part.images[:, channels:], grid).float()
                 if self.recipe.target == "raw":
                     loss = F.mse_loss(logits.sigmoid(), wanted)
+                elif self.recipe.target == "values":
+                    loss = F.mse_loss(logits, wanted / self.unit)
                 else:
                     loss = F.binary_cross_entropy_with_logits(logits, wanted)
                 self.update.add(loss, part)
                 masks = logits.detach().sigmoid()
-                facts = {"area": masks.mean(), "wanted": wanted.mean(), "off": (masks - wanted).abs().mean()}
+                said = logits.detach() * self.unit if self.recipe.target == "values" else masks
+                facts = {"area": masks.mean(), "wanted": wanted.mean(), "off": (said - wanted).abs().mean()}
                 meter.add({"loss": loss, **facts}, len(part.labels))
         self.update.update(self.recipe.masker_lr * self.learning_rate_factor())
         self.steps += 1
@@ -171,7 +183,7 @@ class DistilTrainer(Trainer):
 def target(
     maps: Mapping[int, Tensor],
     means: Mapping[int, float],
-    kind: Literal["above_mean", "raw"],
+    kind: LabelKind,
     place: int,
     crop: Crop,
     picture: tuple[int, int],
@@ -182,6 +194,17 @@ def target(
     A map without contrast wants nothing.
     """
     cut = resized_map(maps[place], crop, picture, size)
-    if kind == "raw":
+    if kind != "above_mean":
         return cut[None]
     return ((cut >= means[place]) & (means[place] > 0)).float()[None]
+
+
+def root_mean_square(maps: Iterable[Tensor]) -> float:
+    """Of all numbers of some maps; 1 where all of them are 0.
+
+    Example:
+        >>> root_mean_square([torch.tensor([[3.0]]), torch.tensor([[4.0]])])
+        3.5355339059327378
+    """
+    squares = [float(saliency.double().square().mean()) for saliency in maps]
+    return (sum(squares) / len(squares)) ** 0.5 if any(squares) else 1.0

@@ -16,6 +16,8 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 
+LIKELY = 0.1  # from this probability on a finding is one that a classifier's own answer names
+
 
 class Likelihood(ABC):
     """A distribution over what a picture may show, of logits (B,K).
@@ -42,6 +44,10 @@ class Likelihood(ABC):
     @abstractmethod
     def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(B,) bool: the answer holds something of what the labels say is there."""
+
+    @abstractmethod
+    def found(self, logits: Tensor) -> Tensor:
+        """Labels by the answer itself, as the losses take them."""
 
     @abstractmethod
     def differs(self, logits: Tensor, others: Tensor) -> Tensor:
@@ -80,6 +86,10 @@ class Categorical(Likelihood):
     def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.right(logits, labels)
 
+    def found(self, logits: Tensor) -> Tensor:
+        """(B,), the top class."""
+        return logits.argmax(1)
+
     def differs(self, logits: Tensor, others: Tensor) -> Tensor:
         return logits.argmax(1) != others.argmax(1)
 
@@ -115,6 +125,10 @@ class Bernoulli(Likelihood):
     def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
         """At least one of the findings that are there is seen."""
         return ((logits > 0) & labels).any(1)
+
+    def found(self, logits: Tensor) -> Tensor:
+        """(B,K) bool, what is likelier than ``LIKELY``: a mask is worth having of what may be there, too."""
+        return _float(logits).sigmoid() > LIKELY
 
     def differs(self, logits: Tensor, others: Tensor) -> Tensor:
         return ((logits > 0) != (others > 0)).any(1)

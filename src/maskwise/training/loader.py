@@ -48,6 +48,8 @@ class Loader:
         skip_damaged: in the place of a picture that can't be read the next one is taken, with its label.
         along: from a picture's place in ``items``, a crop, the picture's height and width, and ``size``, to maps
             (m,h,w) that come as further channels of the crop; None adds none.
+        instead: from a picture's place and the epoch to the place of the one that is taken, and to numbers (D,) of it
+            that come in place of a crop, as they are; no picture is read then. None cuts crops.
         channels: of a crop, 3 or 1: that are made of RGB when a batch arrives.
     """
 
@@ -60,6 +62,7 @@ class Loader:
     skip_damaged: bool = False
     along: Callable[[int, Crop, tuple[int, int], PixelSize], Tensor] | None = None
     channels: int = 3
+    instead: Callable[[int, int], tuple[int, Tensor]] | None = None
 
     def __post_init__(self) -> None:
         self.items = [(data, record) for data in self.sets for record in data.records]
@@ -172,6 +175,10 @@ class Loader:
         epoch, k = divmod(step, self.steps)
         size = self.recipe.batch_size
         job = self._order(epoch)[k * size : (k + 1) * size][rank::world]
+        if self.instead is not None:
+            known = [self.instead(i, epoch) for i, _ in job]
+            taken = [place for place, _ in known]
+            return torch.stack([row for _, row in known]), None, self._labels_of(taken)
         found = [self.readable(i) for i, _ in job]
         places, pictures = [place for place, _ in found], [picture for _, picture in found]
         crops = [
@@ -183,19 +190,27 @@ class Loader:
             )
             for picture, (i, again) in zip(pictures, job, strict=True)
         ]
-        labels = torch.tensor([self.labels[i] for i in places]) if self.findings is None else self.findings[places]
+        labels = self._labels_of(places)
         maps = None
         if self.along is not None:
             sizes = [(picture.shape[-2], picture.shape[-1]) for picture in pictures]
-            taken = zip(places, crops, sizes, strict=True)
-            maps = torch.stack([self.along(place, crop, own, self.size) for place, crop, own in taken])
+            cuts = zip(places, crops, sizes, strict=True)
+            maps = torch.stack([self.along(place, crop, own, self.size) for place, crop, own in cuts])
         if self.device.type == "cpu":
             cut = torch.stack([resized(p, crop, self.size) for p, crop in zip(pictures, crops, strict=True)])
             return cut, maps, labels
         return PackedCrops.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), maps, labels
 
+    def _labels_of(self, places: Sequence[int]) -> Tensor:
+        """(B,) classes, or (B,K) findings."""
+        if self.findings is not None:
+            return self.findings[list(places)]
+        return torch.tensor([self.labels[i] for i in places])
+
     def _there(self, images: Tensor | PackedCrops, maps: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
         images = images.on(self.device) if isinstance(images, PackedCrops) else images
+        if self.instead is not None:
+            return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
         images = with_channels(images, self.channels)
         if maps is not None:
             images = torch.cat([images, maps.to(self.device, non_blocking=True)], 1)

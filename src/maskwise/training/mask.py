@@ -12,7 +12,6 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.infill import infiller
 from maskwise.maskers import save_masker
@@ -22,10 +21,12 @@ from maskwise.maskers.mixing import Layout
 from maskwise.maskers.store import start_at
 from maskwise.training import mask_recipe
 from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.class_wise import ByClass, ask
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.distributed.share import MicroBatch
 from maskwise.training.draws import generator
 from maskwise.training.likelihood import Bernoulli, Categorical, Likelihood, likelihood_of
+from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.objectives import Judged, Total
 from maskwise.training.objectives.base import Side
@@ -50,11 +51,6 @@ class MaskTrainer(Trainer):
     ) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         self.likelihood = likelihood_of(classifier)
-        if recipe.class_tap and isinstance(self.likelihood, Bernoulli):
-            raise InputError(
-                f"a mask of one class (class_tap) can't be judged by all findings of {classifier.name} (sigmoid): "
-                "class_tap=false, or take the recipe distilled"
-            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.masker = Masker.build(
@@ -80,6 +76,7 @@ class MaskTrainer(Trainer):
             recipe.target_area, recipe.area_gain, recipe.area_lookahead,
         )  # fmt: skip
         self.sides = self.objective.sides
+        self.class_weights = torch.ones(len(classifier.labels))  # how often each is drawn as one that is not there
         self.infill = infiller(recipe.infill)
         self.masker_parameters = list(self.masker.decoder.parameters())
         if not recipe.shared:
@@ -96,6 +93,14 @@ class MaskTrainer(Trainer):
             self.classifier_step = OptimizerStep(sgd, self.classifier_parameters, fabric)
         self.features: Callable[[Tensor], tuple[Tensor, list[Tensor]]] = self.live.features
         self.logits: Callable[[Tensor], Tensor] = self.live.logits
+
+    def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:
+        """How often pictures show each class, where the classes that they do not show are drawn by that."""
+        if self.recipe.negatives_of == "pictures":
+            counts = torch.zeros(len(self.class_weights))
+            for classes in loader.shown:
+                counts[list(classes)] += 1
+            self.class_weights = counts
 
     # ---- one step -------------------------------------------------------------------------------------------
 
@@ -120,7 +125,8 @@ class MaskTrainer(Trainer):
         for mine in parts:
             with self.alone_with(mine) as part:
                 clean, taps = self._read(part.images)
-                masks = self._mask(part.images, taps, part.labels)
+                labels = self._explained(clean, part.labels)
+                masks, by_class = self._mask(part.images, taps, labels)
                 masked = self._masked(part.images, masks)
                 # Where an older classifier judges the mask, the live one's forward need not reach back to the mask.
                 seen_live = None
@@ -129,7 +135,7 @@ class MaskTrainer(Trainer):
                     seen_live = self._seen_live(masked if judge is None else cut_off)
                 seen = seen_live if judge is None else self._seen_by(judge, masked)
                 assert seen is not None
-                judged = Judged(clean.detach(), seen, part.labels, masks, self.likelihood)
+                judged = Judged(clean.detach(), seen, labels, masks, self.likelihood, by_class)
                 loss = self.objective(judged)
                 self.masker_step.add(loss, part, keep_graph=judge is None and learns)
                 if self.adapts:
@@ -165,10 +171,11 @@ class MaskTrainer(Trainer):
         learns = self.adapts and not older
         for mine, (clean, taps) in zip(parts, read, strict=True):
             with self.alone_with(mine, 1) as part:
-                masks = self._mask(part.images, taps, part.labels)
+                labels = self._explained(clean, part.labels)
+                masks, by_class = self._mask(part.images, taps, labels)
                 masked = self._masked(part.images, masks)
                 seen = self._seen_live(masked) if judge is None else self._seen_by(judge, masked)
-                judged = Judged(clean, seen, part.labels, masks, self.likelihood)
+                judged = Judged(clean, seen, labels, masks, self.likelihood, by_class)
                 loss = self.objective(judged)
                 self.masker_step.add(loss, part, keep_graph=learns)
                 if learns:
@@ -188,16 +195,23 @@ class MaskTrainer(Trainer):
             clean, taps = self.features(images)
         return clean, [tap.detach() for tap in taps] if self.recipe.shared else []
 
-    def _mask(self, images: Tensor, taps: list[Tensor], labels: Tensor) -> Tensor:
+    def _explained(self, clean: Tensor, labels: Tensor) -> Tensor:
+        """What masks are to show: the labels, or what the classifier itself finds in the whole crop."""
+        return labels if self.recipe.explains == "label" else self.likelihood.found(clean.detach())
+
+    def _mask(self, images: Tensor, taps: list[Tensor], labels: Tensor) -> tuple[Tensor, ByClass | None]:
         """Masks (B,H,W), from the live classifier's taps or those of an encoder of its own.
 
-        They are of the labels' classes where the masker needs one.
+        Where the masker reads a class they are the union over the labels' classes, and those of single classes, and of
+        others that the recipe asks for, come with them.
         """
         if not self.recipe.shared:
             _, taps = self.masker.encoder.features(images)
-        classes = labels if self.masker.class_tap else None
-        masks = self.masker.mask_of(taps, (images.shape[-2], images.shape[-1]), classes)
-        return self.masker.finish.averaged(masks, images)
+        if not self.masker.reads_class:
+            return self.masker.ungated(images, taps, labels.new_zeros(len(images), 1))[:, 0], None
+        asked = ask(labels, self.class_weights.to(labels.device), self.recipe.most_findings, self.recipe.negatives)
+        by_class = asked.split(self.masker.ungated(images, taps, asked.classes))
+        return by_class.own.union(), by_class
 
     def _masked(self, images: Tensor, masks: Tensor) -> BySide:
         """The masked pictures (B,3,H,W) of all sides that are needed."""
@@ -279,13 +293,14 @@ def _channels_last(images: Tensor) -> Tensor:
 
 def facts(judged: Judged, loss: Tensor) -> dict[str, Tensor]:
     """What the log holds of some pictures, means or one number a picture."""
-    masks = judged.masks.detach()
+    masks, others = judged.masks.detach(), judged.masks_by_class.others
     says: dict[Side, Callable[[Tensor, Tensor], Tensor]]
     says = {"in": judged.likelihood.right, "out": judged.likelihood.shows}
     right = {f"masked_{side}_right": says[side](logits, judged.labels) for side, logits in judged.masked.items()}
     return {
         "loss": loss,
         "area": masks.mean(),
+        **({} if others is None else {"others_area": others.union().mean()}),
         "right": judged.right,
         **right,
         "spread": masks.std((1, 2)).mean(),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from maskwise.maskers.gumbel import GumbelMode
-from maskwise.maskers.mixing import DecoderKind, Layout
+from maskwise.maskers.mixing import ClassPeak, DecoderKind, Layout
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.objectives import Term, objectives
 from maskwise.training.objectives.base import When
@@ -37,10 +37,15 @@ class Recipe(BaseRecipe):
         None, ge=0, description="of the last convolution's first weights; None is the paper's 0.47, saturated noise"
     )
     decoder: DecoderKind = Field(
-        "added", description="added: taps are only added up; mixed: mixed before they draw; ladder: one after another"
+        "added",
+        description="added: taps are only added up; mixed: mixed before they draw; attention: T-TAME's, by class; "
+        "ladder: one after another",
     )
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
     class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
+    class_peak: ClassPeak = Field(
+        "own", description="the class tap is stretched to its own peak, or a part of the predicted class's"
+    )
     start: str | None = Field(
         None, description="a masker's file: the training begins with its decoder and, where it learns too, its encoder"
     )
@@ -83,7 +88,15 @@ class Recipe(BaseRecipe):
         False,
         description="are lambda_r and tv inside an objective's weight, as in [P]'s code, or beside it (its text)?",
     )
-    tv_form: Literal["paper", "released"] = "paper"
+    tv_form: Literal["paper", "released", "l1"] = Field("paper", description="see core/total_variation.py")
+    explains: Literal["label", "prediction"] = Field(
+        "label", description="what masks are to show: labels, or what a fixed classifier itself finds in the crop"
+    )
+    negatives: int = Field(0, ge=0, description="classes not shown, whose masks are made, too, for objectives on them")
+    negatives_of: Literal["all", "pictures"] = Field(
+        "all", description="drawn from all classes alike, or as often as other pictures show them"
+    )
+    most_findings: int = Field(8, ge=1, description="of a picture with more findings, so many masks are made")
     infill: str | dict[str, Any] = Field("mean", description="what fills the hole: a name, or a mapping with `name`")
     target_area: float | None = Field(
         None, gt=0, lt=1, description="steer all lambda_r to this mean mask; off in the papers"
@@ -103,7 +116,17 @@ class Recipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
-        Layout.of(dict(self))
+        reads_class = Layout.of(dict(self)).reads_class
+        if self.explains == "prediction" and self.thinning != "F":
+            raise ValueError("a classifier that learns with the mask needs labels: explains=label")
+        if self.negatives and not reads_class:
+            raise ValueError(
+                "negatives are for a masker that reads a class: class_tap=true, decoder=attention, or negatives=0"
+            )
+        if "non_target" in self.objectives and not self.negatives:
+            raise ValueError("non_target looks at masks of classes that are not there: negatives=4, say")
+        if all(objectives.get(name).side is None for name in self.objectives):
+            raise ValueError("one objective at least must look at masked pictures, such as max_class")
         if self.classifier_sees == "masked" and self.shared and self.thinning != "F":
             raise ValueError(
                 "a classifier trained on masked pictures alone can't be the masker's encoder: shared=false"

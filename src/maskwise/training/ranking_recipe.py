@@ -61,10 +61,10 @@ class RankingRecipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _possible(self) -> RankingRecipe:
-        Layout.of(dict(self))
+        layout = Layout.of(dict(self))
         if not 2 <= self.cells[0] <= self.cells[1]:
             raise ValueError(f"cells are two numbers from 2 on, the smaller first, not {list(self.cells)}")
-        if self.follows == "two" and not self.class_tap:
+        if self.follows == "two" and not layout.reads_class:
             raise ValueError("two classes have two maps only where the decoder reads the class: class_tap=true")
         return self
 

@@ -40,7 +40,8 @@ class TeacherView(BaseModel):
 class Lesson(BaseModel):
     """What is taught: the mean of what methods say at their scales.
 
-    ``stretch`` is off for random teachers: their errors average out over pictures, and stretching would bend that mean.
+    ``stretch`` is off for random teachers: their errors average out over pictures, and stretching would bend that mean,
+    as would cutting off at 0 and 1. What they say is then kept as it is, with its sign.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,7 +85,7 @@ class Teacher:
                 raise InputError(f"{classifier.name} takes no pictures of {scale} pixels: name other scales") from error
 
     def __call__(self, images: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
-        """Maps (N,G,G) in [0,1], on the CPU, of pictures [(3,H,W), …] of any size, for their classes."""
+        """Maps (N,G,G), in [0,1] where stretched, on the CPU, of pictures [(3,H,W), …] and their classes."""
         asked = torch.tensor(classes, device=self.classifier.device)[:, None]
         targets = Targets(asked)
         seen = []
@@ -99,7 +100,7 @@ class Teacher:
         maps = min_max(maps) if self.lesson.stretch else maps
         if self.lesson.class_gate is not None:
             maps = maps * self._gates(images, asked, self.lesson.class_gate)
-        return maps.clamp(0, 1).cpu()
+        return (maps.clamp(0, 1) if self.lesson.stretch else maps).cpu()
 
     def _squashed(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """(1,c,h,w) on the classifier's device."""

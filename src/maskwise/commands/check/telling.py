@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from maskwise.checks.explained_again import AgainResult
+    from maskwise.checks.leak_result import LeakResult
     from maskwise.checks.results import DrtResult, MprtResult, RoarResult
 
 Draw = Callable[[Path, float], None]
@@ -75,11 +76,27 @@ ARCC = About(
         "of the rest). One bad part makes it bad.",
     ),
 )
+LEAK = About(
+    "Label leak",
+    "Does the shape of the masks give the class away? Two judges name the class by what the masks keep.",
+    (
+        "A masker's own judge may have learned to read the class from which pixels are kept. The robust judge has only "
+        "seen random holes and can't. The gap is by how much the own judge is ahead of the robust one on the masks, "
+        "less the same on squares and blobs of the same area, in points of accuracy.",
+        "Borrowed: pictures under masks of other pictures, once of the same class and once of another; how much more "
+        "the own judge follows the class of the mask than the robust one does.",
+        "Leaks: the gap lies beyond the bound against both controls, and borrowed is above 0. Suspected: only the gap "
+        "does: the judge has got used to such masks, or reads something else in them. Undecided: the interval holds "
+        "the bound.",
+        "Probe: how often a small network names the class by the mask alone. Outlines say something honestly, too: "
+        "compare it with the same network on the objects' boxes.",
+    ),
+)
 
 
 def tell(
     about: About,
-    result: MprtResult | DrtResult | RoarResult | AgainResult,
+    result: MprtResult | DrtResult | RoarResult | AgainResult | LeakResult,
     tables: Sequence[Table],
     draw: Draw,
     out: Path,

@@ -16,6 +16,8 @@ from maskwise.studies.study import GridCell, Study, register_study
 COSTLY: dict[str, dict[str, Any]] = {  # at the smoke scale
     **SLOW,
     **OPTIONS,
+    "banzhaf": {"masks": 4},
+    "kernel_shap": {"masks": 4},
     "augmented_grad_cam": {"copies": 3, "iterations": 2},
     "dabkowski_gal_iterative": {"iterations": 2},
     "fido": {"iterations": 2, "samples": 2},

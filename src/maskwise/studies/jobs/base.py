@@ -33,7 +33,7 @@ class Job(ABC):
         trains: does it draw anything from its seed? Then it is repeated with several.
         needs_judges: does it ask the judges of the run's configuration?
         seed: of all draws.
-        network: which of the scale's classifiers is explained.
+        network: which of the scale's classifiers is explained; empty where it is none of them.
     """
 
     trains: ClassVar[bool] = False

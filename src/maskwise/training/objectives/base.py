@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from maskwise.core.registry import Registry
+from maskwise.training.class_wise import ByClass, ClassMasks
 from maskwise.training.likelihood import Categorical, Likelihood
 
 Side = Literal["in", "out"]
@@ -24,8 +26,9 @@ class Judged:
         clean: logits (B,K) of the whole pictures.
         masked: logits (B,K) of the masked-in and masked-out pictures, those that are needed.
         labels: (B,) classes, or (B,K) bool, sets of findings, as ``likelihood`` takes them.
-        masks: (B,H,W) in [0,1].
+        masks: (B,H,W) in [0,1]; of several classes that a picture shows, their union.
         likelihood: what logits say of labels: a softmax over classes, or a sigmoid for each finding.
+        by_class: the masks of single classes; None where a masker reads no class.
     """
 
     clean: Tensor
@@ -33,6 +36,15 @@ class Judged:
     labels: Tensor
     masks: Tensor
     likelihood: Likelihood = field(default_factory=Categorical)
+    by_class: ByClass | None = None
+
+    @property
+    def masks_by_class(self) -> ByClass:
+        """The masks of single classes; a masker that reads no class has one mask a picture."""
+        if self.by_class is not None:
+            return self.by_class
+        there = torch.ones(len(self.masks), 1, dtype=torch.bool, device=self.masks.device)
+        return ByClass(ClassMasks(self.masks[:, None], there))
 
     @property
     def right(self) -> Tensor:
@@ -45,12 +57,14 @@ class Objective(ABC):
 
     Args:
         when: which reading of the masked-out condition (see ``shrinks_out``).
+        band: parts of the picture between which an area is free (see ``area_outside``).
+        power: of a mask's values.
     """
 
-    side: ClassVar[Side]
+    side: ClassVar[Side | None]  # None looks at masks alone
 
-    def __init__(self, when: When = "fooled") -> None:
-        self.when = when
+    def __init__(self, when: When = "fooled", band: tuple[float, float] = (0.05, 0.3), power: float = 0.3) -> None:
+        self.when, self.band, self.power = when, band, power
 
     @abstractmethod
     def loss(self, judged: Judged) -> Tensor:
@@ -59,6 +73,20 @@ class Objective(ABC):
     @abstractmethod
     def shrinks(self, judged: Judged) -> Tensor:
         """(B,) bool: masks that already do their work, and are made smaller."""
+
+    def regularised(self, judged: Judged) -> Tensor:
+        """Masks (B,H,W) or (B,K,H,W) whose total variation is added."""
+        return judged.masks
+
+
+class AreaObjective(Objective):
+    """One that looks at masks alone, and at no masked picture."""
+
+    side = None
+
+    def shrinks(self, judged: Judged) -> Tensor:
+        """None of them: the loss itself says how large masks shall be."""
+        return torch.zeros(len(judged.masks), dtype=torch.bool, device=judged.masks.device)
 
 
 objectives: Registry[type[Objective]] = Registry("objective")

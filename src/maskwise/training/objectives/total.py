@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from maskwise.core.total_variation import TotalVariation, total_variation
@@ -23,6 +23,15 @@ class Term(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     lambda_r: float = Field(default=10.0, ge=0, description="of the mask's mean, where the objective lets it shrink")
     tv: float = Field(default=0.0, ge=0, description="of the total variation")
+    band: tuple[float, float] = Field(default=(0.05, 0.3), description="of area_band: least and most of the picture")
+    power: float = Field(default=0.3, gt=0, description="of area_power")
+
+    @field_validator("band")
+    @classmethod
+    def _in_order(cls, band: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= band[0] <= band[1] <= 1:
+            raise ValueError(f"band is two parts of the picture in order, such as [0.05, 0.3], not {list(band)}")
+        return band
 
 
 class Total:
@@ -56,7 +65,7 @@ class Total:
         area_gain: float = 0.01,
         area_lookahead: float = 0.0,
     ) -> None:
-        self.parts = [(objectives.get(name)(when), term) for name, term in terms.items()]
+        self.parts = [(objectives.get(name)(when, term.band, term.power), term) for name, term in terms.items()]
         self.tv_form: TotalVariation = tv_form
         self.inside_weights = inside_weights
         self.target_area, self.area_gain, self.area_lookahead = target_area, area_gain, area_lookahead
@@ -69,20 +78,19 @@ class Total:
         """Which masked pictures are needed, with the weight that the objectives on them have together."""
         weights: dict[Side, float] = {}
         for objective, term in self.parts:
-            weights[objective.side] = weights.get(objective.side, 0.0) + term.weight
+            if objective.side is not None:
+                weights[objective.side] = weights.get(objective.side, 0.0) + term.weight
         return weights
 
     def __call__(self, judged: Judged) -> Tensor:
         area = judged.masks.mean((1, 2))
-        tv = (
-            total_variation(judged.masks, self.tv_form).mean()
-            if any(term.tv for _, term in self.parts)
-            else area.new_zeros(())
-        )
         total = area.new_zeros(())
         for objective, term in self.parts:
             shrink = (objective.shrinks(judged) * (area - 1)).mean()
-            regulariser = self.factor * term.lambda_r * shrink + term.tv * tv
+            regulariser = self.factor * term.lambda_r * shrink
+            if term.tv:  # summed over a picture's masks, where an objective is about several
+                tv = total_variation(objective.regularised(judged), self.tv_form).reshape(len(area), -1)
+                regulariser = regulariser + term.tv * tv.sum(1).mean()
             total = total + term.weight * objective.loss(judged)
             total = total + (term.weight * regulariser if self.inside_weights else regulariser)
         return total

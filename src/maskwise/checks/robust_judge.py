@@ -1,0 +1,177 @@
+"""A judge of masked pictures that no masker has taught: EVAL-X (Jethani et al. 2021).
+
+A classifier that was trained together with a masker may read the class from *which* pixels are kept. One that was
+trained on pictures with random holes has only ever had the pixels themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from maskwise.blending import masked_in
+from maskwise.checks.feeding import EpochBatches
+from maskwise.checks.pictures import Labelled
+from maskwise.checks.rows import on
+from maskwise.checks.small_training import SmallTraining, Trained
+from maskwise.checks.subject import ProgressCallback, top_classes
+from maskwise.classifiers import Classifier, still_copy
+from maskwise.core.errors import InputError
+from maskwise.core.files import atomic_write
+from maskwise.core.seal import check_seal, save_sealed
+from maskwise.infill import Infiller, infiller
+from maskwise.infill.holes import blobs
+
+GRIDS = (7, 14, 28)
+HOLES = "half cells of a 7, 14 or 28 grid at a keep rate from U(0,1), half blobs of an area from U(0,1)"
+FORMAT = "maskwise-robust-judge-2"
+SETTINGS = SmallTraining(epochs=8, lr=1e-4, augment=True)
+
+
+def random_keeps(count: int, side: int, draws: torch.Generator) -> Tensor:
+    """What is kept of each picture (count,side,side), in {0,1}: half independent cells, half blobs.
+
+    A mask of cells draws its grid from 7, 14 and 28 and its keep rate from U(0,1); a blob its area from U(0,1).
+    Cells alone would leave the smooth shapes of saliency masks unseen.
+    """
+    keeps = blobs(count, side, draws, (0.0, 1.0), 0.0)
+    cells = torch.rand(count, generator=draws) < 0.5
+    grids = torch.randint(len(GRIDS), (count,), generator=draws).tolist()
+    rates = torch.rand(count, generator=draws)
+    for i in cells.nonzero()[:, 0].tolist():
+        grid = GRIDS[grids[i]]
+        coarse = (torch.rand(1, 1, grid, grid, generator=draws) < rates[i]).float()
+        keeps[i] = F.interpolate(coarse, (side, side), mode="nearest-exact")[0, 0]
+    return keeps
+
+
+@dataclass(frozen=True)
+class HoledBatches:
+    """``EpochBatches`` of which each picture has lost a random part, and comes at the judge's own size.
+
+    Attributes:
+        whole: the pictures.
+        judge: for its size and its mean colour.
+        fill: paints the holes.
+        draws: where the holes come from.
+    """
+
+    whole: EpochBatches
+    judge: Classifier
+    fill: Infiller
+    draws: torch.Generator
+
+    @property
+    def steps(self) -> int:
+        return self.whole.steps
+
+    def batches(
+        self, first: int, end: int, rank: int = 0, world: int = 1
+    ) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Images (B,3,s,s) float in [0,1] and labels (B,) of so many steps."""
+        for images, labels in self.whole.batches(first, end, rank, world):
+            keeps = random_keeps(len(images), images.shape[-1], self.draws).to(images)
+            fill = self.fill(images, 1 - keeps, self.judge.mean)
+            # The holes are cut at full size and then shrunk, as those of the masks that are judged will be.
+            yield self.judge.prepare(masked_in(images, keeps, fill)), labels
+
+
+def robust_judge(
+    classifier: Classifier,
+    train: Labelled,
+    settings: SmallTraining = SETTINGS,
+    *,
+    fill: str = "mean",
+    size: int | None = None,
+    folder: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: ProgressCallback | None = None,
+) -> Trained:
+    """The classifier, fine-tuned to answer for pictures of which a random part is missing.
+
+    Args:
+        classifier: it begins from this one, which stays as it is, and keeps its classes.
+        train: pictures at the size that masks have; labels are class indices of the classifier.
+        settings: of the training, a few passes at a small rate.
+        fill: infiller of the holes: the masker's own.
+        size: side in pixels of the pictures that it is asked about; None is the classifier's.
+        folder: where judges lie, one file each under a digest of all that it depends on; one that is there is read.
+        device: where it is trained, and stays.
+        progress: called with (done, total), in steps.
+
+    Returns:
+        The judge, and its accuracy on whole training pictures.
+
+    Raises:
+        InputError: fewer than two pictures, a label that is none of its classes, ``until``, or a loss that became NaN.
+
+    Source:
+        Jethani et al. 2021, REAL-X and EVAL-X; that one drops independent pixels, at a rate of one half.
+    """
+    if len(train) < 2:
+        raise InputError("a judge can't be trained on fewer than two pictures")
+    if not 0 <= int(train.labels.min()) <= int(train.labels.max()) < len(classifier.labels):
+        raise InputError(f"labels must be of the {len(classifier.labels)} classes that {classifier.name} knows")
+    if settings.until is not None:
+        raise InputError("a judge is trained for all its epochs: leave `until` out")
+    device = torch.device(device)
+    side = classifier.input_size if size is None else size
+    about: dict[str, Any] = {
+        "classifier": classifier.fingerprint(), "train": train.checksum(), "training": settings.model_dump(),
+        "fill": fill, "size": side, "holes": HOLES,
+    }  # fmt: skip
+    path = None if folder is None else Path(folder) / f"{judge_key(about)}.safetensors"
+    start = still_copy(classifier.described(input_size=side, name=f"robust judge of {classifier.name}")).to(device)
+    if path is not None and path.is_file():
+        return _read(path, start)
+    trained = _trained(start, train, settings, infiller(fill), device, progress)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        header = {"format": FORMAT, "about": json.dumps(about), "accuracy": repr(trained.accuracy)}
+        with atomic_write(path) as temporary:
+            save_sealed(temporary, trained.classifier.module.state_dict(), {**header, "epochs": str(trained.epochs)})
+    return trained
+
+
+def judge_key(about: dict[str, Any]) -> str:
+    """First 16 hex digits of the SHA-256 of what a judge depends on."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _trained(
+    start: Classifier,
+    train: Labelled,
+    settings: SmallTraining,
+    fill: Infiller,
+    device: torch.device,
+    progress: ProgressCallback | None,
+) -> Trained:
+    from maskwise.training.small_classifier import SmallRecipe, train_small_classifier  # heavy
+
+    draws, holes = (torch.Generator().manual_seed(2 * settings.seed + k) for k in range(2))
+    whole = EpochBatches(
+        on(train.images, device), train.labels.to(device), settings.batch_size, settings.augment, draws
+    )
+    recipe = SmallRecipe(**settings.model_dump(exclude={"augment", "until"}))
+    judge, epochs = train_small_classifier(start, recipe, HoledBatches(whole, start, fill, holes), progress=progress)
+    right = top_classes(judge, train.images) == train.labels
+    return Trained(judge, float(right.double().mean()), epochs)
+
+
+def _read(path: Path, start: Classifier) -> Trained:
+    """The judge that lies there, in place of the classifier that it began from."""
+    check_seal(path)
+    start.module.load_state_dict(load_file(path))
+    with safe_open(path, framework="pt") as stored:
+        header = stored.metadata()
+    return Trained(start, float(header["accuracy"]), int(header["epochs"]))

@@ -1,0 +1,120 @@
+"""The game of a picture's cells: g x g squares are the players, and the value of some is the score with only these."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from itertools import pairwise
+from math import isqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
+from maskwise.explainers.coalitions import MOST_PLAYERS, every_coalition
+from maskwise.explainers.perturb import Perturbation, generators
+from maskwise.explainers.targets import Targets
+
+Scoring = Literal["probability", "logit"]
+
+
+def cell_masks(coalitions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks (…,H,W) of coalitions (…,g*g), which are of cells row by row; edges are at round(k side / g).
+
+    Example:
+        >>> cell_masks(torch.tensor([1.0, 0.0, 0.0, 1.0]), (2, 3)).tolist()
+        [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    grid = isqrt(coalitions.shape[-1])
+    cells: Tensor = coalitions.unflatten(-1, (grid, grid))
+    for axis, side in ((-2, size[0]), (-1, size[1])):
+        edges = [round(k * side / grid) for k in range(grid + 1)]
+        widths = torch.tensor([b - a for a, b in pairwise(edges)], device=cells.device)
+        cells = cells.repeat_interleave(widths, axis, output_size=side)
+    return cells
+
+
+class CellGame(Perturbation):
+    """A method whose map is a value for each cell; cells that don't play have the classifier's mean colour.
+
+    Args:
+        classifier: what is explained.
+        masks: coalitions that are valued, an even number, each with its complement; None values all 2^(g g) of them.
+        grid: g, cells a side.
+        scoring: ``probability`` of the class, or its ``logit``.
+        signed: give the values as they are, of both signs, where else each map is stretched to [0,1]. Of
+            probabilities they lie in [-1,1]; those of logits are cut off there.
+        seed: of the coalitions; each picture draws its own.
+        batch: masked pictures in one forward.
+
+    Raises:
+        InputError: a number out of range, or an unknown scoring.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        masks: int | None = 256,
+        grid: int = 4,
+        scoring: Scoring = "probability",
+        signed: bool = False,
+        seed: int = 0,
+        batch: int | None = None,
+    ) -> None:
+        super().__init__(classifier, batch)
+        if grid < 2:
+            raise InputError(f"grid is at least 2 cells a side, not {grid}")
+        if masks is None and grid * grid > MOST_PLAYERS:
+            raise InputError(f"all coalitions (masks=None) of {grid * grid} cells are too many: grid is 4 at most then")
+        if masks is not None and (masks < 2 or masks % 2):
+            raise InputError(f"masks come in pairs, a coalition and its complement: an even number, not {masks}")
+        one_of("scoring", scoring, ("probability", "logit"))
+        self.masks, self.grid, self.scoring, self.seed = masks, grid, scoring, seed
+        self.signed, self.normalise = signed, not signed
+
+    @abstractmethod
+    def drawn(self, generators: list[torch.Generator], pairs: int) -> Tensor:
+        """Coalitions (N,2 pairs,n), complements included, each picture's by its own generator."""
+
+    @abstractmethod
+    def estimate(self, coalitions: Tensor, values: Tensor, clean: Tensor, empty: Tensor) -> Tensor:
+        """Values (N,n,K) of the cells, of the values (N,k,K) of drawn coalitions, (N,K) of all and (N,K) of none."""
+
+    @abstractmethod
+    def exact(self, values: Tensor) -> Tensor:
+        """Values (n,K) of the cells, of the values (2^n,K) of every coalition."""
+
+    def saliency(self, images: Tensor, targets: Targets) -> Tensor:
+        with torch.no_grad():
+            clean = self.classifier.normalise(images)
+            logits = self.classifier.network(clean)
+            targets = targets.resolved(logits)
+            values = targets.probabilities if self.scoring == "probability" else targets.scores
+            if self.masks is None:
+                every = every_coalition(self.grid**2).to(images.device).expand(len(images), -1, -1)
+                found = torch.stack([self.exact(row) for row in self._valued(clean, every, values)])
+            else:
+                draws = generators(images, self.seed)
+                coalitions = self.drawn(draws, self.masks // 2).to(images.device)
+                scored = self._valued(clean, coalitions, values)
+                nobody = self.classifier.network(torch.zeros_like(clean[:1])).expand(len(clean), -1)
+                found = self.estimate(coalitions, scored, values(logits, None).float(), values(nobody, None).float())
+            maps: Tensor = found.mT.unflatten(2, (self.grid, self.grid))
+            return maps
+
+    def _valued(self, clean: Tensor, coalitions: Tensor, values: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """Values (N,k,K) of coalitions (N,k,n) of normalised pictures (N,C,H,W), in which 0 is the mean colour."""
+        size, parts = (clean.shape[-2], clean.shape[-1]), []
+        for first, last in self.chunks(len(clean), coalitions.shape[1]):
+            some = coalitions[:, first:last]
+
+            def make(part: slice, some: Tensor = some) -> Tensor:
+                masks = cell_masks(some[part], size)
+                copies = (clean[part, None] * masks[:, :, None]).flatten(0, 1)
+                return copies.contiguous(memory_format=torch.channels_last)
+
+            parts.append(self.score(make, len(clean), last - first, values))
+        return torch.cat(parts, 1)

@@ -1,0 +1,140 @@
+"""Losses on regions, each against its definition written out with loops, and against what it must not change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from maskwise.training.region_losses import (
+    batch_area,
+    c2am,
+    log_of_the_others,
+    losses_of,
+    region_losses,
+    region_means,
+    suppressed,
+    trilite,
+    undecided,
+)
+
+
+def regions_and_features(r: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    regions = torch.randn(4, r, 3, 5, generator=draws, dtype=torch.float64).mul(2).softmax(1)
+    return regions, torch.rand(4, 6, 3, 5, generator=draws, dtype=torch.float64)
+
+
+def test_one_hot_regions_give_masked_means() -> None:
+    _, features = regions_and_features()
+    which = torch.arange(15).reshape(3, 5) % 3
+    regions = torch.stack([(which == r).double() for r in range(3)]).expand(4, -1, -1, -1)
+    found = region_means(regions, features)
+    for r in range(3):
+        expected = features[:, :, which == r].mean(2)
+        torch.testing.assert_close(found[:, r], expected, rtol=1e-5, atol=0)
+
+
+def test_a_region_without_a_place_has_the_feature_zero() -> None:
+    _, features = regions_and_features()
+    regions = torch.zeros(4, 2, 3, 5, dtype=torch.float64)
+    regions[:, 0] = 1
+    assert region_means(regions, features)[:, 1].abs().max() == 0
+
+
+def test_trilite_by_loops() -> None:
+    regions, features = regions_and_features()
+    labels, head = torch.tensor([0, 2, 6, 2]), nn.Linear(6, 7).double()
+    weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
+    total = 0.0
+    for n in range(4):
+        probabilities = []
+        for r in (0, 1):
+            mean, share = np.zeros(6), 1e-6
+            for i in range(3):
+                for j in range(5):
+                    mean += float(regions[n, r, i, j]) * features[n, :, i, j].numpy()
+                    share += float(regions[n, r, i, j])
+            scores = np.exp(weight @ (mean / share) + bias)
+            probabilities.append((scores / scores.sum())[int(labels[n])])
+        total += -math.log(probabilities[0]) - 30 * math.log(1 - probabilities[1])
+    assert float(trilite(regions, features, labels, head, 30.0).detach()) == pytest.approx(total / 4, rel=1e-9)
+
+
+def test_a_background_that_surely_shows_the_class_has_a_finite_gradient() -> None:
+    """At p = 1, where log(1 - p) itself is -inf, and still one that pushes down."""
+    logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    found = log_of_the_others(logits, torch.tensor([0, 0]))
+    assert logits.softmax(1)[0, 0] == 1
+    (gradient,) = torch.autograd.grad(-found.sum(), logits)
+    assert gradient.isfinite().all() and float(gradient[0, 0]) == pytest.approx(1)
+    torch.testing.assert_close(found[1], torch.tensor(2 / 3).log())
+
+
+def test_batch_area_is_of_the_batch() -> None:
+    """Pictures that are too large and too small make up for each other."""
+    fg = torch.stack([torch.full((4, 4), 0.6), torch.full((4, 4), 0.2)])
+    assert float(batch_area(fg, 0.4)) == pytest.approx(0, abs=1e-6)
+    assert float(batch_area(fg, 0.1)) == pytest.approx(0.3) and float(batch_area(fg, 0.5)) == pytest.approx(0.1)
+
+
+def test_undecided_by_loops() -> None:
+    fg = torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    values = []
+    for n in range(2):
+        for i in range(4):
+            for j in range(5):
+                near = fg[n, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].mean()
+                values.append(float(near * (1 - near)))
+    assert float(undecided(fg)) == pytest.approx(np.mean(values), rel=1e-9)
+    assert float(undecided(torch.ones(1, 4, 4))) == 0 and float(undecided(torch.full((1, 4, 4), 0.5))) == 0.25
+
+
+def test_c2am_by_loops() -> None:
+    regions, features = regions_and_features(2)
+    means = region_means(regions, features).numpy()
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), 0.0005, 0.9995))
+
+    total = 0.0
+    for i in range(4):
+        for j in range(4):
+            total -= math.log(1 - cosine(means[i, 0], means[j, 1])) / 16
+    for side in (0, 1):
+        for i in range(4):
+            row = [cosine(means[i, side], means[j, side]) for j in range(4)]
+            for j in range(4):
+                rank = sum(other > row[j] for other in row)
+                total -= math.exp(-0.3 * rank) * math.log(row[j]) / 16
+    assert float(c2am(regions, features, 0.3)) == pytest.approx(total, rel=1e-9)
+
+
+def test_c2am_does_not_say_which_region_is_the_object() -> None:
+    regions, features = regions_and_features(2)
+    torch.testing.assert_close(c2am(regions, features), c2am(1 - regions, features))
+    other, _ = regions_and_features(2, seed=5)
+    assert not torch.isclose(c2am(regions, features), c2am(other, features))
+    assert not region_losses.get("c2am").tells and region_losses.get("trilite").tells
+
+
+def test_suppression_counts_nothing_where_the_rest_shows_more() -> None:
+    outside, whole = torch.tensor([1.0, 5.0, 0.0]), torch.tensor([4.0, 4.0, 0.0])
+    assert float(suppressed(outside, whole)) == pytest.approx(0.25 / 3)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({}, "name some of bas, batch_area, c2am, trilite"),
+        ({"crf": {}}, "not crf"),
+        ({"trilite": {"beta": 1}}, "trilite.beta"),
+        ({"batch_area": {"area": 2}}, "batch_area.area"),
+    ],
+)
+def test_losses_that_there_are_not(named: dict[str, dict[str, float]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        losses_of(named)

@@ -1,0 +1,260 @@
+"""The region decoder, the classifier's tail, and the training on cached taps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import end_at, tiny_net
+from lightning.fabric import Fabric
+from PIL import Image
+from torch import Tensor, nn
+
+import maskwise as mw
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.data import read_data
+from maskwise.maskers import load_agnostic_masker
+from maskwise.maskers.region_decoder import RegionDecoder, side_by_side
+from maskwise.training import recipes, train
+from maskwise.training.loader import Loader
+from maskwise.training.regions import RegionsTrainer
+from maskwise.training.regions_recipe import RegionsRecipe
+from maskwise.training.tail import Tail
+from maskwise.training.tap_file import TapFile
+
+SMALL = RegionsRecipe(batch_size=4, steps=6, input_size=32, losses={"trilite": {"alpha": 3}, "batch_area": {}})
+
+
+def classifier() -> Classifier:
+    return Classifier(tiny_net(), input_size=32, name="tiny")
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+# ---- the decoder ------------------------------------------------------------------------------------------------
+
+
+def decoder(channel: str = "fg") -> RegionDecoder:
+    torch.manual_seed(0)
+    found = RegionDecoder([3, 5], 3, channel).eval()  # type: ignore[arg-type]
+    found.norm.weight.data.uniform_(0.5, 2)
+    found.norm.bias.data.uniform_(-1, 1)
+    return found
+
+
+def test_the_mask_is_the_share_of_a_region() -> None:
+    """The sigmoid of the decoder's logits is the softmax of three enlarged channels, fg first."""
+    taps = [torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4)]
+    fg, not_bg = decoder(), decoder("not_bg")
+    joined = torch.cat([taps[0], F.interpolate(taps[1], (8, 8), mode="bilinear")], 1)
+    assert torch.equal(side_by_side(taps), joined)
+    scores = F.batch_norm(
+        F.conv2d(joined, fg.conv.weight, padding=1), fg.norm.running_mean, fg.norm.running_var, fg.norm.weight,
+        fg.norm.bias,
+    )  # fmt: skip
+    shares = F.interpolate(scores, (16, 16), mode="bilinear").softmax(1)
+    torch.testing.assert_close(fg(taps, (64, 64)).sigmoid(), shares[:, 0])
+    torch.testing.assert_close(not_bg(taps, (64, 64)).sigmoid(), 1 - shares[:, 1])
+
+
+def test_exchanged_regions() -> None:
+    taps = [torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4)]
+    own = decoder()
+    scores, other = own.scores(side_by_side(taps)), own.swapped().scores(side_by_side(taps))
+    torch.testing.assert_close(other, scores[:, [1, 0, 2]])
+
+
+# ---- the tail ---------------------------------------------------------------------------------------------------
+
+
+def test_the_tail_goes_on_where_the_tap_left_off() -> None:
+    own = classifier()
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, taps = own.features(images)
+    tail = Tail(own, own.tap_names[-2], (32, 32))
+    activation = taps[-2].clone().requires_grad_()
+    last = tail(activation)
+    torch.testing.assert_close(last, taps[-1])
+    torch.testing.assert_close(tail.answer(last), logits)
+    weight = own.module[-1].weight
+    expected = torch.stack(
+        [torch.einsum("c,chw->hw", weight[k], taps[-1][n]).relu().mean() for n, k in enumerate((4, 0, 2))]
+    )
+    torch.testing.assert_close(tail.activation(last, torch.tensor([4, 0, 2])), expected)
+    (gradient,) = torch.autograd.grad(last.sum(), activation)
+    assert gradient.abs().sum() > 0
+    assert not own.module[0]._forward_hooks and all(not part._forward_hooks for part in own.module.modules())
+
+
+class Skipping(nn.Module):
+    """A network around whose middle a way leads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle = nn.Conv2d(3, 4, 3, 2, 1), nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU())
+        self.last = nn.Sequential(nn.Conv2d(4, 6, 3, 1, 1), nn.ReLU())
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.head(self.last(self.middle(x) + F.avg_pool2d(x, 2)).mean((2, 3)))
+
+
+def test_a_tail_that_is_none() -> None:
+    torch.manual_seed(0)
+    own = Classifier(Skipping().eval(), input_size=32, taps=["middle", "last"])
+    with pytest.raises(InputError, match="leads around it"):
+        Tail(own, "middle", (32, 32))
+    with pytest.raises(InputError, match="before the last"):
+        Tail(own, "last", (32, 32))
+
+
+# ---- the training -----------------------------------------------------------------------------------------------
+
+
+def test_cached_taps_are_those_of_the_pictures(picture_folder: Path, tmp_path: Path) -> None:
+    own = classifier()
+    trainer = RegionsTrainer(own, SMALL, 5, fabric())
+    loader = Loader([read_data(picture_folder)], SMALL, 32)
+    trainer.prepare(loader, tmp_path)
+    rows, labels = loader.batch(2)
+    assert rows.dtype == torch.float16 and rows.shape == (4, trainer.width)
+    places = [i for i, _ in loader._order(0)[8:12]]
+    assert labels.tolist() == [loader.labels[i] for i in places]
+    whole = torch.cat(
+        [F.interpolate(loader.picture(i)[None] / 255, (32, 32), mode="bilinear", antialias=True) for i in places]
+    )
+    with torch.no_grad():
+        _, taps = own.features(whole)
+    for tap, found in zip(taps[-2:], trainer._taps(rows), strict=True):
+        torch.testing.assert_close(found, tap, rtol=2e-3, atol=2e-3)
+
+
+def test_a_step_of_rows_is_one_of_pictures(picture_folder: Path, tmp_path: Path) -> None:
+    """The same loss of whole pictures as they are, and of their rows in the file."""
+    cached, live = (RegionsTrainer(classifier(), SMALL, 5, fabric()) for _ in range(2))
+    loader = Loader([read_data(picture_folder)], SMALL, 32)
+    cached.prepare(loader, tmp_path)
+    rows, labels = loader.batch(0)
+    places = [i for i, _ in loader._order(0)[:4]]
+    whole = torch.cat(
+        [F.interpolate(loader.picture(i)[None] / 255, (32, 32), mode="bilinear", antialias=True) for i in places]
+    )
+    for _ in range(2):
+        ours, theirs = cached.step(rows, labels), live.step(whole, labels)
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2) and ours["area"] == pytest.approx(
+            theirs["area"], abs=1e-2
+        )
+
+
+def test_views_are_of_their_epoch(picture_folder: Path, tmp_path: Path) -> None:
+    recipe = SMALL.model_copy(update={"views": 3})
+    trainer = RegionsTrainer(classifier(), recipe, 5, fabric())
+    loader = Loader([read_data(picture_folder)], recipe, 32)
+    trainer.prepare(loader, tmp_path)
+    assert loader.instead is not None
+    seen = [loader.instead(7, epoch)[1] for epoch in range(6)]
+    assert torch.equal(seen[0], seen[3]) and torch.equal(seen[1], seen[4])
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
+    assert len(TapFile(tmp_path / "taps.npy", trainer.width).records) == 60
+
+
+@pytest.mark.parametrize(
+    "losses",
+    ["trilite: {alpha: 3}", "batch_area: {area: 0.3}", "c2am: {}", "bas: {}", "trilite: {}, c2am: {weight: 0.5}"],
+)
+def test_every_loss_trains_a_masker(losses: str, picture_folder: Path, tmp_path: Path) -> None:
+    own = classifier()
+    path = train(
+        "regions_lite0", picture_folder, classifier=own, out=tmp_path / "r", device="cpu", page=False,
+        overrides=[f"losses={{{losses}}}", "batch_size=4", "steps=4", "input_size=32"],
+    )  # fmt: skip
+    masks = mw.explainer("casm", own, masker=path)(torch.rand(2, 3, 32, 32))
+    assert masks.shape[-2:] == (32, 32) and 0 <= masks.min() <= masks.max() <= 1 and masks.std() > 0
+    assert own.fingerprint() == classifier().fingerprint()
+
+
+def test_a_training_goes_on_where_it_ended(picture_folder: Path, tmp_path: Path) -> None:
+    settings = {"classifier": classifier(), "device": "cpu", "page": False, "overrides": ["batch_size=4", "steps=6"]}
+    whole = train(SMALL, picture_folder, out=tmp_path / "a", classifier=classifier(), device="cpu", page=False)
+    train(
+        SMALL, picture_folder, out=tmp_path / "b", classifier=classifier(), device="cpu", page=False,
+        callbacks=[end_at(3)],
+    )  # fmt: skip
+    parts = train(
+        SMALL, picture_folder, out=tmp_path / "b", classifier=classifier(), device="cpu", page=False, resume=True
+    )
+    assert settings and whole.read_bytes() == parts.read_bytes()
+
+
+COLOURS = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
+
+
+def squares(folder: Path, count: int = 48) -> Path:
+    """Pictures of a bright square somewhere on dark noise: its colour, one of six, is the class."""
+    (folder / "images").mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    labels = ["file,label"]
+    for i in range(count):
+        picture = draws.integers(0, 60, (64, 64, 3), dtype=np.uint8)
+        y, x = draws.integers(4, 36, 2)
+        picture[y : y + 24, x : x + 24, COLOURS[i % 6].bool().numpy()] = 255
+        Image.fromarray(picture).save(folder / "images" / f"{i:02}.png")
+        labels.append(f"{i:02}.png,{i % 6}")
+    (folder / "labels.csv").write_text("\n".join(labels) + "\n")
+    return folder
+
+
+def colour_net() -> Classifier:
+    """Its taps have a channel for places of each colour, one for bright places, and one that sees nothing."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 8, 4, 2),
+        nn.ReLU(),
+        nn.AvgPool2d(3, 1, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 6),
+    )
+    with torch.no_grad():
+        share = COLOURS / COLOURS.sum(1, keepdim=True)
+        net[0].weight.copy_(
+            (torch.cat([share - (1 - COLOURS), torch.full((1, 3), 4.0), torch.zeros(1, 3)]) / 64)[
+                ..., None, None
+            ].expand(-1, -1, 8, 8)
+        )
+        net[0].bias.copy_(torch.tensor([-0.3] * 3 + [-0.6] * 3 + [-2.8, 0.2]))
+        net[5].weight.copy_(40 * torch.eye(6, 8))
+        net[5].bias.zero_()
+    return Classifier(net.eval(), mean=[0, 0, 0], std=[1, 1, 1], input_size=64, taps=["1", "2"], name="colours")
+
+
+@pytest.mark.parametrize("losses", ["trilite: {alpha: 3}, batch_area: {area: 0.15}", "c2am: {}", "bas: {}"])
+def test_the_object_is_found(losses: str, tmp_path: Path) -> None:
+    """Inside of the square the masks are twice what they are outside, without a box ever seen."""
+    own, folder = colour_net(), squares(tmp_path / "data")
+    path = train(
+        "regions_lite0", folder, classifier=own, out=tmp_path / "r", device="cpu", page=False,
+        overrides=[f"losses={{{losses}}}", "batch_size=16", "steps=150", "masker_lr=0.05", "regions=2"],
+    )  # fmt: skip
+    masker = load_agnostic_masker(path, own)
+    data = read_data(folder)
+    images = torch.stack([data.image(record) for record in data.records])
+    with torch.no_grad():
+        masks = masker(images)[1]
+    square = images.amax(1) > 0.9
+    inside, outside = float(masks[square].mean()), float(masks[~square].mean())
+    assert inside > 2 * outside, f"{inside:.2f} inside, {outside:.2f} outside"
+
+
+def test_the_recipe_refuses_what_can_t_be() -> None:
+    for override in ("views=2", "losses={}", "regions=4", "losses={crf: {}}"):
+        with pytest.raises(InputError) as caught:
+            recipes.load("regions_lite0", ["cached=false", override])
+        assert "\n" not in str(caught.value)
