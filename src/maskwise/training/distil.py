@@ -18,7 +18,7 @@ from maskwise.explainers import methods
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
-from maskwise.maskers.mixing import DecoderKind, Layout
+from maskwise.maskers.mixing import Layout
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.compiling import Tapping, compiled
@@ -62,7 +62,7 @@ class DistilRecipe(BaseRecipe):
 
     # the masker
     taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: DecoderKind = "mixed"
+    decoder: Literal["added", "mixed", "ladder"] = "mixed"
     first_tap: Literal["projected", "raw"] = "projected"
     width: int = Field(24, ge=1, description="channels of a projected tap")
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")

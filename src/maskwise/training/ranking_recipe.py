@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from maskwise.maskers.mixing import DecoderKind, Layout
+from maskwise.maskers.mixing import Layout
 from maskwise.training.base_recipe import BaseRecipe, Decay
 
 
@@ -49,7 +49,7 @@ class RankingRecipe(BaseRecipe):
     smoothness: float = Field(0.0025, ge=0, description="price of peaks above their surroundings, squared")
     smooth_window: int = Field(15, ge=3, description="pixels of the input that the surroundings reach over")
     taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: DecoderKind = "mixed"
+    decoder: Literal["added", "mixed", "ladder"] = "mixed"
     first_tap: Literal["projected", "raw"] = "projected"
     width: int = Field(24, ge=1, description="channels of a projected tap")
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
