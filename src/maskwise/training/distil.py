@@ -62,7 +62,7 @@ class DistilRecipe(BaseRecipe):
 
     # the masker
     taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: Literal["added", "mixed"] = "mixed"
+    decoder: Literal["added", "mixed", "ladder"] = "mixed"
     first_tap: Literal["projected", "raw"] = "projected"
     width: int = Field(24, ge=1, description="channels of a projected tap")
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")

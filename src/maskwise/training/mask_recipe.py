@@ -38,7 +38,8 @@ class Recipe(BaseRecipe):
     )
     decoder: DecoderKind = Field(
         "added",
-        description="added: taps are only added up; mixed: mixed before they draw; attention: T-TAME's, by class",
+        description="added: taps are only added up; mixed: mixed before they draw; attention: T-TAME's, by class; "
+        "ladder: one after another",
     )
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
     class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
