@@ -37,7 +37,8 @@ def affinities(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
     centred = seen - seen.mean(1, keepdim=True)
     deviation = (centred.square().sum(1, keepdim=True) / (seen.shape[1] - 1)).sqrt()
     unlike = (apart / (SHARE * deviation + 1e-8)).unflatten(0, (count, channels)).mean(1)
-    return (-unlike).softmax(1)
+    weights: Tensor = (-unlike).softmax(1)
+    return weights
 
 
 def pamr(masks: Tensor, images: Tensor, rounds: int = 10, dilations: Sequence[int] = DILATIONS) -> Tensor:
