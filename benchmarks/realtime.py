@@ -1,4 +1,4 @@
-"""What a map costs beside the classifier's own forward: the U-Net and the two-layer decoder, timed in turns.
+"""What a map costs beside the classifier's own forward: ladder, U-Net and two-layer decoder, timed in turns.
 
     python benchmarks/realtime.py --repeats 15
 
@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torchvision
@@ -26,15 +27,18 @@ from torch.utils.flop_counter import FlopCounterMode
 import maskwise as mw
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.maskers.fusing import fuse
+from maskwise.maskers.mixing import Layout
+from maskwise.training import recipes
 
 LITE_WIDTHS, RESNET_WIDTHS = (64, 32, 16), (256, 128, 64)  # of recipes dabkowski_gal_lite0 and dabkowski_gal
-AIMS = {"decoder": 1.1, "unet": 1.3}
+AIMS = {"ladder": 1.05, "decoder": 1.1, "unet": 1.3}
+LADDERS = {"efficientnet_lite0": "ladder_lite0", "vit_tiny_distilled": "ladder_vit"}
 
 
 def networks(name: str, device: str) -> tuple[mw.Classifier, tuple[int, ...]]:
     torch.manual_seed(0)
-    if name == "efficientnet_lite0":
-        return mw.load_classifier(name).to(device), LITE_WIDTHS
+    if name in LADDERS:
+        return mw.load_classifier(name).to(device), LITE_WIDTHS if name == "efficientnet_lite0" else ()
     module = torchvision.models.get_model(name, weights=None)
     return mw.Classifier(module, name=name).to(device), RESNET_WIDTHS
 
@@ -44,6 +48,17 @@ def contenders(
 ) -> dict[str, tuple[float | None, Callable[[Tensor], object]]]:
     """By name: the aim, and a call that gives logits and maps."""
     found: dict[str, tuple[float | None, Callable[[Tensor], object]]] = {}
+    if classifier.name in LADDERS:
+        recipe = recipes.load(LADDERS[classifier.name])
+        layout = Layout.of(dict(recipe))
+        for title, class_tap in (("one class", True), ("any class", False)):
+            if class_tap <= layout.class_tap:
+                ladder = Masker.build(classifier, reads=recipe.taps, layout=replace(layout, class_tap=class_tap)).eval()
+                fuse(ladder.decoder).to(memory_format=torch.channels_last)
+                ladder.encoder = classifier
+                found[f"ladder, {title}"] = AIMS["ladder"], ladder
+    if not widths:
+        return found
     for title, reads in (("all taps", None), ("packaged casm's taps", [2, 3, 4]), ("last two taps", [-2, -1])):
         decoder = Masker.build(classifier, reads=reads).eval()
         fuse(decoder.decoder).to(memory_format=torch.channels_last)
@@ -63,15 +78,15 @@ def contenders(
     return found
 
 
-def seconds(call: Callable[[Tensor], object], images: Tensor) -> float:
+def seconds(call: Callable[[Tensor], object], images: Tensor, clock: Callable[[], float]) -> float:
     call(images)
     if images.is_cuda:
         torch.cuda.synchronize()
-    began = time.perf_counter()
+    began = clock()
     call(images)
     if images.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def multiplications(call: Callable[[Tensor], object], images: Tensor) -> int:
@@ -86,11 +101,18 @@ def main() -> None:
     arguments.add_argument("--networks", nargs="+", default=["efficientnet_lite0", "resnet50"])
     arguments.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     arguments.add_argument("--classes", type=int, default=3, help="also so many classes in one pass")
+    arguments.add_argument("--maps", default="", help="only maps whose names begin so, such as ladder")
     arguments.add_argument("--repeats", type=int, default=15)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--json", default=None)
+    arguments.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="of all threads instead of the clock's, where others have work, too",
+    )
     given = arguments.parse_args()
+    clock = time.process_time if given.processor_time else time.perf_counter
     torch.set_num_threads(given.threads)
     where = torch.cuda.get_device_name() if given.device == "cuda" else f"{platform.machine()}, {given.threads} threads"
     print(f"{where}, torch {torch.__version__}, 224x224, median of {given.repeats} paired repeats\n")
@@ -99,14 +121,14 @@ def main() -> None:
     rows = []
     for name in given.networks:
         classifier, widths = networks(name, given.device)
-        calls = contenders(classifier, widths, given.classes)
+        calls = {k: c for k, c in contenders(classifier, widths, given.classes).items() if k.startswith(given.maps)}
         for batch in given.batches:
             images = torch.rand(batch, 3, 224, 224, device=given.device).contiguous(memory_format=torch.channels_last)
             times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in calls}
             with torch.inference_mode():
                 for repeat in range(-2, given.repeats):  # two to warm up
                     for kind, (_, call) in calls.items():
-                        pair = seconds(classifier.logits, images), seconds(call, images)
+                        pair = seconds(classifier.logits, images, clock), seconds(call, images, clock)
                         if repeat >= 0:
                             times[kind].append(pair)
             floor = multiplications(classifier.logits, images)

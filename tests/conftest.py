@@ -71,7 +71,7 @@ class Patches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.proj(x).flatten(2).transpose(1, 2)
-        return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1) + self.position
+        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], 1) + self.position
 
 
 class First(nn.Module):

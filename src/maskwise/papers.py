@@ -39,6 +39,7 @@ PAPERS = {
     "Chang et al. 2019": ARXIV + "1807.08024",
     "Cao et al. 2015": DOI + "10.1109/ICCV.2015.338",
     "Du et al. 2018": ARXIV + "1804.00506",
+    "Ntrougkas et al. 2024": ARXIV + "2403.04523",
     "Covert, Kim, Zou, Hashimoto 2024": ARXIV + "2401.15866",
     "Covert, Lee 2021": ARXIV + "2012.01536",
     "Covert et al. 2023": ARXIV + "2206.05282",

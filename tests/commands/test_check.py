@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_said_first(small: Classifier, pictur
 
 
 def test_every_check_has_a_command_that_asks_what_it_asks() -> None:
-    assert checks.names() == ["arcc", "drt", "leak", "max_sensitivity", "mprt", "roar"]
+    assert checks.names() == ["arcc", "drt", "f_fidelity", "focus", "leak", "max_sensitivity", "mprt", "roar"]
     listed = " ".join(call("--help").stdout.split())
     for check, facts in checks.items():
         name = check.replace("_", "-")

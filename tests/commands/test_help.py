@@ -21,7 +21,7 @@ from maskwise.commands.registration import SECTIONS, commands
 NAMES = sorted(commands)
 WITH_CLASSIFIER = {
     "demo", "explain", "live", "serve", "evaluate", "compare", "panel", "check mprt", "check drt", "check roar",
-    "check max-sensitivity", "check arcc", "check leak",
+    "check max-sensitivity", "check arcc", "check focus", "check f-fidelity", "check leak",
     "train", "fit", "export", "layers", "audit",
 }  # fmt: skip
 CLASSIFIER = {

@@ -61,6 +61,11 @@ WORKS = {
     ),
     "check max-sensitivity": Work(f"check max-sensitivity --data {DATA} --method grad_cam --samples 2 --out out"),
     "check arcc": Work(f"check arcc --data {DATA} --method grad_cam --out out"),
+    "check focus": Work(f"check focus --data {MORE} --method grad_cam --batch 8 --out out"),
+    "check f-fidelity": Work(
+        f"check f-fidelity --data {DATA} --train-data {DATA} --method grad_cam --percent 50 --draws 2 "
+        "--train-set epochs=2 --out out"
+    ),
     "check leak": Work(
         f"check leak --data {MORE},labels=own --method grad_cam --no-probe --judge-size 32 --train-set epochs=1 "
         "--out out"

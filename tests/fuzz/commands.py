@@ -27,7 +27,8 @@ from maskwise.core.errors import InputError
 LEFT_OUT = {"serve", "demo", "doctor", "convert"}  # a server, and what takes no bad input; conversion has its own tests
 LONG = {
     "train", "fit", "panel", "study", "export", "live", "pack",
-    "check mprt", "check drt", "check roar", "check max-sensitivity", "check arcc", "check leak",
+    "check mprt", "check drt", "check roar", "check max-sensitivity", "check arcc", "check focus", "check f-fidelity",
+    "check leak",
 }  # fmt: skip
 JUNK = (
     "--",

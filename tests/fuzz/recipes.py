@@ -64,6 +64,7 @@ def seeds() -> tuple[str, ...]:
         "infiller",
         "fan",
         "distilled_lite0",
+        "regions_lite0",
     )
     whole = [recipes.dump(recipes.load(name)) for name in names]
     return (*whole, *(f"base: {name}\nepochs: 3\n" for name in names))

@@ -12,6 +12,7 @@ from torch import nn
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.fusing import fuse
@@ -100,3 +101,11 @@ def test_a_layout_that_it_can_t_have_is_refused() -> None:
             Layout.of(RECIPE | wrong)
     with pytest.raises(InputError, match="name some of 0"):
         Masker.build(Classifier(tiny_net(), input_size=32, name="tiny"), reads=[7], layout=Layout.of(RECIPE))
+
+
+def test_one_onnx_graph(tmp_path: Path) -> None:
+    """``export`` compares it with PyTorch on two batch sizes, for drawn classes and for the top one."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    written = export(masker(), tmp_path / "m.onnx")
+    assert written.inputs == ("images", "classes") and written.difference < 1e-4

@@ -1,5 +1,6 @@
 """ROAD picture by picture and share by share, and on a classifier whose numbers can be derived."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_net
@@ -17,6 +18,47 @@ DRAWS = torch.Generator().manual_seed(2)
 IMAGES = torch.rand(3, 3, SIDE, SIDE, generator=DRAWS)
 MAPS = torch.rand(3, SIDE, SIDE, generator=DRAWS)
 CLASSIFIER = Classifier(tiny_net(), input_size=SIDE, name="tiny")
+
+
+def reference_fill(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The reference's imputation (C,H,W) without noise: one equation for each missing pixel, neighbour by neighbour.
+
+    Each missing pixel is the weighted mean of its neighbours, missing or not; the weights of neighbours outside the
+    picture are taken off the sum. Known neighbours go to the right-hand side.
+    """
+    weighted = [(dy, dx, 1 / 12 if dy and dx else 1 / 6) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    where = [tuple(at) for at in np.argwhere(hole)]
+    number = {at: k for k, at in enumerate(where)}
+    matrix, right = np.zeros((len(where), len(where))), np.zeros((len(where), len(image)))
+    for k, (y, x) in enumerate(where):
+        total = 1.0
+        for dy, dx, weight in weighted:
+            at = (y + dy, x + dx)
+            if not (0 <= at[0] < hole.shape[0] and 0 <= at[1] < hole.shape[1]):
+                total -= weight
+            elif at in number:
+                matrix[k, number[at]] -= weight
+            else:
+                right[k] += weight * image[:, at[0], at[1]]
+        matrix[k, k] = total
+    filled = image.copy()
+    filled[:, hole] = np.linalg.solve(matrix, right).T
+    return filled
+
+
+def test_both_curves_are_those_of_the_reference_s_own_equations() -> None:
+    """Shares, order, imputation and softmax, without noise: with it the two draw other numbers."""
+    shares = (10, 30, 50, 70, 90)
+    for order in ("morf", "lerf"):
+        found = road_scores(CLASSIFIER, IMAGES, MAPS, shares, fill_of("noisy_linear:noise=0"), order=order)  # type: ignore[arg-type]
+        for image, m, row in zip(IMAGES, MAPS, found, strict=True):
+            category, ranked = int(CLASSIFIER.logits(image[None]).argmax()), m.flatten().argsort(descending=True)
+            for share, score in zip(shares, row.tolist(), strict=True):
+                count, hole = round(share / 100 * SIDE * SIDE), torch.zeros(SIDE * SIDE, dtype=torch.bool)
+                hole[ranked[:count] if order == "morf" else ranked[-count:]] = True
+                filled = reference_fill(image.double().numpy(), hole.reshape(SIDE, SIDE).numpy())
+                logits = CLASSIFIER.logits(torch.from_numpy(filled).float()[None]).detach().double()
+                assert score == pytest.approx(float(logits.softmax(1)[0, category]), abs=1e-5)
 
 
 class LeftHalf(nn.Module):

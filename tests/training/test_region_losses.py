@@ -32,17 +32,31 @@ def test_one_hot_regions_give_masked_means() -> None:
     _, features = regions_and_features()
     which = torch.arange(15).reshape(3, 5) % 3
     regions = torch.stack([(which == r).double() for r in range(3)]).expand(4, -1, -1, -1)
-    found = region_means(regions, features)
+    found = region_means(regions, [features])
     for r in range(3):
         expected = features[:, :, which == r].mean(2)
         torch.testing.assert_close(found[:, r], expected, rtol=1e-5, atol=0)
+
+
+def test_a_coarser_tap_is_read_on_its_own_grid() -> None:
+    """By the regions' means over its cells, and beside the finer tap."""
+    draws = torch.Generator().manual_seed(2)
+    regions = torch.rand(1, 2, 8, 8, generator=draws).softmax(1)
+    fine, small = torch.rand(1, 3, 8, 8, generator=draws), torch.rand(1, 5, 4, 4, generator=draws)
+    found = region_means(regions, [fine, small])
+    assert found.shape == (1, 2, 8)
+    for r in range(2):
+        share = regions[0, r].reshape(4, 2, 4, 2).mean((1, 3))
+        torch.testing.assert_close(found[0, r, 3:], (small[0] * share).sum((1, 2)) / share.sum())
+        expected = (fine[0] * regions[0, r]).sum((1, 2)) / regions[0, r].sum()
+        torch.testing.assert_close(found[0, r, :3], expected)
 
 
 def test_a_region_without_a_place_has_the_feature_zero() -> None:
     _, features = regions_and_features()
     regions = torch.zeros(4, 2, 3, 5, dtype=torch.float64)
     regions[:, 0] = 1
-    assert region_means(regions, features)[:, 1].abs().max() == 0
+    assert region_means(regions, [features])[:, 1].abs().max() == 0
 
 
 def test_trilite_by_loops() -> None:
@@ -61,7 +75,8 @@ def test_trilite_by_loops() -> None:
             scores = np.exp(weight @ (mean / share) + bias)
             probabilities.append((scores / scores.sum())[int(labels[n])])
         total += -math.log(probabilities[0]) - 30 * math.log(1 - probabilities[1])
-    assert float(trilite(regions, features, labels, head, 30.0).detach()) == pytest.approx(total / 4, rel=1e-9)
+    found = trilite(region_means(regions, [features]), labels, head, 30.0)
+    assert float(found.detach()) == pytest.approx(total / 4, rel=1e-9)
 
 
 def test_a_background_that_surely_shows_the_class_has_a_finite_gradient() -> None:
@@ -95,7 +110,7 @@ def test_undecided_by_loops() -> None:
 
 def test_c2am_by_loops() -> None:
     regions, features = regions_and_features(2)
-    means = region_means(regions, features).numpy()
+    means = region_means(regions, [features]).numpy()
 
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), 0.0005, 0.9995))
@@ -110,14 +125,15 @@ def test_c2am_by_loops() -> None:
             for j in range(4):
                 rank = sum(other > row[j] for other in row)
                 total -= math.exp(-0.3 * rank) * math.log(row[j]) / 16
-    assert float(c2am(regions, features, 0.3)) == pytest.approx(total, rel=1e-9)
+    assert float(c2am(region_means(regions, [features]), 0.3)) == pytest.approx(total, rel=1e-9)
 
 
 def test_c2am_does_not_say_which_region_is_the_object() -> None:
     regions, features = regions_and_features(2)
-    torch.testing.assert_close(c2am(regions, features), c2am(1 - regions, features))
+    own, exchanged = (region_means(r, [features]) for r in (regions, 1 - regions))
+    torch.testing.assert_close(c2am(own), c2am(exchanged))
     other, _ = regions_and_features(2, seed=5)
-    assert not torch.isclose(c2am(regions, features), c2am(other, features))
+    assert not torch.isclose(c2am(own), c2am(region_means(other, [features])))
     assert not region_losses.get("c2am").tells and region_losses.get("trilite").tells
 
 

@@ -154,7 +154,7 @@ def test_values_of_coalitions_by_hand_and_which_classes_are_asked_for() -> None:
 
 
 def test_what_is_learned_is_the_exact_shapley_value_of_other_pictures() -> None:
-    """Less than half as far off as the even split and the mean map are, on 24 pictures that training never saw; no surrogate."""
+    """Less than half as far off as the even split and the mean map, on 24 pictures that training never saw."""
     own = classifier()
     recipe = SMALL.model_copy(
         update={"surrogate_steps": 0, "steps": 120, "masks": 8, "batch_size": 16, "width": 32, "masker_lr": 1e-2}

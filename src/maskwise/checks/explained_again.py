@@ -84,10 +84,7 @@ def explained_again(
     Raises:
         InputError: no method, or no picture.
     """
-    check_seed(seed)
-    if not methods or not len(images):
-        raise InputError(f"{check} needs a method and a picture")
-    subjects = {name: Subject.of(explainer, classifier, before_sigmoid=False) for name, explainer in methods.items()}
+    subjects = subjects_of(check, methods, classifier, images, seed)
     found: dict[tuple[str, str], list[Tensor]] = {}
     done, total = 0, len(images) * len(subjects)
     for part in images.split(batch):
@@ -100,6 +97,29 @@ def explained_again(
             if progress is not None:
                 progress(done, total)
     values = {(name, score): torch.cat(found[name, score]) for name in subjects for of, score in found if of == name}
+    return result_of(check, subjects, classifier, images, values, settings, seed)
+
+
+def subjects_of(
+    check: str, methods: Mapping[str, AnyExplainer], classifier: Classifier, images: Values, seed: int
+) -> dict[str, Subject]:
+    """The methods as subjects, whose maps are in [0,1]; arguments, and what is refused, as ``explained_again``."""
+    check_seed(seed)
+    if not methods or not len(images):
+        raise InputError(f"{check} needs a method and a picture")
+    return {name: Subject.of(explainer, classifier, before_sigmoid=False) for name, explainer in methods.items()}
+
+
+def result_of(
+    check: str,
+    subjects: Mapping[str, Subject],
+    classifier: Classifier,
+    images: Values,
+    values: dict[tuple[str, str], Tensor],
+    settings: Mapping[str, Any],
+    seed: int,
+) -> AgainResult:
+    """Means with intervals of values (N,) by method and score, and what they came of."""
     rows = [AgainRow(name, score, mean_of(of, "left_out", seed)) for (name, score), of in values.items()]
     protocol = {
         "check": check,

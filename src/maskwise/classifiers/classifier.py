@@ -18,6 +18,7 @@ from maskwise.classifiers.grids import GridLayout
 from maskwise.classifiers.link import ACTIVATIONS, Activation, log_probabilities_of, probabilities_of
 from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.taps import Taps, layer_of, tapped
+from maskwise.classifiers.token_mask import attention_mask
 from maskwise.classifiers.wrappers import LAYERS, inputs_of, last_activation, unwrapped
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
@@ -224,13 +225,22 @@ class Classifier(nn.Module):
 
     # ---- scores out -----------------------------------------------------------------------------------------
 
-    def network(self, normalised: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    def network(
+        self, normalised: Tensor, weights: Mapping[str, Tensor] | None = None, token_mask: Tensor | None = None
+    ) -> Tensor:
         """Logits (N,K) of normalised pictures (N,C,H,W), which are cast to the type of the network's weights.
 
         Args:
             weights: a state dict in place of the network's own.
+            token_mask: (N,h,w) or (N,h*w) bool, the patches that a transformer sees; the others might as well not be
+                there (see ``token_mask.py``).
+
+        Raises:
+            InputError: ``token_mask`` for a network that is no transformer of timm's with a class token.
         """
-        run = self.module if weights is None else partial(functional_call, self.module, dict(weights))
+        run = self.module if weights is None else partial(_called, self.module, dict(weights))
+        if token_mask is not None:
+            run = partial(run, attn_mask=attention_mask(self.module, self.name, token_mask.to(normalised.device)))
         if not torch.is_autocast_enabled(normalised.device.type):
             normalised = normalised.to(self.dtype)
         with nullcontext() if self._is_as_told() else eval_mode(self.module):
@@ -255,9 +265,11 @@ class Classifier(nn.Module):
             return scores
         return torch.cat([1 - scores, scores], 1) if self.activation == "none" else torch.cat([-scores, scores], 1)
 
-    def logits(self, images: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Logits (N,K) of images (N,C,H,W) in [0,1]; ``weights`` as ``network`` takes them."""
-        return self.network(self.normalise(images), weights)
+    def logits(
+        self, images: Tensor, weights: Mapping[str, Tensor] | None = None, token_mask: Tensor | None = None
+    ) -> Tensor:
+        """Logits (N,K) of images (N,C,H,W) in [0,1]; ``weights`` and ``token_mask`` as ``network`` takes them."""
+        return self.network(self.normalise(images), weights, token_mask)
 
     def forward(self, images: Tensor) -> Tensor:
         """``logits``: a classifier is called like any network, with pictures in [0,1]."""
@@ -330,6 +342,10 @@ def still_copy(classifier: Classifier) -> Classifier:
     for weight in copied.module.parameters():
         weight.requires_grad_(False)
     return copied
+
+
+def _called(module: nn.Module, weights: dict[str, Tensor], given: Tensor, **more: Tensor) -> Any:
+    return functional_call(module, weights, (given,), more)
 
 
 def _bytes(value: Any) -> bytes:

@@ -10,7 +10,9 @@ TotalVariation = Literal["paper", "released", "mean", "l1"]
 BORDER = 0.3  # of the squares along the picture's edge, in the released form
 
 
-def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 2.0) -> Tensor:
+def total_variation(
+    maps: Tensor, form: TotalVariation = "paper", beta: float = 2.0, weights: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """sum |dm/dx|^beta + |dm/dy|^beta of each map, dx and dy being differences of neighbours.
 
     Args:
@@ -21,6 +23,8 @@ def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 
             |dm/dx| + |dm/dy| over all pixels, whatever ``beta``, as the code of Stalder et al. 2022 has it: its border
             is reflected, so that the last difference of each line counts twice.
         beta: 2 in those papers, 3 in Fong & Vedaldi 2017, 1 is the anisotropic L1 form.
+        weights: what differences down (...,H-1,W) and across (...,H,W-1) count, as ``edge_weights`` gives them; None is
+            one each. The released form's border lines count in full.
 
     Returns:
         (...,).
@@ -30,11 +34,13 @@ def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 
         >>> total_variation(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])).tolist()
         [2.0]
     """
+    steps = [_power(maps.diff(dim=dim), 1 if form == "l1" else beta) for dim in (-2, -1)]
+    if weights is not None:
+        steps = [step * weight for step, weight in zip(steps, weights, strict=True)]
     if form == "l1":
-        return sum((_reflected(maps.diff(dim=dim).abs(), dim) for dim in (-2, -1)), maps.new_zeros(())) / (
-            maps.shape[-2] * maps.shape[-1]
-        )
-    down, across = (_power(maps.diff(dim=dim), beta).flatten(-2) for dim in (-2, -1))
+        reflected = (_reflected(step, dim) for step, dim in zip(steps, (-2, -1), strict=True))
+        return sum(reflected, maps.new_zeros(())) / (maps.shape[-2] * maps.shape[-1])
+    down, across = (step.flatten(-2) for step in steps)
     if form == "mean":
         return across.sum(-1) / max(across.shape[-1], 1) + down.sum(-1) / max(down.shape[-1], 1)
     total = across.sum(-1) + down.sum(-1)
@@ -42,6 +48,15 @@ def total_variation(maps: Tensor, form: TotalVariation = "paper", beta: float = 
         lines = (maps[..., 0, :], maps[..., -1, :], maps[..., 0], maps[..., -1])
         total = (total + BORDER * sum(_power(line, beta).sum(-1) for line in lines)) / 2
     return total
+
+
+def edge_weights(images: Tensor, scale: float = 0.1) -> tuple[Tensor, Tensor]:
+    """exp(-mean_c |dI| / scale) of pictures (B,c,H,W) in [0,1], down (B,H-1,W) and across (B,H,W-1).
+
+    With them a map's edge costs little where the picture has one, and as much as ever where it is flat.
+    """
+    down, across = ((-images.diff(dim=dim).abs().mean(1) / scale).exp() for dim in (-2, -1))
+    return down, across
 
 
 def _power(values: Tensor, beta: float) -> Tensor:

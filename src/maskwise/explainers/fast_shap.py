@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.answering import MeasuredLayer
+from maskwise.core.errors import InputError
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
-from maskwise.explainers.layers import LayerChoice
-from maskwise.explainers.masker import check_trained_on, packaged_masker
 from maskwise.explainers.targets import Targets
 from maskwise.maskers import load_shapley_masker
-from maskwise.maskers.shapley_masker import READ
 
 
 @methods.register(
@@ -36,7 +32,7 @@ class FastShap(Explainer):
 
     Args:
         classifier: the one the network was trained on.
-        masker: its file (recipes ``shapley…``); None is the packaged one, which fits efficientnet_lite0.
+        masker: its file, by recipe ``shapley_lite0``; none comes with the package.
         signed: give the values as they are, in [-1,1], where else each map is stretched to [0,1].
 
     Raises:
@@ -45,22 +41,16 @@ class FastShap(Explainer):
 
     def __init__(self, classifier: Classifier, masker: str | Path | None = None, signed: bool = False) -> None:
         super().__init__(classifier)
-        path = Path(masker) if masker is not None else packaged_masker("fast_shap")
-        if masker is None and path.is_file():
-            check_trained_on(path, "fast_shap", classifier)
+        if masker is None:
+            raise InputError(
+                "fast_shap has no packaged network: train one (recipe shapley_lite0) and give its file as `masker`, or "
+                "take kernel_shap, which needs none"
+            )
+        path = Path(masker)
         self.masker = load_shapley_masker(path, classifier)
         self.signed, self.normalise = signed, not signed
         self.known = KnownWeights(classifier)
         self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-    @classmethod
-    def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:
-        """The taps that the packaged network reads, for listings.
-
-        Raises:
-            InputError: it was trained on another classifier.
-        """
-        return LayerChoice(tuple(cls(classifier).masker.encoder.tap_names[-READ:]), "taps that it was trained on")
 
     @property
     def map_is_free(self) -> bool:

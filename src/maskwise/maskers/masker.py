@@ -16,6 +16,7 @@ from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
 from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.ladder import Foothold, LadderDecoder
 from maskwise.maskers.mixing import AnyDecoder, Layout, MixingDecoder
 
 FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
@@ -77,6 +78,8 @@ class Masker(nn.Module):
             check_class_activation(classifier, "class_tap")
             if not shares_encoder:
                 raise InputError("class_tap reads the classifier itself: shared=true, or class_tap=false")
+        if layout.decoder == "ladder" and not shares_encoder:
+            raise InputError("a ladder never trains the network beside it: shared=true, or decoder=mixed")
         count = len(classifier.tap_names)
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
@@ -86,14 +89,15 @@ class Masker(nn.Module):
             _, taps = classifier.features(classifier.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         with torch.device("meta" if empty else "cpu"):
-            decoder = layout.build([taps[i].shape[1] for i in reads], len(classifier.labels))
+            channels, footholds = [taps[i].shape[1] for i in reads], _footholds(classifier, taps, reads)
+            decoder = layout.build(channels, len(classifier.labels), footholds)
         decoder = decoder if empty else decoder.to(classifier.device)
         return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
 
     @property
     def class_tap(self) -> bool:
         """Does the decoder itself read what speaks for a class?"""
-        return isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap
+        return isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap
 
     @property
     def reads_class(self) -> bool:
@@ -112,7 +116,7 @@ class Masker(nn.Module):
         if isinstance(self.decoder, AttentionDecoder):
             columns: Tensor = self.decoder(read, size, classes)
             return columns
-        if isinstance(self.decoder, MixingDecoder) and self.decoder.class_tap:
+        if isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap:
             activation, last = ClassActivation(self.encoder), taps[-1].detach()
             maps = activation(last, classes).detach().relu()
             if self.decoder.class_peak == "own":
@@ -176,9 +180,16 @@ class Masker(nn.Module):
         Args:
             seen: whose class activation is the gate, and its last tap; None is the encoder's own.
         """
-        masks = self.ungated(images, taps, classes)
+        masks = self.finish.refined(self.ungated(images, taps, classes), images)
         if self.finish.class_gate is None:
             return masks.expand(-1, classes.shape[1], -1, -1)
         classifier, last = (self.encoder, taps[-1]) if seen is None else seen
         gate = ClassGate(classifier, self.finish.class_gate, self.finish.gate_scales)
         return masks * gate(images, last, classes)
+
+
+def _footholds(classifier: Classifier, taps: Sequence[Tensor], reads: Sequence[int]) -> list[Foothold]:
+    """What the taps are that a ladder climbs."""
+    layouts = [classifier.layout(classifier.tap_names[i]) for i in reads]
+    places = [taps[i].shape[-2] * taps[i].shape[-1] for i in reads]
+    return [Foothold(n, at is not None and at.kind == "tokens") for n, at in zip(places, layouts, strict=True)]

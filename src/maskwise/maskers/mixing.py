@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.decoder import Decoder, FirstTap, pooled
+from maskwise.maskers.ladder import Foothold, LadderDecoder
 from maskwise.maskers.region_decoder import Channel, RegionDecoder
 
-DecoderKind = Literal["added", "mixed", "attention"]
+DecoderKind = Literal["added", "mixed", "attention", "ladder"]
 ClassPeak = Literal["own", "top"]
 
 
@@ -97,7 +98,7 @@ def enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     return maps if maps.shape[-2:] == grid else F.interpolate(maps, grid, mode="bilinear", align_corners=False)
 
 
-AnyDecoder = Decoder | MixingDecoder | AttentionDecoder | RegionDecoder
+AnyDecoder = Decoder | MixingDecoder | AttentionDecoder | RegionDecoder | LadderDecoder
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class Layout:
 
     Args:
         decoder: ``added`` is CASM's, ``mixed`` is ``MixingDecoder``, ``attention`` is T-TAME's, ``regions`` is
-            ``RegionDecoder``.
-        width: channels of a projected tap.
+            ``RegionDecoder``, ``ladder`` is ``LadderDecoder`` with a mixing one of one tap as its head.
+        width: channels of a projected tap, or of the ladder.
         first_tap: of CASM's decoder: the finest tap as it is, or projected like the others.
         mix: channels after mixing.
         class_tap: does a mixing decoder read the class activation?
@@ -129,12 +130,12 @@ class Layout:
     class_peak: ClassPeak = "own"
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("added", "mixed", "attention", "regions"):
-            raise ValueError(f"decoder is added, mixed, attention or regions, not {self.decoder!r}")
+        if self.decoder not in ("added", "mixed", "attention", "regions", "ladder"):
+            raise ValueError(f"decoder is added, mixed, attention, regions or ladder, not {self.decoder!r}")
         if self.regions not in (2, 3) or self.channel not in ("fg", "not_bg"):
             raise ValueError(f"regions is 2 or 3 and channel fg or not_bg, not {self.regions!r} and {self.channel!r}")
-        if self.class_tap and self.decoder != "mixed":
-            raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed, or class_tap=false")
+        if self.class_tap and self.decoder not in ("mixed", "ladder"):
+            raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed or ladder, or class_tap=false")
         if self.class_peak not in ("own", "top"):
             raise ValueError(f"class_peak is own or top, not {self.class_peak!r}")
         if self.first_tap == "raw" and self.decoder != "added":
@@ -150,8 +151,15 @@ class Layout:
         """What a recipe says, by its default where it says nothing."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
-    def build(self, channels: Sequence[int], classes: int) -> AnyDecoder:
-        """A new decoder for taps of these channels and so many classes; its weights come from the global generator."""
+    def build(self, channels: Sequence[int], classes: int, footholds: Sequence[Foothold] = ()) -> AnyDecoder:
+        """A new decoder for taps of these channels and so many classes; its weights come from the global generator.
+
+        Args:
+            footholds: what the taps are, for a ladder.
+        """
+        if self.decoder == "ladder":
+            one = MixingDecoder([self.width], self.width, self.mix, self.class_tap, self.head_std, self.class_peak)
+            return LadderDecoder(channels, one, self.width, footholds)
         if self.decoder == "attention":
             return AttentionDecoder(channels, classes)
         if self.decoder == "regions":

@@ -26,6 +26,7 @@ from maskwise.maskers.shapley_masker import ShapleyMasker
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
 WIDEST, LONGEST_LIST, MOST_BOTTLENECKS = 4096, 64, 64
 LARGEST_SCALE, MOST_SUPERPIXELS = 4, 100_000  # of a gate's enlarged picture; of a picture
+MOST_ROUNDS = 101  # of refinement, and one
 AnyMasker = Masker | ClassMasker
 StoredMasker = AnyMasker | ShapleyMasker
 _Kind = TypeVar("_Kind", Masker, ClassMasker, ShapleyMasker)
@@ -272,6 +273,7 @@ def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     _modest(WIDEST, layout.width, layout.mix)
     _modest(LARGEST_SCALE, *_short(finish.gate_scales))
     _modest(MOST_SUPERPIXELS, finish.superpixels or 1)
+    _modest(MOST_ROUNDS, finish.pamr + 1)
     _modest(WIDEST, finish.temperature, finish.sharpness or 1)
     shared, taps = recipe.get("shared", True), _short(recipe.get("taps"))
     return Masker.build(classifier, reads=taps, finish=finish, shares_encoder=shared, layout=layout, empty=True)

@@ -62,7 +62,7 @@ class DistilRecipe(BaseRecipe):
 
     # the masker
     taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: Literal["added", "mixed"] = "mixed"
+    decoder: Literal["added", "mixed", "ladder"] = "mixed"
     first_tap: Literal["projected", "raw"] = "projected"
     width: int = Field(24, ge=1, description="channels of a projected tap")
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
@@ -71,6 +71,9 @@ class DistilRecipe(BaseRecipe):
     class_gate: float | None = Field(None, gt=0, le=1, description="the trained mask is gated by class")
     gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field((1.0,), min_length=1)
     sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
+    pamr: int = Field(
+        0, ge=0, le=100, description="rounds in which the trained mask runs along to pixels of the same colour"
+    )
     start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
     masker_lr: float = Field(2e-3, gt=0, description="Adam")
 

@@ -23,8 +23,11 @@ from maskwise.training import mask_recipe
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_wise import ByClass, ask
 from maskwise.training.compiling import Tapping, compiled
+from maskwise.training.consistency import enlarged_part, inconsistency
+from maskwise.training.crops import random_crop
 from maskwise.training.distributed.share import MicroBatch
 from maskwise.training.draws import generator
+from maskwise.training.judges import Judges, judged_by
 from maskwise.training.likelihood import Bernoulli, Categorical, Likelihood, likelihood_of
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
@@ -70,10 +73,11 @@ class MaskTrainer(Trainer):
             self.live.train()
         if not recipe.shared:
             self.masker.encoder.train().module.requires_grad_(True)
+        self.judges = Judges.named(recipe.judges, classifier, recipe.seed, fabric.device)
         self.pool = SnapshotPool(recipe.thinning, recipe.pool_size, recipe.p_history, generator(recipe.seed, 1))
         self.objective = Total(
             recipe.objectives, recipe.regularise_when, recipe.tv_form, recipe.lambda_inside_weights,
-            recipe.target_area, recipe.area_gain, recipe.area_lookahead,
+            recipe.target_area, recipe.area_gain, recipe.area_lookahead, recipe.tv_edges,
         )  # fmt: skip
         self.sides = self.objective.sides
         self.class_weights = torch.ones(len(classifier.labels))  # how often each is drawn as one that is not there
@@ -135,8 +139,8 @@ class MaskTrainer(Trainer):
                     seen_live = self._seen_live(masked if judge is None else cut_off)
                 seen = seen_live if judge is None else self._seen_by(judge, masked)
                 assert seen is not None
-                judged = Judged(clean.detach(), seen, labels, masks, self.likelihood, by_class)
-                loss = self.objective(judged)
+                judged = Judged(clean.detach(), seen, labels, masks, self.likelihood, by_class, part.images)
+                loss = self.objective(judged) + self._inconsistency(part.images, masks, labels)
                 self.masker_step.add(loss, part, keep_graph=judge is None and learns)
                 if self.adapts:
                     terms = []
@@ -175,8 +179,8 @@ class MaskTrainer(Trainer):
                 masks, by_class = self._mask(part.images, taps, labels)
                 masked = self._masked(part.images, masks)
                 seen = self._seen_live(masked) if judge is None else self._seen_by(judge, masked)
-                judged = Judged(clean, seen, labels, masks, self.likelihood, by_class)
-                loss = self.objective(judged)
+                judged = Judged(clean, seen, labels, masks, self.likelihood, by_class, part.images)
+                loss = self.objective(judged) + self._inconsistency(part.images, masks, labels)
                 self.masker_step.add(loss, part, keep_graph=learns)
                 if learns:
                     self.classifier_step.add(self._masked_loss(seen, part.labels), part)
@@ -213,6 +217,20 @@ class MaskTrainer(Trainer):
         by_class = asked.split(self.masker.ungated(images, taps, asked.classes))
         return by_class.own.union(), by_class
 
+    def _inconsistency(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor | float:
+        """How far the masks of one part of all pictures are from that part of their masks, as the recipe weighs it."""
+        if not self.recipe.consistency:
+            return 0.0
+        draws = generator(self.recipe.seed, 7, self.steps)
+        crop = random_crop(images.shape[-2], images.shape[-1], self.recipe.consistency_area, draws)
+        enlarged = enlarged_part(images, crop)
+        taps: list[Tensor] = []
+        if self.recipe.shared:
+            with torch.no_grad(), eval_mode(self.live.module):  # its statistics are of whole crops
+                _, taps = self.live.features(enlarged)
+        of_part, _ = self._mask(enlarged, taps, labels)
+        return self.recipe.consistency * inconsistency(of_part, masks, crop)
+
     def _masked(self, images: Tensor, masks: Tensor) -> BySide:
         """The masked pictures (B,3,H,W) of all sides that are needed."""
         views = [MaskView(masks, side) for side in self.sides]
@@ -224,9 +242,10 @@ class MaskTrainer(Trainer):
             return {side: self.logits(_channels_last(view)) for side, view in views.items()}
         return self._in_one_batch(self.logits, views)
 
-    def _seen_by(self, judge: Snapshot, views: BySide) -> BySide:
-        """Logits (B,K) of a past classifier: its weights in the live network's code, in eval mode."""
-
+    def _seen_by(self, judge: Snapshot | Classifier, views: BySide) -> BySide:
+        """Logits (B,K) of another network, or of a past one: its weights in the live network's code, in eval mode."""
+        if isinstance(judge, Classifier):
+            return self._in_one_batch(lambda images: judged_by(judge, images), views)
         with eval_mode(self.live.module):
             return self._in_one_batch(lambda images: self.live.logits(images, judge), views)
 
@@ -241,9 +260,12 @@ class MaskTrainer(Trainer):
         terms = [weight * self.likelihood.cross_entropy(seen[side], labels) for side, weight in self.sides.items()]
         return torch.stack(terms).sum()
 
-    def _draw(self) -> tuple[bool, Snapshot | None]:
-        """Is it an older classifier's turn, and which one judges (None: the live one)."""
+    def _draw(self) -> tuple[bool, Snapshot | Classifier | None]:
+        """Is it an older or another classifier's turn, and which one judges (None: the live one)."""
         judge = self.pool.draw() if self.adapts else None
+        other = self.judges.drawn(self.steps)
+        if other is not None:
+            return True, other
         return judge is not None, None if self.recipe.pool_use == "skip" else judge
 
     def compile(self, backend: str) -> None:

@@ -38,7 +38,8 @@ class Recipe(BaseRecipe):
     )
     decoder: DecoderKind = Field(
         "added",
-        description="added: taps are only added up; mixed: mixed before they draw; attention: T-TAME's, by class",
+        description="added: taps are only added up; mixed: mixed before they draw; attention: T-TAME's, by class; "
+        "ladder: one after another",
     )
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
     class_tap: bool = Field(False, description="a mixing decoder reads the asked class's activation as one more tap")
@@ -61,6 +62,9 @@ class Recipe(BaseRecipe):
         (1.0,), min_length=1, description="how much the picture is enlarged for the gate; all but 1 cost a forward"
     )
     sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
+    pamr: int = Field(
+        0, ge=0, le=100, description="rounds in which the trained mask runs along to pixels of the same colour"
+    )
     masker_lr: float = Field(1e-3, gt=0, description="Adam")
 
     # the classifier and its pool
@@ -69,6 +73,9 @@ class Recipe(BaseRecipe):
     p_history: float = Field(0.5, ge=0, le=1, description="chance of an older classifier instead of the newest")
     pool_use: Literal["judge", "skip"] = Field(
         "judge", description="an older one judges; or its draw only skips the classifier's masked update ([P]'s code)"
+    )
+    judges: tuple[str, ...] = Field(
+        (), description="classifiers of other architectures that judge masks, too, each as often as the pool"
     )
     classifier_lr: float = Field(1e-3, gt=0, description="SGD")
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -88,6 +95,11 @@ class Recipe(BaseRecipe):
         description="are lambda_r and tv inside an objective's weight, as in [P]'s code, or beside it (its text)?",
     )
     tv_form: Literal["paper", "released", "l1"] = Field("paper", description="see core/total_variation.py")
+    tv_edges: float | None = Field(
+        None, gt=0, description="an edge of the mask counts 1/e where colours differ by this; None looks at no picture"
+    )
+    consistency: float = Field(0.0, ge=0, description="of |m(crop x) - crop m(x)|, one crop a step; a forward more")
+    consistency_area: tuple[float, float] = Field((0.3, 1.0), description="of that crop, part of the picture's area")
     explains: Literal["label", "prediction"] = Field(
         "label", description="what masks are to show: labels, or what a fixed classifier itself finds in the crop"
     )
@@ -118,6 +130,8 @@ class Recipe(BaseRecipe):
         reads_class = Layout.of(dict(self)).reads_class
         if self.explains == "prediction" and self.thinning != "F":
             raise ValueError("a classifier that learns with the mask needs labels: explains=label")
+        if self.judges and self.pool_use == "skip":
+            raise ValueError("with pool_use=skip no other network judges: pool_use=judge, or leave judges out")
         if self.negatives and not reads_class:
             raise ValueError(
                 "negatives are for a masker that reads a class: class_tap=true, decoder=attention, or negatives=0"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from maskwise.maskers.mixing import DecoderKind, Layout
+from maskwise.maskers.mixing import Layout
 from maskwise.training.base_recipe import BaseRecipe, Decay
 
 
@@ -49,7 +49,7 @@ class RankingRecipe(BaseRecipe):
     smoothness: float = Field(0.0025, ge=0, description="price of peaks above their surroundings, squared")
     smooth_window: int = Field(15, ge=3, description="pixels of the input that the surroundings reach over")
     taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: DecoderKind = "mixed"
+    decoder: Literal["added", "mixed", "ladder"] = "mixed"
     first_tap: Literal["projected", "raw"] = "projected"
     width: int = Field(24, ge=1, description="channels of a projected tap")
     mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
@@ -61,10 +61,10 @@ class RankingRecipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _possible(self) -> RankingRecipe:
-        Layout.of(dict(self))
+        layout = Layout.of(dict(self))
         if not 2 <= self.cells[0] <= self.cells[1]:
             raise ValueError(f"cells are two numbers from 2 on, the smaller first, not {list(self.cells)}")
-        if self.follows == "two" and not self.class_tap:
+        if self.follows == "two" and not layout.reads_class:
             raise ValueError("two classes have two maps only where the decoder reads the class: class_tap=true")
         return self
 

@@ -1,7 +1,7 @@
 """Losses on regions of frozen features: TriLite's, SAT's batch area, C2AM's and BAS's, in our own words.
 
-Regions are R (B,r,h,w), a softmax over r: fg, bg and, where r is 3, ambiguous. Features are A (B,C,h,w) on the same
-grid. No loss needs a masked picture.
+Regions are R (B,r,h,w), a softmax over r: fg, bg and, where r is 3, ambiguous. Features are taps A (B,C,h,w), each on a
+grid of its own. No loss needs a masked picture.
 """
 
 from __future__ import annotations
@@ -28,10 +28,17 @@ NONE = 1e-6  # of a region without a place
 # ---- the formulas -------------------------------------------------------------------------------------------------
 
 
-def region_means(regions: Tensor, features: Tensor) -> Tensor:
-    """sum_i R_i A_i / (sum_i R_i + 1e-6), (B,r,C): the mean feature of each region."""
-    sums = torch.einsum("brhw,bchw->brc", regions, features)
-    return sums / (regions.sum((2, 3))[..., None] + NONE)
+def region_means(regions: Tensor, taps: Sequence[Tensor]) -> Tensor:
+    """sum_i R_i A_i / (sum_i R_i + 1e-6), (B,r,C): the mean feature of each region, tap beside tap.
+
+    On a coarser tap's grid the regions are averaged.
+    """
+    found = []
+    for tap in taps:
+        grid = (tap.shape[-2], tap.shape[-1])
+        there = regions if regions.shape[-2:] == grid else F.adaptive_avg_pool2d(regions, grid)
+        found.append(torch.einsum("brhw,bchw->brc", there, tap) / (there.sum((2, 3))[..., None] + NONE))
+    return torch.cat(found, 2)
 
 
 def log_of_the_others(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,8 +48,7 @@ def log_of_the_others(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def trilite(
-    regions: Tensor,
-    features: Tensor,
+    means: Tensor,
     labels: Tensor,
     head: Callable[[Tensor], Tensor],
     alpha: float,
@@ -51,11 +57,11 @@ def trilite(
     """CE(W f_fg, y) - alpha mean log(1 - softmax(W f_bg)_y): the fg shows the class and the bg does not.
 
     Args:
+        means: f (B,r,C), as ``region_means`` gives them.
         head: W, from mean features (B,C) to logits (B,K).
         alpha: of the bg's part.
         judge: W as the bg's part has it; None is ``head`` itself, which then learns from both, as released.
     """
-    means = region_means(regions, features)
     hidden = log_of_the_others((judge or head)(means[:, BG]), labels).mean()
     return F.cross_entropy(head(means[:, FG]), labels) - alpha * hidden
 
@@ -71,13 +77,17 @@ def undecided(fg: Tensor) -> Tensor:
     return (smooth * (1 - smooth)).mean()
 
 
-def c2am(regions: Tensor, features: Tensor, falls: float = 0.05) -> Tensor:
+def c2am(means: Tensor, falls: float = 0.05) -> Tensor:
     """Mean features of fg and of bg are alike among pictures and unlike each other; no label is read.
 
     mean_ij -log(1 - cos(f_i,b_j)), and for f and for b mean_ij -exp(-falls rank_ij) log cos_ij, rank_ij being how many
     pictures are closer to i than j is. Which of both is the object it does not say: it is the same with both exchanged.
+
+    Args:
+        means: (B,r,C), as ``region_means`` gives them.
+        falls: how fast less similar pictures lose their weight.
     """
-    fg, bg = F.normalize(region_means(regions, features)[:, [FG, BG]], dim=2).unbind(1)
+    fg, bg = F.normalize(means[:, [FG, BG]], dim=2).unbind(1)
 
     def cosines(a: Tensor, b: Tensor) -> Tensor:
         return (a @ b.T).clamp(FURTHEST, CLOSEST)
@@ -103,19 +113,22 @@ class RegionBatch:
     """What a loss may read of a batch.
 
     Attributes:
-        regions, features: R and A, as above.
+        regions: R, as above, on the grid of the finest tap.
+        taps: A, fine to coarse.
         labels: (B,).
-        taps: that A was made of, each at its own size.
         head: W with its dropout, from mean features (B,C) to logits (B,K); there where a loss of the recipe reads it.
         tail: the classifier behind the finest of ``taps``; there where a loss of the recipe reads it.
     """
 
     regions: Tensor
-    features: Tensor
+    taps: Sequence[Tensor]
     labels: Tensor
-    taps: Sequence[Tensor] = ()
     head: nn.Module | None = None
     tail: Tail | None = None
+
+    @property
+    def means(self) -> Tensor:
+        return region_means(self.regions, self.taps)
 
 
 class RegionLoss(BaseModel, ABC):
@@ -155,7 +168,7 @@ class TriLite(RegionLoss):
     def __call__(self, batch: RegionBatch) -> Tensor:
         assert batch.head is not None
         judge = batch.head if self.bg_teaches_head else _as_it_is(batch.head)
-        return trilite(batch.regions, batch.features, batch.labels, batch.head, self.alpha, judge)
+        return trilite(batch.means, batch.labels, batch.head, self.alpha, judge)
 
 
 @region_losses.register("batch_area", paper="SAT, ICCV 2023")
@@ -178,7 +191,7 @@ class C2AM(RegionLoss):
     falls: float = Field(0.05, ge=0, description="how fast less similar pictures lose their weight")
 
     def __call__(self, batch: RegionBatch) -> Tensor:
-        return c2am(batch.regions, batch.features, self.falls)
+        return c2am(batch.means, self.falls)
 
 
 @region_losses.register("bas", paper="BAS, CVPR 2022")

@@ -21,7 +21,7 @@ from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.mixing import Layout
-from maskwise.maskers.region_decoder import BG, FG, RegionDecoder, side_by_side
+from maskwise.maskers.region_decoder import BG, FG, RegionDecoder
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
@@ -177,9 +177,8 @@ class RegionsTrainer(Trainer):
         for mine in self.parts(images, labels):
             with self.alone_with(mine) as part:
                 taps = self._taps(part.images)
-                features = side_by_side(taps)
-                regions = self.decoder.scores(features).float().softmax(1)
-                batch = RegionBatch(regions, features, part.labels, taps, self.head, self.tail)
+                regions = self.decoder.scores(taps).float().softmax(1)
+                batch = RegionBatch(regions, taps, part.labels, self.head, self.tail)
                 losses = {name: loss.weight * loss(batch) for name, loss in self.losses.items()}
                 loss = torch.stack(list(losses.values())).sum()
                 self.update.add(loss, part)
@@ -219,7 +218,7 @@ class RegionsTrainer(Trainer):
         with eval_mode(self.masker):
             for pictures in torch.cat(self.asked).split(encoder.batch):
                 images = with_channels(pictures, encoder.channels).to(self.fabric.device)
-                regions = self.decoder.scores(side_by_side(self._seen(images))).float().softmax(1)
+                regions = self.decoder.scores(self._seen(images)).float().softmax(1)
                 size = (images.shape[-2], images.shape[-1])
                 kept = F.interpolate(regions, size, mode="bilinear", align_corners=False)
                 fill = encoder.mean.reshape(1, -1, 1, 1)

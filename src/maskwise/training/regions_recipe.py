@@ -43,6 +43,9 @@ class RegionsRecipe(BaseRecipe):
     class_gate: float | None = Field(None, gt=0, le=1, description="the trained mask is gated by class")
     gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field((1.0,), min_length=1)
     sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
+    pamr: int = Field(
+        0, ge=0, le=100, description="rounds in which the trained mask runs along to pixels of the same colour"
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> RegionsRecipe:

@@ -1,4 +1,4 @@
-"""``maskwise check max-sensitivity`` and ``maskwise check arcc``."""
+"""``maskwise check max-sensitivity``, ``maskwise check arcc`` and ``maskwise check focus``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskwise.commands.check.options import (
     own_options,
     with_masker,
 )
-from maskwise.commands.check.telling import ARCC, MAX_SENSITIVITY, About, tell
+from maskwise.commands.check.telling import ARCC, FOCUS, MAX_SENSITIVITY, About, tell
 from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, make_explainer
 from maskwise.commands.groups.measuring import Data, SkipDamaged
 from maskwise.commands.groups.method import MaskerFile, MethodOptions
@@ -60,7 +60,7 @@ def max_sensitivity_command(
     """How far does a map go when the picture hardly changes? (Yeh et al. 2019)"""
     check_first(out)
     figures.check()
-    explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import max_sensitivity
     from maskwise.checks.pictures import pictures
 
@@ -69,7 +69,7 @@ def max_sensitivity_command(
         result = max_sensitivity(
             explainers, classifier, images, radius=radius, samples=samples, seed=seed, batch=batch, progress=step
         )
-    _tell(MAX_SENSITIVITY, result, data, limit, out, figures, output)
+    tell_again(MAX_SENSITIVITY, result, data, limit, out, figures, output)
 
 
 @command(
@@ -99,19 +99,56 @@ def arcc_command(
     """Is a map faithful, small, and the same again for what it kept? (after Poppi et al. 2021, with ROAD)"""
     check_first(out)
     figures.check()
-    explainers, classifier = _explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
     from maskwise.checks import arcc
     from maskwise.checks.pictures import pictures
 
     images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
     with output.bar("pictures x methods") as step:
         result = arcc(explainers, classifier, images, fill=fill, seed=seed, batch=batch, progress=step)
-    _tell(ARCC, result, data, limit, out, figures, output)
+    tell_again(ARCC, result, data, limit, out, figures, output)
 
 
-def _explainers(
+@command(
+    "check focus",
+    section="Measure",
+    example="maskwise check focus --data imagenette224.zip@test --method grad_cam --method gradient",
+)
+def focus_command(
+    data: Data,
+    method: Methods = ["distilled", "grad_cam"],  # noqa: B006, typer copies it
+    masker: MaskerFile = None,
+    options: MethodOptions = None,
+    sess: EnhanceEach = "no",
+    limit: PicturesLimit = 128,
+    batch: BatchOption = 32,
+    cache_gib: CacheGib = 4.0,
+    skip_damaged: SkipDamaged = False,
+    seed: Seed = 0,
+    out: Out = Path("check-focus"),
+    *,
+    model: Model,
+    sess_options: Sess,
+    figures: Figures,
+    output: Output,
+) -> None:
+    """In a mosaic of four pictures, how much of the map lies in the two of its class? (Arias-Duart et al. 2022)"""
+    check_first(out)
+    figures.check()
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
+    from maskwise.checks import focus
+    from maskwise.checks.pictures import pictures
+
+    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
+    with output.bar("mosaics x methods") as step:
+        result = focus(explainers, classifier, images, seed=seed, batch=batch, progress=step)
+    tell_again(FOCUS, result, data, limit, out, figures, output)
+
+
+def compared_explainers(
     method: list[str], masker: Path | None, options: list[str] | None, sess: str, model: Model, sess_options: Sess
 ) -> tuple[dict[str, AnyExplainer], Classifier]:
+    """The methods by name, those inside SESS among them, and what they explain."""
     from maskwise.core.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -125,9 +162,10 @@ def _explainers(
     }, classifier
 
 
-def _tell(
+def tell_again(
     about: About, result: AgainResult, data: list[str], limit: int | None, out: Path, figures: Figures, output: Output
 ) -> None:
+    """Figure, table and page of such a check."""
     from maskwise.checks.again_figure import again_figure
     from maskwise.checks.tables import again_table
 

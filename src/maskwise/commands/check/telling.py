@@ -93,6 +93,26 @@ LEAK = About(
     ),
 )
 
+F_FIDELITY = About(
+    "F-Fidelity",
+    "Does the class go with part of the salient pixels, to a judge used to holes?",
+    (
+        "The judge is the classifier, trained on with random pixels missing, so that holes are nothing new to it. "
+        "ffid_plus says how much more often it is wrong without part of the most salient pixels, ffid_minus without "
+        "part of the least salient; f_fidelity is the difference: the higher the better, and 0 is what a map in random "
+        "order has.",
+    ),
+)
+FOCUS = About(
+    "Focus",
+    "In a mosaic of four pictures, how much of the map lies in the two of its class?",
+    (
+        "Each mosaic holds two pictures that the classifier takes for one class and two that it takes for others, and "
+        "is explained for that class. The number is the share of the map in the two: 1 is all of it, 0.5 is what a map "
+        "has that knows nothing of the class.",
+    ),
+)
+
 
 def tell(
     about: About,

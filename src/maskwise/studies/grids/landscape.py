@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from maskwise.explainers import methods
+from maskwise.explainers.masker import packaged_masker
 from maskwise.studies.grids.casm import SLOW
 from maskwise.studies.grids.sess import OPTIONS
 from maskwise.studies.jobs import Explain
@@ -33,6 +34,8 @@ def landscape_cells(scale: Scale) -> list[GridCell]:
     found, limit = [], FEW if scale.full else None
     for name, facts in methods.items():
         if not scale.packaged and facts["family"] == "maskers":  # the packaged ones are of another network
+            continue
+        if facts["family"] == "maskers" and not packaged_masker(name).is_file():
             continue
         if facts["family"] == "attention":  # the network has none
             continue

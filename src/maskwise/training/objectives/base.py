@@ -29,6 +29,7 @@ class Judged:
         masks: (B,H,W) in [0,1]; of several classes that a picture shows, their union.
         likelihood: what logits say of labels: a softmax over classes, or a sigmoid for each finding.
         by_class: the masks of single classes; None where a masker reads no class.
+        images: (B,c,H,W) in [0,1], for regularisers that look at them.
     """
 
     clean: Tensor
@@ -37,6 +38,7 @@ class Judged:
     masks: Tensor
     likelihood: Likelihood = field(default_factory=Categorical)
     by_class: ByClass | None = None
+    images: Tensor | None = None
 
     @property
     def masks_by_class(self) -> ByClass:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
-from maskwise.core.total_variation import TotalVariation, total_variation
+from maskwise.core.total_variation import TotalVariation, edge_weights, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
 
 PROPORTIONAL = 1.5  # of log lambda, per relative deviation from the target area
@@ -49,6 +49,7 @@ class Total:
         target_area: steer all lambdas towards this mean mask; None leaves them as they are.
         area_gain: how fast the integral part follows.
         area_lookahead: steps, by which the area is thought to go on as in the last one before it is compared.
+        tv_edges: difference of colour over which the total variation counts 1/e; None looks at no picture.
 
     Attributes:
         factor: what lambdas are multiplied by; a tensor on the device of the areas once it has been steered, so that
@@ -64,10 +65,11 @@ class Total:
         target_area: float | None = None,
         area_gain: float = 0.01,
         area_lookahead: float = 0.0,
+        tv_edges: float | None = None,
     ) -> None:
         self.parts = [(objectives.get(name)(when, term.band, term.power), term) for name, term in terms.items()]
         self.tv_form: TotalVariation = tv_form
-        self.inside_weights = inside_weights
+        self.inside_weights, self.tv_edges = inside_weights, tv_edges
         self.target_area, self.area_gain, self.area_lookahead = target_area, area_gain, area_lookahead
         self.drift: float | Tensor = 0.0
         self.factor: float | Tensor = 1.0
@@ -89,11 +91,20 @@ class Total:
             shrink = (objective.shrinks(judged) * (area - 1)).mean()
             regulariser = self.factor * term.lambda_r * shrink
             if term.tv:  # summed over a picture's masks, where an objective is about several
-                tv = total_variation(objective.regularised(judged), self.tv_form).reshape(len(area), -1)
+                masks = objective.regularised(judged)
+                tv = total_variation(masks, self.tv_form, weights=self._edges(judged, masks)).reshape(len(area), -1)
                 regulariser = regulariser + term.tv * tv.sum(1).mean()
             total = total + term.weight * objective.loss(judged)
             total = total + (term.weight * regulariser if self.inside_weights else regulariser)
         return total
+
+    def _edges(self, judged: Judged, masks: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What differences of masks (B,H,W) or (B,K,H,W) count."""
+        if self.tv_edges is None:
+            return None
+        assert judged.images is not None
+        down, across = edge_weights(judged.images, self.tv_edges)
+        return (down, across) if masks.ndim == 3 else (down[:, None], across[:, None])
 
     def steer(self, area: Tensor) -> None:
         """With a target area: lambdas grow while masks are larger than it and fall while they are smaller.

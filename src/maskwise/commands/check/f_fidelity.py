@@ -1,0 +1,84 @@
+"""``maskwise check f-fidelity``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwise.commands import completion
+from maskwise.commands.check.again import PicturesLimit, compared_explainers, tell_again
+from maskwise.commands.check.options import TRAINING, BatchOption, CacheGib, Methods, Seed, TrainSet, check_first
+from maskwise.commands.check.options import numbers as numbers_of
+from maskwise.commands.check.telling import F_FIDELITY
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess, key_values
+from maskwise.commands.groups.measuring import SOURCE, Data, SkipDamaged
+from maskwise.commands.groups.method import MaskerFile, MethodOptions
+from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.registration import command
+
+
+@command(
+    "check f-fidelity",
+    section="Measure",
+    example="maskwise check f-fidelity --data imagenette224.zip@test --train-data imagenette224.zip@train "
+    "--limit 16 --train-limit 64 --method grad_cam",
+)
+def f_fidelity_command(
+    data: Data,
+    train_data: Annotated[
+        list[str],
+        typer.Option(
+            "--train-data",
+            help=f"{SOURCE} to fine-tune the judge on; needs no labels.",
+            rich_help_panel=TRAINING,
+            autocompletion=completion.data_sources,
+        ),
+    ],
+    method: Methods = ["distilled", "grad_cam"],  # noqa: B006, typer copies it
+    masker: MaskerFile = None,
+    options: MethodOptions = None,
+    sess: EnhanceEach = "no",
+    limit: PicturesLimit = 64,
+    train_limit: Annotated[
+        int | None,
+        typer.Option("--train-limit", min=2, help="Pictures of each to train on.", rich_help_panel=TRAINING),
+    ] = 512,
+    fractions: Annotated[
+        str, typer.Option("--percent", help="Sizes, in percent of the pixels, commas between.")
+    ] = "10,20,30,40,50,60,70,80,90,100",
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Random holes of each size.")] = 20,
+    train_set: TrainSet = None,
+    batch: BatchOption = 32,
+    cache_gib: CacheGib = 4.0,
+    skip_damaged: SkipDamaged = False,
+    seed: Seed = 0,
+    out: Out = Path("check-f-fidelity"),
+    *,
+    model: Model,
+    sess_options: Sess,
+    figures: Figures,
+    output: Output,
+) -> None:
+    """Does the class go with part of the salient pixels, to a judge used to holes? (Zheng et al. 2024)"""
+    check_first(out)
+    figures.check()
+    percent = numbers_of(fractions)
+    from maskwise.checks import f_fidelity
+    from maskwise.checks.pictures import pictures
+    from maskwise.checks.small_training import training_settings
+    from maskwise.checks.used_to_holes import JUDGE_TRAINING
+
+    settings = training_settings({**JUDGE_TRAINING.model_dump(), **key_values(train_set, "--train-set"), "seed": seed})
+    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
+    size = classifier.input_size
+    images = pictures(data, size, limit, cache_gib, skip_damaged)
+    train = pictures(train_data, size, train_limit, cache_gib, skip_damaged)
+    with output.bar("pictures x methods") as step:
+        result = f_fidelity(
+            explainers, classifier, images, train, settings=settings, percent=percent, draws=draws, seed=seed,
+            batch=batch, progress=step,
+        )  # fmt: skip
+    result.protocol.update(train_data=train_data, train_limit=train_limit)
+    tell_again(F_FIDELITY, result, data, limit, out, figures, output)

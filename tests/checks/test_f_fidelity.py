@@ -1,0 +1,101 @@
+"""F-Fidelity copy by copy and of maps whose worth is known; the judge is another one, and the classifier untouched."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from checks.toys import BLOCK, elsewhere, oracle, toy_net, toy_set
+from conftest import tiny_net
+from torch import Tensor
+
+from maskwise.checks import SmallTraining, f_fidelity, train_classifier, used_to_holes
+from maskwise.checks.f_fidelity import class_kept
+from maskwise.checks.used_to_holes import missing_parts
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.core.keyed import keyed_generator
+
+DRAWS = torch.Generator().manual_seed(9)
+SIDE = 16
+IMAGES = torch.rand(3, 3, SIDE, SIDE, generator=DRAWS)
+MAPS = torch.rand(3, SIDE, SIDE, generator=DRAWS)
+TINY = Classifier(tiny_net(), input_size=SIDE, name="tiny")
+
+
+def test_both_sides_equal_the_copies_made_one_by_one() -> None:
+    classes, sizes = torch.tensor([3, 0, 4]), (10, 60)
+    most, least = class_kept(TINY, IMAGES, MAPS, classes, sizes, draws=3, share=0.2, seed=5)
+    for i, image in enumerate(IMAGES):
+        lots = torch.rand(3, SIDE, SIDE, generator=keyed_generator(image, 5))
+        ranked = MAPS[i].flatten().argsort(descending=True)
+        for k, size in enumerate(sizes):
+            count, chance = round(size / 100 * SIDE * SIDE), min(0.5, 0.2 / (size / 100))
+            for found, chosen in ((most, ranked[:count]), (least, ranked[-count:])):
+                kept = 0
+                for lot in lots:
+                    copy = image.clone().flatten(1)
+                    for pixel in chosen.tolist():
+                        if float(lot.flatten()[pixel]) < chance:
+                            copy[:, pixel] = TINY.mean
+                    logits = TINY.logits(copy.reshape(1, 3, SIDE, SIDE)).detach()
+                    kept += int(logits.argmax()) == int(classes[i])
+                assert float(found[i, k]) == pytest.approx(kept / 3)
+
+
+def test_the_most_and_the_least_salient_of_all_pixels_are_the_same() -> None:
+    most, least = class_kept(TINY, IMAGES, MAPS, torch.tensor([3, 0, 4]), (100,), draws=8)
+    assert torch.equal(most, least)
+
+
+def noise(images: Tensor, targets: Tensor | None = None) -> Tensor:
+    return torch.rand(len(images), *images.shape[-2:], generator=torch.Generator().manual_seed(2))
+
+
+def test_what_decides_is_found_and_noise_is_worth_nothing() -> None:
+    train, test = toy_set(90, 0), toy_set(18, 1)
+    classifier = train_classifier(toy_net, train, SmallTraining(epochs=8, until=1.0)).classifier
+    before = classifier.fingerprint()
+    result = f_fidelity(
+        {"oracle": oracle, "elsewhere": elsewhere, "noise": noise}, classifier, test.images, train.images,
+        settings=SmallTraining(epochs=2, lr=1e-3, optimiser="sgd"), share=0.1, draws=6, percent=(5, 10, 20),
+    )  # fmt: skip
+    means = {(row.method, row.score): row.value.mean for row in result.rows}
+    assert classifier.fingerprint() == before and result.protocol["judge"] != before
+    assert means["oracle", "f_fidelity"] >= means["noise", "f_fidelity"] >= means["elsewhere", "f_fidelity"] - 1e-9
+    assert means["oracle", "ffid_plus"] > 0.02 and abs(means["oracle", "ffid_minus"]) < 0.02
+    assert means["elsewhere", "f_fidelity"] == pytest.approx(-means["oracle", "f_fidelity"], abs=0.05)
+    assert abs(means["noise", "f_fidelity"]) < 0.02, "a random order takes as much from either end"
+    for name in ("oracle", "noise"):
+        assert torch.allclose(
+            result.values[name, "f_fidelity"], result.values[name, "ffid_plus"] - result.values[name, "ffid_minus"]
+        )
+    assert BLOCK.stop - BLOCK.start == 6
+
+
+def test_missing_parts_are_what_they_say() -> None:
+    pixels = missing_parts(400, (12, 10), "pixels", 0.3, 4, DRAWS)
+    assert float(pixels.double().mean()) == pytest.approx(0.3, abs=0.01)
+    cells = missing_parts(2000, (12, 8), "cell", 0.3, 4, DRAWS)
+    sizes = cells.sum((1, 2))
+    assert set(sizes.tolist()) == {0, 6} and float((sizes > 0).double().mean()) == pytest.approx(0.5, abs=0.05)
+    assert cells.any(0).all()
+
+
+def test_a_judge_is_used_to_holes_and_the_same_each_time() -> None:
+    train = toy_set(60, 0)
+    classifier = train_classifier(toy_net, train, SmallTraining(epochs=6, until=1.0)).classifier
+    how = SmallTraining(epochs=2, optimiser="sgd", lr=1e-3)
+    for missing in ("pixels", "cell"):
+        first, second = (used_to_holes(classifier, train.images, missing=missing, settings=how) for _ in range(2))  # type: ignore[arg-type]
+        assert first.fingerprint() == second.fingerprint() != classifier.fingerprint()
+        assert not any(weight.requires_grad for weight in first.module.parameters())
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    for wrong in ({"draws": 0}, {"percent": ()}, {"percent": (0,)}, {"percent": (101,)}, {"share": 0}):
+        with pytest.raises(InputError):
+            f_fidelity({"noise": noise}, TINY, IMAGES, IMAGES, **wrong)
+    with pytest.raises(InputError, match="fewer than two pictures"):
+        used_to_holes(TINY, IMAGES[:1])
+    with pytest.raises(InputError, match="missing is pixels or cell"):
+        used_to_holes(TINY, IMAGES, missing="half")  # type: ignore[arg-type]
