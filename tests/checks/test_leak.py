@@ -135,6 +135,7 @@ def test_both_judges_answer_among_the_classes_of_the_pictures(classifier: Classi
     rest = TEST.subset((TEST.labels > 0).nonzero()[:, 0])
     result = leak({"block": oracle}, judge, judge, rest, probe=None)
     assert result.rows[0].accuracy.mean == pytest.approx(0.5)
+    assert result.rows[0].cross_entropy.mean == pytest.approx(np.log(np.e + 1) - 0.5, abs=1e-6)
     assert result.summaries[0].answer == "none found"
 
 
@@ -260,6 +261,7 @@ def interval(low: float, high: float) -> MeanInterval:
         ((0.1, 0.3), (0.2, 0.4), (0.01, 0.1), "leaks"),
         ((0.1, 0.3), (0.2, 0.4), (-0.01, 0.1), "suspected"),
         ((0.01, 0.3), (0.2, 0.4), (0.1, 0.2), "undecided"),
+        ((-0.1, 0.15), (0.2, 0.4), (0.1, 0.2), "undecided"),
         ((0.1, 0.3), (-0.2, 0.05), (0.1, 0.2), "none found"),
         ((-0.3, 0.04), (0.2, 0.4), (0.1, 0.2), "none found"),
     ],

@@ -18,6 +18,7 @@ class Limits:
         mprt: rank correlation with maps of a network of random weights that must not be reached.
         stability: rank correlation of maps under small changes of the picture that must be reached.
         shortcut: how many times more of the map must lie on a planted patch than of a map that is the same everywhere.
+        leak: how much more, in accuracy, a masker's own judge may gain by its masks than one that knows random holes.
     """
 
     calibration: float = 0.1
@@ -25,6 +26,7 @@ class Limits:
     mprt: float = 0.5
     stability: float = 0.7
     shortcut: float = 1.5
+    leak: float = 0.05
 
     def __post_init__(self) -> None:
         for one in fields(self):

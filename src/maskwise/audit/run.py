@@ -30,7 +30,7 @@ from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
 from maskwise.sess.sweep import AnyExplainer
 
-CRITERIA = ("calibration", "evidence", "background", "shortcut", "mprt", "stability", "worse")
+CRITERIA = ("calibration", "evidence", "background", "shortcut", "mprt", "stability", "leak", "worse")
 PREFERRED = ("distilled", "grad_cam", "gradient")  # the first that the network allows
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),

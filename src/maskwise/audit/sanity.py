@@ -1,4 +1,4 @@
-"""Is the explanation itself to be trusted? Random weights, small changes of the picture."""
+"""Is the explanation itself to be trusted? Random weights, small changes of the picture, and a masker's leak."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maskwise.audit.figures import estimates_figure
 from maskwise.audit.finding import Criterion, Figure, Interval, Section
+from maskwise.audit.leak import leak_part
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.checks import mprt
@@ -23,7 +24,6 @@ from maskwise.checks.similarity import Spearman
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.core.errors import InputError
 from maskwise.explainers.doubts import handed_on
-from maskwise.explainers.masker import MaskerExplainer
 from maskwise.images import to_uint8
 
 MPRT_PICTURES, STABILITY_PICTURES = 24, 48
@@ -33,14 +33,11 @@ _STABLE = "Do the maps stay where the picture hardly changes?"
 
 
 def sanity_section(audited: Audited) -> Section:
-    """Randomised layers (Adebayo et al. 2018), and stability under a shift, JPEG and noise."""
+    """Randomised layers (Adebayo et al. 2018), stability under small changes, and of maskers the label leak."""
     section = Section("sanity", "Is the explanation itself to be trusted?")
     _randomised(audited, section)
     _stable(audited, section)
-    if isinstance(audited.explainer, MaskerExplainer):
-        section.says.append(
-            "Not done: whether the masker's shape gives the class away to a network that was trained on masks (leak)."
-        )
+    leak_part(audited, section)
     return section
 
 

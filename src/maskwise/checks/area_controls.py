@@ -11,9 +11,8 @@ from maskwise.infill.holes import GRID, smooth_noise
 
 def above_mean(maps: Tensor) -> Tensor:
     """Where maps (N,H,W) exceed their own mean, (N,H,W) bool; a flat map keeps nothing."""
-    # The mean of equal numbers may be a last bit beside them.
-    varied = maps.amax((1, 2), keepdim=True) > maps.amin((1, 2), keepdim=True)
-    return (maps > maps.double().mean((1, 2), keepdim=True)) & varied
+    # In float32 the mean of equal numbers may be a last bit below them, and then all would be kept.
+    return maps > maps.double().mean((1, 2), keepdim=True)
 
 
 def centre_squares(keeps: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ LeakAnswer = Literal["leaks", "suspected", "undecided", "none found"]
 OWN, SQUARE, BLOBS = "the mask", "centre square", "random blobs"
 SAME, OTHER = "mask of another picture of the class", "mask of a picture of another class"
 CONTROLS = (SQUARE, BLOBS)
-WORDS: dict[LeakAnswer, str] = {
+LEAK_WORDS: dict[LeakAnswer, str] = {
     "leaks": "the masks tell their own judge the class by their shape",
     "suspected": "their own judge gains by these masks what the pixels do not explain, but not by their class",
     "undecided": "the interval holds the bound: more pictures would tell",
@@ -59,7 +59,7 @@ class LeakSummary:
             rather than of the same.
         probe: accuracy of a network that sees the masks alone; None where none could be trained.
         over_boxes: that less the accuracy of the same network on the objects' boxes; None where there are no boxes.
-        answer: in one word, and ``WORDS`` says it in a sentence.
+        answer: in one word, and ``LEAK_WORDS`` says it in a sentence.
     """
 
     method: str

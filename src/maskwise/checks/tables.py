@@ -67,12 +67,13 @@ def again_table(result: AgainResult) -> Table:
 def leak_tables(result: LeakResult) -> list[Table]:
     """The answers, then both judges' accuracies under each kind of mask."""
     controls = list(result.summaries[0].gaps)
-    table = Table("method", "answer", *(f"gap against {name}" for name in controls), "borrowed", "area", "probe",
-                  "probe less boxes")  # fmt: skip
+    probed = any(one.probe is not None for one in result.summaries)
+    columns = ["method", "answer", *(f"gap against {name}" for name in controls), "borrowed", "area"]
+    table = Table(*columns, *(("probe", "probe less boxes") if probed else ()))
     for one in result.summaries:
         gaps = [_points(one.gaps[name]) for name in controls]
-        table.add_row(one.method, one.answer, *gaps, _points(one.borrowed), f"{one.area:.2f}", _points(one.probe),
-                      _points(one.over_boxes))  # fmt: skip
+        probe = (_points(one.probe), _points(one.over_boxes)) if probed else ()
+        table.add_row(one.method, one.answer, *gaps, _points(one.borrowed), f"{one.area:.2f}", *probe)
     judged = Table("method", "masks", "shown", "own judge %", "robust judge %", "own nats", "robust nats")
     by = {(row.method, row.masks, row.kept, row.judge): row for row in result.rows}
     for row in result.rows:

@@ -49,7 +49,7 @@ def audit_command(
         typer.Option(
             "--fail-on",
             help="Exit code 1 where one of these criteria fails: calibration, evidence, background, shortcut, mprt, "
-            "stability, worse.",
+            "stability, leak, worse.",
             rich_help_panel=AUDIT,
         ),
     ] = "",

@@ -1,0 +1,80 @@
+"""Does a masker's mask give the class away by its shape?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from maskwise.audit.finding import Criterion, Interval, Section
+from maskwise.audit.parts import kept
+from maskwise.audit.subject import Audited, plain_identity
+from maskwise.checks.intervals import MeanInterval
+from maskwise.checks.leak import leak
+from maskwise.checks.leak_result import LEAK_WORDS, answer_of
+from maskwise.checks.pictures import classified
+from maskwise.checks.robust_judge import SETTINGS, robust_judge
+from maskwise.core.errors import InputError
+from maskwise.explainers.doubts import handed_on
+from maskwise.explainers.masker import MaskerExplainer
+
+MOST, LEAST = 336, 60  # labelled pictures, every third of which is held out; fewer than these say nothing
+EPOCHS, SIDE = 4, 144  # of the robust judge, and what it sees at most: pixels
+_QUESTION = "Do the masks keep the class out of their shape?"
+
+
+def leak_part(audited: Audited, section: Section) -> None:
+    """Adds the leak check to a section where the maps are a masker's; other methods train nothing that could leak."""
+    if not isinstance(audited.explainer, MaskerExplainer):
+        return
+    numbers = kept(audited.out, "leak", plain_identity(audited), lambda: measured(audited))
+    section.numbers["leak"] = numbers
+    if "why" in numbers:
+        section.criteria.append(Criterion("leak", _QUESTION, None, str(numbers["why"]), of_explainer=True))
+        section.says.append(f"Whether the masks' shape gives the class away was not asked: {numbers['why']}.")
+        return
+    gaps = {name: MeanInterval(**value) for name, value in numbers["gaps"].items()}
+    bound = audited.plan.limits.leak
+    answer = answer_of(gaps, _filled(numbers["borrowed"]), bound)
+    holds = {"leaks": False, "none found": True}.get(answer)
+    least = min(gaps.values(), key=lambda gap: gap.mean)
+    gap = Interval(least.mean, least.low, least.high, numbers["test"])
+    section.criteria.append(Criterion("leak", _QUESTION, holds, f"gap {gap.text()}, bound {bound:g}", True))
+    section.says.append(
+        f"A judge that has seen random holes alone was trained on {numbers['train']} of the pictures and asked about "
+        f"{numbers['test']} others beside the masker's own judge. On what the masks keep the own one is ahead by "
+        f"{gap.text()} in accuracy, less what it is ahead by on squares or blobs of the same area: {answer}, that is "
+        f"{LEAK_WORDS[answer]}. `maskwise check leak` asks it of more pictures, with a longer training."
+    )
+
+
+def measured(audited: Audited) -> dict[str, Any]:
+    """Gaps and borrowed masks in plain data, or why there are none."""
+    classifier, seed = audited.classifier, audited.plan.seed
+    classes = len(classifier.labels)
+    sets = [one.filter(lambda record: record.label is not None and 0 <= record.label < classes) for one in audited.sets]
+    sets = [one for one in sets if len(one)]
+    if sum(map(len, sets)) < LEAST:
+        return {"why": f"fewer than {LEAST} pictures have a label"}
+    data = classified(sets, classifier, MOST // len(sets), skip_damaged=True)
+    held_out = torch.arange(len(data)) % 3 == 2
+    train, test = (data.subset(part.nonzero()[:, 0]) for part in (~held_out, held_out))
+    try:
+        with handed_on():
+            judge = robust_judge(
+                classifier, train, SETTINGS.model_copy(update={"epochs": EPOCHS, "seed": seed}),
+                size=min(SIDE, classifier.input_size), folder=audited.out / "parts" / "judges",
+                device=classifier.device,
+            )  # fmt: skip
+            found = leak({audited.method: audited.explainer}, classifier, judge.classifier, test, probe=None, seed=seed,
+                         batch=audited.plan.batch)  # fmt: skip
+    except InputError as error:
+        return {"why": str(error)}
+    plain = found.summaries[0].plain()
+    return {"gaps": plain["gaps"], "borrowed": plain["borrowed"], "train": len(train), "test": len(test)}
+
+
+def _filled(value: dict[str, Any]) -> MeanInterval:
+    """NaN has no place in JSON."""
+    filled: dict[str, Any] = {key: torch.nan if one is None else one for key, one in value.items()}
+    return MeanInterval(**filled)

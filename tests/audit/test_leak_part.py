@@ -1,0 +1,88 @@
+"""The leak check in an audit: of a masker that writes the class into a corner, of an honest one, and without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from audit.scenes import SIDE, reader, scenes
+from torch import Tensor, nn
+
+from maskwise.audit.finding import Criterion, Section
+from maskwise.audit.leak import leak_part
+from maskwise.audit.limits import Limits
+from maskwise.audit.subject import AuditPlan, collect
+from maskwise.audit.verdict import fit_to_show
+from maskwise.classifiers import Classifier
+from maskwise.explainers import explainer
+from maskwise.explainers.base import Explainer
+from maskwise.explainers.masker import MaskerExplainer
+
+
+class Corners(nn.Module):
+    """A judge of two corners: the one that is not black says the class."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        lit = [images[:, :, 0, 0].sum(1), images[:, :, 0, -1].sum(1)]
+        return torch.stack([*lit, torch.full_like(lit[0], -1), torch.full_like(lit[0], -1)], 1)
+
+
+class Planted(MaskerExplainer):
+    """A masker in name: it keeps a corner, or all that is not ground."""
+
+    def __init__(self, classifier: Classifier, leaks: bool) -> None:
+        Explainer.__init__(self, classifier)
+        self.leaks, self.masker = leaks, SimpleNamespace(encoder=classifier)  # type: ignore[assignment]
+        self.identity["leaks"] = leaks
+        corners = Classifier(Corners(), mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, labels=classifier.labels)
+        self.own = corners if leaks else classifier
+
+    @property
+    def judge(self) -> Classifier:
+        return self.own
+
+    def __call__(self, images: Tensor, targets: Any = None) -> Tensor:
+        if not self.leaks:
+            return ((images[:, 0] - images[:, 1]).abs() > 0.5).float()
+        maps = torch.zeros(len(images), SIDE, SIDE)
+        for own, green in zip(maps, (images[:, 1] > images[:, 2]).flatten(1).any(1), strict=True):
+            own[0, -1 if green else 0] = 1
+        return maps
+
+
+def asked(data: Path, out: Path, method: Any, limits: Limits | None = None) -> tuple[Section, list[Criterion]]:
+    classifier = reader("object")
+    section = Section("sanity", "")
+    made = method if not isinstance(method, bool) else Planted(classifier, method)
+    leak_part(collect(classifier, made, "planted", [str(data)], out, AuditPlan(limits=limits or Limits())), section)
+    return section, section.criteria
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes(tmp_path_factory.mktemp("leak") / "scenes", 72)
+
+
+def test_a_planted_leaker_fails_and_an_honest_masker_holds(data: Path, tmp_path: Path) -> None:
+    section, (leaks,) = asked(data, tmp_path / "l", True)
+    assert leaks.name == "leak" and leaks.holds is False and leaks.of_explainer
+    assert section.numbers["leak"]["test"] == 24 and section.numbers["leak"]["train"] == 48
+    assert section.numbers["leak"]["borrowed"]["mean"] > 0.9 and "tell their own judge" in section.says[0]
+    assert fit_to_show([leaks])[0] is False and "by their shape" in fit_to_show([leaks])[1]
+    (again,) = asked(data, tmp_path / "l", True, Limits(leak=1.5))[1]  # from what is kept
+    assert again.holds is True and "bound 1.5" in again.figure
+    section, (honest,) = asked(data, tmp_path / "h", False)
+    assert honest.holds is True and "none found" in section.says[0]
+    assert fit_to_show([honest])[0] is True
+
+
+def test_without_labels_it_is_not_known_and_of_other_methods_not_asked(data: Path, tmp_path: Path) -> None:
+    bare = scenes(tmp_path / "bare", 62, boxes=False, labels=False)
+    section, (unknown,) = asked(bare, tmp_path / "b", True)
+    assert unknown.holds is None and "fewer than 60" in unknown.figure and "not asked" in section.says[0]
+    assert fit_to_show([unknown])[0] is True  # what nobody asked does not decide
+    section, criteria = asked(data, tmp_path / "g", explainer("gradient", reader("object")))
+    assert not criteria and not section.says and not section.numbers
