@@ -55,7 +55,8 @@ def kept(classifier: Classifier, image: Tensor, maps: Tensor, label: int) -> Ten
     masks = (maps[:, None] > THRESHOLDS[None, :, None, None]).flatten(0, 1).float()
     many = image.expand(len(masks), -1, -1, -1)
     logits = classifier.logits(masked_in(many, masks, classifier.mean.reshape(1, -1, 1, 1)))
-    return logits.softmax(1)[:, label].unflatten(0, (len(maps), -1)).mean(1)
+    found: torch.Tensor = logits.softmax(1)[:, label].unflatten(0, (len(maps), -1)).mean(1)
+    return found
 
 
 def table(classifier: Classifier, names: Sequence[str], source: str, pictures: int, others: int) -> list[str]:

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import maskwise as mw
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.maskers.fusing import fuse
-from maskwise.maskers.mixing import Layout
+from maskwise.maskers.layout import Layout
 from maskwise.training import recipes
 
 LITE_WIDTHS, RESNET_WIDTHS = (64, 32, 16), (256, 128, 64)  # of recipes dabkowski_gal_lite0 and dabkowski_gal

@@ -21,6 +21,7 @@ import maskwise as mw
 from maskwise.data import read_data
 from maskwise.drawing.heat import HeatScale
 from maskwise.explainers.base import Explainer
+from maskwise.explainers.fast_shap import FastShap
 from maskwise.explainers.targets import parse_targets
 from maskwise.images import resize
 
@@ -45,6 +46,7 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     given = parser.parse_args(words)
     classifier = mw.load_classifier(given.classifier).described(input_size=given.size)
     said = mw.explainer("fast_shap", classifier, masker=given.masker, signed=True)
+    assert isinstance(said, FastShap)
     grid = said.masker.decoder.grid
     settings: list[dict[str, object]] = [{"masks": given.masks, "seed": seed} for seed in (0, 1)]
     settings = [{"masks": None}] * 2 if given.exact else settings
@@ -52,7 +54,8 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     data = read_data(given.data)
     step = max(len(data.records) // given.limit, 1)
     found: dict[str, list[Tensor]] = {"said": [], "one": [], "other": []}
-    shown, names = [], []
+    shown: list[Tensor] = []
+    names: list[str] = []
     for record in data.records[::step][: given.limit]:
         images = resize(data.image(record)[None], (given.size, given.size))
         with torch.no_grad():

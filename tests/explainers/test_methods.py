@@ -13,7 +13,7 @@ from maskwise.core.errors import InputError
 from maskwise.explainers import explainer, methods
 from maskwise.explainers.base import Explainer
 from maskwise.maskers import ClassMasker, Masker, ShapleyMasker, save_masker
-from maskwise.maskers.mixing import Layout
+from maskwise.maskers.layout import Layout
 
 IMAGES = torch.rand(3, 3, 40, 52, generator=torch.Generator().manual_seed(0))
 # Fewer steps than the papers', so that every method can be called often.

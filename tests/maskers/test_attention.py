@@ -16,7 +16,7 @@ from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.fusing import fuse
-from maskwise.maskers.mixing import Layout
+from maskwise.maskers.layout import Layout
 
 RECIPE = {"decoder": "attention"}
 

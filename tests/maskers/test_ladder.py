@@ -17,7 +17,8 @@ from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.decoder import Decoder
 from maskwise.maskers.fusing import fuse
 from maskwise.maskers.ladder import ConvRung, Foothold, LadderDecoder, TokenRung
-from maskwise.maskers.mixing import Layout, MixingDecoder
+from maskwise.maskers.layout import Layout
+from maskwise.maskers.mixing import MixingDecoder
 
 RECIPE = {"decoder": "ladder", "width": 8, "mix": 6, "head_std": 0.5}
 

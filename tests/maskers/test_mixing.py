@@ -17,7 +17,8 @@ from maskwise.explainers.masker import MaskerExplainer
 from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.finish import Finish, sharpened
-from maskwise.maskers.mixing import Layout, MixingDecoder
+from maskwise.maskers.layout import Layout
+from maskwise.maskers.mixing import MixingDecoder
 from maskwise.maskers.store import start_at
 
 RECIPE = {"decoder": "mixed", "class_tap": True, "width": 3, "mix": 5}

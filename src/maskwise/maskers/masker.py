@@ -17,7 +17,8 @@ from maskwise.maskers.class_gate import ClassGate, check_class_activation
 from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.ladder import Foothold, LadderDecoder
-from maskwise.maskers.mixing import AnyDecoder, Layout, MixingDecoder
+from maskwise.maskers.layout import AnyDecoder, Layout
+from maskwise.maskers.mixing import MixingDecoder
 
 FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
 

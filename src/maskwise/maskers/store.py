@@ -19,8 +19,8 @@ from maskwise.core.seal import DTYPES, check_seal, save_sealed
 from maskwise.core.text import one_line
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
-from maskwise.maskers.mixing import Layout
 from maskwise.maskers.shapley_masker import ShapleyMasker
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"

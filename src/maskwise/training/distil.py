@@ -17,8 +17,8 @@ from maskwise.classifiers import Classifier
 from maskwise.explainers import methods
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
-from maskwise.maskers.mixing import Layout
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.compiling import Tapping, compiled

@@ -16,8 +16,8 @@ from maskwise.core.modes import eval_mode
 from maskwise.infill import infiller
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
-from maskwise.maskers.mixing import Layout
 from maskwise.maskers.store import start_at
 from maskwise.training import mask_recipe
 from maskwise.training.base_recipe import BaseRecipe

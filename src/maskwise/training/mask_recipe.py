@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from maskwise.maskers.gumbel import GumbelMode
-from maskwise.maskers.mixing import ClassPeak, DecoderKind, Layout
+from maskwise.maskers.layout import DecoderKind, Layout
+from maskwise.maskers.mixing import ClassPeak
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.objectives import Term, objectives
 from maskwise.training.objectives.base import When

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from maskwise.maskers.mixing import Layout
+from maskwise.maskers.layout import Layout
 from maskwise.training.base_recipe import BaseRecipe, Decay
 
 

@@ -19,8 +19,8 @@ from maskwise.core.modes import eval_mode
 from maskwise.images import resize, with_channels
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
-from maskwise.maskers.mixing import Layout
 from maskwise.maskers.region_decoder import BG, FG, RegionDecoder
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe

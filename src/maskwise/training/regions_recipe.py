@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from maskwise.maskers.mixing import Layout
+from maskwise.maskers.layout import Layout
 from maskwise.maskers.region_decoder import Channel
 from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.region_losses import RegionLoss, losses_of
