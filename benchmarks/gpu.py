@@ -41,6 +41,7 @@ from maskwise.core.files import atomic_write, writable_folder
 from maskwise.core.precision import Precision
 from maskwise.data import read_data
 from maskwise.explainers import methods
+from maskwise.explainers.masker import packaged_masker
 from maskwise.planning.skeleton import skeleton
 from maskwise.sess import SESS
 from maskwise.studies.tiny import tiny_classifier
@@ -193,7 +194,8 @@ def maps(bench: Bench, make: Callable[[Classifier], Any], network: str, count: i
 def named(maskers: bool) -> list[str]:
     """The maskers, or else the methods that are not a search, and not as slow as one."""
     if maskers:
-        return [name for name, facts in methods.items() if facts["family"] == "maskers"]
+        family = [name for name, facts in methods.items() if facts["family"] == "maskers"]
+        return [name for name in family if packaged_masker(name).is_file()]
     left = ("perturbation", "maskers", "attention")  # the network has no attention
     return [name for name, facts in methods.items() if facts["family"] not in left and name not in SLOW]
 

@@ -36,7 +36,11 @@ def test_it_is_what_its_recipe_says(name: str) -> None:
     assert masker.needs_class and masker.reads == recipe.taps
     assert (masker.finish.class_gate, masker.finish.sharpness) == (recipe.class_gate, recipe.sharpness)
     said, wanted = json.loads(read_header(packaged_masker(name))["recipe"]), recipe.model_dump(mode="json")
-    assert {key: value for key, value in said.items() if value != wanted.get(key)} == {}
+    # Settings that are younger than the file have their defaults in it.
+    read = type(recipe).model_validate({key: value for key, value in said.items() if key != "kind"})
+    meant = read.model_dump(mode="json")
+    assert {key: meant[key] for key in said if key in meant and meant[key] != wanted[key]} == {}
+    assert not set(said) - set(wanted)
 
 
 @BOTH

@@ -15,7 +15,7 @@ DRAWN = {
     ("sess-ablation", "More scales"), ("sess-ablation", "Leaving out"), ("phang-sanity", "MPRT"),
     ("phang-sanity", "ROAR"),
 }  # fmt: skip
-CLAIMS = [(name, claim) for name in studies.names() for claim in studies.get(name).claims]
+CLAIMS = [(name, claim) for name in studies.names() if studies.get(name).printed for claim in studies.get(name).claims]
 
 
 def drawn(name: str, text: str) -> bool:

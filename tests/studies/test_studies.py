@@ -277,7 +277,7 @@ class TestCommand:
         asked = {
             "casm-localisation", "casm-ablation", "casm-statistics", "casm-panel", "casm-unseen", "phang-objectives",
             "phang-layers", "phang-infill", "phang-final", "phang-fewshot", "phang-sanity", "sess-faithfulness",
-            "sess-pointing", "sess-ablation", "sess-time", "dabkowski-gal", "landscape",
+            "sess-pointing", "sess-ablation", "sess-time", "dabkowski-gal", "landscape", "learned", "metric-trust",
         }  # fmt: skip
         assert asked == set(studies.names())
         cells = json.loads(call("study", "casm-ablation", "--list", "--json", "--scale", "smoke").stdout)

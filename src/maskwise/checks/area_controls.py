@@ -23,8 +23,8 @@ def centre_squares(keeps: Tensor) -> Tensor:
     Example:
         >>> centre_squares(torch.tensor([[[True, True, True], [False, False, True], [False, True, False]]])).int()
         tensor([[[1, 1, 1],
-                 [0, 1, 0],
-                 [1, 0, 0]]], dtype=torch.int32)
+                 [1, 1, 0],
+                 [0, 0, 0]]], dtype=torch.int32)
     """
     height, width = keeps.shape[1:]
     down, across = ((torch.arange(n) - (n - 1) / 2).abs() for n in (height, width))

@@ -18,8 +18,8 @@ def size_law(players: int) -> Tensor:
     """KernelSHAP's law of sizes, p(k) ~ 1 / (k (n - k)) for k = 1 … n-1; (n-1,) in float64.
 
     Example:
-        >>> size_law(4).tolist()
-        [0.36363636363636365, 0.2727272727272727, 0.36363636363636365]
+        >>> size_law(4)
+        tensor([0.3636, 0.2727, 0.3636], dtype=torch.float64)
     """
     k = torch.arange(1, players, dtype=torch.float64)
     weights = 1 / (k * (players - k))

@@ -19,6 +19,7 @@ from maskwise.training.base_recipe import BaseRecipe
 if TYPE_CHECKING:
     from maskwise.explainers import Explainer
 
+READS = {"class_mask": "dabkowski_gal", "shapley": "fast_shap"}  # which explainer takes what a kind trains
 STAND_IN = "partial_conv"  # in place of infillers that need published weights
 
 
@@ -90,7 +91,7 @@ class Train(Job):
         """The masker as an explainer."""
         from maskwise.explainers import explainer
 
-        method = "dabkowski_gal" if self.settings(config.scale).kind == "class_mask" else "casm"
+        method = READS.get(self.settings(config.scale).kind, "casm")
         return explainer(method, config.classifier("main"), masker=self.weights(config, more))
 
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
