@@ -37,6 +37,13 @@ def opened(url: str, width: int = 1400, height: int = 1000, dark: bool = False) 
     assert not wrong, wrong
 
 
+def violations(tab: Any) -> str:
+    """What axe-core finds wrong for people who hear or hardly see the page; empty where it finds nothing."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    found = axe.Axe().run(tab)
+    return str(found.generate_report()) if found.response["violations"] else ""
+
+
 def _abroad(url: str, own: str) -> bool:
     return url.split(":")[0] not in ("data", "blob", "file") and url.split("/")[2] != own
 

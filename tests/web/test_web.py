@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import drop, opened
+from browser import drop, opened, violations
 from conftest import tiny_net
 from PIL import Image
 from serving import Served, Visitor, form
@@ -285,6 +285,10 @@ def test_in_a_browser(server: Served, tmp_path: Path) -> None:
     address, temporary = server.address, server.scratch
     cat = tmp_path / "my cat.png"
     Image.open(packaged_pictures()[0]).resize((300, 200)).save(cat)
+    for dark, width in ((False, 1400), (True, 1400), (False, 390)):
+        with opened(address, width=width, dark=dark) as tab:
+            tab.wait_for_selector("#examples button img")
+            assert not violations(tab), f"dark={dark}, {width}: {violations(tab)}"
     with opened(address) as tab:
         drop(tab, cat)
         tab.wait_for_selector("#preview li")
