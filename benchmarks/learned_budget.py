@@ -19,14 +19,15 @@ import tempfile
 from pathlib import Path
 
 from maskwise.data import read_data
-from maskwise.studies.grids.learned import LEARNED
+from maskwise.studies.grids.learned import LEARNED, LearnedRow
 
 
-def seconds(recipe: str, data: str, steps: int) -> float:
+def seconds(learned: LearnedRow, data: str, steps: int) -> float:
     """Processor seconds of one training from its start to its end."""
     with tempfile.TemporaryDirectory() as folder:
-        call = [sys.executable, "-m", "maskwise", "train", recipe, "--data", data, "--device", "cpu", "--no-page",
-                "--out", str(Path(folder, "run")), "--set", f"steps={steps}"]  # fmt: skip
+        sets = [part for one in (*learned.timed, f"steps={steps}") for part in ("--set", one)]
+        call = [sys.executable, "-m", "maskwise", "train", learned.small, "--data", data, "--device", "cpu",
+                "--no-page", "--out", str(Path(folder, "run")), *sets]  # fmt: skip
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(call, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -40,13 +41,14 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--budget", type=float, default=3600, help="core-seconds")
     parser.add_argument("--steps", type=int, nargs=2, default=(2, 8))
     parser.add_argument("--only", nargs="*", help="rows of the study")
+    parser.add_argument("--idle", type=float, default=0, help="core-seconds before step 1; or the first row's")
     given = parser.parse_args(words)
     here, (few, more) = len(read_data(given.data).records), given.steps
-    idle = 0.0
+    idle = given.idle
     for row, learned in LEARNED.items():
         if given.only and row not in given.only:
             continue
-        first, second = (seconds(learned.small, given.data, n) for n in (few, more))
+        first, second = (seconds(learned, given.data, n) for n in (few, more))
         step = (second - first) / (more - few)
         before = first - few * step
         idle = idle or before
