@@ -51,7 +51,7 @@ LEARNED = {
     "distilled": LearnedRow("distilled", "distilled_lite0", 4650),
     "ladder, distilled": LearnedRow("ladder_lite0", "ladder_lite0", 6550, quick_views("excitation_backprop")),
     "regions": LearnedRow("regions_lite0", "regions_lite0", 4550),
-    "Banzhaf values": LearnedRow("banzhaf_lite0", "banzhaf_lite0", 1500, quick_views("banzhaf", masks=4)),
+    "Banzhaf values": LearnedRow("banzhaf_lite0", "banzhaf_lite0", 6700, quick_views("banzhaf", masks=4)),
     "Shapley values": LearnedRow(
         "shapley_lite0", "shapley_lite0", 1500, ("surrogate_steps=1", "masks=2"), ("surrogate_steps=1",)
     ),
