@@ -53,7 +53,7 @@ LEARNED = {
     "regions": LearnedRow("regions_lite0", "regions_lite0", 4550),
     "Banzhaf values": LearnedRow("banzhaf_lite0", "banzhaf_lite0", 6700, quick_views("banzhaf", masks=4)),
     "Shapley values": LearnedRow(
-        "shapley_lite0", "shapley_lite0", 1500, ("surrogate_steps=1", "masks=2"), ("surrogate_steps=1",)
+        "shapley_lite0", "shapley_lite0", 1200, ("surrogate_steps=1", "masks=2"), ("surrogate_steps=1",)
     ),
     "ranking": LearnedRow("ranking", "ranking_lite0", 470, ("fractions=2", "cells=[2,4]")),
 }
