@@ -110,6 +110,12 @@ def test_the_page_that_was_run_without_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("name", studies.names())
-def test_pages_carry_their_study_s_notes(name: str) -> None:
+def test_pages_carry_their_study_s_notes_or_it_is_said_that_there_is_none(name: str) -> None:
+    """A study has a page, or stands under "Not run"; never both."""
+    not_run = (RESULTS / "README.md").read_text().partition("\n## Not run\n")[2]
+    assert not_run
+    if f"\n- `{name}`: " in not_run:
+        assert not (RESULTS / f"{name}.md").exists()
+        return
     page = (RESULTS / f"{name}.md").read_text()
     assert all(f"- {note}\n" in page for note in studies.get(name).notes)
