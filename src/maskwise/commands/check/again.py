@@ -8,27 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwise.commands.check.options import (
-    BatchOption,
-    CacheGib,
-    Methods,
-    Seed,
-    check_first,
-    own_options,
-    with_masker,
-)
+from maskwise.commands.check.compared import Compared
+from maskwise.commands.check.options import check_first
 from maskwise.commands.check.telling import ARCC, FOCUS, MAX_SENSITIVITY, About, tell
-from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, make_explainer
-from maskwise.commands.groups.measuring import Data, SkipDamaged
-from maskwise.commands.groups.method import MaskerFile, MethodOptions
-from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess
+from maskwise.commands.groups.measuring import Data
 from maskwise.commands.registration import command
 
 if TYPE_CHECKING:
     from maskwise.checks.explained_again import AgainResult
-    from maskwise.classifiers import Classifier
-    from maskwise.sess.sweep import AnyExplainer
 
+FOCUSED = Compared(method=["distilled", "grad_cam"])
 PicturesLimit = Annotated[int | None, typer.Option("--limit", min=1, help="Pictures of each data set, evenly spread.")]
 
 
@@ -39,19 +29,12 @@ PicturesLimit = Annotated[int | None, typer.Option("--limit", min=1, help="Pictu
 )
 def max_sensitivity_command(
     data: Data,
-    method: Methods = ["casm", "grad_cam"],  # noqa: B006, typer copies it
-    masker: MaskerFile = None,
-    options: MethodOptions = None,
-    sess: EnhanceEach = "no",
     limit: PicturesLimit = 64,
     radius: Annotated[float, typer.Option("--radius", help="Each value moves by up to so much, in [0,1].")] = 0.02,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Noises of a picture.")] = 10,
-    batch: BatchOption = 32,
-    cache_gib: CacheGib = 4.0,
-    skip_damaged: SkipDamaged = False,
-    seed: Seed = 0,
     out: Out = Path("check-max-sensitivity"),
     *,
+    compared: Compared,
     model: Model,
     sess_options: Sess,
     figures: Figures,
@@ -60,15 +43,15 @@ def max_sensitivity_command(
     """How far does a map go when the picture hardly changes? (Yeh et al. 2019)"""
     check_first(out)
     figures.check()
-    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared.explainers(model, sess_options)
     from maskwise.checks import max_sensitivity
-    from maskwise.checks.pictures import pictures
 
-    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
+    images = compared.pictures(data, classifier, limit)
     with output.bar("pictures x methods") as step:
         result = max_sensitivity(
-            explainers, classifier, images, radius=radius, samples=samples, seed=seed, batch=batch, progress=step
-        )
+            explainers, classifier, images, radius=radius, samples=samples, seed=compared.seed,
+            batch=compared.batch, progress=step,
+        )  # fmt: skip
     tell_again(MAX_SENSITIVITY, result, data, limit, out, figures, output)
 
 
@@ -79,18 +62,11 @@ def max_sensitivity_command(
 )
 def arcc_command(
     data: Data,
-    method: Methods = ["casm", "grad_cam"],  # noqa: B006, typer copies it
-    masker: MaskerFile = None,
-    options: MethodOptions = None,
-    sess: EnhanceEach = "no",
     limit: PicturesLimit = 64,
     fill: Annotated[str, typer.Option("--fill", help="ROAD's infiller, options after a colon.")] = "noisy_linear",
-    batch: BatchOption = 32,
-    cache_gib: CacheGib = 4.0,
-    skip_damaged: SkipDamaged = False,
-    seed: Seed = 0,
     out: Out = Path("check-arcc"),
     *,
+    compared: Compared,
     model: Model,
     sess_options: Sess,
     figures: Figures,
@@ -99,13 +75,14 @@ def arcc_command(
     """Is a map faithful, small, and the same again for what it kept? (after Poppi et al. 2021, with ROAD)"""
     check_first(out)
     figures.check()
-    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared.explainers(model, sess_options)
     from maskwise.checks import arcc
-    from maskwise.checks.pictures import pictures
 
-    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
+    images = compared.pictures(data, classifier, limit)
     with output.bar("pictures x methods") as step:
-        result = arcc(explainers, classifier, images, fill=fill, seed=seed, batch=batch, progress=step)
+        result = arcc(
+            explainers, classifier, images, fill=fill, seed=compared.seed, batch=compared.batch, progress=step
+        )
     tell_again(ARCC, result, data, limit, out, figures, output)
 
 
@@ -116,17 +93,10 @@ def arcc_command(
 )
 def focus_command(
     data: Data,
-    method: Methods = ["distilled", "grad_cam"],  # noqa: B006, typer copies it
-    masker: MaskerFile = None,
-    options: MethodOptions = None,
-    sess: EnhanceEach = "no",
     limit: PicturesLimit = 128,
-    batch: BatchOption = 32,
-    cache_gib: CacheGib = 4.0,
-    skip_damaged: SkipDamaged = False,
-    seed: Seed = 0,
     out: Out = Path("check-focus"),
     *,
+    compared: Compared = FOCUSED,
     model: Model,
     sess_options: Sess,
     figures: Figures,
@@ -135,31 +105,13 @@ def focus_command(
     """In a mosaic of four pictures, how much of the map lies in the two of its class? (Arias-Duart et al. 2022)"""
     check_first(out)
     figures.check()
-    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
+    explainers, classifier = compared.explainers(model, sess_options)
     from maskwise.checks import focus
-    from maskwise.checks.pictures import pictures
 
-    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
+    images = compared.pictures(data, classifier, limit)
     with output.bar("mosaics x methods") as step:
-        result = focus(explainers, classifier, images, seed=seed, batch=batch, progress=step)
+        result = focus(explainers, classifier, images, seed=compared.seed, batch=compared.batch, progress=step)
     tell_again(FOCUS, result, data, limit, out, figures, output)
-
-
-def compared_explainers(
-    method: list[str], masker: Path | None, options: list[str] | None, sess: str, model: Model, sess_options: Sess
-) -> tuple[dict[str, AnyExplainer], Classifier]:
-    """The methods by name, those inside SESS among them, and what they explain."""
-    from maskwise.core.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    enhance, own = sess_options.of_each(sess), own_options(options, method)
-    classifier = model.load()
-    return {
-        called: make_explainer(
-            name, classifier, with_masker(own, name, masker), model.precision, enhance if inside else None
-        )
-        for called, name, inside in each_with_sess(method, sess)
-    }, classifier
 
 
 def tell_again(

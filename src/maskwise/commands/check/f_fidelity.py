@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from maskwise.commands import completion
-from maskwise.commands.check.again import PicturesLimit, compared_explainers, tell_again
-from maskwise.commands.check.options import TRAINING, BatchOption, CacheGib, Methods, Seed, TrainSet, check_first
+from maskwise.commands.check.again import FOCUSED, PicturesLimit, tell_again
+from maskwise.commands.check.compared import Compared
+from maskwise.commands.check.options import TRAINING, TrainSet, check_first
 from maskwise.commands.check.options import numbers as numbers_of
 from maskwise.commands.check.telling import F_FIDELITY
 from maskwise.commands.groups import Figures, Model, Out, Output, Sess, key_values
-from maskwise.commands.groups.measuring import SOURCE, Data, SkipDamaged
-from maskwise.commands.groups.method import MaskerFile, MethodOptions
-from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.groups.measuring import SOURCE, Data
 from maskwise.commands.registration import command
 
 
@@ -36,10 +35,6 @@ def f_fidelity_command(
             autocompletion=completion.data_sources,
         ),
     ],
-    method: Methods = ["distilled", "grad_cam"],  # noqa: B006, typer copies it
-    masker: MaskerFile = None,
-    options: MethodOptions = None,
-    sess: EnhanceEach = "no",
     limit: PicturesLimit = 64,
     train_limit: Annotated[
         int | None,
@@ -50,12 +45,9 @@ def f_fidelity_command(
     ] = "10,20,30,40,50,60,70,80,90,100",
     draws: Annotated[int, typer.Option("--draws", min=1, help="Random holes of each size.")] = 20,
     train_set: TrainSet = None,
-    batch: BatchOption = 32,
-    cache_gib: CacheGib = 4.0,
-    skip_damaged: SkipDamaged = False,
-    seed: Seed = 0,
     out: Out = Path("check-f-fidelity"),
     *,
+    compared: Compared = FOCUSED,
     model: Model,
     sess_options: Sess,
     figures: Figures,
@@ -66,19 +58,19 @@ def f_fidelity_command(
     figures.check()
     percent = numbers_of(fractions)
     from maskwise.checks import f_fidelity
-    from maskwise.checks.pictures import pictures
     from maskwise.checks.small_training import training_settings
     from maskwise.checks.used_to_holes import JUDGE_TRAINING
 
-    settings = training_settings({**JUDGE_TRAINING.model_dump(), **key_values(train_set, "--train-set"), "seed": seed})
-    explainers, classifier = compared_explainers(method, masker, options, sess, model, sess_options)
-    size = classifier.input_size
-    images = pictures(data, size, limit, cache_gib, skip_damaged)
-    train = pictures(train_data, size, train_limit, cache_gib, skip_damaged)
+    settings = training_settings(
+        {**JUDGE_TRAINING.model_dump(), **key_values(train_set, "--train-set"), "seed": compared.seed}
+    )
+    explainers, classifier = compared.explainers(model, sess_options)
+    images = compared.pictures(data, classifier, limit)
+    train = compared.pictures(train_data, classifier, train_limit)
     with output.bar("pictures x methods") as step:
         result = f_fidelity(
-            explainers, classifier, images, train, settings=settings, percent=percent, draws=draws, seed=seed,
-            batch=batch, progress=step,
+            explainers, classifier, images, train, settings=settings, percent=percent, draws=draws,
+            seed=compared.seed, batch=compared.batch, progress=step,
         )  # fmt: skip
     result.protocol.update(train_data=train_data, train_limit=train_limit)
     tell_again(F_FIDELITY, result, data, limit, out, figures, output)

@@ -9,27 +9,21 @@ from typing import Annotated
 import typer
 
 from maskwise.commands import completion
+from maskwise.commands.check.compared import Compared
 from maskwise.commands.check.options import (
     TRAINING,
-    BatchOption,
-    CacheGib,
-    Methods,
-    Seed,
     TestData,
     TestLimit,
     TrainLimit,
     TrainSet,
     check_first,
-    own_options,
-    with_masker,
 )
 from maskwise.commands.check.telling import LEAK, tell
-from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, key_values, make_explainer
-from maskwise.commands.groups.measuring import SOURCE, SkipDamaged
-from maskwise.commands.groups.method import MaskerFile, MethodOptions
-from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess, key_values
+from maskwise.commands.groups.measuring import SOURCE
 from maskwise.commands.registration import command
 
+LEAKING = Compared(method=["casm"], batch=16)
 TrainSources = Annotated[
     list[str],
     typer.Option(
@@ -49,10 +43,6 @@ TrainSources = Annotated[
 def leak_command(
     data: TrainSources,
     test_data: TestData = None,
-    method: Methods = ["casm"],  # noqa: B006, typer copies it
-    masker: MaskerFile = None,
-    options: MethodOptions = None,
-    sess: EnhanceEach = "no",
     limit: TrainLimit = None,
     test_limit: TestLimit = None,
     fill: Annotated[
@@ -83,23 +73,17 @@ def leak_command(
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    batch: BatchOption = 16,
-    cache_gib: CacheGib = 4.0,
-    skip_damaged: SkipDamaged = False,
-    seed: Seed = 0,
     out: Out = Path("check-leak"),
     *,
+    compared: Compared = LEAKING,
     model: Model,
     sess_options: Sess,
     figures: Figures,
     output: Output,
 ) -> None:
     """Does the shape of the masks give the class away? It trains a judge (after EVAL-X, Jethani et al. 2021)."""
-    from maskwise.core.allocator import keep_freed_memory
-
     check_first(out)
     figures.check()
-    keep_freed_memory()
     from maskwise.checks import leak, robust_judge
     from maskwise.checks.leak_figure import leak_figure
     from maskwise.checks.mask_probe import PROBE
@@ -108,23 +92,17 @@ def leak_command(
     from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import leak_tables
 
-    enhance = sess_options.of_each(sess)
-    settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed}, **SETTINGS.model_dump())
-    own = own_options(options, method)
-    classifier = model.load()
-    explainers = {
-        called: make_explainer(
-            name, classifier, with_masker(own, name, masker), model.precision, enhance if inside else None
-        )
-        for called, name, inside in each_with_sess(method, sess)
-    }
-    train = classified(data, classifier, limit, cache_gib, skip_damaged)
+    settings = training_settings(
+        {**key_values(train_set, "--train-set"), "seed": compared.seed}, **SETTINGS.model_dump()
+    )
+    explainers, classifier = compared.explainers(model, sess_options)
+    train = classified(data, classifier, limit, compared.cache_gib, compared.skip_damaged)
     if test_data is None:
-        train, test = split(train, seed=seed)
+        train, test = split(train, seed=compared.seed)
         boxes = None  # of a part that is drawn
     else:
-        test = classified([test_data], classifier, test_limit, cache_gib, skip_damaged)
-        boxes = object_boxes([test_data], classifier.input_size, test_limit, skip_damaged)
+        test = classified([test_data], classifier, test_limit, compared.cache_gib, compared.skip_damaged)
+        boxes = object_boxes([test_data], classifier.input_size, test_limit, compared.skip_damaged)
     with output.bar("training the robust judge") as step:
         judge = robust_judge(
             classifier, train, settings, fill=fill, size=judge_size, folder=judges or out / "judges", device=model.on(),
@@ -133,8 +111,8 @@ def leak_command(
     with output.bar("pictures x methods") as step:
         result = leak(
             explainers, classifier, judge.classifier, test, fill=fill, boxes=boxes,
-            probe=PROBE.model_copy(update={"seed": seed}) if probe else None, bound=bound, seed=seed, batch=batch,
-            progress=step,
+            probe=PROBE.model_copy(update={"seed": compared.seed}) if probe else None, bound=bound,
+            seed=compared.seed, batch=compared.batch, progress=step,
         )  # fmt: skip
     result.protocol.update(
         data=data, test_data=test_data, limit=limit, test_limit=test_limit, training=settings.model_dump(),

@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
+from maskwise.commands.check.compared import Compared
 from maskwise.commands.check.options import (
     TRAINING,
-    BatchOption,
-    CacheGib,
-    Methods,
     NetworkOption,
-    Seed,
     TestData,
     TestLimit,
     TrainData,
@@ -24,14 +21,9 @@ from maskwise.commands.check.options import (
     check_first,
     labelled_pair,
     numbers,
-    own_options,
-    with_masker,
 )
 from maskwise.commands.check.telling import ROAR, tell
-from maskwise.commands.groups import Figures, Model, Out, Output, Sess, each_with_sess, key_values, make_explainer
-from maskwise.commands.groups.measuring import SkipDamaged
-from maskwise.commands.groups.method import MaskerFile, MethodOptions
-from maskwise.commands.groups.sess import EnhanceEach
+from maskwise.commands.groups import Figures, Model, Out, Output, Sess, key_values
 from maskwise.commands.registration import command
 
 
@@ -44,10 +36,6 @@ from maskwise.commands.registration import command
 def roar_command(
     data: TrainData,
     test_data: TestData = None,
-    method: Methods = ["casm", "grad_cam"],  # noqa: B006, typer copies it
-    masker: MaskerFile = None,
-    options: MethodOptions = None,
-    sess: EnhanceEach = "no",
     limit: TrainLimit = None,
     test_limit: TestLimit = None,
     network: NetworkOption = "small_cnn",
@@ -57,41 +45,30 @@ def roar_command(
         int, typer.Option("--repeats", min=1, help="Trainings of each, with different seeds.", rich_help_panel=TRAINING)
     ] = 3,
     train_set: TrainSet = None,
-    batch: BatchOption = 32,
-    cache_gib: CacheGib = 4.0,
-    skip_damaged: SkipDamaged = False,
-    seed: Seed = 0,
     out: Out = Path("check-roar"),
     *,
+    compared: Compared,
     model: Model,
     sess_options: Sess,
     figures: Figures,
     output: Output,
 ) -> None:
     """Is a network trained without the most salient pixels worse than without random ones? (Hooker et al. 2019)"""
-    from maskwise.core.allocator import keep_freed_memory
-
     check_first(out)
     figures.check()
-    keep_freed_memory()
     from maskwise.checks import roar
     from maskwise.checks.figures import roar_figure
     from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import roar_tables
 
-    shares, enhance = numbers(fractions), sess_options.of_each(sess)
-    settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed}, augment=True)
-    own = own_options(options, method)
-    classifier = model.load()
-    explainers = {
-        called: make_explainer(
-            name, classifier, with_masker(own, name, masker), model.precision, enhance if inside else None
-        )
-        for called, name, inside in each_with_sess(method, sess)
-    }
+    shares = numbers(fractions)
+    settings = training_settings({**key_values(train_set, "--train-set"), "seed": compared.seed}, augment=True)
+    explainers, classifier = compared.explainers(model, sess_options)
     # Explained at the classifier's size, or at the larger one of the training, from which the classifier shrinks it.
     side = max(classifier.input_size, size)
-    train, test = labelled_pair(data, test_data, side, limit, test_limit, seed, cache_gib, skip_damaged)
+    train, test = labelled_pair(
+        data, test_data, side, limit, test_limit, compared.seed, compared.cache_gib, compared.skip_damaged
+    )
     with output.bar("trainings") as step:
         result = roar(
             explainers,
@@ -105,8 +82,8 @@ def roar_command(
             size=size,
             out=out,
             device=model.on(),
-            batch=batch,
-            cache_gib=cache_gib,
+            batch=compared.batch,
+            cache_gib=compared.cache_gib,
             progress=step,
         )
     result.protocol.update(data=data, test_data=test_data, limit=limit, test_limit=test_limit)

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
@@ -73,10 +73,14 @@ def _values(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in fields(group)}
 
 
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
 def _parameter(group: type[Any], name: str, default: Any) -> inspect.Parameter:
     """A field as a parameter, under the heading of the class that defines it."""
     (field,) = (field for field in fields(group) if field.name == name)
-    value = getattr(default, name) if default is not inspect.Parameter.empty else field.default
+    value = getattr(default, name) if default is not inspect.Parameter.empty else _default(field)
     annotation = _hints(group)[name]  # type: ignore[arg-type]
     home = next(kind for kind in group.__mro__ if name in vars(kind).get("__annotations__", {}))
     if get_origin(annotation) is Annotated and hasattr(home, "heading"):
