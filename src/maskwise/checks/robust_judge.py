@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +18,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from maskwise.blending import masked_in
-from maskwise.checks.feeding import EpochBatches
+from maskwise.checks.holed_training import trained_on_holes
 from maskwise.checks.pictures import Labelled
-from maskwise.checks.rows import on
 from maskwise.checks.small_training import SmallTraining, Trained
 from maskwise.checks.subject import ProgressCallback, top_classes
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import check_seal, save_sealed
-from maskwise.infill import Infiller, infiller
+from maskwise.infill import infiller
 from maskwise.infill.holes import blobs
 
 GRIDS = (7, 14, 28)
@@ -53,37 +50,6 @@ def random_keeps(count: int, side: int, draws: torch.Generator) -> Tensor:
         coarse = (torch.rand(1, 1, grid, grid, generator=draws) < rates[i]).float()
         keeps[i] = F.interpolate(coarse, (side, side), mode="nearest-exact")[0, 0]
     return keeps
-
-
-@dataclass(frozen=True)
-class HoledBatches:
-    """``EpochBatches`` of which each picture has lost a random part, and comes at the judge's own size.
-
-    Attributes:
-        whole: the pictures.
-        judge: for its size and its mean colour.
-        fill: paints the holes.
-        draws: where the holes come from.
-    """
-
-    whole: EpochBatches
-    judge: Classifier
-    fill: Infiller
-    draws: torch.Generator
-
-    @property
-    def steps(self) -> int:
-        return self.whole.steps
-
-    def batches(
-        self, first: int, end: int, rank: int = 0, world: int = 1
-    ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Images (B,3,s,s) float in [0,1] and labels (B,) of so many steps."""
-        for images, labels in self.whole.batches(first, end, rank, world):
-            keeps = random_keeps(len(images), images.shape[-1], self.draws).to(images)
-            fill = self.fill(images, 1 - keeps, self.judge.mean)
-            # The holes are cut at full size and then shrunk, as those of the masks that are judged will be.
-            yield self.judge.prepare(masked_in(images, keeps, fill)), labels
 
 
 def robust_judge(
@@ -118,9 +84,7 @@ def robust_judge(
     Source:
         Jethani et al. 2021, REAL-X and EVAL-X; that one drops independent pixels, at a rate of one half.
     """
-    if len(train) < 2:
-        raise InputError("a judge can't be trained on fewer than two pictures")
-    if not 0 <= int(train.labels.min()) <= int(train.labels.max()) < len(classifier.labels):
+    if len(train) and not 0 <= int(train.labels.min()) <= int(train.labels.max()) < len(classifier.labels):
         raise InputError(f"labels must be of the {len(classifier.labels)} classes that {classifier.name} knows")
     if settings.until is not None:
         raise InputError("a judge is trained for all its epochs: leave `until` out")
@@ -134,7 +98,16 @@ def robust_judge(
     start = still_copy(classifier.described(input_size=side, name=f"robust judge of {classifier.name}")).to(device)
     if path is not None and path.is_file():
         return _read(path, start)
-    trained = _trained(start, train, settings, infiller(fill), device, progress)
+    paint = infiller(fill)
+
+    def cut(images: Tensor, holes: torch.Generator) -> Tensor:
+        keeps = random_keeps(len(images), images.shape[-1], holes).to(images)
+        # The holes are cut at full size and then shrunk, as those of the masks that are judged will be.
+        return start.prepare(masked_in(images, keeps, paint(images, 1 - keeps, start.mean)))
+
+    judge, epochs = trained_on_holes(start, train.images, train.labels, settings, cut, progress)
+    right = top_classes(judge, train.images) == train.labels
+    trained = Trained(judge, float(right.double().mean()), epochs)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         header = {"format": FORMAT, "about": json.dumps(about), "accuracy": repr(trained.accuracy)}
@@ -146,26 +119,6 @@ def robust_judge(
 def judge_key(about: dict[str, Any]) -> str:
     """First 16 hex digits of the SHA-256 of what a judge depends on."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _trained(
-    start: Classifier,
-    train: Labelled,
-    settings: SmallTraining,
-    fill: Infiller,
-    device: torch.device,
-    progress: ProgressCallback | None,
-) -> Trained:
-    from maskwise.training.small_classifier import SmallRecipe, train_small_classifier  # heavy
-
-    draws, holes = (torch.Generator().manual_seed(2 * settings.seed + k) for k in range(2))
-    whole = EpochBatches(
-        on(train.images, device), train.labels.to(device), settings.batch_size, settings.augment, draws
-    )
-    recipe = SmallRecipe(**settings.model_dump(exclude={"augment", "until"}))
-    judge, epochs = train_small_classifier(start, recipe, HoledBatches(whole, start, fill, holes), progress=progress)
-    right = top_classes(judge, train.images) == train.labels
-    return Trained(judge, float(right.double().mean()), epochs)
 
 
 def _read(path: Path, start: Classifier) -> Trained:

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from maskwise.checks.feeding import EpochBatches
-from maskwise.checks.rows import Values, on
+from maskwise.checks.holed_training import trained_on_holes
+from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining
 from maskwise.checks.subject import ProgressCallback, top_classes
 from maskwise.classifiers import Classifier
-from maskwise.core.errors import InputError
 from maskwise.core.options import in_range, one_of
 from maskwise.measures.single_deletion import cell_numbers
 
 MissingPart = Literal["pixels", "cell"]
 JUDGE_TRAINING = SmallTraining(epochs=10, optimiser="sgd", lr=1e-3)
-
-
-@dataclass(frozen=True)
-class MissingPartBatches(EpochBatches):
-    """As ``EpochBatches``, each picture with a hole of ``colour`` (3,1,1); see ``used_to_holes``."""
-
-    colour: Tensor
-    missing: MissingPart
-    share: float
-    cells: int
-
-    def batches(
-        self, first: int, end: int, rank: int = 0, world: int = 1
-    ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        for images, labels in super().batches(first, end, rank, world):
-            holes = missing_parts(len(images), images.shape[-2:], self.missing, self.share, self.cells, self.draws)
-            yield torch.where(holes[:, None].to(images.device), self.colour, images), labels
 
 
 def missing_parts(
@@ -83,19 +63,14 @@ def used_to_holes(
     Raises:
         InputError: fewer than two pictures, an option that makes no sense, or a loss that became NaN.
     """
-    from maskwise.training.small_classifier import SmallRecipe, train_small_classifier  # heavy
-
     one_of("missing", missing, ("pixels", "cell"))
     in_range("share", share, 0, 1)
     in_range("cells", cells, 2)
-    if len(images) < 2:
-        raise InputError("a judge can't be trained on fewer than two pictures")
-    settings, device = settings or JUDGE_TRAINING, classifier.device
-    classes = top_classes(classifier, images, batch).to(device)
-    draws = torch.Generator().manual_seed(settings.seed)
-    batches = MissingPartBatches(
-        on(images, device), classes, settings.batch_size, settings.augment, draws,
-        classifier.mean[:, None, None], missing, share, cells,
-    )  # fmt: skip
-    recipe = SmallRecipe(**settings.model_dump(exclude={"augment", "until"}))
-    return train_small_classifier(classifier, recipe, batches, progress=progress)[0]
+    colour = classifier.mean[:, None, None]
+
+    def cut(whole: Tensor, holes: torch.Generator) -> Tensor:
+        lost = missing_parts(len(whole), whole.shape[-2:], missing, share, cells, holes)
+        return torch.where(lost[:, None].to(whole.device), colour, whole)
+
+    classes = top_classes(classifier, images, batch)
+    return trained_on_holes(classifier, images, classes, settings or JUDGE_TRAINING, cut, progress)[0]
