@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from script_files import loaded
 
 import maskwise as mw
 from maskwise.explainers import methods
@@ -71,9 +71,7 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return pages.setdefault(path, Kept())
 
     monkeypatch.setitem(sys.modules, "mkdocs_gen_files", types.SimpleNamespace(open=keep))  # type: ignore[arg-type]
-    spec = importlib.util.spec_from_file_location("build_docs", DOCS / "build.py")
-    assert spec is not None and spec.loader is not None
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    loaded(DOCS / "build.py")
     return {path: page.getvalue() for path, page in pages.items()}
 
 
@@ -107,10 +105,7 @@ def test_the_tutorial_as_a_notebook(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     client = pytest.importorskip("nbclient", reason="nbclient is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
-    spec = importlib.util.spec_from_file_location("convert", DOCS / "notebooks" / "convert.py")
-    assert spec is not None and spec.loader is not None
-    convert = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(convert)
+    convert = loaded(DOCS / "notebooks" / "convert.py")
     book = convert.notebook((DOCS / "notebooks" / "tutorial.py").read_text(encoding="utf-8"))
     nbformat.validate(book)
     client.NotebookClient(book, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))

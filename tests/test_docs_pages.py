@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_files import loaded
 from test_docs import DOCS, generated
 
 from maskwise.explainers import methods
@@ -19,14 +18,6 @@ from maskwise.papers import PAPERS, paper_links, with_paper_links
 RESULTS = DOCS / "results"
 # no paper, or one on no open server, or whose address is not known here
 WITHOUT = {"chance", "whole picture", "Morbidelli et al. 2020", "RefineCAM, 2025"}
-
-
-def module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 @pytest.fixture
@@ -95,7 +86,7 @@ def test_the_gallery_has_every_method_and_its_picture(pages: dict[str, str]) -> 
 
 def test_the_tutorials_page_is_that_of_its_script() -> None:
     pytest.importorskip("nbformat", reason="nbformat is not installed")
-    convert = module(DOCS / "notebooks" / "convert.py")
+    convert = loaded(DOCS / "notebooks" / "convert.py")
     script = (DOCS / "notebooks" / "tutorial.py").read_text(encoding="utf-8")
     page = (DOCS / "notebooks" / "tutorial.md").read_text(encoding="utf-8")
     assert page.startswith(convert.mark(script)), "python docs/notebooks/convert.py --page"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from script_files import loaded
 
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
@@ -26,12 +26,7 @@ SEVEN = "shapes:n=7,size=48"
 
 
 def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ray_evaluate", EXAMPLE)
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["ray_evaluate"] = loaded  # where its dataclass looks for it
-    spec.loader.exec_module(loaded)
-    return loaded
+    return loaded(EXAMPLE)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from script_files import loaded
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,11 +65,7 @@ def test_no_file_here_has_one(hooks: dict[str, dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="module")
 def releases() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release_smoke", ROOT / "scripts" / "release_smoke.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "scripts" / "release_smoke.py")
 
 
 @pytest.fixture

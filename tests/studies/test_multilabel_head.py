@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from script_files import ROOT, loaded
 
 from maskwise import load_classifier
 from maskwise.data import Sample, read_data
@@ -16,12 +16,7 @@ from maskwise.data import Sample, read_data
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "multilabel_head.py"
-    spec = importlib.util.spec_from_file_location("multilabel_head", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "scripts" / "multilabel_head.py")
 
 
 def test_a_cut_out_shows_the_classes_of_boxes_that_are_at_least_half_inside(script: ModuleType) -> None:

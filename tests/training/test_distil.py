@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from conftest import tiny_net
 from lightning.fabric import Fabric
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
+from script_files import ROOT, loaded
 from torch import Tensor
 
 import maskwise as mw
@@ -380,11 +380,8 @@ def test_the_loss_by_hand() -> None:
     assert logged["wanted"] == pytest.approx(float(wanted.mean()), abs=1e-6)
 
 
-def test_the_packaging_script(picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    sys.modules.pop("train_packaged", None)
-    import train_packaged
-
+def test_the_packaging_script(picture_folder: Path, tmp_path: Path) -> None:
+    train_packaged = loaded(ROOT / "scripts" / "train_packaged.py")
     common = [
         "distilled_lite0", "--data", str(picture_folder), "--val", "shapes:n=6,size=64", "--table",
         str(tmp_path / "t.jsonl"), "--set", "input_size=64", "--set", "batch_size=4", "--set",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from distil_vit import Lesson, blended, crops, main, rate
+from script_files import ROOT, loaded
 
 from maskwise import load_classifier
 
+SCRIPT = loaded(ROOT / "scripts" / "distil_vit.py")
+Lesson, blended, crops, main, rate = SCRIPT.Lesson, SCRIPT.blended, SCRIPT.crops, SCRIPT.main, SCRIPT.rate
 DATA = "shapes:n=4,size=40,labels=own"
 
 
