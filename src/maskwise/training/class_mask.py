@@ -18,6 +18,7 @@ from maskwise.maskers.store import start_at
 from maskwise.maskers.upsampler import Upsampler
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_mask_recipe import ClassMaskRecipe
+from maskwise.training.draws import seeded
 from maskwise.training.likelihood import Categorical, likelihood_of
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
@@ -46,8 +47,7 @@ class ClassMaskTrainer(Trainer):
     def __init__(self, classifier: Classifier, recipe: ClassMaskRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         self.likelihood = cast(Categorical, likelihood_of(classifier))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.masker = ClassMasker.build(
                 classifier, recipe.widths, recipe.upsampling, recipe.bottlenecks, recipe.encoder, recipe.kernel
             )

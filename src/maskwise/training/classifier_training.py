@@ -17,6 +17,7 @@ from maskwise.core.seal import save_sealed
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.classifier_recipe import ClassifierRecipe
 from maskwise.training.compiling import compiled
+from maskwise.training.draws import seeded
 from maskwise.training.fresh import begin_anew, layers_after, own_weights, parameters_of, tensors_of
 from maskwise.training.likelihood import likelihood_of
 from maskwise.training.meter import Meter
@@ -45,8 +46,7 @@ class ClassifierTrainer(Trainer):
         every = [name for name, module in self.network.named_modules() if own_weights(module)]
         learning = layers_after(classifier, recipe.fresh_after) if recipe.start == "reinitialised" else every
         if recipe.start != "pretrained":
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(recipe.seed)
+            with seeded(recipe.seed):
                 self.network.cpu()
                 begin_anew(self.network, learning)
         self.live.to(fabric.device)

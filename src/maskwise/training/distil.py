@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,13 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.explainers import methods
 from maskwise.maskers import save_masker
-from maskwise.maskers.finish import Finish
 from maskwise.maskers.layout import Layout
-from maskwise.maskers.masker import Masker
-from maskwise.maskers.store import start_at
-from maskwise.training.base_recipe import BaseRecipe, Decay
+from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crops import Crop, PixelSize, resized_map
 from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
+from maskwise.training.frozen_decoder import FrozenRecipe, frozen_masker
 from maskwise.training.label_file import LabelFile, label_pictures
 from maskwise.training.likelihood import Likelihood
 from maskwise.training.loader import Loader
@@ -39,14 +37,12 @@ LABELS = "labels.npz"
 LabelKind = Literal["above_mean", "raw", "values"]
 
 
-class DistilRecipe(BaseRecipe):
+class DistilRecipe(FrozenRecipe):
     """All settings of a distillation."""
 
     kind: str = "distil"
     title: str = "distilled"
     paper: str = "Covert, Kim, Zou, Hashimoto 2024"
-    crop_area: tuple[float, float] = (0.3, 1.0)
-    lr_decay: Decay = "cosine"
 
     # the teacher
     teacher: Lesson = Lesson.model_validate({"views": {"excitation_backprop": {}}})
@@ -59,23 +55,6 @@ class DistilRecipe(BaseRecipe):
         0.0, ge=0, le=1, description="share of pictures with a smaller one pasted in: each class is wanted on its own"
     )
     labels: str | None = Field(None, description="file that keeps the teacher's maps; None is labels.npz in the folder")
-
-    # the masker
-    taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: Literal["added", "mixed", "ladder"] = "mixed"
-    first_tap: Literal["projected", "raw"] = "projected"
-    width: int = Field(24, ge=1, description="channels of a projected tap")
-    mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
-    class_tap: bool = Field(True, description="a mixing decoder reads the class activation of the asked class")
-    head_std: float | None = Field(0.02, ge=0, description="of the last convolution's first weights")
-    class_gate: float | None = Field(None, gt=0, le=1, description="the trained mask is gated by class")
-    gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field((1.0,), min_length=1)
-    sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
-    pamr: int = Field(
-        0, ge=0, le=100, description="rounds in which the trained mask runs along to pixels of the same colour"
-    )
-    start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
-    masker_lr: float = Field(2e-3, gt=0, description="Adam")
 
     @model_validator(mode="after")
     def _possible(self) -> DistilRecipe:
@@ -101,14 +80,7 @@ class DistilTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: DistilRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.masker = Masker.build(
-                classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe))
-            )
-        start_at(self.masker, recipe.start, classifier)
-        self.masker.to(fabric.device).to(memory_format=torch.channels_last)
-        self.masker.decoder.train()
+        self.masker = frozen_masker(classifier, recipe, fabric)
         self.weights = list(self.masker.decoder.parameters())
         adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)

@@ -19,7 +19,7 @@ from maskwise.core.seal import save_sealed
 from maskwise.infill.holes import random_holes
 from maskwise.infill.partial_conv import PartialConvNet
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.draws import generator
+from maskwise.training.draws import generator, seeded
 from maskwise.training.likelihood import Likelihood
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
@@ -64,8 +64,7 @@ class InfillerTrainer(Trainer):
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         if classifier.channels != 3:
             raise InputError(f"infillers are trained on RGB, and {classifier.name} takes grey: name another classifier")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.network = PartialConvNet()
         self.network.to(fabric.device).to(memory_format=torch.channels_last)
         self.network.train()

@@ -26,7 +26,7 @@ from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.consistency import enlarged_part, inconsistency
 from maskwise.training.crops import random_crop
 from maskwise.training.distributed.share import MicroBatch
-from maskwise.training.draws import generator
+from maskwise.training.draws import generator, seeded
 from maskwise.training.judges import Judges, judged_by
 from maskwise.training.likelihood import Bernoulli, Categorical, Likelihood, likelihood_of
 from maskwise.training.loader import Loader
@@ -54,8 +54,7 @@ class MaskTrainer(Trainer):
     ) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         self.likelihood = likelihood_of(classifier)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.masker = Masker.build(
                 classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), shares_encoder=recipe.shared,
                 layout=Layout.of(dict(recipe)),

@@ -21,13 +21,10 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.infill import infiller
 from maskwise.maskers import save_masker
-from maskwise.maskers.finish import Finish
-from maskwise.maskers.layout import Layout
-from maskwise.maskers.masker import Masker
-from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.draws import generator
+from maskwise.training.frozen_decoder import frozen_masker
 from maskwise.training.likelihood import Likelihood
 from maskwise.training.meter import Meter
 from maskwise.training.objectives.base import Side
@@ -62,14 +59,7 @@ class RankingTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: RankingRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.masker = Masker.build(
-                classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe))
-            )
-        start_at(self.masker, recipe.start, classifier)
-        self.masker.to(fabric.device).to(memory_format=torch.channels_last)
-        self.masker.decoder.train()
+        self.masker = frozen_masker(classifier, recipe, fabric)
         self.judge = self.masker.encoder
         self.weights = list(self.masker.decoder.parameters())
         adam = torch.optim.AdamW(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)

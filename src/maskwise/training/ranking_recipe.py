@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from maskwise.maskers.layout import Layout
-from maskwise.training.base_recipe import BaseRecipe, Decay
+from maskwise.training.frozen_decoder import FrozenRecipe
 
 
-class RankingRecipe(BaseRecipe):
+class RankingRecipe(FrozenRecipe):
     """All settings of a ranking. Where nothing else is said they are ours, for a small machine.
 
     Source: AHA, "learning to rank" (ECCV 2026), as far as its released code tells.
@@ -19,8 +19,6 @@ class RankingRecipe(BaseRecipe):
     kind: str = "ranking"
     title: str = "ranking"
     paper: str = "AHA (learning to rank), ECCV 2026"
-    crop_area: tuple[float, float] = (0.3, 1.0)
-    lr_decay: Decay = "cosine"
     warm_up: float = Field(0.0, ge=0, lt=1, description="part of the training in which the learning rate rises")
 
     # the curves
@@ -45,19 +43,9 @@ class RankingRecipe(BaseRecipe):
     noise: bool = Field(True, description="Gumbel noise on a Sinkhorn matrix")
     spread: float = Field(3.0, gt=0, description="deviation of the scores that a Sinkhorn matrix reads")
 
-    # the masker
+    # its surroundings
     smoothness: float = Field(0.0025, ge=0, description="price of peaks above their surroundings, squared")
     smooth_window: int = Field(15, ge=3, description="pixels of the input that the surroundings reach over")
-    taps: tuple[int, ...] | None = Field(None, description="which taps are read, 0 the finest, -1 the last")
-    decoder: Literal["added", "mixed", "ladder"] = "mixed"
-    first_tap: Literal["projected", "raw"] = "projected"
-    width: int = Field(24, ge=1, description="channels of a projected tap")
-    mix: int = Field(32, ge=1, description="channels that a mixing decoder mixes all taps to")
-    class_tap: bool = Field(True, description="a mixing decoder reads the class activation of the asked class")
-    head_std: float | None = Field(0.02, ge=0, description="of the last convolution's first weights")
-    sharpness: float | None = Field(None, gt=0, description="the trained mask is sharpened about its own mean")
-    start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
-    masker_lr: float = Field(2e-3, gt=0, description="AdamW")
 
     @model_validator(mode="after")
     def _possible(self) -> RankingRecipe:

@@ -28,7 +28,7 @@ from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crop_size import crop_size
 from maskwise.training.crops import Crop, random_crop, resized
 from maskwise.training.distributed.processes import all_gather
-from maskwise.training.draws import generator
+from maskwise.training.draws import generator, seeded
 from maskwise.training.label_file import picture_key
 from maskwise.training.likelihood import Categorical, Likelihood
 from maskwise.training.loader import Loader
@@ -58,8 +58,7 @@ class RegionsTrainer(Trainer):
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         self.losses = recipe.built_losses()
         self.size = crop_size(classifier, recipe.input_size)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.masker = Masker.build(
                 classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe))
             )

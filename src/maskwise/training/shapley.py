@@ -18,7 +18,7 @@ from maskwise.explainers.coalitions import any_size_coalitions, kernel_coalition
 from maskwise.maskers import ShapleyMasker, save_masker
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.distributed.share import MicroBatch
-from maskwise.training.draws import generator
+from maskwise.training.draws import generator, seeded
 from maskwise.training.likelihood import Likelihood
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
@@ -40,8 +40,7 @@ class ShapleyTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: ShapleyRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.masker = ShapleyMasker.build(classifier, recipe.grid, recipe.width, recipe.class_tap)
         self.masker.decoder.to(fabric.device).train()
         self.surrogate = still_copy(classifier).to(fabric.device)

@@ -5,7 +5,8 @@ An objective is one file here: a class with ``@objectives.register(NAME, paper=â
 
 from maskwise.core.registry import discover
 from maskwise.training.objectives.base import Judged, Objective, objectives
-from maskwise.training.objectives.total import Term, Total
+from maskwise.training.objectives.term import Term
+from maskwise.training.objectives.total import Total
 
 discover(__name__, __path__)
 

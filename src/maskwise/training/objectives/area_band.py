@@ -14,7 +14,7 @@ class AreaBand(AreaObjective):
 
     def loss(self, judged: Judged) -> Tensor:
         own = judged.masks_by_class.own
-        return own.mean(area_outside(own.masks, *self.band))
+        return own.mean(area_outside(own.masks, *self.term.band))
 
 
 def area_outside(masks: Tensor, least: float, most: float) -> Tensor:

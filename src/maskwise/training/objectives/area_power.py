@@ -18,7 +18,7 @@ class AreaPower(AreaObjective):
 
     def loss(self, judged: Judged) -> Tensor:
         every = judged.masks_by_class.every
-        return every.mean((every.masks + TINY).pow(self.power).mean((2, 3)))
+        return every.mean((every.masks + TINY).pow(self.term.power).mean((2, 3)))
 
     def regularised(self, judged: Judged) -> Tensor:
         return judged.masks_by_class.every.kept

@@ -13,6 +13,7 @@ from torch import Tensor
 from maskwise.core.registry import Registry
 from maskwise.training.class_wise import ByClass, ClassMasks
 from maskwise.training.likelihood import Categorical, Likelihood
+from maskwise.training.objectives.term import Term
 
 Side = Literal["in", "out"]
 When = Literal["fooled", "wrong", "changed"]
@@ -59,14 +60,13 @@ class Objective(ABC):
 
     Args:
         when: which reading of the masked-out condition (see ``shrinks_out``).
-        band: parts of the picture between which an area is free (see ``area_outside``).
-        power: of a mask's values.
+        term: what the recipe says of it; an objective reads its own settings there.
     """
 
     side: ClassVar[Side | None]  # None looks at masks alone
 
-    def __init__(self, when: When = "fooled", band: tuple[float, float] = (0.05, 0.3), power: float = 0.3) -> None:
-        self.when, self.band, self.power = when, band, power
+    def __init__(self, when: When = "fooled", term: Term | None = None) -> None:
+        self.when, self.term = when, term or Term()
 
     @abstractmethod
     def loss(self, judged: Judged) -> Tensor:

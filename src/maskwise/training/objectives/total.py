@@ -5,33 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from maskwise.core.total_variation import TotalVariation, edge_weights, total_variation
 from maskwise.training.objectives.base import Judged, Side, When, objectives
+from maskwise.training.objectives.term import Term
 
 PROPORTIONAL = 1.5  # of log lambda, per relative deviation from the target area
 FURTHEST = 3.0  # that the integral part, or the relative deviation looking ahead adds, may come to
-
-
-class Term(BaseModel):
-    """One objective's share of the loss."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    weight: float = Field(default=1.0, gt=0)
-    lambda_r: float = Field(default=10.0, ge=0, description="of the mask's mean, where the objective lets it shrink")
-    tv: float = Field(default=0.0, ge=0, description="of the total variation")
-    band: tuple[float, float] = Field(default=(0.05, 0.3), description="of area_band: least and most of the picture")
-    power: float = Field(default=0.3, gt=0, description="of area_power")
-
-    @field_validator("band")
-    @classmethod
-    def _in_order(cls, band: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= band[0] <= band[1] <= 1:
-            raise ValueError(f"band is two parts of the picture in order, such as [0.05, 0.3], not {list(band)}")
-        return band
 
 
 class Total:
@@ -67,7 +48,7 @@ class Total:
         area_lookahead: float = 0.0,
         tv_edges: float | None = None,
     ) -> None:
-        self.parts = [(objectives.get(name)(when, term.band, term.power), term) for name, term in terms.items()]
+        self.parts = [(objectives.get(name)(when, term), term) for name, term in terms.items()]
         self.tv_form: TotalVariation = tv_form
         self.inside_weights, self.tv_edges = inside_weights, tv_edges
         self.target_area, self.area_gain, self.area_lookahead = target_area, area_gain, area_lookahead
