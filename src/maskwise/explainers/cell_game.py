@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 from math import isqrt
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.explainers.coalitions import MOST_PLAYERS, every_coalition
 from maskwise.explainers.perturb import Perturbation, generators
-from maskwise.explainers.targets import Targets
-
-Scoring = Literal["probability", "logit"]
+from maskwise.explainers.targets import Scoring, Targets
 
 
 def cell_masks(coalitions: Tensor, size: tuple[int, int]) -> Tensor:
@@ -71,7 +69,7 @@ class CellGame(Perturbation):
             raise InputError(f"all coalitions (masks=None) of {grid * grid} cells are too many: grid is 4 at most then")
         if masks is not None and (masks < 2 or masks % 2):
             raise InputError(f"masks come in pairs, a coalition and its complement: an even number, not {masks}")
-        one_of("scoring", scoring, ("probability", "logit"))
+        one_of("scoring", scoring, get_args(Scoring))
         self.masks, self.grid, self.scoring, self.seed = masks, grid, scoring, seed
         self.signed, self.normalise = signed, not signed
 
@@ -92,7 +90,7 @@ class CellGame(Perturbation):
             clean = self.classifier.normalise(images)
             logits = self.classifier.network(clean)
             targets = targets.resolved(logits)
-            values = targets.probabilities if self.scoring == "probability" else targets.scores
+            values = targets.by(self.scoring)
             if self.masks is None:
                 every = every_coalition(self.grid**2).to(images.device).expand(len(images), -1, -1)
                 found = torch.stack([self.exact(row) for row in self._valued(clean, every, values)])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
 from maskwise.explainers.perturb import Perturbation
-from maskwise.explainers.targets import Targets
+from maskwise.explainers.targets import Scoring, Targets
 
 
 @methods.register(
@@ -42,14 +43,13 @@ class Occlusion(Perturbation):
         classifier: Classifier,
         window: float = 1 / 7,
         stride: float = 1 / 28,
-        scoring: Literal["probability", "logit"] = "probability",
+        scoring: Scoring = "probability",
         batch: int | None = None,
     ) -> None:
         super().__init__(classifier, batch)
         if not (0 < window <= 1 and 0 < stride <= 1):
             raise InputError(f"window and stride are shares of the side, in (0,1], not {window} and {stride}")
-        if scoring not in ("probability", "logit"):
-            raise InputError(f"scoring is probability or logit, not {scoring!r}")
+        one_of("scoring", scoring, get_args(Scoring))
         self.window, self.stride, self.scoring = window, stride, scoring
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
@@ -57,7 +57,7 @@ class Occlusion(Perturbation):
             clean = self.classifier.normalise(images)
             logits = self.classifier.network(clean)
             targets = targets.resolved(logits)
-            values = targets.probabilities if self.scoring == "probability" else targets.scores
+            values = targets.by(self.scoring)
             before = values(logits, None).float()
             self.scored(before[:, None])
             rows, columns = (self._covers(side, images.device) for side in images.shape[-2:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
 from maskwise.explainers.perturb import Perturbation, generators, uniform
-from maskwise.explainers.targets import Targets
+from maskwise.explainers.targets import Scoring, Targets
 
 GridBorder = Literal["mirror", "clamp"]
 
@@ -57,7 +57,7 @@ class Rise(Perturbation):
         masks: int = 4000,
         grid: int = 7,
         keep: float = 0.5,
-        scoring: Literal["probability", "logit"] = "probability",
+        scoring: Scoring = "probability",
         border: GridBorder = "mirror",
         tolerance: float | None = None,
         seed: int = 0,
@@ -66,8 +66,7 @@ class Rise(Perturbation):
         super().__init__(classifier, batch)
         if masks < 2 or grid < 1 or not 0 < keep <= 1:
             raise InputError(f"rise needs masks >= 2, grid >= 1 and 0 < keep <= 1, not {masks}, {grid} and {keep}")
-        if scoring not in ("probability", "logit"):
-            raise InputError(f"scoring is probability or logit, not {scoring!r}")
+        one_of("scoring", scoring, get_args(Scoring))
         one_of("border", border, ("mirror", "clamp"))
         if tolerance is not None and tolerance <= 0:
             raise InputError(f"tolerance must be positive, not {tolerance}")
@@ -77,7 +76,7 @@ class Rise(Perturbation):
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         with torch.no_grad():
             targets = self.resolve(images, targets)
-            values = targets.probabilities if self.scoring == "probability" else targets.scores
+            values = targets.by(self.scoring)
             clean, draws = self.classifier.normalise(images), generators(images, self.seed)
             side = (images.shape[-2], images.shape[-1])
             total = torch.zeros(len(images), targets.count, side[0] * side[1], device=images.device)

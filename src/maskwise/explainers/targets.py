@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from maskwise.explainers.contrasts import MINUS, Contrast
 from maskwise.labels import Labels
 
 Score = Callable[[Tensor], Tensor]
+Scoring = Literal["probability", "logit"]
 TargetLike = int | str | Contrast | Sequence[int | str | Contrast]
 TargetsLike = TargetLike | Sequence[TargetLike] | Tensor | np.ndarray | Score | Sequence[Score] | None
 
@@ -129,6 +130,10 @@ class Targets:
         if self.score is not None:
             return self.scores(logits, rows)
         return self.scores(probabilities_of(logits.float(), self.activation), rows)
+
+    def by(self, scoring: Scoring) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """``probabilities`` or ``scores``, as a method's ``scoring`` says."""
+        return self.probabilities if scoring == "probability" else self.scores
 
     def for_others(self, k: int) -> Tensor | Score | tuple[Score, ...] | None:
         """The k-th target for an explainer from elsewhere: classes (N,), functions, or None for the top class."""
