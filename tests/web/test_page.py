@@ -206,6 +206,22 @@ def test_options_reach_the_method(server: Served) -> None:
     assert np.abs(own - saliency).max() < 1e-3
 
 
+def test_a_second_press_takes_the_place_of_the_first(server: Served) -> None:
+    """With what the form says by then; the first one, still at work, neither answers nor says that it was cancelled."""
+    with opened(f"{server.address}/?methods=rise&sess=1&scales=12&prefilter=0") as tab:
+        example(tab, 0)
+        tab.locator("#go").click()
+        tab.wait_for_selector("#status progress")
+        tab.locator("#methods .token-remove").first.click()
+        typed(tab, "#methods", "gradient")
+        tab.locator("#sess input").uncheck()
+        pressed(tab, 1)
+        assert "gradient" in tab.locator("#result section").inner_text()
+        tab.wait_for_timeout(1500)
+        assert "cancelled" not in tab.locator("#status").inner_text()
+        assert tab.locator("#result section").count() == 1 and tab.locator("#result .mw-zip").count() == 1
+
+
 @pytest.mark.parametrize(("width", "columns"), [(1280, 4), (390, 1)])
 def test_side_by_side_and_on_a_telephone(server: Served, width: int, columns: int) -> None:
     with opened(f"{server.address}/?methods=gradient,grad_cam,distilled,cam", width, 844) as tab:

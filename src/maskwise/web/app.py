@@ -170,17 +170,15 @@ def page(
         picture: Picture | None, name: str, wanted: list[str], target: str | None, sess: bool, scales: float,
         prefilter: float, with_curves: bool, options: str | None, request: gr.Request,
     ) -> AsyncIterator[tuple[Any, Any]]:  # fmt: skip
-        yield status("begins"), ""  # maps of the press before are gone before anything can go wrong
-        if picture is None:
-            yield status("Drop a picture first, or choose one of the examples.", wrong=True), ""
-            return
-        if not 1 <= len(wanted) <= MOST_METHODS:
-            yield status(f"Choose one to {MOST_METHODS} methods.", wrong=True), ""
-            return
         session = str(request.session_hash)
-        end(session)  # the press before, if there was one
+        end(session)  # the press before, if there was one, says no more
         press = running[session] = Press()
+        yield status("begins"), ""  # maps of the press before are gone before anything can go wrong
         try:
+            if picture is None:
+                raise InputError("Drop a picture first, or choose one of the examples.")
+            if not 1 <= len(wanted) <= MOST_METHODS:
+                raise InputError(f"Choose one to {MOST_METHODS} methods.")
             enhance = {"scales": int(scales), "prefilter": float(prefilter)} if sess else None
             named = None if target in (None, "", TOP) else str(target)
             asked = Asked(wanted, named, enhance, with_curves, read_options(options, wanted))
@@ -202,7 +200,8 @@ def page(
                 raise Stopped
             yield status("done"), drawn(ticket.items, download=f"result/{token}.zip")
         except Stopped:
-            yield status("cancelled"), gr.skip()
+            if running.get(session) is press:  # after a newer press the page is that one's
+                yield status("cancelled"), gr.skip()
         except InputError as error:
             yield status(str(error), wrong=True), gr.skip()
         finally:
@@ -294,7 +293,10 @@ def page(
         sess.change(lambda on: gr.Group(visible=on), sess, settings, queue=False, **quiet)
         form: list[Any] = [name, wanted, target, sess, scales, prefilter, with_curves, options]
         # All at once, as far as Gradio is concerned: the line has its own order, and says it.
-        go.click(explain, [kept, *form], [told, result], concurrency_limit=None, js=ASKED, **quiet)
+        # A press while another is at work takes its place; by Gradio's own rule it would be lost without a word.
+        go.click(
+            explain, [kept, *form], [told, result], concurrency_limit=None, js=ASKED, trigger_mode="multiple", **quiet
+        )  # fmt: skip
         stop.click(cancel, None, None, queue=False, **quiet)
         blocks.unload(cancel)
         # The browser alone: no request is made.

@@ -9,7 +9,7 @@ from maskwise.classifiers import Classifier
 from maskwise.explainers.relevance.rules import run
 from maskwise.explainers.relevance.sums import Epsilon
 
-EXACT = Epsilon(1e-8)  # only so that nothing is divided by zero
+GRADIENT = Epsilon(0)  # weighted sums hand on what gradients do
 
 
 def logits_to_differentiate(classifier: Classifier, images: Tensor, balanced: bool) -> Tensor:
@@ -26,4 +26,4 @@ def logits_to_differentiate(classifier: Classifier, images: Tensor, balanced: bo
     if not balanced:
         return classifier.logits(images)
     with torch.autocast(images.device.type, enabled=False):
-        return run(EXACT, classifier, classifier.normalise(images), "`balanced`", "leave `balanced` out")[0]
+        return run(GRADIENT, classifier, classifier.normalise(images), "`balanced`", "leave `balanced` out")[0]

@@ -26,6 +26,8 @@ class RuleBase(BackwardRules):
 
     def stabilised(self, y: Tensor) -> Tensor:
         assert isinstance(self.rule, Epsilon)
+        if self.rule.epsilon == 0:  # nothing is damped, not even where y is zero: its gradient is what is wanted
+            return y
         return Stabilise.apply(y, self.rule)  # type: ignore[no-any-return]
 
 

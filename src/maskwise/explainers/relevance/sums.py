@@ -20,6 +20,7 @@ class Epsilon:
     """R_i = sum_j x_i w_ij R_j / (z_j + epsilon sign(z_j)), z_j = sum_i x_i w_ij + b_j (Bach et al. 2015, Eq. 58).
 
     Attributes:
+        epsilon: zero leaves signals as they are, which makes them gradients but for the rules of other operations.
         relative: epsilon is in units of the root mean square of z over a picture (over a token, for tokens).
         softmax_gradient: attention's softmax hands relevance on by its gradient, x_i (R_i - s_i sum_j R_j), to queries
             and keys, and each factor of a product gets half (Achtibat et al. 2024), in place of being a constant.
