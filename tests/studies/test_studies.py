@@ -323,6 +323,21 @@ def test_steered_lambdas_of_all_rows_begin_alike_and_only_on_a_small_machine() -
     assert packaged.objectives["max_entropy"].lambda_r == 5, "its recipe says how the packaged one was trained"
 
 
+def test_at_the_medium_scale_all_maskers_of_a_study_have_one_schedule() -> None:
+    """Which taps they read, and what else the rows differ in, stays their recipes'."""
+    medium, full = SCALES["medium"], SCALES["full"]
+    for name in ("casm-ablation", "phang-objectives", "phang-layers", "phang-infill", "phang-fewshot"):
+        seen = set()
+        for cell in studies.get(name).cells(medium):
+            assert isinstance(cell.job, Train)
+            recipe, paper = cell.job.settings(medium), cell.job.settings(full)
+            seen.add((cell.job.cost(medium).steps, recipe.batch_size, recipe.input_size, recipe.decoder))
+            assert (recipe.taps, recipe.thinning) == (paper.taps, paper.thinning)
+            assert list(recipe.objectives) == list(paper.objectives) and cell.job.ready(medium) is None
+        assert seen == {(1500, 32, 144, "mixed")}
+    assert medium.seeds == 3
+
+
 def test_the_checks_at_full_scale_cost_what_their_networks_do() -> None:
     """ResNet-50's usual schedule; references and classifiers that two maskers share are counted once in a total."""
     full, network = scale_of("full"), 90 * math.ceil(1_281_167 / 256)

@@ -49,7 +49,7 @@ def study_command(
         str,
         typer.Option(
             "--scale",
-            help="smoke (seconds), small (two CPU cores) or full (the papers').",
+            help="smoke (seconds), small (two CPU cores), medium (a GPU) or full (the papers').",
             autocompletion=completion.study_scales,
         ),
     ] = "small",

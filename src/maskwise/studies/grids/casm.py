@@ -43,7 +43,7 @@ def quick(method: str, scale: Scale) -> dict[str, Any]:
 
 
 def localisation(scale: Scale) -> list[GridCell]:
-    limit = 50 if scale.name == "small" else None  # pictures: some of these take half a minute each on two cores
+    limit = 50 if scale.like == "small" else None  # pictures: some of these take half a minute each on two cores
     note = "" if limit is None else f"{limit} pictures of each set"
     return [
         GridCell("CASM", CASM),

@@ -32,7 +32,7 @@ class LearnedRow:
     timed: tuple[str, ...] = ()
 
     def job(self, scale: Scale) -> Train:
-        own = {"small": (f"steps={self.steps}",), "smoke": self.smoke}.get(scale.name, ())
+        own = {"small": (f"steps={self.steps}",), "smoke": self.smoke}.get(scale.like, ())
         return Train(self.recipe, own, small=self.small)
 
 

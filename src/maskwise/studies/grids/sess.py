@@ -43,7 +43,7 @@ def network(scale: Scale, role: str) -> str:
 def faithfulness(scale: Scale) -> list[GridCell]:
     return [
         GridCell(f"{called}{' + SESS' if sess else ''} ({net})",
-             method(name, scale, MEASURING if sess else None, network=role, limit=FEW[scale.name]),
+             method(name, scale, MEASURING if sess else None, network=role, limit=FEW[scale.like]),
              network(scale, role))
         for net, role in NETWORKS.items()
         for called, name in METHODS.items()
@@ -124,7 +124,7 @@ SCALES, RATIOS = (1, 2, 4, 6, 8, 10, 12), (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
 def sess_ablation(scale: Scale) -> list[GridCell]:
-    few: dict[str, Any] = {"limit": {"smoke": 2, "small": 40, "full": 2000}[scale.name]}
+    few: dict[str, Any] = {"limit": {"smoke": 2, "small": 40, "full": 2000}[scale.like]}
     by_scales = [
         GridCell(f"scales {n}", method("grad_cam", scale, {"scales": n, "prefilter": 0.0, "smooth": False}, **few))
         for n in SCALES
@@ -161,7 +161,7 @@ TIMES = [(6, 0.0), (12, 0.0), (6, 0.5), (12, 0.5), (6, 0.99), (12, 0.99)]
 
 
 def time(scale: Scale) -> list[GridCell]:
-    few: dict[str, Any] = {"limit": {"smoke": 1, "small": 8, "full": 5000}[scale.name]}
+    few: dict[str, Any] = {"limit": {"smoke": 1, "small": 8, "full": 5000}[scale.like]}
     found = []
     for called, name in METHODS.items():
         found.append(GridCell(called, method(name, scale, **few)))

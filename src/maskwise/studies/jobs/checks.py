@@ -92,7 +92,7 @@ class CheckJob(Job):
         return {"check": self.check, "masker": self.masker.facts(config), "train": config.identity(config.train)}
 
     def cost(self, scale: Scale) -> JobCost:
-        own, small = self.masker.cost(scale), CHECK_SETTINGS[scale.name]
+        own, small = self.masker.cost(scale), CHECK_SETTINGS[scale.like]
         train, test = min(small.train or scale.pictures, scale.pictures), small.test or scale.limit or PICTURES
         if self.check == "mprt":
             return JobCost(own.steps, STAGES * (scale.limit or small.mprt_pictures or PICTURES))
@@ -102,7 +102,7 @@ class CheckJob(Job):
         return JobCost(small.repeats * (1 + 2 * len(small.removed)) * network + own.steps, train + test)
 
     def shared(self, scale: Scale) -> dict[str, int]:
-        own, small, cost = self.masker.cost(scale), CHECK_SETTINGS[scale.name], self.cost(scale)
+        own, small, cost = self.masker.cost(scale), CHECK_SETTINGS[scale.like], self.cost(scale)
         if self.check == "drt":
             return {"drt": cost.steps - 3 * own.steps}
         networks = 1 + 2 * len(small.removed)
@@ -116,7 +116,7 @@ class CheckJob(Job):
         """Similarity once all layers are random."""
         explainer = self.masker.trained(config)
         size = config.classifier().input_size
-        limit = config.limit or CHECK_SETTINGS[config.scale.name].mprt_pictures
+        limit = config.limit or CHECK_SETTINGS[config.scale.like].mprt_pictures
         images = pictures(config.sets(config.test), size, limit)
         found = mprt(explainer, config.classifier(), images, modes=["cascading"], seed=self.seed)
         last = [r for r in found.rows if r.layer == found.layers[-1]]
@@ -124,7 +124,7 @@ class CheckJob(Job):
 
     def _drt(self, config: RunConfig, row: str) -> Numbers:
         """Similarity to the masker of random labels; and, again, to that of another training on the true ones."""
-        small = CHECK_SETTINGS[config.scale.name]
+        small = CHECK_SETTINGS[config.scale.like]
         train, test = self._pair(config, small)
         recipe = self.masker.settings(config.scale, config.overrides)
         overrides = [f"{key}={value}" for key, value in _plain(recipe).items()]
@@ -145,7 +145,7 @@ class CheckJob(Job):
 
     def _roar(self, config: RunConfig, row: str) -> Numbers:
         """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
-        small = CHECK_SETTINGS[config.scale.name]
+        small = CHECK_SETTINGS[config.scale.like]
         train, test = self._pair(config, small, config.classifier().input_size)
         masker = self.masker.trained(config)
         with self._shared(config) as shared:
@@ -167,7 +167,7 @@ class CheckJob(Job):
     def _shared(self, config: RunConfig) -> Iterator[Path]:
         """A folder for all maskers: DRT's classifiers and ROAR's references do not depend on who is checked."""
         facts = {
-            **asdict(CHECK_SETTINGS[config.scale.name]),
+            **asdict(CHECK_SETTINGS[config.scale.like]),
             "train": config.identity(config.train), "test": config.identity(config.test),
             "fingerprint": config.classifier().fingerprint(), "seed": self.seed,
         }  # fmt: skip

@@ -31,7 +31,7 @@ class Train(Job):
         recipe: a packaged one.
         overrides: ``key=value`` settings of this cell, which the scale's come before.
         packaged: name of the packaged masker that was trained by the small scale's settings.
-        small: the recipe that stands for it at the small scale.
+        small: the recipe that stands for it at the small scale and those like it.
         seed: of all draws.
     """
 
@@ -51,7 +51,7 @@ class Train(Job):
 
     def settings(self, scale: Scale, more: tuple[str, ...] = ()) -> BaseRecipe:
         """The recipe as this scale runs it."""
-        ready = scale.name == "small" and self.small is not None
+        ready = scale.like == "small" and self.small is not None
         name = str(self.small) if ready else self.recipe
         plain = loaded(name)
         own = () if ready else adapted(plain, scale)

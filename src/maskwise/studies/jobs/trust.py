@@ -48,14 +48,14 @@ class TrustJob(Job):
     trains: ClassVar[bool] = False  # the networks that mechanisms train are part of the question, one for all metrics
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
-        settings = asdict(KNOWN_SETTINGS[config.scale.name])
+        settings = asdict(KNOWN_SETTINGS[config.scale.like])
         return {"metric": self.metric, "options": self.options, "known": settings, "mechanisms": mechanisms.names()}
 
     def cost(self, scale: Scale) -> JobCost:
         return JobCost()
 
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
-        settings, limit = KNOWN_SETTINGS[config.scale.name], config.limit
+        settings, limit = KNOWN_SETTINGS[config.scale.like], config.limit
         grounds = _grounds(config, settings.side, limit)
         found = {
             name: self.on(_ordered(name, grounds, settings), config.scale.resamples) for name in mechanisms.names()
