@@ -22,10 +22,17 @@ from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for
 def cell_numbers(height: int, width: int, cells: int) -> Tensor:
     """Which of cells x cells equal parts each pixel (H,W) belongs to, row by row; they differ by a pixel at most.
 
+    Raises:
+        InputError: cells would be without a pixel.
+
     Example:
         >>> cell_numbers(2, 4, 2).tolist()
         [[0, 0, 1, 1], [2, 2, 3, 3]]
     """
+    if min(height, width) < cells:
+        raise InputError(
+            f"{cells} cells a side need as many pixels, and a picture has {height}x{width}: ask for fewer cells"
+        )
     rows, columns = (torch.arange(side) * cells // side for side in (height, width))
     return rows[:, None] * cells + columns
 
