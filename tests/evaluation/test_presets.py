@@ -98,7 +98,7 @@ def test_docs_name_each_preset() -> None:
 
 
 def test_what_is_measured_unasked_is_what_the_study_recommends() -> None:
-    """The study's best metric of faithfulness is in, and none that it finds clearly worse; on the command line alike."""
+    """The study's best metric of faithfulness, and no other one, from Python and on the command line."""
     path = Path(__file__).parents[2] / "docs" / "results" / "metric-trust.csv"
     with path.open(encoding="utf-8", newline="") as file:
         values = {row["row"]: float(row["value"]) for row in csv.DictReader(file) if row["column"] == "all"}

@@ -74,14 +74,12 @@ def curves(
     # The whole picture is the last step of an insertion and the first of a deletion: it is known already.
     first = 0 if mode == "insertion" else 1
 
-    followed = classes.repeat_interleave(steps)
-
     def gone(rows: Tensor, step: Tensor) -> Tensor:
         done = ends[step + first][:, None, None]
         return place[rows] >= done if mode == "insertion" else place[rows] < done
 
-    def scored(count: int, copies: Callable[[Tensor], Tensor]) -> Tensor:
-        return log_probabilities(classifier, count, copies, batch, followed).exp()
+    def scored(of: Tensor, copies: Callable[[Tensor], Tensor]) -> Tensor:
+        return log_probabilities(classifier, len(of), copies, batch, classes[of]).exp()
 
     fills: Iterable[Filled]
     if fill is None:

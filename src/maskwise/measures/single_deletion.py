@@ -51,14 +51,12 @@ def cell_drops(
     number = cell_numbers(images.shape[-2], images.shape[-1], cells).to(images.device)
     whole = class_logits(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
-
-    followed = classes.repeat_interleave(parts)
     left = scores_without(
         fill.each_draw(images, classifier.mean),
         lambda _rows, cell: number == cell[:, None, None],
         n,
         parts,
-        lambda count, copies: class_logits(classifier, count, copies, batch, followed),
+        lambda of, copies: class_logits(classifier, len(of), copies, batch, classes[of]),
     )
     return whole.gather(1, classes[:, None]) - left
 
