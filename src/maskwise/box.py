@@ -24,13 +24,14 @@ def as_maps(maps: Tensor | np.ndarray) -> Tensor:
     """Maps (N,H,W) as a tensor.
 
     Raises:
-        InputError: another shape, no pixel, or NaN.
+        InputError: another shape, no pixel, NaN, or infinity.
     """
     maps = as_tensor(maps)
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise InputError(f"maps must be (N,H,W) of at least one pixel, not {tuple(maps.shape)}")
-    if maps.isnan().any():
-        raise InputError("a map holds NaN; what made it went wrong")
+    if not maps.isfinite().all():
+        what = "NaN" if maps.isnan().any() else "infinity"
+        raise InputError(f"a map holds {what}; what made it went wrong")
     return maps
 
 

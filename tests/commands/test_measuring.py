@@ -111,7 +111,7 @@ class TestCompare:
 class TestEvaluate:
     def test_a_table(self, eight: Classifier) -> None:
         result = call("evaluate", "--data", DATA, "--method", "center", "--limit", 4)
-        assert result.exit_code == 0 and "center" in result.stdout and "pointing" in result.stdout
+        assert result.exit_code == 0 and "center" in result.stdout and "insertion_deletion" in result.stdout
 
     def test_json_with_protocol(self, eight: Classifier, tmp_path: Path) -> None:
         result = call("evaluate", "--data", DATA, "--method", "center", "--metrics", "mae", "--json", "--out", tmp_path)
@@ -121,6 +121,24 @@ class TestEvaluate:
 
     def test_maps_need_a_folder(self, eight: Classifier) -> None:
         refused(call("evaluate", "--data", DATA, "--method", "center", "--save-maps"), "--out")
+
+
+class TestAgreement:
+    def test_writes_which_metrics_rank_alike(self, eight: Classifier, tmp_path: Path) -> None:
+        result = call("compare", "--data", DATA, "--methods", "center,edges,random", "--metrics", "le,area,pxap",
+                      "--agreement", "--out", tmp_path / "o")  # fmt: skip
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert {f"agreement.{ending}" for ending in ("md", "csv", "json", "png")} <= {
+            p.name for p in (tmp_path / "o").iterdir()
+        }
+        assert "| pxap | 8 |" in (tmp_path / "o" / "agreement.md").read_text()
+
+    @pytest.mark.parametrize(("options", "words"), [
+        (("--methods", "center,edges"), ("--agreement", "at least 3")),
+        (("--methods", "center,edges,random", "--metrics", "le"), ("agreement", "at least 2 metrics")),
+    ])  # fmt: skip
+    def test_refuses(self, eight: Classifier, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+        refused(call("compare", "--data", DATA, *options, "--agreement", "--out", tmp_path / "o"), *words)
 
 
 class TestPanelCommand:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import inspect
 import json
 import re
 from pathlib import Path
@@ -12,6 +14,7 @@ from conftest import tiny_net
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
+from maskwise.commands.evaluate import evaluate_command
 from maskwise.core.errors import InputError
 from maskwise.evaluation import Settings
 from maskwise.evaluation.presets import chosen_metrics, metric_presets
@@ -92,3 +95,19 @@ def test_completion_reads_the_same_names() -> None:
 def test_docs_name_each_preset() -> None:
     text = (Path(__file__).parents[2] / "docs" / "measuring.md").read_text(encoding="utf-8")
     assert set(PRESETS) <= set(re.findall(r"`([a-z][\w:-]*)`", text))
+
+
+def test_what_is_measured_unasked_is_what_the_study_recommends() -> None:
+    """The study's best metric of faithfulness, and no other one, from Python and on the command line."""
+    path = Path(__file__).parents[2] / "docs" / "results" / "metric-trust.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        values = {row["row"]: float(row["value"]) for row in csv.DictReader(file) if row["column"] == "all"}
+    best = max(values, key=lambda row: values[row])
+    assert best.startswith("insertion - deletion,"), "the recommendation has changed: let the default follow"
+    unasked = {inspect.signature(one).parameters["metrics"].default for one in (mw.evaluate, mw.compare)}
+    unasked.add(inspect.signature(evaluate_command).parameters["metrics"].default)
+    (name,) = unasked
+    chosen = chosen_metrics(name).metrics
+    faithful = [one for one in chosen if metrics.facts(one)["family"] == "faithfulness"]
+    assert faithful == ["insertion_deletion"]
+    assert len(chosen) > len(faithful), "where the object is, too"

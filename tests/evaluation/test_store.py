@@ -43,6 +43,19 @@ class TestRows:
         with Rows(tmp_path) as rows:
             assert rows.known(rows.run({}), "le") == set()
 
+    def test_rows_of_several_lengths_are_refused_and_none_is_left_out(self, tmp_path: Path) -> None:
+        """Curves by a step in pixels are as long as the picture is large; shorter ones once counted as unknown."""
+        with Rows(tmp_path) as rows:
+            rows.write("r", [("Deletion:1", "a", torch.ones(9)), ("Deletion:1", "b", torch.zeros(0))])
+            with pytest.raises(InputError, match=r"Deletion: pictures of different sizes .* step=3.571%"):
+                rows.write("r", [("Deletion:1", "c", torch.ones(8))])
+            assert rows.known("r", "Deletion:1") == {"a", "b"}
+            rows.write("other", [("Deletion:1", "a", torch.ones(8))])
+        with Rows(tmp_path) as rows:
+            rows.write("r", [("Deletion:1", "d", torch.ones(7))])
+            with pytest.raises(InputError, match="different lengths"):
+                rows.read("r", "Deletion:1", ["a", "d"])
+
     @given(arrays(np.float64, st.integers(0, 300), elements=st.floats(width=64)))
     def test_every_bit_comes_back(self, row: np.ndarray) -> None:
         with Rows() as rows:

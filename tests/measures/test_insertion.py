@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.measures import metric
-from maskwise.measures.perturbation import area_under, curves, pixels_of, places, substrate
+from maskwise.measures.perturbation import area_under, curves, pixels_of, places, step_ends, substrate
 
 SIDE = 32
 DRAWS = torch.Generator().manual_seed(2)
@@ -245,3 +245,28 @@ def test_shapes_that_differ_are_refused() -> None:
         curves(CLASSIFIER, IMAGES, MAPS[:2])
     with pytest.raises(InputError, match="must fit"):
         curves(CLASSIFIER, IMAGES, MAPS[:, :5])
+
+
+@pytest.mark.parametrize("size", [1, 5, 28, 100, 1000, 1024, 50176, 333 * 500])
+def test_a_share_is_as_many_steps_of_any_picture(size: int) -> None:
+    """A share that goes into a whole 28 times: pixels k size / 28, and of 224 x 224 those of 1,792 pixels a step."""
+    ends = step_ends("3.571%", size)
+    assert ends.tolist() == [round(float(np.round(k * size / 28))) for k in range(29)]
+    assert step_ends("30%", size).tolist() == [round(float(np.round(k * 0.3 * size))) for k in range(4)] + [size]
+    assert torch.equal(step_ends("3.571%", 50176), step_ends(1792, 50176))
+    assert torch.equal(step_ends(1 / 14, 50176), step_ends(3584, 50176))
+
+
+def test_curves_of_pictures_of_several_sizes_have_one_length() -> None:
+    for name in ("deletion", "insertion", "insertion_deletion", "aopc"):
+        made = metric(name, CLASSIFIER)
+        rows = [made.per_image(torch.rand(1, *s), images=torch.rand(1, 3, *s)) for s in ((32, 32), (32, 47), (5, 4))]
+        assert len({row.shape for row in rows}) == 1
+
+
+def test_a_step_that_takes_the_whole_picture_asks_for_no_order() -> None:
+    """A curve of its two ends is the same for every map: once silently so, of pictures of less than 1,792 pixels."""
+    for name in ("deletion", "insertion", "insertion_deletion", "aopc"):
+        with pytest.raises(InputError, match=r"step of 1792 takes all of a picture of 32x32 .* step=3.571%"):
+            metric(name, CLASSIFIER, step=1792).per_image(MAPS, images=IMAGES)
+        assert len({float(m) for m in metric(name, CLASSIFIER).per_image(MAPS, images=IMAGES).double().sum(1)}) > 1

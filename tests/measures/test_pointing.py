@@ -118,3 +118,14 @@ def test_the_whole_picture_is_always_hit_and_nothing_never(share: float, expecte
 def test_a_class_beyond_the_count_is_refused() -> None:
     with pytest.raises(InputError, match="counts 2 classes, and one is 2"):
         metric("pointing", classes=2).per_image(torch.rand(1, 4, 4), regions=[{2: torch.ones(4, 4).bool()}])
+
+
+def test_a_box_smaller_than_a_pixel_is_the_pixel_it_lies_in() -> None:
+    """Between the centres 5.5 and 6.5 there is none; a box over the border has what is inside of it."""
+    boxes = (
+        torch.tensor([[5.6, 2.0, 6.4, 4.0]]),
+        torch.tensor([[-3.0, -3.0, 2.0, 1.0]]),
+        torch.tensor([[7.1, 3.6, 7.3, 3.7]]),
+    )
+    regions = box_regions(boxes, torch.zeros(3), (8, 8))
+    assert [region[0].nonzero().tolist() for region in regions] == [[[2, 6], [3, 6]], [[0, 0], [0, 1]], [[3, 7]]]

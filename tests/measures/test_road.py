@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_net
+from scipy.sparse import csc_matrix
+from scipy.sparse.linalg import SuperLU
 from torch import nn
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.infill import infiller
+from maskwise.infill import grid_laplacian, infiller
 from maskwise.measures import metric
 from maskwise.measures.filling import fill_of
 from maskwise.measures.road import percentages, road_scores
@@ -136,3 +138,25 @@ def test_percentages() -> None:
     for options in ({"score": "logit"}, {"fill": "nothing"}, {"ties": "random"}, {"target": "label"}):
         with pytest.raises(InputError):
             metric("road", CLASSIFIER, **options)
+
+
+def test_systems_are_of_112_pixels_and_each_hole_is_factorised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 224 x 224 pixels blocks of 2 x 2 are solved for; several draws differ in their noise, not in their holes."""
+    seen: list[tuple[int, int]] = []
+    real = grid_laplacian.splu
+
+    def counted(matrix: csc_matrix, **options: object) -> SuperLU:
+        seen.append(matrix.shape)
+        return real(matrix, **options)
+
+    monkeypatch.setattr(grid_laplacian, "splu", counted)
+    classifier = Classifier(tiny_net(), input_size=224, name="large")
+    images, maps = torch.rand(3, 3, 224, 224, generator=DRAWS), torch.rand(3, 56, 56, generator=DRAWS)
+    maps = maps.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    for draws in (1, 3):
+        grid_laplacian._factorised.cache_clear()
+        seen.clear()
+        made = metric("road", classifier, percent="20,60", draws=draws)
+        made.per_image(maps, images=images)
+        assert len(seen) == 3 * 2 * 2, "pictures x shares x orders"
+        assert max(unknowns for unknowns, _ in seen) == pytest.approx(0.6 * 112**2, rel=0.01)

@@ -62,6 +62,12 @@ def compare_command(
     report: Annotated[
         bool, typer.Option("--report", help="Also one page of leaderboard and pictures: report.html in --out.")
     ] = False,
+    agreement: Annotated[
+        bool,
+        typer.Option(
+            "--agreement", help="Also which metrics rank the methods alike: agreement.md, .csv and a figure in --out."
+        ),
+    ] = False,
     *,
     model: Model,
     sess_options: Sess,
@@ -71,6 +77,8 @@ def compare_command(
 ) -> None:
     """Methods and anybody's maps side by side: 95% intervals, differences to the best, and time, as table and page."""
     from maskwise.evaluation import Contender
+    from maskwise.evaluation.agreement import FEWEST
+    from maskwise.evaluation.agreement import agreement as ranked
     from maskwise.explainers import methods as known
     from maskwise.sess import enhanced
 
@@ -81,6 +89,10 @@ def compare_command(
         raise InputError("name what is compared: `methods`, or `maps`, or both")
     if sess != "no" and not names:
         raise InputError("SESS explains parts of pictures anew, which maps from files can't: leave `sess` out")
+    if agreement and len(each_with_sess(names, sess)) + len(folders) < FEWEST:
+        raise InputError(f"`agreement` ranks methods, and needs at least {FEWEST}")
+    if agreement and out is None:
+        raise InputError("`agreement` needs a folder: add `out`")
     for name in names:
         known.get(name)
     own = key_values_of(options, "--set", [*names, *folders])
@@ -97,6 +109,10 @@ def compare_command(
     measured, board = measure_and_tell(
         contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output
     )
+    if agreement and out is not None and board is not None:
+        from maskwise.report.agreement import write_agreement
+
+        write_agreement(ranked(measured), out, figures.format, figures.dpi)
     if report and out is not None and board is not None:
         from maskwise.report.page_compared import write_compared
 

@@ -9,7 +9,7 @@ import typer
 
 from maskwise.commands.groups import Figures, Measuring, Method, Model, Output, Sess, key_values
 from maskwise.commands.groups.maps import GIVEN, Missing, given_maps, named_folders
-from maskwise.commands.groups.measuring import QUICK, Data, Kept, Metrics
+from maskwise.commands.groups.measuring import TRUSTED, Data, Kept, Metrics
 from maskwise.commands.groups.sess import Enhance
 from maskwise.commands.measured import measure_and_tell
 from maskwise.commands.registration import command
@@ -36,7 +36,7 @@ def evaluate_command(
         ),
     ] = None,
     missing: Missing = "refuse",
-    metrics: Metrics = QUICK,
+    metrics: Metrics = TRUSTED,
     out: Kept = None,
     *,
     model: Model,

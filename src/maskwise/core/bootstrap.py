@@ -59,7 +59,7 @@ def interval(
     """
     known = _known(statistics)
     rows = _Rows(statistics[known])
-    drawn = [rows.value(metric, weights) for weights in _weights(known, pictures, resamples, seed)]
+    drawn = [rows.value(metric, weights) for weights in drawn_weights(known, pictures, resamples, seed)]
     return _ends(drawn, level)
 
 
@@ -95,7 +95,7 @@ def paired(
     first, second = _Rows(a[known]), _Rows(b[known])
     once = torch.ones(1, int(known.sum()), dtype=torch.float64)
     difference = first.value(metric, once) - second.value(metric, once)
-    draws = _weights(known, pictures, resamples, seed)
+    draws = drawn_weights(known, pictures, resamples, seed)
     drawn = [first.value(metric, weights) - second.value(metric, weights) for weights in draws]
     return (float(difference), *_ends(drawn, level))
 
@@ -117,6 +117,21 @@ def resampled(metric: Statistic, statistics: Tensor, pictures: Tensor, resamples
     return torch.cat([rows.value(metric, weights[:, of_row]) for weights in draws] or [torch.zeros(0)])
 
 
+def drawn_weights(known: Tensor, pictures: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
+    """How often each known row is drawn, (r,n) float64, some resamples at a time.
+
+    Args:
+        known: (N,) bool, rows that say something; n of them.
+        pictures, resamples, seed: as in ``interval``.
+    """
+    if pictures is None:
+        yield from _draws(int(known.sum()), resamples, seed)
+        return
+    _, of_row = pictures[known].unique(return_inverse=True)
+    for weights in _draws(int(of_row.max()) + 1 if len(of_row) else 0, resamples, seed):
+        yield weights[:, of_row]
+
+
 class _Rows:
     """Statistics (N,D) of pictures, most of whose columns may be zero: those are not multiplied."""
 
@@ -136,16 +151,6 @@ class _Rows:
 def _known(statistics: Tensor) -> Tensor:
     """(N,) bool, on the CPU: rows that say something."""
     return ~statistics.detach().isnan().any(1).cpu()
-
-
-def _weights(known: Tensor, pictures: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
-    """How often each known row was drawn, (r,n), some resamples at a time."""
-    if pictures is None:
-        yield from _draws(int(known.sum()), resamples, seed)
-        return
-    _, of_row = pictures[known].unique(return_inverse=True)
-    for weights in _draws(int(of_row.max()) + 1 if len(of_row) else 0, resamples, seed):
-        yield weights[:, of_row]
 
 
 def _draws(pictures: int, resamples: int, seed: int) -> Iterable[Tensor]:

@@ -40,6 +40,60 @@ def spearman(a: Tensor, b: Tensor, flat: float = torch.nan) -> Tensor:
     return pearson(ranks(a), ranks(b), flat)
 
 
+def kendall(values: Tensor) -> Tensor:
+    """Kendall's tau-b (R,K,K) float64 between all K columns of ``values`` (R,P,K), each over its P rows.
+
+    Of all pairs of rows that neither column ties, those in the same order less those in opposite ones, over the
+    geometric mean of the numbers of pairs that the one and the other order. NaN with a column that is the same in all
+    rows, and with one that holds NaN.
+
+    Example:
+        >>> found = kendall(torch.tensor([[[1.0, 1.0, 7.0], [2.0, 3.0, 7.0], [3.0, 2.0, 7.0]]]))[0]
+        >>> found[0].round(decimals=4).tolist()
+        [1.0, 0.3333, nan]
+    """
+    first, second = torch.triu_indices(values.shape[1], values.shape[1], 1, device=values.device)
+    order = torch.sign(values[:, first].double() - values[:, second].double())
+    ordered = order.square().sum(1)
+    silent = (ordered == 0) | values.isnan().any(1)  # the sign of NaN is 0
+    found = order.mT @ order / (ordered[:, :, None] * ordered[:, None]).sqrt()
+    return found.masked_fill(silent[:, :, None] | silent[:, None], torch.nan)
+
+
+def weighted_spearman(values: Tensor, weights: Tensor) -> Tensor:
+    """Spearman's rank correlation (R,K,K) float64 between all K columns, where each row is there so many times.
+
+    The same as that of rows which are written down ``weights`` times; so a resample needs no sorting of its own.
+
+    Args:
+        values: (P,K) without NaN.
+        weights: (R,P), how often each row is there.
+
+    Returns:
+        NaN with a column that is the same in all rows that are there.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 4.0], [2.0, 6.0], [3.0, 5.0]])
+        >>> weighted_spearman(rows, torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]))[:, 0, 1].tolist()
+        [0.5, 1.0]
+    """
+    weights = weights.double()
+    deviations = torch.stack([_centred_ranks(column, weights) for column in values.unbind(1)], 2)
+    products = torch.einsum("rpk,rpl->rkl", deviations * weights[..., None], deviations)
+    squares = products.diagonal(dim1=1, dim2=2)
+    flat = squares <= 1e-9  # ranks are multiples of a half, so that the least spread that there is is larger
+    found = (products / (squares[:, :, None] * squares[:, None]).sqrt()).clamp(-1, 1)
+    return found.masked_fill(flat[:, :, None] | flat[:, None], torch.nan)
+
+
+def _centred_ranks(values: Tensor, weights: Tensor) -> Tensor:
+    """(R,P): mean ranks of values (P,) that are there ``weights`` (R,P) times, less their mean."""
+    levels, level = values.unique(return_inverse=True)
+    counts = weights.new_zeros(len(weights), len(levels)).index_add_(1, level, weights)
+    ranks = (counts.cumsum(1) - counts / 2)[:, level]
+    return ranks - (ranks * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+
+
 def concordance(values: Tensor, truth: Tensor, margin: float = 0.0) -> Tensor:
     """Of all pairs that ``truth`` orders, the share that ``values`` order alike less the share that they reverse.
 

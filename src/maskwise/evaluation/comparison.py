@@ -22,7 +22,7 @@ from maskwise.explainers import methods
 from maskwise.measures import Metric, metric
 from maskwise.sess.sweep import AnyExplainer
 
-QUICK = "quick"
+TRUSTED = "trusted"  # as the study metric-trust recommends
 Source = str | Path | DataSet
 ExplainerSource = str | Path | GivenMaps | AnyExplainer
 Explainers = Mapping[str, ExplainerSource] | Sequence[ExplainerSource]
@@ -33,7 +33,7 @@ def compare(
     explainers: Explainers,
     data: Source | Sequence[Source],
     classifier: Classifier | None = None,
-    metrics: MetricsLike = QUICK,
+    metrics: MetricsLike = TRUSTED,
     *,
     target: Target = "predicted",
     resize: Resize = "squash",
@@ -92,7 +92,7 @@ def evaluate(
     explainer: ExplainerSource,
     data: Source | Sequence[Source],
     classifier: Classifier | None = None,
-    metrics: MetricsLike = QUICK,
+    metrics: MetricsLike = TRUSTED,
     **options: Any,
 ) -> Leaderboard:
     """One explainer on data, by all ``metrics``; arguments, result and errors as ``compare``.

@@ -14,7 +14,6 @@ from maskwise.core.bootstrap import interval, paired
 from maskwise.core.errors import InputError
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.own_objective import own_objective, own_objective_in_words
-from maskwise.evaluation.processes import stacked
 from maskwise.evaluation.protocol_words import metric_in_words, run_in_words
 from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
 from maskwise.measures import Metric, metrics
@@ -144,7 +143,7 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
         table: dict[str, dict[str, Cell]] = {name: {} for name in names}
         draws = _Draws(resamples, seed, measured.of_picture(members))
         for metric_name, metric in measured.metrics.items():
-            rows = {name: _stacked(measured, members, name, metric_name) for name in names}
+            rows = {name: measured.rows(name, metric_name, members) for name in names}
             if any(row.isnan().any(1).all() for row in rows.values()):
                 continue
             missing.pop(metric_name, None)
@@ -159,8 +158,8 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
             for name in names:
                 table[name][metric_name] = cells[name]
         for name in names:
-            seconds = _stacked(measured, members, name, SECONDS)[:, 0]
-            megabytes = _stacked(measured, members, name, MEGABYTES)[:, 0]
+            seconds = measured.rows(name, SECONDS, members)[:, 0]
+            megabytes = measured.rows(name, MEGABYTES, members)[:, 0]
             pictures = sum(len(measured.pictures[m]) for m in members)
             peak = float(megabytes[~megabytes.isnan()].max()) if not megabytes.isnan().all() else float("nan")
             lines.append(Line(group, name, pictures, 1000 * float(seconds.nanmedian()), peak, table[name]))
@@ -183,11 +182,6 @@ def _best(cells: dict[str, Cell], higher: bool) -> str:
     """The name of the best; the first one of equals, and never one without a value unless all are."""
     sign = 1 if higher else -1
     return max(cells, key=lambda name: -math.inf if math.isnan(cells[name].value) else sign * cells[name].value)
-
-
-def _stacked(measured: Measured, members: list[str], contender: str, metric: str) -> Tensor:
-    """(N,D) over all pictures of some data sets; those that know nothing are NaN."""
-    return stacked([measured.statistics[member, contender, metric] for member in members])
 
 
 def _cell(metric: Metric, rows: Tensor, draws: _Draws) -> Cell:

@@ -29,7 +29,7 @@ from maskwise.evaluation.items import class_asked
 from maskwise.evaluation.loader import Settings, batches
 from maskwise.evaluation.maps import MapFolder
 from maskwise.evaluation.memory import PeakMemory
-from maskwise.evaluation.processes import gathered, merged, rank_and_world
+from maskwise.evaluation.processes import gathered, merged, rank_and_world, stacked
 from maskwise.evaluation.store import Rows, key_of
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import doubts, flat_map, handed_on, line_of, other_classifier
@@ -73,6 +73,10 @@ class Measured:
     sets: list[DataSet] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     input_size: int = 0
+
+    def rows(self, contender: str, metric: str, sources: Sequence[str] | None = None) -> Tensor:
+        """(N,D), what each picture of these data sets, or of all, contributes; those that know nothing are NaN."""
+        return stacked([self.statistics[source, contender, metric] for source in sources or self.pictures])
 
     def of_picture(self, sources: Sequence[str]) -> Tensor | None:
         """(N,) the picture of each row of these data sets; None where each picture has one row."""

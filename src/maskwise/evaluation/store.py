@@ -59,6 +59,7 @@ class Rows:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._known: dict[tuple[str, str], set[str]] = {}
+        self._width: dict[tuple[str, str], int] = {}
         self.path = ":memory:" if folder is None else str(writable_folder(folder) / "rows.db")
         with self._plainly():
             self.database = sqlite3.connect(self.path, timeout=60)
@@ -76,8 +77,11 @@ class Rows:
         """Adds (metric, picture, statistics (D,)) in one transaction: all of them are kept, or none.
 
         Raises:
-            InputError: they can't be kept, for example since the disk is full.
+            InputError: they can't be kept, for example since the disk is full, or are not as long as other pictures'.
         """
+        rows = list(rows)
+        for metric, _, row in rows:
+            self._fits(run, metric, len(row))
         packed = [(run, metric, picture, _packed(row)) for metric, picture, row in rows]
         with self._plainly(), self.database:
             self.database.executemany("INSERT OR REPLACE INTO packed VALUES (?, ?, ?, ?)", packed)
@@ -97,12 +101,21 @@ class Rows:
             self.database.execute("SELECT picture, statistics FROM packed WHERE run = ? AND metric = ?", (run, metric))
         )
         rows = [_unpacked(found.get(picture, b"")) for picture in pictures]
-        width = max((len(row) for row in rows), default=1) or 1
-        table = np.full((len(rows), width), np.nan)
+        for row in rows:
+            self._fits(run, metric, len(row))
+        table = np.full((len(rows), self._width.get((run, metric), 1)), np.nan)
         for i, row in enumerate(rows):
-            if len(row) == width:
+            if len(row):
                 table[i] = row
         return torch.from_numpy(table)
+
+    def _fits(self, run: str, metric: str, width: int) -> None:
+        """Rows of several lengths have no sum."""
+        if width and self._width.setdefault((run, metric), width) != width:
+            raise InputError(
+                f"{metric.partition(':')[0]}: pictures of different sizes give curves of different lengths: a step in "
+                "pixels is for pictures of one size, a share for any, as step=3.571%"
+            )
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:

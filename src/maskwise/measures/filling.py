@@ -61,7 +61,7 @@ def scores_without(
     holes: Callable[[Tensor, Tensor], Tensor],
     pictures: int,
     count: int,
-    score: Callable[[int, Callable[[Tensor], Tensor]], Tensor],
+    score: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor],
 ) -> Tensor:
     """Scores (pictures,count) of each picture without each of ``count`` holes, means over fills.
 
@@ -70,17 +70,20 @@ def scores_without(
         holes: from pictures (n,) and which of its holes is meant (n,) to the holes (n,H,W) bool.
         pictures: how many.
         count: holes of each.
-        score: (number of copies, how they are made) to one score a copy, as ``log_probabilities`` with ``classes``.
+        score: (the picture of each copy, how copies are made) to one score a copy, as ``log_probabilities`` does.
     """
+    each = list(fills)
 
-    def scored(filled: Filled) -> Tensor:
-        def copies(numbers: Tensor) -> Tensor:
-            rows = numbers // count
-            return filled(rows, holes(rows, numbers % count))
+    def copies(numbers: Tensor) -> Tensor:
+        # The draws of a hole stand side by side, so that what an infiller keeps of a hole serves all of them.
+        hole, draw = numbers // len(each), numbers % len(each)
+        rows, which = hole // count, hole % count
+        parts = [(own, each[d]) for d in range(len(each)) if len(own := (draw == d).nonzero()[:, 0])]
+        made = torch.cat([filled(rows[own], holes(rows[own], which[own])) for own, filled in parts])
+        return made[torch.cat([own for own, _ in parts]).argsort()]
 
-        return score(pictures * count, copies)
-
-    return torch.stack([scored(filled) for filled in fills]).mean(0).reshape(pictures, count)
+    of = torch.arange(pictures).repeat_interleave(count * len(each))
+    return score(of, copies).reshape(pictures, count, len(each)).mean(-1)
 
 
 def fill_of(fill: str | Infiller, refill: Refill = "step", draws: int = 1) -> HoleFill:

@@ -57,9 +57,16 @@ class CurveMetric(ClassifierMetric):
     def curves(self, images: Tensor, maps: Tensor, targets: Tensor | None = None) -> Tensor:
         """The curves (N,steps+1) behind the number; arguments as ``maskwise.measures.perturbation.curves``."""
         asked = asked_for(self.target, targets)
-        return curves(
+        found = curves(
             self.classifier, images, maps, asked, self.mode, self.step, self.blur, self.batch, self.ties, self.filled
         )
+        if found.shape[1] < 3:
+            size = "x".join(map(str, images.shape[-2:]))
+            raise InputError(
+                f"a step of {self.step} takes all of a picture of {size} at once, so that no order is asked: "
+                f"a share is of any size, as step={STEP}"
+            )
+        return found
 
     def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
         """The curves themselves, (N,steps+1): the area is linear in them, so their mean has the mean area."""

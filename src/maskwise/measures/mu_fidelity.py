@@ -59,14 +59,12 @@ def mu_fidelity(
     subsets = subsets.to(images.device)
     whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
-
-    followed = classes.repeat_interleave(count)
     without = scores_without(
         fill.each_draw(images, classifier.mean),
         lambda _rows, subset: subsets[subset][:, number],
         n,
         count,
-        lambda total, copies: log_probabilities(classifier, total, copies, batch, followed).exp(),
+        lambda of, copies: log_probabilities(classifier, len(of), copies, batch, classes[of]).exp(),
     )
     drops = whole.gather(1, classes[:, None]).exp() - without
     in_cells = maps.to(drops.device).flatten(1) @ F.one_hot(number.flatten(), cells**2).double()

@@ -25,7 +25,8 @@ CurveKind = Literal["insertion", "deletion"]
 Substrate = Literal["gaussian51", "rise11", "mean"]
 Ties = Literal["reading", "reversed"]
 Step = int | float | str
-STEP = 1792  # pixels: 8 rows, or 3.571%, of 224 x 224, as RISE and Group-CAM take it
+STEP = "3.571%"  # 8 rows, 1,792 pixels, of 224 x 224, as RISE and Group-CAM take it; 28 steps of any picture
+NEARLY = 0.01  # a share that goes into a whole so many times, but for rounding, does so
 
 
 def curves(
@@ -52,7 +53,7 @@ def curves(
         maps: (N,H,W), any scale.
         targets: (N,) classes to follow; None: the likeliest of each whole picture.
         mode: insertion or deletion.
-        step: pixels a step, or the share of all as a float below 1 or a text like "3.571%". The last may be smaller.
+        step: pixels a step, or the share of all as a float below 1 or a text like "3.571%", see ``step_ends``.
         blur: where insertion begins without a fill, see ``substrate``.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
         ties: which of equal pixels goes first, see ``places``.
@@ -65,22 +66,20 @@ def curves(
     maps = fitting_maps(images, as_maps(maps))
     images = images.to(classifier.device)
     n, size = len(images), maps[0].numel() if len(maps) else 1
-    pixels = pixels_of(step, size)
-    steps = math.ceil(size / pixels)
+    ends = step_ends(step, size).to(images.device)
+    steps = len(ends) - 1
     place = places(maps.to(images.device), ties)
     whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
     # The whole picture is the last step of an insertion and the first of a deletion: it is known already.
     first = 0 if mode == "insertion" else 1
 
-    followed = classes.repeat_interleave(steps)
-
     def gone(rows: Tensor, step: Tensor) -> Tensor:
-        done = ((step + first) * pixels)[:, None, None]
+        done = ends[step + first][:, None, None]
         return place[rows] >= done if mode == "insertion" else place[rows] < done
 
-    def scored(count: int, copies: Callable[[Tensor], Tensor]) -> Tensor:
-        return log_probabilities(classifier, count, copies, batch, followed).exp()
+    def scored(of: Tensor, copies: Callable[[Tensor], Tensor]) -> Tensor:
+        return log_probabilities(classifier, len(of), copies, batch, classes[of]).exp()
 
     fills: Iterable[Filled]
     if fill is None:
@@ -140,6 +139,25 @@ def pixels_of(step: Step, size: int) -> int:
     if not 0 < share <= 1 or isinstance(step, int) or (isinstance(step, str) and not step.endswith("%")):
         raise InputError(f"step is a number of pixels, a share below 1 or a text like '3.571%', not {step!r}")
     return max(round(share * size), 1)
+
+
+def step_ends(step: Step, size: int) -> Tensor:
+    """How many of a picture's ``size`` pixels are done after 0, 1, … steps: (steps+1,) int64, from 0 to ``size``.
+
+    The last step may be smaller. A share gives every picture as many steps, whatever its size, so that curves of
+    pictures of several sizes have one length; a number of pixels does not.
+
+    Example:
+        >>> step_ends(4, 10).tolist(), step_ends("25%", 10).tolist(), len(step_ends("3.571%", 1000))
+        ([0, 4, 8, 10], [0, 2, 5, 8, 10], 29)
+    """
+    pixels = pixels_of(step, size)
+    if isinstance(step, int):
+        return torch.arange(math.ceil(size / pixels) + 1).mul(pixels).clamp(max=size)
+    times = 1 / (float(step.removesuffix("%")) / 100 if isinstance(step, str) else step)
+    times = round(times) if abs(times - round(times)) < NEARLY else times
+    count = torch.arange(math.ceil(times) + 1, dtype=torch.float64)
+    return (count * size / times).round().long().clamp(max=size)
 
 
 def substrate(images: Tensor, mean: Tensor, blur: Substrate) -> Tensor:

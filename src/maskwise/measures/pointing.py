@@ -42,12 +42,17 @@ def pointing_hits(maps: Tensor | np.ndarray, regions: Tensor | np.ndarray, toler
 def box_regions(boxes: Sequence[Tensor], classes: Tensor, size: tuple[int, int]) -> list[dict[int, Tensor]]:
     """Regions of pictures of one class each: the pixels whose centres lie in any of the boxes [(M,4), …].
 
-    A picture without boxes has no region.
+    A box that holds no centre is the pixel that its own middle lies in. A picture without boxes has no region.
     """
     made = []
     for own, category in zip(boxes, torch.as_tensor(classes).tolist(), strict=True):
         region = torch.zeros(size, dtype=torch.bool)
-        for x0, y0, x1, y1 in (torch.as_tensor(own).double().reshape(-1, 4) - 0.5).ceil().clamp(min=0).int().tolist():
+        corners = torch.as_tensor(own).double().reshape(-1, 2, 2)  # of each box, the first and the second (x, y)
+        first, end = (corners - 0.5).ceil().int().unbind(1)
+        middle = corners.mean(1).floor().int()
+        between = first < end
+        first, end = torch.where(between, first, middle), torch.where(between, end, middle + 1)
+        for (x0, y0), (x1, y1) in zip(first.clamp(min=0).tolist(), end.clamp(min=0).tolist(), strict=True):
             region[y0:y1, x0:x1] = True
         made.append({category: region} if len(own) else {})
     return made

@@ -65,15 +65,13 @@ def road_scores(
     counts = torch.tensor([round(p / 100 * size) for p in percent], device=images.device)
     classes = classes_followed(log_probabilities(classifier, n, lambda rows: images[rows], batch), targets)
 
-    followed = classes.repeat_interleave(shares)
-
     def hole(rows: Tensor, share: Tensor) -> Tensor:
         return place[rows] < counts[share, None, None]
 
-    def scored(count: int, copies: Callable[[Tensor], Tensor]) -> Tensor:
+    def scored(of: Tensor, copies: Callable[[Tensor], Tensor]) -> Tensor:
         if score == "probability":
-            return log_probabilities(classifier, count, copies, batch, followed).exp()
-        return (log_probabilities(classifier, count, copies, batch).argmax(1) == followed).double()
+            return log_probabilities(classifier, len(of), copies, batch, classes[of]).exp()
+        return (log_probabilities(classifier, len(of), copies, batch).argmax(1) == classes[of]).double()
 
     return scores_without(fill.each_draw(images, classifier.mean), hole, n, shares, scored)
 

@@ -22,10 +22,17 @@ from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for
 def cell_numbers(height: int, width: int, cells: int) -> Tensor:
     """Which of cells x cells equal parts each pixel (H,W) belongs to, row by row; they differ by a pixel at most.
 
+    Raises:
+        InputError: cells would be without a pixel.
+
     Example:
         >>> cell_numbers(2, 4, 2).tolist()
         [[0, 0, 1, 1], [2, 2, 3, 3]]
     """
+    if min(height, width) < cells:
+        raise InputError(
+            f"{cells} cells a side need as many pixels, and a picture has {height}x{width}: ask for fewer cells"
+        )
     rows, columns = (torch.arange(side) * cells // side for side in (height, width))
     return rows[:, None] * cells + columns
 
@@ -44,14 +51,12 @@ def cell_drops(
     number = cell_numbers(images.shape[-2], images.shape[-1], cells).to(images.device)
     whole = class_logits(classifier, n, lambda rows: images[rows], batch)
     classes = classes_followed(whole, targets)
-
-    followed = classes.repeat_interleave(parts)
     left = scores_without(
         fill.each_draw(images, classifier.mean),
         lambda _rows, cell: number == cell[:, None, None],
         n,
         parts,
-        lambda count, copies: class_logits(classifier, count, copies, batch, followed),
+        lambda of, copies: class_logits(classifier, len(of), copies, batch, classes[of]),
     )
     return whole.gather(1, classes[:, None]) - left
 

@@ -42,7 +42,7 @@ def measured_numbers(
     found = {}
     for column in protocol.columns:
         if column.metric is not None:
-            rows = metric_rows(measured, column.name if column.metric != SECONDS else SECONDS)
+            rows = measured.rows("map", column.name if column.metric != SECONDS else SECONDS)
             judge = None if column.metric == SECONDS else measured.metrics[column.name]
             number = bootstrapped(judge, rows, pictures_of(measured), config.scale.resamples)
             found[column.name] = Number(column.times * number.value, column.times * number.draws)
@@ -80,13 +80,6 @@ def _metric(name: str, classifier: Classifier, options: dict[str, Any]) -> Metri
     if name.startswith("pointing"):
         options = {"classes": max(len(classifier.labels), 1000), **options}
     return metric(name, classifier, **options)
-
-
-def metric_rows(measured: Measured, name: str) -> Tensor:
-    """(N,D) of all test sets."""
-    from maskwise.evaluation.processes import stacked
-
-    return stacked([measured.statistics[source, "map", name] for source in measured.pictures])
 
 
 def pictures_of(measured: Measured) -> Tensor:

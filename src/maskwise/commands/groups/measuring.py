@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEADING = "Measuring"
 SOURCE = "Folder, zip, zip@split or name:… (`maskwise datasets`)"
-QUICK = "quick"
+TRUSTED = "trusted"  # as ``maskwise.evaluation`` has it
 Data = Annotated[
     list[str],
     typer.Option("--data", help=f"{SOURCE}; may be given again.", autocompletion=completion.data_sources),

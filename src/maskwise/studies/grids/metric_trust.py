@@ -15,21 +15,25 @@ from maskwise.studies.study import GridCell, Study, register_study
 STEP = 1 / 14  # of the pixels, twice the default: pictures are small, and there are many
 SUBSETS, SAMPLES = 50, 30  # of MuFidelity and infidelity: a quarter and a third of the defaults, likewise
 MEAN, TELEA, LINEAR = {"fill": "mean"}, {"fill": "telea"}, {"fill": "noisy_linear"}
+NEURAL = {"fill": "partial_conv"}  # the one network that comes with the package; the others want published weights
 CURVES: dict[str, dict[str, Any]] = {
     "deletion, mean colour": {},
     "deletion, blur": {"fill": "blur"},
     "deletion, colour noise": {"fill": "colour_noise"},
     "deletion, telea": TELEA,
     "deletion, noisy linear": LINEAR,
+    "deletion, partial convolution": NEURAL,
     "insertion, blur": {},
     "insertion, mean colour": MEAN,
     "insertion, colour noise": {"fill": "colour_noise"},
     "insertion, telea": TELEA,
     "insertion, noisy linear": LINEAR,
+    "insertion, partial convolution": NEURAL,
     "insertion - deletion, blur and mean colour": {},
     "insertion - deletion, mean colour": MEAN,
     "insertion - deletion, telea": TELEA,
     "insertion - deletion, noisy linear": LINEAR,
+    "insertion - deletion, partial convolution": NEURAL,
     "AOPC, mean colour": {},
 }
 KINDS = {"deletion": "deletion", "insertion": "insertion", "insertion - deletion": "insertion_deletion", "AOPC": "aopc"}
@@ -50,6 +54,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ROAD, noisy linear": ("road", LINEAR),
     "ROAD, mean colour": ("road", MEAN),
     "ROAD, telea": ("road", TELEA),
+    "ROAD, partial convolution": ("road", NEURAL),
 }
 
 
@@ -111,6 +116,8 @@ register_study(
             "The pictures named below are the grounds on which squares, patterns and shapes are drawn; one half of "
             "them at most is measured, the others are for networks that are trained. Metrics as they are by default "
             "but for steps of 1/14 of the pixels, 50 subsets of MuFidelity and 30 changes of infidelity.",
+            "Of the infillers that are networks, partial_conv comes with the package; dfnet and contextual_attention "
+            "want published weights, which could not be had here.",
         ),
     )
 )  # fmt: skip
