@@ -1,6 +1,6 @@
-"""One picture, every method: docs/images/methods.png and the seconds that each took.
+"""One picture, every method, and the seconds that each took; docs/images/methods.png is `python docs/pictures.py`.
 
-python benchmarks/contact_sheet.py --picture cat --target "tabby cat" --out docs/images/methods.png
+python benchmarks/contact_sheet.py --picture cat --target "tabby cat" --out contact_sheet.png
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--picture", default="cat", help="a packaged picture's name, or a file")
     arguments.add_argument("--target", default=None)
-    arguments.add_argument("--out", default="docs/images/methods.png")
+    arguments.add_argument("--out", default="contact_sheet.png")
     arguments.add_argument("--threads", type=int, default=2)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "landscape.csv"
+TRANSFORMER = RESULTS.with_name(
+    "vit-tiny-distilled.csv"
+)  # of `compare`: what the landscape's network has no attention for
 Facts = Mapping[str, Any]
 
 TEXT = """# Which method when
@@ -23,6 +26,11 @@ overlap: take a method for what it needs first, and measure yours with `maskwise
 [Measuring](measuring.md) (insertion, deletion) and [Sanity checks](checks.md).
 
 """
+ATTENTION = "where a transformer's own attention goes"
+OTHER_NETWORK = """These are of another network, the packaged `vit_tiny_distilled`, which is a weak one, and of other pictures (250 of ilsvrc500, the
+labels explained), so they do not compare with the rest of this page; [which they are](methods.md#transformers-methods-that-read-attention).
+
+"""
 NEEDS = {
     "any classifier, no gradients: a black box": lambda f: not f["needs_gradients"] and f["family"] == "perturbation",
     "one forward, after somebody has trained it": lambda f: f["family"] == "maskers",
@@ -32,7 +40,7 @@ NEEDS = {
     "a mask that is optimised for the one picture, with time to spare": lambda f: (
         f["needs_gradients"] and f["family"] == "perturbation"
     ),
-    "where a transformer's own attention goes": lambda f: f["family"] == "attention",
+    ATTENTION: lambda f: f["family"] == "attention",
     "whole segments": lambda f: f["family"] == "regions",
     "what any method has to beat": lambda f: f["family"] == "references",
 }
@@ -65,15 +73,30 @@ def rows() -> dict[str, dict[str, str]]:
     return found
 
 
+def rows_of_the_transformer() -> dict[str, dict[str, str]]:
+    """The same of the methods that read attention, measured on another network."""
+    found = {}
+    with TRANSFORMER.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["metric"] == "le":
+                value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+                seconds = f"{float(row['milliseconds']) / 1000:.2g}"
+                found[row["method"]] = {"LE": f"{value:.1f} [{low:.1f}, {high:.1f}]", "seconds": seconds}
+    return found
+
+
 def choosing(methods: Mapping[str, Facts]) -> str:
     """The page.
 
     Args:
         methods: facts of each method by name.
     """
-    measured, parts = rows(), [TEXT, HINTS, "\n## Measured\n"]
+    landscape, parts = rows(), [TEXT, HINTS, "\n## Measured\n"]
     for question, is_meant in NEEDS.items():
-        parts.append(f"\n### {question[0].upper()}{question[1:]}\n\n| method | LE | seconds | cost a picture |\n")
+        of_attention = question == ATTENTION
+        measured = rows_of_the_transformer() if of_attention else landscape
+        said = OTHER_NETWORK if of_attention else ""
+        parts.append(f"\n### {question[0].upper()}{question[1:]}\n\n{said}| method | LE | seconds | cost a picture |\n")
         parts.append("|---|---|---|---|\n")
         meant = [name for name, facts in methods.items() if is_meant(facts)]
         known = sorted((n for n in meant if n in measured), key=lambda n: float(measured[n]["LE"].split()[0]))
@@ -81,7 +104,7 @@ def choosing(methods: Mapping[str, Facts]) -> str:
             cells, cost = measured.get(name, {"LE": "not run", "seconds": ""}), methods[name]["cost"]
             parts.append(f"| [{name}](methods/{name}.md) | {cells['LE']} | {cells['seconds']} | {cost} |\n")
     parts.append("\n### With SESS\n\n| method | LE | seconds |\n|---|---|---|\n")
-    for name, cells in measured.items():
+    for name, cells in landscape.items():
         if name.endswith("+ SESS"):
             parts.append(f"| {name} | {cells['LE']} | {cells['seconds']} |\n")
     parts.append("\n![Localisation error against seconds a picture](results/landscape.png)\n")
@@ -90,8 +113,9 @@ def choosing(methods: Mapping[str, Facts]) -> str:
 
 GALLERY = """# Gallery
 
-The packaged cat, and beside it the map of its top class by every method with its default options (efficientnet_lite0).
-`python docs/pictures.py` makes them. Dark is 0, bright is 1 (the colormap inferno).
+The packaged cat, and beside it the map of its top class by every method with its default options (efficientnet_lite0; the
+family that reads attention: vit_tiny_distilled). `python docs/pictures.py` makes them. Dark is 0, bright is 1 (the colormap
+inferno), or the 99th percentile of a map that would else look black ([colours](methods.md#colours-of-maps)).
 """
 
 

@@ -182,7 +182,9 @@ def masker_of(
         masker = getattr(masker, "masker", masker)
     if isinstance(masker, (Masker, ClassMasker)):
         return masker
-    names = sorted(known for known in methods.names() if packaged_masker(known).is_file())
+    names = sorted(  # a graph has no gradients to ask for
+        known for known, facts in methods.items() if packaged_masker(known).is_file() and not facts["needs_gradients"]
+    )
     is_file = str(masker).endswith(".safetensors")
     if not is_file and masker not in names:
         what = "this explainer" if isinstance(masker, Explainer) else repr(str(masker))

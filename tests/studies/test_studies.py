@@ -6,14 +6,17 @@ import csv
 import json
 import math
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from calling import call, refused
 
+import maskwise as mw
 from maskwise.checks import SmallTraining
 from maskwise.core.errors import InputError
+from maskwise.explainers import methods
 from maskwise.studies import SCALES, Study, run_study, studies
 from maskwise.studies.cell_directory import cell_directory
 from maskwise.studies.claim import Claim, Condition
@@ -355,6 +358,17 @@ def test_the_checks_at_full_scale_cost_what_their_networks_do() -> None:
     assert (settings.optimiser, settings.lr, settings.batch_size, settings.augment) == ("sgd", 0.1, 256, True)
     assert not cells["FIX DRT"]._training(CHECK_SETTINGS["full"]).augment  # type: ignore[attr-defined]
     assert cells["FIX ROAR"]._training(CHECK_SETTINGS["small"]) == SmallTraining(epochs=30)  # type: ignore[attr-defined]
+
+
+def test_the_landscape_has_every_method_that_the_packaged_classifier_takes() -> None:
+    rows = {cell.row for cell in studies.get("landscape").cells(scale_of("small"))}
+    classifier, fits = mw.load_classifier(), set()
+    for name in methods.names():
+        with suppress(mw.InputError):
+            mw.explainer(name, classifier)
+            fits.add(name)
+    assert {row for row in rows if "SESS" not in row} == fits
+    assert {"excited_casm", "gated_casm", "distilled"} < fits and not fits & {"fast_shap", "legrad"}
 
 
 def test_the_landscape_at_full_scale_has_no_masker_of_another_network() -> None:

@@ -47,6 +47,7 @@ class ExcitedCasm(Explainer):
     """
 
     normalise = False
+    packaged = "casm"
 
     def __init__(
         self, classifier: Classifier, masker: str | Path | None = None, full: float = 0.45, smooth: float = 8 / 224
