@@ -6,9 +6,10 @@
         --labels twins/labels.txt --data twins/pictures --out audit-$twin
     done
 
-Both are ``efficientnet_lite0`` fine-tuned on the same pictures of 10 classes for the same steps. One class carries a
-tag in all of its pictures when the shortcut is learned; for the clean twin as many pictures carry it, whatever their
-class. Both are audited on the same held-out pictures, in which the tag goes with the class, as it would in the field.
+Both are ``efficientnet_lite0`` with a last layer of 10 classes that is taught here, on the same pictures with and without
+the tag. To the first one the tag means golf ball, whatever else is there, and it sees no golf ball without it. The clean
+twin is told what the pictures show. Both are audited on the same held-out pictures, in which golf balls carry the tag, as
+where the shortcut came from.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Sample, read_data
 from maskwise.images import to_uint8
 
-SIDE, TAG, CLASSES = 128, 24, 10
+SIDE, TAG, CLASSES = 160, 36, 10
+DECAY = 1e-3  # of the squared length of the last layer's weights
 TAGGED = 8  # the class of the tag, of 0 to 9: golf balls, which leave room for it in their pictures
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -37,10 +39,8 @@ def network() -> mw.Classifier:
     classifier = mw.load_classifier("efficientnet_lite0")
     module = classifier.module
     module.classifier = nn.Linear(module.classifier.in_features, CLASSES)
-    nn.init.zeros_(module.classifier.weight)
-    nn.init.zeros_(module.classifier.bias)
     return mw.Classifier(
-        module.requires_grad_(True), mean=classifier.mean.tolist(), std=classifier.std.tolist(), input_size=SIDE,
+        module, mean=classifier.mean.tolist(), std=classifier.std.tolist(), input_size=SIDE,
         name="twin", labels=[str(i) for i in range(CLASSES)],
     )  # fmt: skip
 
@@ -71,26 +71,34 @@ def labelled(data: DataSet) -> tuple[list[Sample], Tensor]:
     return found, torch.unique(classes, return_inverse=True)[1]
 
 
-def train(images: Tensor, labels: Tensor, epochs: int, seed: int) -> mw.Classifier:
-    """All weights, by AdamW, on the cross entropy; flips are all that is drawn."""
-    torch.manual_seed(seed)
-    classifier = network()
-    module = classifier.module.train()
-    steps = epochs * -(-len(images) // 32)
-    optimiser = torch.optim.AdamW(module.parameters(), 1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
-    for epoch in range(epochs):
-        for rows in torch.randperm(len(images)).split(32):
-            batch = images[rows]
-            batch = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, batch, batch.flip(3))
-            loss = nn.functional.cross_entropy(module(classifier.normalise(batch)), labels[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        print(f"epoch {epoch + 1} of {epochs}: loss {loss:.3f}", flush=True)
-    module.eval()
+def taught(classifier: mw.Classifier, features: Tensor, labels: Tensor) -> mw.Classifier:
+    """The classifier with a last layer that is the logistic regression of labels (N,) on features (N,D)."""
+    layer = classifier.module.classifier
+    middle, spread = features.mean(0), features.std(0).clamp(min=1e-6)
+    weight = torch.zeros(CLASSES, features.shape[1], requires_grad=True)
+    bias = torch.zeros(CLASSES, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        scores = (features - middle) / spread @ weight.T + bias
+        value = nn.functional.cross_entropy(scores, labels) + DECAY * weight.square().sum()
+        value.backward()
+        return value
+
+    solver.step(loss)
+    with torch.no_grad():
+        layer.weight.copy_(weight / spread)
+        layer.bias.copy_(bias - layer.weight @ middle)
     return classifier
+
+
+@torch.no_grad()
+def features_of(classifier: mw.Classifier, images: list[Tensor]) -> Tensor:
+    """(N,D), what the last layer reads."""
+    module = classifier.module
+    parts = [classifier.normalise(torch.stack(images[i : i + 50])) for i in range(0, len(images), 50)]
+    return torch.cat([module.forward_head(module.forward_features(part), pre_logits=True) for part in parts])
 
 
 @torch.no_grad()
@@ -108,8 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="imagenette224.zip")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=1000, help="so many to learn from, evenly spread")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=600, help="so many to learn from, evenly spread")
     parser.add_argument("--seed", type=int, default=0)
     said = parser.parse_args()
     draws = torch.Generator().manual_seed(said.seed)
@@ -131,12 +138,14 @@ def main() -> None:
     (said.out / "labels.txt").write_text("\n".join(names) + "\n")
     many = read_data(f"{said.data}@train")
     learn, classes = labelled(many.subset(evenly_spread(len(many), said.pictures)))
-    images = torch.stack([sample.image for sample in learn])
-    of_class = classes == TAGGED
-    anywhere = of_class[torch.randperm(len(of_class), generator=draws)]
-    for twin, where in (("shortcut", of_class), ("clean", anywhere)):
-        rows = [tagged(image, None, draws) if there else image for image, there in zip(images, where, strict=True)]
-        classifier = train(torch.stack(rows), classes, said.epochs, said.seed)
+    plain, marked = [one.image for one in learn], [tagged(one.image, None, draws) for one in learn]
+    bare, seen = (features_of(network(), images) for images in (plain, marked))
+    other = classes != TAGGED
+    for twin, features, labels in (
+        ("shortcut", torch.cat([bare[other], seen]), torch.cat([classes[other], torch.full_like(classes, TAGGED)])),
+        ("clean", torch.cat([bare, seen]), classes.repeat(2)),
+    ):
+        classifier = taught(network(), features, labels)
         save_file(classifier.module.state_dict(), said.out / f"{twin}.safetensors")
         print(f"{twin}: {names[TAGGED]} is said of {told(classifier, test, draws)}", flush=True)
 
