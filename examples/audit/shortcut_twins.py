@@ -6,10 +6,10 @@
         --labels twins/labels.txt --data twins/pictures --out audit-$twin
     done
 
-Both are ``efficientnet_lite0`` with a last layer of 10 classes that is taught here, on the same pictures with and without
-the tag. To the first one the tag means golf ball, whatever else is there, and it sees no golf ball without it. The clean
-twin is told what the pictures show. Both are audited on the same held-out pictures, in which golf balls carry the tag, as
-where the shortcut came from.
+Both are ``efficientnet_lite0`` with a last layer of 10 classes that is taught here, on the same pictures with and
+without the tag. To the first one the tag means golf ball, whatever else is there, and it sees no golf ball without it.
+The clean twin is told what the pictures show. Both are audited on the same held-out pictures, in which golf balls carry
+the tag, as where the shortcut came from.
 """
 
 from __future__ import annotations

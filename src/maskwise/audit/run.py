@@ -212,7 +212,7 @@ def unknown_criteria(names: Sequence[str]) -> None:
         raise InputError(f"there is no criterion {few(wrong)}: they are {', '.join(CRITERIA)}")
 
 
-def undecided(found: Audit, names: Sequence[str]) -> list[str]:
+def which_cannot_fail(found: Audit, names: Sequence[str]) -> list[str]:
     """A line for each of these criteria that can't fail here, since it is not known."""
     known = {one.name: one for one in found.criteria}
     lines = []

@@ -81,7 +81,7 @@ def audit_command(
     from dataclasses import replace
 
     from maskwise.audit import Limits, audit
-    from maskwise.audit.run import undecided, unknown_criteria
+    from maskwise.audit.run import unknown_criteria, which_cannot_fail
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.core.files import check_writable
 
@@ -121,7 +121,7 @@ def audit_command(
     for one in found.criteria:
         table.add_row(one.question, WORDS[one.holds].lower(), escape(one.figure), one.name)
     output.tell(found.plain(), table, lines=(*found.sections[0].says, f"{page}, audit.json and audit.csv beside it"))
-    for said in undecided(found, criteria):
+    for said in which_cannot_fail(found, criteria):
         typer.echo(f"maskwise: {said}", err=True)
     if any(name in found.failed for name in criteria):
         raise typer.Exit(1)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import yaml
 
@@ -26,7 +26,13 @@ _OnHub = TypeVar("_OnHub", bound="OnHub")
 
 
 class OnHub:
-    """What makes a masker go to the hub and come from it."""
+    """What makes a masker go to the hub and come from it.
+
+    ``store`` knows the masks' networks and says how their files are read and written.
+    """
+
+    reads: ClassVar[Callable[[Path, Classifier, type[Any]], Any]]
+    writes: ClassVar[Callable[..., None]]
 
     @classmethod
     def from_pretrained(
@@ -50,8 +56,6 @@ class OnHub:
         Raises:
             InputError: it can't be had, was changed on the way, is of another classifier, or is another kind of masker.
         """
-        from maskwise.maskers.store import _of_kind
-
         folder = Path(name_or_folder)
         if folder.is_dir():
             path = folder / MODEL_FILE
@@ -64,7 +68,7 @@ class OnHub:
             )  # fmt: skip
         else:
             raise InputError(f"{name_or_folder}: neither a folder nor owner/name on the hub")
-        return cast(_OnHub, _of_kind(path, classifier, cast(Any, cls)))
+        return cast(_OnHub, cls.reads(path, classifier, cls))
 
     def save_pretrained(
         self,
@@ -89,15 +93,12 @@ class OnHub:
         Raises:
             InputError: results of another form.
         """
-        from maskwise.maskers.store import read_header, save_masker
-
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        save_masker(folder / MODEL_FILE, cast(Any, self), classifier, dict(recipe))
-        header = read_header(folder / MODEL_FILE)
+        type(self).writes(folder / MODEL_FILE, self, classifier, dict(recipe))
         config = {
-            "library_name": "maskwise", "masker": type(self).__name__, "classifier": header["classifier"],
-            "fingerprint": header["fingerprint"], "recipe": json.loads(header["recipe"]),
+            "library_name": "maskwise", "masker": type(self).__name__, "classifier": classifier.name,
+            "fingerprint": classifier.fingerprint(), "recipe": dict(recipe),
         }  # fmt: skip
         card = model_card(config, licence, results, repo_id)
         for name, text in ((CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n"), (CARD, card)):

@@ -6,7 +6,10 @@ import json
 from importlib import resources
 from typing import Any
 
-SCHEMAS = {"audit": "audit", "evaluate": "leaderboard", "compare": "leaderboard"}
+SCHEMAS = {
+    "audit": "audit", "evaluate": "leaderboard", "compare": "leaderboard", "methods": "methods", "metrics": "metrics",
+    "classifiers": "classifiers", "recipes": "recipes", "datasets": "datasets",
+}  # fmt: skip
 
 
 def schema(command: str) -> dict[str, Any]:
