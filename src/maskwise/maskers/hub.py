@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import yaml
 
@@ -25,14 +25,20 @@ TAGS = ("maskwise", "saliency", "explainability", "weakly-supervised-localisatio
 _OnHub = TypeVar("_OnHub", bound="OnHub")
 
 
+class MaskerFiles(NamedTuple):
+    """How a masker's file is read, of which class, and written."""
+
+    read: Callable[[Path, Classifier, type[Any]], Any]
+    write: Callable[[Path, Any, Classifier, dict[str, Any]], None]
+
+
 class OnHub:
     """What makes a masker go to the hub and come from it.
 
     ``store`` knows the masks' networks and says how their files are read and written.
     """
 
-    reads: ClassVar[Callable[[Path, Classifier, type[Any]], Any]]
-    writes: ClassVar[Callable[..., None]]
+    files: ClassVar[MaskerFiles]
 
     @classmethod
     def from_pretrained(
@@ -68,7 +74,7 @@ class OnHub:
             )  # fmt: skip
         else:
             raise InputError(f"{name_or_folder}: neither a folder nor owner/name on the hub")
-        return cast(_OnHub, cls.reads(path, classifier, cls))
+        return cast(_OnHub, cls.files.read(path, classifier, cls))
 
     def save_pretrained(
         self,
@@ -95,7 +101,7 @@ class OnHub:
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        type(self).writes(folder / MODEL_FILE, self, classifier, dict(recipe))
+        self.files.write(folder / MODEL_FILE, self, classifier, dict(recipe))
         config = {
             "library_name": "maskwise", "masker": type(self).__name__, "classifier": classifier.name,
             "fingerprint": classifier.fingerprint(), "recipe": dict(recipe),

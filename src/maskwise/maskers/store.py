@@ -20,7 +20,7 @@ from maskwise.core.seal import DTYPES, check_seal, save_sealed
 from maskwise.core.text import one_line
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
-from maskwise.maskers.hub import OnHub
+from maskwise.maskers.hub import MaskerFiles, OnHub
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.shapley_masker import ShapleyMasker
@@ -307,4 +307,4 @@ NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], StoredMasker]] = {
     "decoder": _decoder, "unet": _unet, "shapley": _shapley,
 }  # fmt: skip
 
-OnHub.reads, OnHub.writes = staticmethod(_of_kind), staticmethod(save_masker)
+OnHub.files = MaskerFiles(_of_kind, save_masker)
