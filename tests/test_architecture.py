@@ -16,7 +16,7 @@ HOUSE = Path(__file__).parents[1] / "src" / "maskwise"
 # From the ground up: a room may import those in lines above its own, and nothing else.
 FLOORS = (
     "core",
-    "deep_pictures formats papers",
+    "deep_pictures formats papers schemas",
     "blending box images labels",
     "drawing",
     "classifiers infill",

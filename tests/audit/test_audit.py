@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,16 +18,18 @@ from scipy.stats import binomtest, spearmanr
 from torch import Tensor
 
 from maskwise.audit import Limits, audit
-from maskwise.audit.accuracy import CalibrationError, calibration_rows
+from maskwise.audit.accuracy import CalibrationError, calibrated_error, calibration_rows
 from maskwise.audit.errors import nearest_right
 from maskwise.audit.figures import estimates_figure
 from maskwise.audit.finding import Interval
+from maskwise.audit.reliance import by_class, kept_part, strict_level
 from maskwise.audit.sanity import SHIFT, compressed, moved, stability
 from maskwise.audit.shortcut import absent_class, probe, taught, with_patch
-from maskwise.audit.subject import collect
+from maskwise.audit.subject import collect, estimated
 from maskwise.audit.wilson import wilson
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.data import read_data
 from maskwise.explainers import explainer
 from maskwise.report.audit_page import write_audit
 
@@ -48,7 +52,7 @@ def criterion(found: Any, name: str) -> Any:
 def test_chance_beyond_every_estimate_is_within_the_figure(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # as of a layout that collapses around a label far outside
-        estimates_figure([("all", Interval(0.05, 0.01, 0.09, 20))], tmp_path / "lift.png", "lift", 1.0)
+        estimates_figure([("all", Interval(0.05, 0.01, 0.09, 20))], tmp_path / "lift.png", "lift", (1.0, "chance"))
     assert (tmp_path / "lift.png").stat().st_size > 1000
 
 
@@ -95,10 +99,107 @@ def test_a_classifier_of_objects_and_one_of_backgrounds(data: Path, tmp_path: Pa
     hidden = [found.plain()["sections"]["background"]["background"]["value"] for found in (of_object, of_ground)]
     assert hidden == [0.5, 1.0], "without its object the first says one class of both"
     assert criterion(of_object, "background").holds is True and criterion(of_ground, "background").holds is False
+    assert criterion(of_object, "classes").holds is True and criterion(of_ground, "classes").holds is False
+    told = {one["class"]: one for one in of_ground.plain()["sections"]["background"]["classes"]}
+    assert {one["tells"]["value"] for one in told.values()} == {1.0} and set(told) == {"red on blue", "green on yellow"}
     assert "background" in of_ground.failed and "background" not in of_object.failed
     lifts = [found.plain()["sections"]["evidence"]["lift"]["value"] for found in (of_object, of_ground)]
     assert lifts[0] > 1 > lifts[1]
     assert criterion(of_object, "evidence").holds is True and criterion(of_ground, "evidence").holds is False
+
+
+def test_a_default_answer_is_no_shortcut_and_one_class_of_many_with_a_tag_is() -> None:
+    """What is always said without an object tells nothing; a class that its backgrounds alone tell is found."""
+    truth = torch.arange(10).repeat_interleave(20)
+    always = torch.full_like(truth, 3)  # of every background
+    assert not [one for one in by_class(truth, truth, truth, always) if one.gain().low > 0]
+    tagged = torch.where(truth == 7, 7, always)
+    found = by_class(truth, truth, truth, tagged)
+    assert found[0].label == 7 and (found[0].hidden, found[0].others, found[0].false) == (20, 180, 0)
+    assert [one.label for one in found if one.gain(strict_level(found)).low > 0.5] == [7]
+    assert strict_level(found) == pytest.approx(0.995)
+    few = torch.arange(5).repeat_interleave(torch.tensor([4, 5, 6, 7, 8]))
+    assert {one.label for one in by_class(few, few, few, few)} == {1, 2, 3, 4}
+
+
+def test_part_that_is_kept_is_as_wide_as_wilson_s_where_all_pictures_are_alike() -> None:
+    none, all_of_them = torch.zeros(8, dtype=torch.bool), torch.ones(8, dtype=torch.bool)
+    asked: Any = SimpleNamespace(estimate=lambda values, statistic: estimated(values, statistic, 0))
+    found = kept_part(asked, none, all_of_them, 0.2)
+    low, high = binomtest(0, 8).proportion_ci(method="wilson")
+    assert found.value == pytest.approx(-0.25)
+    assert (found.low, found.high) == pytest.approx(((low - 0.2) / 0.8, (high - 0.2) / 0.8), abs=1e-9)
+
+
+def test_calibration_error_of_a_calibrated_classifier_by_chance() -> None:
+    draws = torch.Generator().manual_seed(1)
+    confidence = torch.rand(60, generator=draws) * 0.6 + 0.3
+    mean, most = calibrated_error(confidence)
+    errors = []
+    for _ in range(400):
+        right = torch.rand(60, generator=draws) < confidence
+        errors.append(float(CalibrationError().value(calibration_rows(confidence, right).sum(0), torch.tensor(60.0))))
+    assert mean == pytest.approx(sum(errors) / 400, abs=0.01) and mean > 0.1, "few pictures alone go beyond the bound"
+    assert sum(error <= most for error in errors) / 400 == pytest.approx(0.95, abs=0.035)
+    assert calibrated_error(torch.ones(9)) == (0, 0)
+
+
+def test_a_calibrated_classifier_of_few_pictures_does_not_fail(tmp_path: Path) -> None:
+    """Its confidence is two thirds and it is right on two thirds of them, but in bins where that does not show."""
+    data = scenes(tmp_path / "scenes", 24)
+    draws = torch.Generator().manual_seed(3)
+    wrong = (torch.rand(24, generator=draws) > 2 / 3).tolist()
+    lines = [f"{i:03}.png,{(i % 2) ^ wrong[i]}" for i in range(24)]
+    (data / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    classifier = reader("object")
+    with torch.no_grad():
+        classifier.module.head.weight.mul_(0.05)  # type: ignore[operator,union-attr]
+    numbers = audit(classifier, data, "gradient", out=tmp_path / "a").plain()["sections"]["accuracy"]
+    said = criterion(audit(classifier, data, "gradient", out=tmp_path / "a"), "calibration")
+    beyond = numbers["calibration_error"]["value"] > numbers["calibrated_by_chance"]["quantile_95"]
+    assert said.holds is not False or beyond
+
+
+def test_one_class_alone_and_a_classifier_at_chance_are_said_to_be_so(data: Path, tmp_path: Path) -> None:
+    classifier = reader("object")
+    (one,) = [read_data(data).filter(lambda record: record.label == 1)]
+    found = audit(classifier, one, "grad_cam", out=tmp_path / "one")
+    for name in ("accuracy", "background", "classes"):
+        assert criterion(found, name).holds is None and "of one class" in criterion(found, name).figure, name
+    blind = reader("object")
+    with torch.no_grad():
+        blind.module.head.weight.zero_()  # type: ignore[operator,union-attr]
+    at_chance = audit(blind, data, "grad_cam", out=tmp_path / "chance")
+    assert criterion(at_chance, "accuracy").holds is None and at_chance.fit_to_show is not True
+    assert "isn't shown to be better" in " ".join(at_chance.plain()["sections"]["accuracy"]["says"])
+    swapped = Classifier(
+        classifier.module, mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, labels=("green", "red", "c", "d")
+    )
+    (wrong,) = [audit(swapped, _swapped(data, tmp_path / "swapped"), "gradient", out=tmp_path / "s")]
+    assert criterion(wrong, "accuracy").holds is False and wrong.fit_to_show is False
+    assert "labels count its classes" in " ".join(wrong.plain()["sections"]["accuracy"]["says"])
+
+
+def _swapped(data: Path, folder: Path) -> Path:
+    """The same pictures with the labels of an order that is not the classifier's."""
+    shutil.copytree(data, folder)
+    rows = [line.split(",") for line in (data / "labels.csv").read_text().split()[1:]]
+    text = "\n".join(["file,label", *(f"{name},{1 - int(label)}" for name, label in rows)])
+    (folder / "labels.csv").write_text(text + "\n")
+    return folder
+
+
+def test_few_pictures_decide_nothing(data: Path, tmp_path: Path) -> None:
+    found = audit(reader("ground"), data, "gradient", limit=6, out=tmp_path, compare_with=reader("object"))
+    assert found.stamp["pictures"] == 6 and not [one.name for one in found.criteria if one.holds is not None]
+    assert "fewer than 8 decide nothing" in criterion(found, "evidence").figure
+    assert found.plain()["sections"]["sanity"]["mprt"]["n"] == 6, "the limit is of every part"
+
+
+def test_another_checkpoint_without_truth_is_not_known_to_be_no_worse(tmp_path: Path) -> None:
+    bare = scenes(tmp_path / "bare", 10, boxes=False, labels=False)
+    found = audit(reader("object"), bare, "gradient", out=tmp_path / "out", compare_with=reader("object"))
+    assert criterion(found, "worse").holds is None
 
 
 def test_shortcut_is_seen_by_a_method_that_follows_the_class_and_not_by_one_that_looks_at_nothing(
@@ -151,7 +252,7 @@ def test_probe_is_the_minimum_and_stands_in_the_row_while_it_is_taught() -> None
 def test_absent_class_is_one_that_no_picture_has(data: Path, tmp_path: Path) -> None:
     audited = collect(reader("object"), middle, "middle", [str(data)], tmp_path)
     drawn = {absent_class(audited, torch.Generator().manual_seed(seed)) for seed in range(20)}
-    assert drawn == {2, 3}
+    assert drawn == {(2, 0), (3, 0)}
 
 
 def test_stability_of_the_picture_itself_and_of_noise(data: Path, tmp_path: Path) -> None:
@@ -202,7 +303,12 @@ def test_worst_errors_come_first_beside_what_is_most_alike(data: Path, tmp_path:
     names_of_wrong = [audited.picture(i)[0] for i in sorted(wrong, key=lambda i: float(own[i]))]
     section = found.plain()["sections"]["errors"]
     assert section["wrong"] == len(wrong) > 3
-    assert sorted(section["worst"]) == sorted(names_of_wrong[: len(section["worst"])])
+    worst = [one["picture"] for one in section["worst"]]
+    assert sorted(worst) == sorted(names_of_wrong[: len(worst)])
+    assert [one["p_true"] for one in section["worst"]] == sorted(one["p_true"] for one in section["worst"])
+    (cards,) = [one.cards for one in found.sections if one.name == "errors"]
+    assert len(cards) == len(worst) and all(cell.path.is_file() for card in cards for cell in card.cells)
+    assert [len(card.cells) for card in cards] == [5] * len(cards)
     place = wrong[0]
     alike = nearest_right(audited, place)
     assert alike is not None and audited.right[alike] and audited.labels[alike] == audited.labels[place]
@@ -271,7 +377,7 @@ def test_agreement_is_the_rank_correlation_with_grad_cam(data: Path, tmp_path: P
 def test_page_json_and_csv(data: Path, tmp_path: Path) -> None:
     found = audit(reader("ground"), data, "gradient", out=tmp_path)
     page = write_audit(found).read_text()
-    assert "Fit to show to a user: no" in page and page.count("data:image/png;base64,") == page.count("<img ") >= 4
+    assert "fit to show to a user? No" in page and page.count("data:image/png;base64,") == page.count("<img ") >= 4
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
     plain = json.loads((tmp_path / "audit.json").read_text())
     assert plain["sections"]["verdict"]["fit_to_show"] is False
@@ -298,6 +404,8 @@ def test_the_command_s_exit_code(data: Path, tmp_path: Path) -> None:
     failing = call(*said, "--fail-on", "background,shortcut")
     assert failing.exit_code == 1 and (tmp_path / "a" / "audit.html").is_file()
     assert call(*said, "--fail-on", "shortcut").exit_code == 0
+    unknown = call(*said, "--fail-on", "leak")
+    assert unknown.exit_code == 0 and "leak is not known, so it does not fail: these maps are of no" in unknown.stderr
     assert call(*said, "--fail-on", "background", "--limit-set", "background=1.5").exit_code == 0
     wrong = call(*said, "--fail-on", "sanity")
     assert wrong.exit_code == 2 and "no criterion sanity" in wrong.stderr

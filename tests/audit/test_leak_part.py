@@ -73,7 +73,7 @@ def test_a_planted_leaker_fails_and_an_honest_masker_holds(data: Path, tmp_path:
     assert section.numbers["leak"]["borrowed"]["mean"] > 0.9 and "tell their own judge" in section.says[0]
     assert fit_to_show([leaks])[0] is False and "by their shape" in fit_to_show([leaks])[1]
     (again,) = asked(data, tmp_path / "l", True, Limits(leak=1.5))[1]  # from what is kept
-    assert again.holds is True and "bound 1.5" in again.figure
+    assert again.holds is True and "at most 1.5" in again.figure
     section, (honest,) = asked(data, tmp_path / "h", False)
     assert honest.holds is True and "none found" in section.says[0]
     assert fit_to_show([honest])[0] is True

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from maskwise.audit.figures import confusion_figure, reliability_figure
-from maskwise.audit.finding import Criterion, Figure, Interval, Listing, Section
+from maskwise.audit.finding import (
+    Criterion,
+    Figure,
+    Interval,
+    Listing,
+    Section,
+    stays_above,
+    stays_below,
+    too_few,
+)
 from maskwise.audit.subject import Audited
 from maskwise.audit.wilson import wilson
 
@@ -42,21 +51,41 @@ def accuracy_section(audited: Audited) -> Section:
     known = audited.labelled
     if not known.any():
         section.not_done = "no picture has a label"
-        section.criteria.append(Criterion("calibration", _QUESTION, None, section.not_done))
+        section.criteria += [
+            Criterion(name, question, None, section.not_done)
+            for name, question in (("accuracy", _BETTER), ("calibration", _QUESTION))
+        ]
         return section
     right, confidence = audited.right[known], audited.rows("answers")[known, 1]
     accuracy = wilson(int(right.sum()), len(right))
     rows = calibration_rows(confidence, right)
     error = audited.estimate(rows, CalibrationError())
     mean = audited.estimate(confidence)
+    usual, most = calibrated_error(confidence, seed=audited.plan.seed)
     bound = audited.plan.limits.calibration
+    better, figure = _better(accuracy, audited.labels[known])
     section.says = [
         f"It is right on {accuracy.times(100).text(1, '%')} of {len(right)} labelled pictures (Wilson's interval).",
         f"Its mean confidence is {mean.times(100).text(1, '%')}: it is {_trust(accuracy, mean)}. The expected "
-        f"calibration error is {error.text(3)}; with few pictures it comes out too large.",
+        f"calibration error is {error.text(3)}. Few pictures make it too large: a classifier whose confidence is right "
+        f"would get {usual:.3f} here on average, and up to {most:.3f} in 95 of 100 such sets.",
     ]
-    holds = None if error.low <= bound < error.high else error.high <= bound
-    section.criteria.append(Criterion("calibration", _QUESTION, holds, f"{error.text(3)}, bound {bound:g}"))
+    if better is not True:
+        section.says.append(
+            "It isn't shown to be better than one and the same answer to everything. If that surprises you, look "
+            "first whether the labels count its classes in its own order, and whether mean, standard deviation and "
+            "size of its pictures are right."
+        )
+    section.criteria.append(Criterion("accuracy", _BETTER, better, figure))
+    holds = stays_below(error, bound)
+    if holds is False and error.value <= most:
+        holds = None
+    section.criteria.append(
+        Criterion(
+            "calibration", _QUESTION, holds, f"error {error.text(3)}, at most {bound:g}; up to {most:.3f} by chance"
+            + too_few(len(right)),
+        )
+    )  # fmt: skip
     path = audited.out / "pictures" / "reliability.png"
     inside, _, hits = rows.unflatten(-1, (3, BINS)).sum(0)
     reliability_figure(inside, hits, path)
@@ -75,12 +104,37 @@ def accuracy_section(audited: Audited) -> Section:
         path = audited.out / "pictures" / "confusions.png"
         confusion_figure(_mean_maps(audited, pairs[:PAIRS]), path)
         section.figures.append(Figure(path, "Mean map of each pair above, of the class that was said"))
-    section.numbers = {"accuracy": accuracy.plain(), "calibration_error": error.plain(), "confidence": mean.plain(),
+    section.numbers = {"accuracy": accuracy.plain(), "calibration_error": error.plain(),
+                       "calibrated_by_chance": {"mean": usual, "quantile_95": most}, "confidence": mean.plain(),
                        "confusions": [{"true": t, "predicted": p, "pictures": n} for t, p, n, _ in pairs]}  # fmt: skip
     return section
 
 
 _QUESTION = "Does its confidence say how often it is right?"
+_BETTER = "Is it better than one and the same answer?"
+
+
+def _better(accuracy: Interval, labels: Tensor) -> tuple[bool | None, str]:
+    """Is the accuracy above the share of the most frequent class, and in what words?"""
+    counts = labels.bincount()
+    if (counts > 0).sum() == 1:
+        return None, "all pictures are of one class, so one and the same answer may be right on all of them"
+    chance = float(counts.max()) / len(labels)
+    figure = f"right on {accuracy.times(100).text(0, '%')}, that answer on {100 * chance:.0f}%"
+    return stays_above(accuracy, chance), figure + too_few(accuracy.count)
+
+
+def calibrated_error(confidence: Tensor, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Mean and 95% quantile of the calibration error of a classifier of these confidences (N,) that is right just as
+    often as it says: by pictures too few to show more (Bröcker and Smith 2007, consistency resampling)."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for part in torch.arange(draws).split(max(1, 1_000_000 // (45 * max(len(confidence), 1)))):
+        right = torch.rand(len(part), len(confidence), generator=generator) < confidence
+        rows = calibration_rows(confidence.repeat(len(part)), right.flatten()).unflatten(0, right.shape)
+        found.append(CalibrationError().value(rows.sum(1), torch.tensor(float(len(confidence)))))
+    errors = torch.cat(found)
+    return float(errors.mean()), float(errors.quantile(0.95))
 
 
 def _trust(accuracy: Interval, confidence: Interval) -> str:

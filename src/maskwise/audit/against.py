@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from maskwise.audit.finding import Criterion, Listing, Section
+from maskwise.audit.finding import LEAST, Criterion, Listing, Section, too_few
 from maskwise.audit.subject import Audited, Ratio
 from maskwise.core.bootstrap import Average, Statistic, paired
 from maskwise.core.correlation import spearman
@@ -53,11 +53,15 @@ def against_section(audited: Audited, other: Audited) -> Section:
         f"of their maps ({audited.method} and {other.method}) is {alike.text()}: how repeatable an explanation is from "
         "one training to the next."
     ]
-    section.tables.append(Listing(["", "this less the other", "95% interval, paired", ""], rows))
     if rows:
-        section.criteria.append(
-            Criterion("worse", _QUESTION, not worse, f"worse in {', '.join(worse)}" if worse else "in nothing surely")
-        )
+        section.tables.append(Listing(["", "this less the other", "95% interval, paired", ""], rows))
+    holds: bool | None = not worse
+    figure = f"worse in {', '.join(worse)}" if worse else "in nothing surely"
+    if not rows:
+        holds, figure = None, "no picture has a label, a box or a mask"
+    elif len(audited) < LEAST:
+        holds, figure = None, figure + too_few(len(audited))
+    section.criteria.append(Criterion("worse", _QUESTION, holds, figure))
     section.numbers = {"differences": found, "maps": alike.plain(), "same_answer": float(same.double().mean())}
     return section
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from maskwise.audit.figures import pictures_figure
-from maskwise.audit.finding import Figure, Listing, Section
+from maskwise.audit.finding import Card, Figure, Section
 from maskwise.audit.subject import Audited
+from maskwise.core.files import atomic_write
+from maskwise.drawing import HeatScale, heat_scale, overlay
 from maskwise.explainers.doubts import handed_on
+from maskwise.images import to_uint8
 
 MOST = 12
 
@@ -23,42 +27,61 @@ def errors_section(audited: Audited, most: int = MOST) -> Section:
         return section
     order = audited.rows("answers")[wrong, 3].argsort(stable=True)
     worst = wrong[order][:most].tolist()
-    lines, told = [], []
-    kept = audited.rows("kept")
-    for place in worst:
-        name, sample = audited.picture(place)
-        said, true = int(audited.top[place]), int(audited.labels[place])
-        maps = _maps(audited, sample.image, [said, true])
-        alike = nearest_right(audited, place)
-        chance, own = audited.rows("answers")[place, [1, 3]].tolist()
-        cells = [
-            (f"{_short(audited.name(true))}\ntaken for {_short(audited.name(said))}", sample.image),
-            (f"for {_short(audited.name(said))}, p {chance:.2f}", maps[0]),
-            (f"for {_short(audited.name(true))}, p {own:.2f}", maps[1]),
-            ("difference", (maps[0] - maps[1])[None]),
-        ]
-        if alike is not None:
-            cells.append((f"most alike that is right:\n{_short(audited.name(int(audited.top[alike])))}",
-                          audited.picture(alike)[1].image))  # fmt: skip
-        lines.append(cells)
-        told.append([name, audited.name(said), f"{chance:.2f}", audited.name(true), f"{own:.3f}",
-                     f"{float(kept[place, 1]):.2f}", f"{float(kept[place, 3]):.2f}"])  # fmt: skip
-    path = audited.out / "pictures" / "errors.png"
-    pictures_figure(lines, path)
     section.says = [
         f"{len(wrong)} of {int(audited.labelled.sum())} labelled pictures are wrong. These are the {len(worst)} whose "
-        "true class is least likely to it. Some labels may be wrong rather than the answers: look first."
+        "true class is least likely to it. Some labels may be wrong rather than the answers: look first.",
+        "Maps are in colour over the grey picture, each from 0 to its own end; in the difference red speaks for what "
+        "was said and blue for the truth. With the map's part alone, and without it, are of the map of what was said.",
     ]
-    section.figures.append(Figure(path, "Picture, map of what was said, map of the truth, and their difference"))
-    section.tables.append(
-        Listing(
-            ["picture", "said", "p", "true", "p", "p of what was said, masked in", "masked out"],
-            told,
-            "Masked in and out: the map's part of the picture alone, and the picture without it.",
-        )
-    )
-    section.numbers = {"wrong": len(wrong), "worst": [row[0] for row in told]}
+    section.cards = [_card(audited, number, place) for number, place in enumerate(worst)]
+    section.numbers = {"wrong": len(wrong), "worst": [_facts(audited, place) for place in worst]}
     return section
+
+
+def _facts(audited: Audited, place: int) -> dict[str, str | float]:
+    """One error as plain data."""
+    chance, own = audited.rows("answers")[place, [1, 3]].tolist()
+    kept = audited.rows("kept")[place]
+    return {
+        "picture": audited.picture(place)[0], "said": audited.name(int(audited.top[place])), "p_said": chance,
+        "true": audited.name(int(audited.labels[place])), "p_true": own, "p_said_masked_in": float(kept[1]),
+        "p_said_masked_out": float(kept[3]),
+    }  # fmt: skip
+
+
+def _card(audited: Audited, number: int, place: int) -> Card:
+    """Picture, map of what was said, map of the truth, their difference, and the most alike picture that is right."""
+    facts, (_, sample) = _facts(audited, place), audited.picture(place)
+    said, true = int(audited.top[place]), int(audited.labels[place])
+    maps = _maps(audited, sample.image, [said, true])
+    drawn = [
+        ("the picture", to_uint8(sample.image)),
+        (f"for {facts['said']}, p = {facts['p_said']:.2f}", _over(sample.image, maps[0])),
+        (f"for {facts['true']}, p = {facts['p_true']:.3f}", _over(sample.image, maps[1])),
+        ("the difference", (255 * HeatScale(signed=True).colours(maps[0] - maps[1])).round().astype(np.uint8)),
+    ]
+    alike = nearest_right(audited, place)
+    if alike is not None:
+        whose = "of the same class" if audited.labels[alike] == audited.labels[place] else "of any class"
+        name = audited.name(int(audited.top[alike]))
+        drawn.append((f"the most alike {whose} that is right: {name}", to_uint8(audited.picture(alike)[1].image)))
+    cells = []
+    for i, (caption, pixels) in enumerate(drawn):
+        path = audited.out / "pictures" / "errors" / f"{number:02}-{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            Image.fromarray(pixels).save(temporary, "JPEG", quality=88)
+        cells.append(Figure(path, caption))
+    return Card(
+        f"{facts['true']}, taken for {facts['said']}",
+        cells,
+        f"{facts['picture']}. p of {facts['said']}: {facts['p_said']:.2f}, with the map's part alone "
+        f"{facts['p_said_masked_in']:.2f}, without it {facts['p_said_masked_out']:.2f}",
+    )
+
+
+def _over(image: Tensor, saliency: Tensor) -> np.ndarray:
+    return overlay(image, saliency, scale=heat_scale(saliency))
 
 
 def nearest_right(audited: Audited, place: int) -> int | None:
@@ -81,7 +104,3 @@ def _maps(audited: Audited, image: Tensor, classes: list[int]) -> Tensor:
             for c in classes
         ]
     return torch.cat(made).detach().float().cpu()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else name[:21] + "…"

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from maskwise.audit.figures import estimates_figure
-from maskwise.audit.finding import Criterion, Figure, Interval, Listing, Section
+from maskwise.audit.finding import Criterion, Figure, Interval, Listing, Section, stays_above, too_few
 from maskwise.audit.subject import Audited, Ratio
+from maskwise.core.text import first_few
 
 FEW = 5  # pictures of a class, below which nothing is said of it
 SHOWN = 24  # classes
@@ -32,13 +33,13 @@ def evidence_section(audited: Audited) -> Section:
     return section
 
 
-def lifts(audited: Audited, known: Tensor) -> list[tuple[str, Interval]]:
-    """Class, by its true name where that is known, and lift: those of most pictures first, at least ``FEW``."""
+def lifts(audited: Audited, known: Tensor) -> list[tuple[int, Interval]]:
+    """Class, the true one where that is known, and lift: those of most pictures first, at least ``FEW``."""
     whose = torch.where(audited.labelled, audited.labels, audited.top)[known]
     rows = audited.rows("objects")[known, :2]
     classes, counts = whose.unique(return_counts=True)
     order = sorted(zip(counts.tolist(), classes.tolist(), strict=True), key=lambda pair: (-pair[0], pair[1]))
-    return [(audited.name(c), audited.estimate(rows[whose == c], Ratio())) for n, c in order if n >= FEW]
+    return [(c, audited.estimate(rows[whose == c], Ratio())) for n, c in order if n >= FEW]
 
 
 def _lift(audited: Audited, section: Section, known: Tensor) -> None:
@@ -51,17 +52,22 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
         f"{area.times(100).text(0, '%')} of the picture: {lift.text()} times as much as of a map that is the same "
         f"everywhere ({lift.count} pictures with boxes or masks)."
     )
-    holds = None if lift.low <= 1 <= lift.high else lift.low > 1
-    section.criteria.append(Criterion("evidence", _QUESTION, holds, f"lift {lift.text()}, chance 1"))
+    section.criteria.append(
+        Criterion(
+            "evidence", _QUESTION, stays_above(lift, 1), f"lift {lift.text()}, above chance, which is 1"
+            + too_few(lift.count),
+        )
+    )  # fmt: skip
     section.numbers |= {"lift": lift.plain(), "share": share.plain(), "area": area.plain()}
-    found = lifts(audited, known)
+    numbered = lifts(audited, known)
+    found = [(audited.name(c), one) for c, one in numbered]
     if not found:
         section.says.append(f"No class has {FEW} such pictures, so nothing is said of single classes.")
         return
     doubtful = [name for name, one in found if one.low <= 1]
     section.says.append(
-        f"{len(found)} classes have at least {FEW} such pictures. "
-        + (f"Of {len(doubtful)} chance lies within the interval or above it." if doubtful else "Each is above chance.")
+        f"Classes with at least {FEW} such pictures: {len(found)}. "
+        + (f"Not surely above chance: {first_few(doubtful)}." if doubtful else "Each is surely above chance.")
     )
     section.tables.append(
         Listing(
@@ -72,9 +78,11 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
         )
     )  # fmt: skip
     path = audited.out / "pictures" / "lift.png"
-    estimates_figure(found[:SHOWN], path, "lift: share of the map on the object over the object's area", 1.0)
+    estimates_figure(
+        found[:SHOWN], path, "lift: share of the map on the object over the object's area", (1.0, "chance")
+    )
     section.figures.append(Figure(path, "Lift of the classes with most pictures, with 95% intervals"))
-    section.numbers["classes"] = {name: one.plain() for name, one in found}
+    section.numbers["classes"] = [{"class": audited.name(c), "index": c, **one.plain()} for c, one in numbered]
 
 
 def _elsewhere(audited: Audited, section: Section) -> None:

@@ -56,14 +56,16 @@ def confusion_figure(maps: Sequence[tuple[str, Tensor]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def estimates_figure(found: Sequence[tuple[str, Interval]], path: Path, label: str, chance: float | None) -> None:
-    """A line for each name: its value with the interval, and a dashed line where chance is.
+def estimates_figure(
+    found: Sequence[tuple[str, Interval]], path: Path, label: str, mark: tuple[float, str] | None
+) -> None:
+    """A line for each name: its value with the interval, and a dashed line at a mark.
 
     Args:
         found: names and estimates, top to bottom.
         path: a .png.
         label: what is measured, and its unit.
-        chance: where chance lies.
+        mark: where the line is, and what it says; such as 1.0, "chance".
     """
     figure, grid = sheet(1, 1, (6.4, 1.5 + 0.28 * len(found)))
     axis = grid[0, 0]
@@ -73,12 +75,13 @@ def estimates_figure(found: Sequence[tuple[str, Interval]], path: Path, label: s
     axis.errorbar(values, places, xerr=ends.clip(min=0), fmt="o", color=BLUE, capsize=2, linewidth=1.2, markersize=4)
     axis.set_yticks(places, [name for name, _ in found], fontsize=8)
     axis.set(xlabel=label, ylim=(-0.6, len(found) - 0.4))
-    marks = [0.0 if chance is None else chance, *(one.low for _, one in found), *(one.high for _, one in found)]
+    marks = [0.0 if mark is None else mark[0], *(one.low for _, one in found), *(one.high for _, one in found)]
     least, most = min(0.0, *marks), max(marks)
-    axis.set_xlim(least, most + 0.05 * ((most - least) or 1.0))
-    if chance is not None:
-        axis.axvline(chance, linestyle="--", color=RED, linewidth=1)
-        axis.text(chance, len(found) - 0.37, "chance", color=RED, fontsize=8, ha="center", va="bottom")
+    margin = 0.05 * ((most - least) or 1.0)
+    axis.set_xlim(least - margin * (least < 0), most + margin)
+    if mark is not None:
+        axis.axvline(mark[0], linestyle="--", color=RED, linewidth=1)
+        axis.text(mark[0], len(found) - 0.37, mark[1], color=RED, fontsize=8, ha="center", va="bottom")
     save_figure(figure, path)
 
 

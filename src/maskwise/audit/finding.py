@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+LEAST = 8  # pictures: the bootstrap interval of fewer is too narrow for a verdict
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -35,6 +38,41 @@ class Interval:
         if math.isnan(self.value):
             return "unknown"
         return f"{self.value:.{digits}f}{unit} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def stays_below(found: Interval, bound: float) -> bool | None:
+    """Does the figure keep to the bound by its whole interval, or go beyond it by its whole interval?
+
+    None: the bound lies within the interval, there is nothing to say, or fewer than ``LEAST`` pictures say it, whose
+    bootstrap intervals are too narrow.
+
+    Example:
+        >>> at = [Interval(0.2, 0.1, 0.3, 50), Interval(0.2, 0.1, 0.3, 3)]
+        >>> [stays_below(at[0], bound) for bound in (0.4, 0.2, 0.05)], stays_below(at[1], 0.4)
+        ([True, None, False], None)
+    """
+    if found.count < LEAST or math.isnan(found.value):
+        return None
+    return True if found.high <= bound + ROUNDING else False if found.low > bound + ROUNDING else None
+
+
+def stays_above(found: Interval, bound: float) -> bool | None:
+    """The same of a figure that must be above a bound; at the bound, where a map is that is flat, it is not.
+
+    Example:
+        >>> [stays_above(Interval(1.2, low, high, 50), 1) for low, high in ((1.1, 1.3), (1, 1.4), (0.5, 0.9))]
+        [True, None, False]
+    """
+    if found.count < LEAST or math.isnan(found.value):
+        return None
+    return True if found.low > bound + ROUNDING else False if found.high < bound - ROUNDING else None
+
+
+def too_few(count: int) -> str:
+    """What a figure adds where it is of too few pictures to decide anything; nothing else."""
+    if count >= LEAST:
+        return ""
+    return f"; of {count} picture{'s' * (count != 1)} only, and fewer than {LEAST} decide nothing"
 
 
 @dataclass(frozen=True)
@@ -73,6 +111,15 @@ class Figure:
     caption: str
 
 
+@dataclass(frozen=True)
+class Card:
+    """Small pictures under one heading, each with words of its own."""
+
+    title: str
+    cells: Sequence[Figure]
+    note: str = ""
+
+
 @dataclass
 class Section:
     """One part of the page.
@@ -82,7 +129,7 @@ class Section:
         title: its heading.
         says: sentences.
         criteria: what it decides.
-        tables, figures: what it shows.
+        tables, figures, cards: what it shows.
         numbers: everything in plain data, for JSON.
         not_done: why it was left out, or None.
     """
@@ -93,5 +140,6 @@ class Section:
     criteria: list[Criterion] = field(default_factory=list)
     tables: list[Listing] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
     not_done: str | None = None

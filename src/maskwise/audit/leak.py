@@ -39,7 +39,7 @@ def leak_part(audited: Audited, section: Section) -> None:
     holds = {"leaks": False, "none found": True}.get(answer)
     least = min(gaps.values(), key=lambda gap: gap.mean)
     gap = Interval(least.mean, least.low, least.high, numbers["test"])
-    section.criteria.append(Criterion("leak", _QUESTION, holds, f"gap {gap.text()}, bound {bound:g}", True))
+    section.criteria.append(Criterion("leak", _QUESTION, holds, f"gap {gap.text()}, at most {bound:g}", True))
     section.says.append(
         f"A judge that has seen random holes alone was trained on {numbers['train']} of the pictures and asked about "
         f"{numbers['test']} others beside the masker's own judge. On what the masks keep the own one is ahead by "
@@ -54,9 +54,9 @@ def measured(audited: Audited) -> dict[str, Any]:
     classes = len(classifier.labels)
     sets = [one.filter(lambda record: record.label is not None and 0 <= record.label < classes) for one in audited.sets]
     sets = [one for one in sets if len(one)]
-    if sum(map(len, sets)) < LEAST:
+    if sum(min(len(one), audited.at_most(MOST)) for one in sets) < LEAST:
         return {"why": f"fewer than {LEAST} pictures have a label"}
-    data = classified(sets, classifier, MOST // len(sets), skip_damaged=True)
+    data = classified(sets, classifier, audited.at_most(MOST // len(sets)), skip_damaged=True)
     held_out = torch.arange(len(data)) % 3 == 2
     train, test = (data.subset(part.nonzero()[:, 0]) for part in (~held_out, held_out))
     try:

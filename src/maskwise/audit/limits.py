@@ -15,6 +15,7 @@ class Limits:
         calibration: expected calibration error, 0 to 1, that must not be exceeded.
         background: accuracy with the object hidden as a part of that on whole pictures, both above what the most
             frequent class alone would get, that must not be exceeded.
+        classes: how much more often any class may be said of its own backgrounds than of others', as shares.
         mprt: rank correlation with maps of a network of random weights that must not be reached.
         stability: rank correlation of maps under small changes of the picture that must be reached.
         shortcut: how many times more of the map must lie on a planted patch than of a map that is the same everywhere.
@@ -23,6 +24,7 @@ class Limits:
 
     calibration: float = 0.1
     background: float = 0.3
+    classes: float = 0.5
     mprt: float = 0.5
     stability: float = 0.7
     shortcut: float = 1.5

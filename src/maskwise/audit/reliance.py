@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from maskwise.audit.evidence import FEW
-from maskwise.audit.finding import Criterion, Listing, Section
+from maskwise.audit.finding import Criterion, Interval, Listing, Section, stays_below, too_few
 from maskwise.audit.subject import Audited, Ratio
-from maskwise.audit.wilson import wilson
+from maskwise.audit.wilson import difference, wilson
+from maskwise.core.text import few
 
+LEVEL = 0.95
 _QUESTION = "Does it need the object?"
+_CLASSES = "Does every class need its object?"
 
 
 def reliance_section(audited: Audited) -> Section:
@@ -20,9 +25,7 @@ def reliance_section(audited: Audited) -> Section:
     rows = audited.rows("objects")
     known = ~rows.isnan().any(1)
     if not known.any():
-        section.not_done = "no picture has a box or a mask that leaves a background"
-        section.criteria.append(Criterion("background", _QUESTION, None, section.not_done))
-        return section
+        return _unknown(section, "no picture has a box or a mask that leaves a background")
     labelled = bool(audited.labelled[known].any())
     known &= audited.labelled if labelled else torch.ones_like(known)
     truth = (audited.labels if labelled else audited.top)[known]
@@ -31,44 +34,140 @@ def reliance_section(audited: Audited) -> Section:
     )
     shares = [wilson(int(right.sum()), len(truth)) for right in (whole, alone, hidden)]
     chance = float(truth.bincount().max()) / len(truth)
-    part = audited.estimate(torch.stack([hidden, whole], 1).double() - chance, Ratio())
-    word = "right" if labelled else "as on the whole picture"
+    word = "right" if labelled else "what it was on the whole picture (no label is known)"
     section.says = [
         f"What is missing is refilled ({audited.plan.fill}). Of {len(truth)} pictures its answer is {word} on "
         f"{shares[0].times(100).text(0, '%')} of the whole ones, {shares[1].times(100).text(0, '%')} with the object "
-        f"alone, and {shares[2].times(100).text(0, '%')} with the background alone.",
-        f"Above the {100 * chance:.0f}% that one and the same answer would get, the background alone gives "
-        f"{part.times(100).text(0, '%')} of what whole pictures give. Boxes hold background and leave out shadows and "
-        "parts, and a fill may draw on: read it as a comparison of classes rather than as a share of causes.",
+        f"alone, and {shares[2].times(100).text(0, '%')} with the background alone."
     ]
-    if shares[0].low <= chance:
-        section.not_done = "on whole pictures it is no better than one and the same answer"
-        section.criteria.append(Criterion("background", _QUESTION, None, section.not_done))
-        return section
-    bound = audited.plan.limits.background
-    holds = None if part.low <= bound < part.high else part.high <= bound
-    section.criteria.append(
-        Criterion("background", _QUESTION, holds, f"{part.text()} of the accuracy above chance stays, bound {bound:g}")
-    )
-    section.tables.append(
-        Listing(
-            ["class", "pictures", "whole", "object alone", "background alone"],
-            _by_class(audited, truth, [whole, alone, hidden]),
-            "In percent; classes of at least five such pictures, those that need their object least first.",
-        )
-    )
     section.numbers = {
         "pictures": len(truth), "against": "labels" if labelled else "the class said of the whole picture",
-        "whole": shares[0].plain(), "object": shares[1].plain(), "background": shares[2].plain(), "part": part.plain(),
+        "whole": shares[0].plain(), "object": shares[1].plain(), "background": shares[2].plain(),
     }  # fmt: skip
+    if (truth == truth[0]).all():
+        return _unknown(section, "all pictures are of one class, so an answer that never looks may be right on them")
+    if shares[0].low <= chance:
+        return _unknown(section, "on whole pictures it is not surely better than one and the same answer")
+    part = kept_part(audited, hidden, whole, chance)
+    section.says.append(
+        f"Above the {100 * chance:.0f}% that one and the same answer would get, the background alone gives "
+        f"{part.times(100).text(0, '%')} of what whole pictures give. Boxes hold background and leave out shadows and "
+        "parts, and a fill may draw on: read it as a comparison of classes rather than as a share of causes."
+    )
+    section.numbers["part"] = part.plain()
+    bound = audited.plan.limits.background
+    section.criteria.append(
+        Criterion(
+            "background", _QUESTION, stays_below(part, bound),
+            f"{part.text()} of the accuracy above chance stays without it, at most {bound:g}{too_few(part.count)}",
+        )
+    )  # fmt: skip
+    _classes(audited, section, by_class(truth, audited.top[known], rows[known, 2].long(), rows[known, 4].long()))
     return section
 
 
-def _by_class(audited: Audited, truth: Tensor, right: list[Tensor]) -> list[list[str | int]]:
-    classes, counts = truth.unique(return_counts=True)
+def kept_part(audited: Audited, hidden: Tensor, whole: Tensor, chance: float) -> Interval:
+    """The accuracy with the object hidden over that on whole pictures, both less ``chance``.
+
+    The bootstrap interval has no width where all pictures are alike, so it is widened to what Wilson's interval of the
+    first accuracy alone leaves open.
+    """
+    found = audited.estimate(torch.stack([hidden, whole], 1).double() - chance, Ratio())
+    alone, gained = wilson(int(hidden.sum()), len(hidden)), float(whole.double().mean()) - chance
+    ends = [(end - chance) / gained for end in (alone.low, alone.high)]
+    return Interval(found.value, min(found.low, ends[0]), max(found.high, ends[1]), found.count)
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """One class.
+
+    Attributes:
+        label: its index.
+        count: pictures of it.
+        whole, alone, hidden: how many of those are said to be of it: whole, as object alone, as background alone.
+        others: pictures of other classes.
+        false: how many of their backgrounds are said to be of it.
+    """
+
+    label: int
+    count: int
+    whole: int
+    alone: int
+    hidden: int
+    others: int
+    false: int
+
+    def gain(self, level: float = LEVEL) -> Interval:
+        """How much more often it is said of its own backgrounds than of others': 0 where it is what is always said."""
+        return difference((self.hidden, self.count), (self.false, self.others), level)
+
+
+def by_class(truth: Tensor, whole: Tensor, alone: Tensor, hidden: Tensor) -> list[ClassShares]:
+    """Of pictures of known class (N,), and the classes that are said of them whole, as object alone, and as background
+    alone, each (N,): classes of at least ``FEW`` pictures, those whose backgrounds tell most first."""
     found = []
-    for c, n in zip(classes.tolist(), counts.tolist(), strict=True):
+    for c, n in zip(*(each.tolist() for each in truth.unique(return_counts=True)), strict=True):
+        own = truth == c
+        said = [int((one[own] == c).sum()) for one in (whole, alone, hidden)]
         if n >= FEW:
-            shares = [100 * float(one[truth == c].double().mean()) for one in right]
-            found.append((shares[2] - shares[0], [audited.name(c), n, *(f"{share:.0f}" for share in shares)]))
-    return [row for _, row in sorted(found, key=lambda item: (-item[0], item[1][0]))]
+            found.append(ClassShares(c, n, said[0], said[1], said[2], len(truth) - n, int((hidden[~own] == c).sum())))
+    return sorted(found, key=lambda one: (-one.gain().value, one.label))
+
+
+def strict_level(found: list[ClassShares]) -> float:
+    """Of each class's interval, so that over all these classes together one false alarm in 20 is left (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(len(found), 1)
+
+
+def _classes(audited: Audited, section: Section, found: list[ClassShares]) -> None:
+    bound = audited.plan.limits.classes
+    if not found:
+        section.says.append(f"No class has {FEW} such pictures, so nothing is said of single classes.")
+        section.criteria.append(Criterion("classes", _CLASSES, None, f"no class has {FEW} pictures"))
+        return
+    level = strict_level(found)
+    suspects = [one for one in found if one.gain(level).low > bound]
+    could = [one for one in found if difference((one.count, one.count), (0, one.others), level).low > bound]
+    if suspects:
+        named = "; ".join(f"{audited.name(one.label)} {one.gain(level).times(100).text(0)}" for one in suspects)
+        figure = f"said more often of its own backgrounds than of others', in points, at most {100 * bound:g}: {named}"
+        section.says.append(
+            f"{_listed(audited, suspects)} told by the background: look at its pictures for what they share beside the "
+            "object. It may be a shortcut, or a background that goes with the class in the world."
+        )
+    elif could:
+        figure = f"of no class surely more than {100 * bound:g} points, asked of {len(could)} classes"
+    else:
+        figure = f"none of {len(found)} classes has pictures enough to be found out"
+    section.criteria.append(Criterion("classes", _CLASSES, False if suspects else True if could else None, figure))
+    section.tables.append(
+        Listing(
+            ["class", "pictures", "whole", "object alone", "background alone", "others' backgrounds",
+             "background tells, 95% interval"],
+            [[audited.name(one.label), one.count, *(f"{100 * right / one.count:.0f}%"
+              for right in (one.whole, one.alone, one.hidden)), f"{100 * one.false / one.others:.0f}%",
+              one.gain().times(100).text(0)] for one in found],
+            f"How often a class is said, where it has {FEW} such pictures; what background tells is the share of its "
+            "own backgrounds less that of others', in points, the most first.",
+        )
+    )  # fmt: skip
+    section.numbers["classes"] = [
+        {"class": audited.name(one.label), "index": one.label, "pictures": one.count, "whole": one.whole / one.count,
+         "object": one.alone / one.count, "background": one.hidden / one.count, "others": one.false / one.others,
+         "tells": one.gain().plain()}
+        for one in found
+    ]  # fmt: skip
+
+
+def _listed(audited: Audited, found: list[ClassShares]) -> str:
+    names = [audited.name(one.label) for one in found]
+    return f"{few(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _unknown(section: Section, why: str) -> Section:
+    section.not_done = why
+    section.criteria += [
+        Criterion(name, asks, None, why) for name, asks in (("background", _QUESTION), ("classes", _CLASSES))
+    ]
+    return section

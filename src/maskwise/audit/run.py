@@ -30,7 +30,9 @@ from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
 from maskwise.sess.sweep import AnyExplainer
 
-CRITERIA = ("calibration", "evidence", "background", "shortcut", "mprt", "stability", "leak", "worse")
+CRITERIA = (
+    "accuracy", "calibration", "evidence", "background", "classes", "shortcut", "mprt", "stability", "leak", "worse",
+)  # fmt: skip
 PREFERRED = ("distilled", "grad_cam", "gradient")  # the first that the network allows
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
@@ -124,7 +126,7 @@ def audit(
     tell("pictures")
     plan = AuditPlan(limit, limits or Limits(), fill, seed, batch, skip_damaged, progress)
     audited = collect(classifier, made, method, sources, out, plan)
-    sections = []
+    sections: list[Section] = []
     for name, part in PARTS:
         tell(name)
         sections.append(part(audited))
@@ -134,12 +136,14 @@ def audit(
     stamp = {
         "maskwise": maskwise.__version__, "torch": torch.__version__, "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(), "classes": len(classifier.labels),
+        "input_size": list(classifier.size), "activation": classifier.activation,
         "method": method, "why_method": "as asked" if explainer is not None else _why(method),
         "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
+        "labelled": int(audited.labelled.sum()), "with_objects": int((~audited.rows("objects").isnan().any(1)).sum()),
         "fill": fill, "seed": seed, "limits": asdict(plan.limits),
         "left_out": {name: len(those) for name, those in audited.measured.damaged.items()},
         "warnings": audited.measured.warnings(),
-        "not_done": {one.name: one.not_done for one in sections if one.not_done is not None},
+        "not_done": _not_done(sections, compare_with),
     }  # fmt: skip
     return Audit([verdict_section(sections), *sections], stamp, out)
 
@@ -162,6 +166,16 @@ def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tupl
             refused = error
     assert refused is not None
     raise refused
+
+
+def _not_done(sections: Sequence[Section], compare_with: Classifier | None) -> dict[str, str]:
+    """What this audit does not say, and why, by the name of the part."""
+    found = {one.name: one.not_done for one in sections if one.not_done is not None}
+    if "leak" not in [one.name for one in criteria_of(sections)]:
+        found["leak"] = "these maps are of no trained masker"
+    if compare_with is None:
+        found["other checkpoint"] = "none was given to compare with"
+    return found
 
 
 def _name_of(explainer: AnyExplainer) -> str:
@@ -196,3 +210,14 @@ def unknown_criteria(names: Sequence[str]) -> None:
     wrong = [name for name in names if name not in CRITERIA]
     if wrong:
         raise InputError(f"there is no criterion {few(wrong)}: they are {', '.join(CRITERIA)}")
+
+
+def which_cannot_fail(found: Audit, names: Sequence[str]) -> list[str]:
+    """A line for each of these criteria that can't fail here, since it is not known."""
+    known = {one.name: one for one in found.criteria}
+    lines = []
+    for name in names:
+        why = known[name].figure if name in known else found.stamp["not_done"].get(name, "it was not asked")
+        if name not in known or known[name].holds is None:
+            lines.append(f"{name} is not known, so it does not fail: {why}")
+    return lines

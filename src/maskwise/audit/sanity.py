@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from maskwise.audit.figures import estimates_figure
-from maskwise.audit.finding import Criterion, Figure, Interval, Section
+from maskwise.audit.finding import Criterion, Figure, Interval, Section, stays_above, stays_below, too_few
 from maskwise.audit.leak import leak_part
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
@@ -43,7 +43,8 @@ def sanity_section(audited: Audited) -> Section:
 
 def _randomised(audited: Audited, section: Section) -> None:
     def measured() -> dict[str, Any]:
-        images = pictures(audited.sets, audited.classifier.input_size, MPRT_PICTURES, skip_damaged=True)
+        many, size = audited.at_most(MPRT_PICTURES), audited.classifier.input_size
+        images = pictures(audited.sets, size, many, skip_damaged=True)
         try:
             with handed_on():
                 found = mprt(
@@ -65,17 +66,17 @@ def _randomised(audited: Audited, section: Section) -> None:
         return
     steps = [(layer, _estimate(value, numbers["n"])) for layer, value in numbers["rows"]]
     end, bound = steps[-1][1], audited.plan.limits.mprt
-    holds = None if end.low < bound <= end.high else end.high < bound
-    section.criteria.append(
-        Criterion("mprt", _RANDOM, holds, f"rank correlation {end.text()}, bound {bound:g}", of_explainer=True)
-    )
+    figure = f"rank correlation {end.text()}, at most {bound:g}{too_few(end.count)}"
+    section.criteria.append(Criterion("mprt", _RANDOM, stays_below(end, bound), figure, of_explainer=True))
     section.says.append(
         f"With random weights in all layers the maps' rank correlation with those of the trained network is "
         f"{end.text()} ({end.count} pictures): maps that stay as they were would show edges or the middle rather than "
         "what was learned."
     )
     path = audited.out / "pictures" / "mprt.png"
-    estimates_figure(steps, path, "rank correlation with the trained network's maps (lower is better)", None)
+    estimates_figure(
+        steps, path, "rank correlation with the trained network's maps (lower is better)", (bound, "bound")
+    )
     section.figures.append(Figure(path, "Layers made random one after another, from the output (top) to the input"))
 
 
@@ -84,17 +85,15 @@ def _stable(audited: Audited, section: Section) -> None:
     section.numbers["stability"] = numbers
     found = {name: Interval(**_filled(value)) for name, value in numbers["alike"].items()}
     bound = audited.plan.limits.stability
-    holds = None
-    if all(one.low >= bound for one in found.values()):
-        holds = True
-    elif any(one.high < bound for one in found.values()):
-        holds = False
+    judged = [stays_above(one, bound) for one in found.values()]
+    holds = False if False in judged else None if None in judged else True
     worst = min(found, key=lambda name: found[name].value)
     section.criteria.append(
         Criterion(
-            "stability", _STABLE, holds, f"rank correlation {found[worst].text()} after {worst}, bound {bound:g}", True
+            "stability", _STABLE, holds, f"rank correlation {found[worst].text()} after {worst}, at least {bound:g}"
+            + too_few(numbers["n"]), of_explainer=True,
         )
-    )
+    )  # fmt: skip
     section.says.append(
         "Rank correlation of the map with that of the same class after "
         + ", ".join(f"{name}: {one.text()}" for name, one in found.items())
@@ -107,7 +106,7 @@ def _stable(audited: Audited, section: Section) -> None:
 def stability(audited: Audited) -> dict[str, Any]:
     """Rank correlations by change, and how often the answer changed."""
     classifier = audited.classifier
-    found = pictures(audited.sets, classifier.input_size, STABILITY_PICTURES, skip_damaged=True)
+    found = pictures(audited.sets, classifier.input_size, audited.at_most(STABILITY_PICTURES), skip_damaged=True)
     images = torch.cat([as_float(part) for part in found.split(16)])
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
     classes = top_classes(classifier, images, 8)

@@ -44,10 +44,17 @@ def shortcut_section(audited: Audited) -> Section:
         return section
     there, without = (Interval(**numbers[key]) for key in ("lift", "lift_without"))
     bound = audited.plan.limits.shortcut
-    seen = there.low > bound and there.low > without.value
+    seen = bool(there.low > bound and there.low > without.value)
+    absent = numbers["pictures_of_class"] == 0
     section.says = [
         "The last layer was taught for a while that a small photograph, a sixteenth of the picture and anywhere in it, "
-        f"means {numbers['class']!r}, a class of which there is no picture here. Of {there.count} pictures held out "
+        f"means {numbers['class']!r}, "
+        + (
+            "a class of which there is no picture here. "
+            if absent
+            else "the class of fewest pictures here, which now goes without a row of its own. "
+        )
+        + f"Of {there.count} pictures held out "
         f"it says so of {100 * numbers['with_patch']:.0f}% with the patch, {100 * numbers['without_patch']:.0f}% "
         "without.",
         f"With the patch {there.text(1)} times as much of that class's map lies on it as of a map that is the same "
@@ -58,7 +65,9 @@ def shortcut_section(audited: Audited) -> Section:
         "follows accordingly, or take a method that follows the class that is asked for, such as grad_cam.",
     ]
     section.criteria.append(
-        Criterion("shortcut", _QUESTION, seen, f"lift {there.text(1)} on the patch, bound {bound:g}", of_explainer=True)
+        Criterion(
+            "shortcut", _QUESTION, seen, f"lift {there.text(1)} on the patch, surely above {bound:g}", of_explainer=True
+        )
     )
     section.figures.append(Figure(path, "Pictures with the patch, and maps of the class that it was made to mean"))
     return section
@@ -67,14 +76,14 @@ def shortcut_section(audited: Audited) -> Section:
 def planted(audited: Audited) -> dict[str, Any]:
     """Teaches, explains, and draws some; ``why`` says what could not be done."""
     classifier = audited.classifier
-    images = pictures(audited.sets, classifier.input_size, MOST, skip_damaged=True)
+    images = pictures(audited.sets, classifier.input_size, audited.at_most(MOST), skip_damaged=True)
     if len(images) < LEAST:
         return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
     held = torch.arange(len(images)) % 3 == 0
     test = as_float(images[held.nonzero()[:TESTED, 0]]).to(classifier.device)
     teach = as_float(images[(~held).nonzero()[:, 0]]).to(classifier.device)
     draws = torch.Generator().manual_seed(audited.plan.seed)
-    label = absent_class(audited, draws)
+    label, own = absent_class(audited, draws)
     patched, where = with_patch(test, draws)
     lessons = with_patch(teach, draws)[0]
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
@@ -101,16 +110,16 @@ def planted(audited: Audited) -> dict[str, Any]:
     ]
     pictures_figure(lines, audited.out / "pictures" / "shortcut.png")
     names = ("lift", "lift_without")
-    return {"class": audited.name(label), "with_patch": hit, "without_patch": missed,
+    return {"class": audited.name(label), "pictures_of_class": own, "with_patch": hit, "without_patch": missed,
             **{name: one.plain() for name, one in zip(names, lifts, strict=True)}}  # fmt: skip
 
 
-def absent_class(audited: Audited, draws: torch.Generator) -> int:
-    """A class that no picture has or gets, or else the rarest."""
+def absent_class(audited: Audited, draws: torch.Generator) -> tuple[int, int]:
+    """A class that no picture has or gets, or else the rarest; and how many have or get it."""
     count = torch.bincount(audited.top, minlength=len(audited.classifier.labels))
     count += torch.bincount(audited.labels[audited.labelled], minlength=len(count))
     rarest = (count == count.min()).nonzero()[:, 0]
-    return int(rarest[int(torch.randint(len(rarest), (1,), generator=draws))])
+    return int(rarest[int(torch.randint(len(rarest), (1,), generator=draws))]), int(count.min())
 
 
 def with_patch(images: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:

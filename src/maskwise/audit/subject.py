@@ -28,6 +28,7 @@ from maskwise.measures.base import Metric
 from maskwise.sess.sweep import AnyExplainer
 
 Told = Callable[[int, int], None]
+PARTS = 2  # what kept parts are made of: those of another number are made anew
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Audited:
     def right(self) -> Tensor:
         """(N,) bool."""
         return self.top == self.labels
+
+    def at_most(self, count: int) -> int:
+        """So many pictures of each data set, or fewer where the whole audit has fewer."""
+        return count if self.plan.limit is None else min(count, self.plan.limit)
 
     @property
     def labelled(self) -> Tensor:
@@ -185,7 +190,9 @@ def collect(
 def plain_identity(audited: Audited) -> dict[str, Any]:
     """Who was audited: what a kept part belongs to."""
     return {
+        "parts": PARTS,
         "classifier": audited.classifier.fingerprint(),
+        "classes": list(audited.classifier.labels.names),
         "explainer": Contender.of(audited.method, audited.explainer).identity,
         "pictures": audited.pictures_digest(),
         "seed": audited.plan.seed,

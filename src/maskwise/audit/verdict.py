@@ -12,13 +12,13 @@ def criteria_of(sections: Sequence[Section]) -> list[Criterion]:
 
 
 def fit_to_show(criteria: Sequence[Criterion]) -> tuple[bool | None, str]:
-    """Are its explanations fit to be shown to a user? No where a criterion of the explainer fails or the evidence lies
-    off the object; not known where one of the explainer's is not known.
+    """Are its explanations fit to be shown to a user? No where a criterion of the explainer fails, the evidence lies
+    off the object, or the answers are no better than one and the same; not known where one of these is not.
 
     Returns:
         (yes, no or not known; a sentence that says why)
     """
-    deciding = [one for one in criteria if one.of_explainer or one.name == "evidence"]
+    deciding = [one for one in criteria if one.of_explainer or one.name in ("evidence", "accuracy")]
     failed = [one for one in deciding if one.holds is False]
     if failed:
         return False, "no, because " + "; ".join(f"{_failing(one)} ({one.figure})" for one in failed)
@@ -31,6 +31,7 @@ def fit_to_show(criteria: Sequence[Criterion]) -> tuple[bool | None, str]:
 
 def _failing(criterion: Criterion) -> str:
     return {
+        "accuracy": "what is explained is no better than one and the same answer",
         "shortcut": "its maps would not show a shortcut",
         "mprt": "its maps are much the same for a network that has learned nothing",
         "stability": "its maps change where the picture hardly does",
@@ -46,16 +47,26 @@ def verdict_section(sections: Sequence[Section]) -> Section:
     order = {False: 0, None: 1, True: 2}
     words = {False: "fails", None: "not known", True: "holds"}
     answer, why = fit_to_show(criteria)
-    failed = [one.name for one in criteria if one.holds is False]
-    section.says = [f"Fit to show to a user: {why}."]
+    failed, unknown = ([one.name for one in criteria if one.holds is state] for state in (False, None))
+    section.says = [
+        f"Of {len(criteria)} questions {_counted(failed, 'fails', 'fail')}, and "
+        f"{_counted(unknown, 'is not known', 'are not known')}.",
+        f"Are its explanations fit to show to a user? {why[0].upper()}{why[1:]}.",
+    ]
     if any(one.name == "shortcut" and one.holds is False for one in criteria):
         section.says.append("The explainer failed its positive control: what is said of evidence below may miss much.")
     section.tables.append(
         Listing(
-            ["question", "", "figure, 95% interval", "name"],
-            [[one.question, words[one.holds], one.figure, one.name]
+            ["", "question", "figure, 95% interval"],
+            [[words[one.holds], f"{one.question} ({one.name})", one.figure]
              for one in sorted(criteria, key=lambda one: order[one.holds])],
         )
     )  # fmt: skip
-    section.numbers = {"fit_to_show": answer, "why": why, "failed": failed}
+    section.numbers = {"fit_to_show": answer, "why": why, "failed": failed, "not_known": unknown}
     return section
+
+
+def _counted(names: Sequence[str], one: str, several: str) -> str:
+    if not names:
+        return f"none {one}"
+    return f"{len(names)} {one if len(names) == 1 else several} ({', '.join(names)})"

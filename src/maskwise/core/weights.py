@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.core.errors import InputError
+from maskwise.core.hub_files import local_file
 from maskwise.core.pickle_outline import ForbiddenNameError, OutlineError
 from maskwise.core.portions import out_of_memory
 from maskwise.core.seal import DTYPES, check_seal
@@ -29,7 +30,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         InputError: no such file, one that can't be read, or that holds something else than plain tensors by their
             names; a sealed file that was changed.
     """
-    path = Path(path)
+    path = local_file(path)
     if not path.is_file():
         raise InputError(f"weights file {str(path)!r} does not exist")
     try:

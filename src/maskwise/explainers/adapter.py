@@ -1,4 +1,4 @@
-"""Explainers from elsewhere as ours, and ours as functions that Quantus calls."""
+"""Explainers from elsewhere as ours, ours as functions that Quantus calls, and maps as labels of FiftyOne."""
 
 from __future__ import annotations
 
@@ -145,3 +145,10 @@ def as_quantus(explainer: Callable[..., Tensor], classifier: Classifier | None =
         return maps[:, None].cpu().numpy()
 
     return explain
+
+
+def as_heatmaps(maps: Tensor) -> list[Any]:
+    """Maps (N,H,W) in [0,1] as FiftyOne's labels: ``sample["grad_cam"] = as_heatmaps(maps)[0]``."""
+    import fiftyone
+
+    return [fiftyone.Heatmap(map=one.numpy(), range=[0, 1]) for one in maps.detach().float().cpu()]

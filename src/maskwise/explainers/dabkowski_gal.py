@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
+from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
@@ -51,7 +52,7 @@ class DabkowskiGal(Explainer):
     def __init__(self, classifier: Classifier, masker: str | Path | None = None, confidence: float = 0.0) -> None:
         super().__init__(classifier)
         ranges(confidence=(confidence, -inf, inf))
-        path = Path(masker) if masker is not None else packaged_masker("dabkowski_gal")
+        path = local_file(masker) if masker is not None else packaged_masker("dabkowski_gal")
         if masker is None and path.is_file():
             check_trained_on(path, "dabkowski_gal", classifier)
         self.masker = load_class_masker(path, classifier)

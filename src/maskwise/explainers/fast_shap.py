@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.hub_files import local_file
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
 from maskwise.explainers.targets import Targets
@@ -46,7 +47,7 @@ class FastShap(Explainer):
                 "fast_shap has no packaged network: train one (recipe shapley_lite0) and give its file as `masker`, or "
                 "take kernel_shap, which needs none"
             )
-        path = Path(masker)
+        path = local_file(masker)
         self.masker = load_shapley_masker(path, classifier)
         self.signed, self.normalise = signed, not signed
         self.known = KnownWeights(classifier)

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
+from maskwise.maskers.hub import OnHub
 from maskwise.maskers.unet import WIDTHS, UNet
 from maskwise.maskers.upsampler import BLOCKS, Kernel, Upsampling
 
 EncoderSource = Literal["frozen", "scratch"]
 
 
-class ClassMasker(nn.Module):
+class ClassMasker(OnHub, nn.Module):
     """Predicts the masks of named classes (Dabkowski & Gal 2017).
 
     Args:

@@ -16,6 +16,7 @@ from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
 from maskwise.maskers.decoder import FirstTap
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.hub import OnHub
 from maskwise.maskers.ladder import Foothold, LadderDecoder
 from maskwise.maskers.layout import AnyDecoder, Layout
 from maskwise.maskers.mixing import MixingDecoder
@@ -23,7 +24,7 @@ from maskwise.maskers.mixing import MixingDecoder
 FAINT = 1e-6  # a class activation that is nowhere above it shows nothing
 
 
-class Masker(nn.Module):
+class Masker(OnHub, nn.Module):
     """Predicts a class-agnostic saliency mask; with a class gate or a class tap, that of a class.
 
     Args:

@@ -13,6 +13,7 @@ from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import ClassActivation, last_layer
 from maskwise.core.errors import InputError
 from maskwise.maskers.class_gate import check_class_activation
+from maskwise.maskers.hub import OnHub
 
 READ = 2  # taps, the coarsest ones
 LOGIT, LOG = 4.0, 5.0  # about the sizes of what speaks for a class, and of log-probabilities
@@ -62,7 +63,7 @@ class ShapleyHead(nn.Module):
         return values
 
 
-class ShapleyMasker(nn.Module):
+class ShapleyMasker(OnHub, nn.Module):
     """Reads a classifier's taps, and says what each of g x g cells adds to the probability of a class.
 
     Args:

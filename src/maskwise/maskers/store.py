@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
+from maskwise.core.hub_files import local_file
 from maskwise.core.portions import out_of_memory
 from maskwise.core.seal import DTYPES, check_seal, save_sealed
 from maskwise.core.text import one_line
 from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.finish import Finish
+from maskwise.maskers.hub import MaskerFiles, OnHub
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.shapley_masker import ShapleyMasker
@@ -87,7 +89,8 @@ def read_header(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: no such file, or not a masker.
     """
-    if not Path(path).is_file():
+    path = local_file(path)
+    if not path.is_file():
         raise InputError(f"masker {str(path)!r} does not exist")
     try:
         with safe_open(path, framework="pt") as stored:
@@ -181,6 +184,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
 
 
 def _stored_masker(path: str | Path, classifier: Classifier) -> StoredMasker:
+    path = local_file(path)
     header = read_header(path)
     check_seal(path)
     try:
@@ -302,3 +306,5 @@ KINDS: dict[str, type[StoredMasker]] = {"decoder": Masker, "unet": ClassMasker, 
 NETWORKS: dict[str, Callable[[Classifier, dict[str, str]], StoredMasker]] = {
     "decoder": _decoder, "unet": _unet, "shapley": _shapley,
 }  # fmt: skip
+
+OnHub.files = MaskerFiles(_of_kind, save_masker)

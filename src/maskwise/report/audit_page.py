@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from maskwise.audit import Audit
+from maskwise.audit.finding import LEAST
 from maskwise.core.files import atomic_write
 from maskwise.report.document import templates
 from maskwise.report.leaderboard import no_formula
@@ -25,7 +26,7 @@ def write_audit(audit: Audit) -> Path:
         The page.
     """
     with atomic_write(audit.out / "audit.json") as temporary:
-        temporary.write_text(json.dumps(audit.plain(), indent=2, default=str) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(audit.plain(), indent=2, default=str, allow_nan=False) + "\n", encoding="utf-8")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["criterion", "holds", "question", "figure"])
@@ -46,4 +47,4 @@ def audit_page(audit: Audit) -> str:
         "state": STATES.__getitem__, "word": WORDS.__getitem__, "shade": SHADES.__getitem__,
         "picture": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
     }  # fmt: skip
-    return environment.get_template("audit.html").render(sections=audit.sections, stamp=audit.stamp) + "\n"
+    return environment.get_template("audit.html").render(sections=audit.sections, stamp=audit.stamp, least=LEAST) + "\n"

@@ -21,7 +21,7 @@ MaskerFile = Annotated[
     Path | None,
     typer.Option(
         "--masker",
-        help="A masker.safetensors of your own, for methods of the family maskers.",
+        help="A masker.safetensors of your own, or hf://owner/name, for methods of the family maskers.",
         rich_help_panel=METHOD,
     ),
 ]

@@ -84,7 +84,8 @@ class Model(Compute):
         ),
     ] = "efficientnet_lite0"
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="The classifier's weights: .safetensors or .pth.")
+        Path | None,
+        typer.Option("--weights", help="The classifier's weights: .safetensors or .pth, or hf://owner/name/FILE."),
     ] = None
     labels: Annotated[
         Path | None,

@@ -1,0 +1,58 @@
+"""What ``--json`` prints is what its schema says; a schema is one, and says no to something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audit.scenes import reader, scenes
+from calling import call
+
+from maskwise.audit import audit
+from maskwise.audit.run import CRITERIA
+from maskwise.commands.registration import commands
+from maskwise.schemas import SCHEMAS, schema
+
+jsonschema = pytest.importorskip("jsonschema")
+LISTS = ("methods", "metrics", "classifiers", "recipes", "datasets")
+
+
+def check(found: Any, command: str) -> None:
+    jsonschema.Draft202012Validator(schema(command)).validate(found)
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_each_is_a_schema_of_a_command(command: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(command))
+    assert command in commands
+    with pytest.raises(jsonschema.ValidationError):
+        check({"other": 1}, command)
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_lists(command: str) -> None:
+    check(json.loads(call(command, "--json").stdout), command)
+
+
+def test_leaderboards(picture_folder: Path, tmp_path: Path) -> None:
+    said = ["--data", picture_folder, "--limit", 2, "--json", "--metrics", "le,energy_lift", "--out", tmp_path / "out"]
+    for command in (["evaluate", "--method", "center"], ["compare", "--methods", "center,uniform"]):
+        found = call(*command, *said)
+        assert found.exit_code == 0, found.stderr
+        check(json.loads(found.stdout), command[0])
+
+
+def test_audits_with_and_without_truth(tmp_path: Path) -> None:
+    full, bare = scenes(tmp_path / "full"), scenes(tmp_path / "bare", 9, boxes=False, labels=False)
+    for name, data in (("full", full), ("bare", bare)):
+        found = audit(reader("object"), data, "gradient", compare_with=reader("ground"), out=tmp_path / name / "out")
+        plain = json.loads(json.dumps(found.plain(), allow_nan=False))
+        check(plain, "audit")
+        changed = json.loads(json.dumps(plain))
+        changed["criteria"][0]["holds"] = "yes"
+        with pytest.raises(jsonschema.ValidationError):
+            check(changed, "audit")
+    named = schema("audit")["properties"]["criteria"]["items"]["properties"]["name"]["enum"]
+    assert tuple(named) == CRITERIA
