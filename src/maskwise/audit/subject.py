@@ -185,7 +185,7 @@ def collect(
 def plain_identity(audited: Audited) -> dict[str, Any]:
     """Who was audited: what a kept part belongs to."""
     return {
-        "classifier": audited.classifier.fingerprint(),
+        "classifier": audited.classifier.digest(),
         "explainer": Contender.of(audited.method, audited.explainer).identity,
         "pictures": audited.pictures_digest(),
         "seed": audited.plan.seed,
