@@ -191,7 +191,7 @@ def plain_identity(audited: Audited) -> dict[str, Any]:
     """Who was audited: what a kept part belongs to."""
     return {
         "parts": PARTS,
-        "classifier": audited.classifier.fingerprint(),
+        "classifier": audited.classifier.digest(),
         "classes": list(audited.classifier.labels.names),
         "explainer": Contender.of(audited.method, audited.explainer).identity,
         "pictures": audited.pictures_digest(),

@@ -97,7 +97,7 @@ def drt(
         "train": train.checksum(),
         "labels": labels,
         "network": name_of(network),
-        "pretrained": pretrained.fingerprint() if network == PRETRAINED and pretrained is not None else None,
+        "pretrained": pretrained.digest() if network == PRETRAINED and pretrained is not None else None,
         "training": settings.model_dump(),
     }
     shown = evenly_spread(len(test), examples)

@@ -88,8 +88,8 @@ def _made(
 
 
 def map_key(subject: Subject) -> str:
-    """First 16 hex digits of the SHA-256 of who explains what: explainer, options and the network's weights."""
-    facts = json.dumps([subject.identity, subject.network.fingerprint()], sort_keys=True, default=str)
+    """First 16 hex digits of the SHA-256 of who explains what: explainer, options, the network's weights and code."""
+    facts = json.dumps([subject.identity, subject.network.digest()], sort_keys=True, default=str)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -95,7 +95,7 @@ def roar(
     small = (train.shrunk(size), test.shrunk(size))
     run = {
         "check": "roar",
-        "classifier": classifier.fingerprint(),
+        "classifier": classifier.digest(),
         "train": train.checksum(),
         "test": test.checksum(),
         "size": size,

@@ -91,7 +91,7 @@ def robust_judge(
     device = torch.device(device)
     side = classifier.input_size if size is None else size
     about: dict[str, Any] = {
-        "classifier": classifier.fingerprint(), "train": train.checksum(), "training": settings.model_dump(),
+        "classifier": classifier.digest(), "train": train.checksum(), "training": settings.model_dump(),
         "fill": fill, "size": side, "holes": HOLES,
     }  # fmt: skip
     path = None if folder is None else Path(folder) / f"{judge_key(about)}.safetensors"

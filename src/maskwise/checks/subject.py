@@ -16,6 +16,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.evaluation import Contender
+from maskwise.evaluation.contender import made_for
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.maskers import Masker
@@ -62,6 +63,8 @@ class Subject:
         # What can't be told from another one of its name is nobody whom a kept map could belong to.
         unclear = known.unread is not None or known.takes_ids
         identity = known.identity | ({"unread": uuid4().hex} if unclear else {})
+        if others := made_for(explainer, classifier):
+            identity["made for"] = others
         if isinstance(explainer, MaskerExplainer) and before_sigmoid is not False:
             return cls(_MaskLogits(explainer.masker), network, True, identity)
         if before_sigmoid:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.taps import Taps, layer_of, tapped
 from maskwise.classifiers.token_mask import attention_mask
 from maskwise.classifiers.wrappers import LAYERS, inputs_of, last_activation, unwrapped
+from maskwise.core.code_digest import UnreadableCodeError, code_digest, own_code
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
@@ -29,6 +32,7 @@ from maskwise.labels import Labels
 
 log = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+UNREAD = "unread"
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -94,6 +98,7 @@ class Classifier(nn.Module):
         self.module = unwrapped(module)
         self.training = False  # of this object; the module keeps its own
         self.name, self.output = name, output
+        self._unread = uuid4().hex  # in place of a digest of what can't be read
         height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
         self.size = (int(height), int(width))
         for key, values in (("mean", mean), ("std", std)):
@@ -334,6 +339,30 @@ class Classifier(nn.Module):
         if self.activation != "softmax":
             digest.update(self.activation.encode())
         return digest.hexdigest()[:16]
+
+    def code(self) -> str | None:
+        """16 hex digits of what weights do not say of a network of yours; None where there is nothing of that kind.
+
+        It is of its classes that are no library's, what they were told beyond weights, the layers that it is put
+        together of, a program's graph, and ``output``. What can't be read is "unread", with a warning.
+        """
+        own: list[Any] = [] if type(self).__module__.startswith("maskwise.") else [type(self)]
+        own += [self.output] * (self.output is not None)
+        try:
+            own += [code for code in [own_code(self.module)] if code is not None]
+            return code_digest(own)[:16] if own else None
+        except UnreadableCodeError as error:
+            line = f"{self.name}: {error}, so an edited one would not be told from it"
+            warnings.warn(line, stacklevel=2)
+            return UNREAD
+
+    def digest(self) -> str:
+        """Who computes its scores, as what is kept on disk is filed: the fingerprint and, where there is any, the code.
+
+        Of code that can't be read the digest is no other classifier's, so that what is kept is not found again.
+        """
+        code = self.code()
+        return self.fingerprint() + ("" if code is None else f"-{self._unread if code == UNREAD else code}")
 
 
 def still_copy(classifier: Classifier) -> Classifier:

@@ -139,6 +139,6 @@ def _name_of(explainer: ExplainerSource) -> str:
     if isinstance(explainer, (Path, GivenMaps)):
         return (explainer if isinstance(explainer, Path) else explainer.folder).name
     identity = getattr(explainer, "identity", {})
-    if "sess" in identity and isinstance(identity["of"], dict):
+    if "sess" in identity and "function" not in identity["of"]:
         return f"{identity['of'].get('method', 'explainer')} + SESS"
     return str(identity.get("method") or getattr(explainer, "__name__", type(explainer).__name__))

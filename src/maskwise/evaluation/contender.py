@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 import maskwise
+from maskwise.classifiers import Classifier
 from maskwise.core.code_digest import UnreadableCodeError, code_digest
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.explainers.adapter import AdaptedExplainer
@@ -45,8 +46,6 @@ class Contender:
         if isinstance(explainer, GivenMaps):
             return cls(name, explainer, explainer.identity, takes_ids=True)
         identity: dict[str, Any] = dict(getattr(explainer, "identity", {"function": name}))
-        if isinstance(explainer, SESS) and not isinstance(identity["of"], dict):
-            identity["of"] = {"function": type(explainer.settings.explainer).__name__}
         takes_ids = _takes_ids(explainer)
         try:
             return cls(name, explainer, identity | _code_of(explainer), takes_ids=takes_ids)
@@ -81,11 +80,49 @@ def _takes_ids(explainer: Any) -> bool:
         return False
 
 
-def _code_of(explainer: Any) -> dict[str, str]:
-    """What the identity does not say: the version of this package, and the digest of code that is not of it."""
-    inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
-    inner = inner.source if isinstance(inner, AdaptedExplainer) else inner
-    if isinstance(inner, Explainer):
-        own = type(inner).__module__.partition(".")[0] != "maskwise"
-        return {"maskwise": maskwise.__version__} | ({"code": code_digest(type(inner))} if own else {})
-    return {"maskwise": maskwise.__version__, "code": code_digest(inner)}
+def innermost(explainer: Any) -> Any:
+    """What is within SESS, and within what makes an explainer of a function."""
+    while isinstance(explainer, (SESS, AdaptedExplainer)):
+        explainer = explainer.settings.explainer if isinstance(explainer, SESS) else explainer.source
+    return explainer
+
+
+def made_for(explainer: Any, judge: Classifier) -> list[str]:
+    """Digests of the classifiers that an explainer asks and that are not ``judge``, outermost first."""
+    asked: list[Classifier] = []
+    while isinstance(explainer, (SESS, Explainer)):
+        asked.append(explainer.settings.classifier if isinstance(explainer, SESS) else explainer.classifier)
+        explainer = explainer.settings.explainer if isinstance(explainer, SESS) else getattr(explainer, "source", None)
+    others = {id(one): one for one in asked if one is not judge}
+    own = judge.digest() if others else ""
+    return [found for one in others.values() if (found := one.digest()) != own]
+
+
+SET_BY_OPTIONS = ("normalise", "signed", "precision", "needs_target")
+NO_OPTIONS = {"classifier", "report", "doubted", "_spread", "identity", "progress", "strict", "trained_on"}
+
+
+def _code_of(explainer: Any) -> dict[str, Any]:
+    """What the identity does not say: the version of this package, code that is not of it, and what was set since."""
+    found: dict[str, Any] = {"maskwise": maskwise.__version__}
+    inner = innermost(explainer)
+    if not isinstance(inner, Explainer):
+        return found | {"code": code_digest(inner)}
+    state = {key: value for key, value in vars(inner).items() if key not in NO_OPTIONS}
+    if type(inner).__module__.partition(".")[0] != "maskwise":
+        return found | {"code": code_digest((type(inner), sorted(state.items())))}
+    if "precision" not in inner.identity:  # not made by its name, so that nobody noted its options
+        return found | {"options": code_digest(sorted(state.items()))}
+    noted = [(key, told) for key, told in inner.identity.items() if key in state]
+    changed = {key: str(state[key]) for key, told in noted if _differs(told, state[key])}
+    usual = not inner.signed if "signed" in state else type(inner).normalise
+    if inner.normalise != usual:
+        changed["normalise"] = str(inner.normalise)
+    overridden = [key for key in state.keys() & dir(type(inner)) if key not in SET_BY_OPTIONS]
+    changed |= {key: code_digest(state[key]) for key in sorted(overridden)}
+    return found | ({"changed": changed} if changed else {})
+
+
+def _differs(told: Any, now: Any) -> bool:
+    plain = (bool, int, float, str)
+    return isinstance(told, plain) and isinstance(now, plain) and told != now

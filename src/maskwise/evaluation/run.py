@@ -15,6 +15,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.allocator import give_back_freed_memory
+from maskwise.core.code_digest import code_of_own
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.core.spread import evenly_spread
@@ -22,7 +23,7 @@ from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.contender import Contender, map_digest
+from maskwise.evaluation.contender import Contender, made_for, map_digest
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import class_asked
@@ -145,6 +146,7 @@ def measure(
     measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
+    who = classifier.digest()
     keep = MapFolder(out / "maps" if out is not None and save_maps else None)
     for contender in contenders:
         if contender.unread is not None and out is not None:
@@ -153,8 +155,8 @@ def measure(
         stores = {c.name: (kept, keep) if c.unread is None else (forgotten, MapFolder(None)) for c in contenders}
         runs = {
             c.name: stores[c.name][0].run(
-                {"classifier": classifier.fingerprint(), "explainer": c.filed, "resize": settings.resize,
-                 "target": settings.target, "size": classifier.input_size}
+                {"classifier": who, "explainer": c.filed, "resize": settings.resize, "target": settings.target,
+                 "size": classifier.input_size, **_others(c.explainer, classifier)}
             )
             for c in contenders
         }  # fmt: skip
@@ -203,8 +205,11 @@ def _atoms(metric: Metric) -> list[Metric]:
 
 
 def _key(metric: Metric) -> str:
-    """What rows of a metric are filed under: its kind and its settings."""
-    return f"{type(metric).__name__}:{key_of(metric.protocol())}"
+    """What rows of a metric are filed under: its kind and settings; one of yours by its code, too."""
+    protocol = metric.protocol()
+    if (code := code_of_own(type(metric))) is not None:
+        protocol["code"] = code
+    return f"{type(metric).__name__}:{key_of(protocol)}"
 
 
 def _measure(
@@ -311,6 +316,12 @@ def _doubted(explainer: AnyExplainer, maps: Tensor) -> dict[str, Tensor]:
     if not isinstance(explainer, Explainer):
         return {"flat_map": flat_map(maps[:, None])[:, 0]}
     return {kind: where.cpu().expand(len(maps)) for kind, where in explainer.doubted.items()}
+
+
+def _others(explainer: AnyExplainer, classifier: Classifier) -> dict[str, list[str]]:
+    """Of an explainer of other classifiers than the judge, who they are."""
+    others = made_for(explainer, classifier)
+    return {"made for": others} if others else {}
 
 
 def _is_foreign(explainer: AnyExplainer, classifier: Classifier) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from maskwise.core.code_digest import code_of_own
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.infill import Infiller, infiller, infillers
@@ -43,6 +44,8 @@ class HoleFill:
         network = getattr(self.infiller, "network", None)
         if isinstance(network, nn.Module):
             options["weights"] = f"{_checksum(network):08x}"
+        if (code := code_of_own(type(self.infiller))) is not None:
+            options["code"] = code
         said = ",".join(f"{key}={value}" for key, value in options.items() if key != "generator")
         return f"{_registered(self.infiller)}:{said}".rstrip(":")
 

@@ -35,7 +35,7 @@ class ClassifierMetric(Metric):
         self.__dict__["classifier"] = classifier
 
     def protocol(self) -> dict[str, Any]:
-        asked = {"classifier": self.classifier.name, "fingerprint": self.classifier.fingerprint()}
+        asked = {"classifier": self.classifier.name, "fingerprint": self.classifier.digest()}
         return super().protocol() | asked
 
 

@@ -111,7 +111,8 @@ class SESS(Explainer):
         self.strict = bool(getattr(explainer, "strict", False))
         theirs = explainer.classifier if isinstance(explainer, Explainer) else found
         self.is_foreign = theirs is not found and other_classifier(theirs.fingerprint(), found)
-        self.identity = {"sess": self.facts(), "of": getattr(explainer, "identity", repr(explainer))}
+        # Of a function its kind alone, since its address is another one in each process.
+        self.identity = {"sess": self.facts(), "of": getattr(explainer, "identity", {"function": _kind(explainer)})}
 
     @classmethod
     def preset(cls, name: str, explainer: AnyExplainer, classifier: Classifier | None = None, **options: Any) -> SESS:
@@ -250,3 +251,7 @@ def _sides(scales: int | Sequence[int], side: int) -> list[int]:
     if not scales or min(scales) < side:
         raise InputError(f"every scale needs a shorter side of at least {side} pixels, the classifier's input")
     return sorted(set(scales))
+
+
+def _kind(explainer: AnyExplainer) -> str:
+    return type(explainer).__name__

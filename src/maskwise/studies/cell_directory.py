@@ -94,7 +94,7 @@ def cell_directory(cell: GridCell, config: RunConfig, study: Study, out: Path) -
         "scale": config.scale.name, "maskwise": maskwise.__version__, "limit": config.limit,
         "precision": config.precision,
         "test": config.identity(config.test),
-        "fingerprint": {role: config.classifier(role).fingerprint() for role in [cell.job.network] if role},
+        "fingerprint": {role: config.classifier(role).digest() for role in [cell.job.network] if role},
         "columns": [[c.name, c.metric, c.options, c.times] for c in study.columns],
         "resize": study.resize, "target": study.target, "resamples": config.scale.resamples, "batch": study.batch,
     }  # fmt: skip

@@ -35,7 +35,7 @@ def shared_training(recipe: BaseRecipe, config: RunConfig, classifier: Classifie
     recipe, classifier = recipe.model_copy(update=NAMELESS), classifier or config.classifier("main")
     key = key_of(
         {
-            "recipe": recipe.model_dump(mode="json"), "fingerprint": classifier.fingerprint(),
+            "recipe": recipe.model_dump(mode="json"), "fingerprint": classifier.digest(),
             "train": config.identity(config.train), "precision": config.precision,
         }
     )  # fmt: skip

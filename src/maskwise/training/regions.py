@@ -106,7 +106,7 @@ class RegionsTrainer(Trainer):
     def tap_key(self) -> str:
         """Hex digits that tell these taps, with their classifier and size, from all others."""
         names = [self.masker.encoder.tap_names[i] for i in self.masker.reads]
-        facts = [self.masker.encoder.fingerprint(), names, self.shapes, self.size]
+        facts = [self.masker.encoder.digest(), names, self.shapes, self.size]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
     def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:

@@ -184,6 +184,8 @@ def train(
         "precision": precision_name,
         "recipe": settings.model_dump(mode="json"),
     }
+    if (code := classifier.code()) is not None:
+        identity["code of the network"] = code
     check_alike(identity)
     trainer = kind(classifier, settings, loader.steps, fabric)
     trainer.accumulate = accumulate

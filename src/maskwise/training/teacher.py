@@ -135,5 +135,5 @@ class Teacher:
     def key(self) -> str:
         """Hex digits that tell this teacher, with its classifier and a masker's weights, from every other."""
         who = {name: method.identity for name, method in self.explainers.items()}
-        facts = [self.lesson.model_dump(mode="json"), list(self.by_scale), self.classifier.fingerprint(), who]
+        facts = [self.lesson.model_dump(mode="json"), list(self.by_scale), self.classifier.digest(), who]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]

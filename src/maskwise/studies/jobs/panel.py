@@ -48,7 +48,7 @@ class PanelJob(Job):
         return tuple(name for _, masker in self.maskers for name in masker.packaged_maskers(scale))
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
-        judges = {name: config.judge(name).fingerprint() for name in config.judges}
+        judges = {name: config.judge(name).digest() for name in config.judges}
         return {"judges": judges, "maskers": {row: masker.facts(config) for row, masker in self.maskers}}
 
     def cost(self, scale: Scale) -> JobCost:
