@@ -48,8 +48,8 @@ class BlackBox(nn.Module, ABC):
     def __deepcopy__(self, memo: dict[int, Any]) -> BlackBox:
         """What answers is shared, since nothing changes it and it may not be copied."""
         twin = copy.copy(self)
-        # Its own registers, of hooks among others; buffers are moved in place of one another, never written.
-        twin.__dict__ = {key: copy.copy(own) if isinstance(own, dict) else own for key, own in vars(self).items()}
+        own = {key: copy.copy(value) if isinstance(value, dict) else value for key, value in vars(self).items()}  # hooks
+        twin.__dict__ = {**own, "_buffers": copy.deepcopy(self._buffers, memo)}
         return twin
 
 

@@ -53,7 +53,8 @@ class Classifier(nn.Module):
         activation: what makes probabilities of its outputs: ``softmax`` (classes exclude each other), ``sigmoid``
             (each finding by itself) or ``none`` (they are probabilities, or values of another kind). None takes the
             sigmoid for one output, the one that the module itself ends in, ``none`` where what it gives adds up to one,
-            and else softmax. Where the module ends in that activation as a layer, logits are read before it.
+            and else softmax. Where the module ends in that activation as a layer, logits are read before it. Rows of a
+            black box that add up to one are probabilities, softmax, and their logarithms are its logits.
         output: index or name of the scores where the module gives a tuple, a dictionary or an object; None takes its
             ``logits``, or the only tensor (N,K).
 
@@ -110,6 +111,7 @@ class Classifier(nn.Module):
             self.to(weight.device)
         self.ends_in: str | None = None  # name of the layer of the activation, whose input are the logits
         self.is_paired = False  # one output, two classes
+        self.reads_probabilities = False  # of classes that exclude each other, whose logarithms are its logits
         self.activation: Activation
         scores = self._first_forward(activation)
         classes = 2 if self.is_paired else scores.shape[1]
@@ -145,6 +147,8 @@ class Classifier(nn.Module):
                 scores = scores_of(before, None, len(images))
         kind = None if self.ends_in is None else LAYERS[type(self.module.get_submodule(self.ends_in))]
         self.is_paired = scores.shape[1] == 1
+        if self.is_black_box and activation in (None, "softmax") and not self.is_paired and _link_of(scores) == "none":
+            self.reads_probabilities, activation = True, "softmax"
         if activation is None:
             if self.is_black_box:
                 _check_told(scores, self.name)
@@ -273,6 +277,8 @@ class Classifier(nn.Module):
         scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
         if scores.dtype in HALVES and self.dtype in HALVES:
             scores = scores.float()
+        if self.reads_probabilities:
+            return scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
         if not self.is_paired:
             return scores
         return torch.cat([1 - scores, scores], 1) if self.activation == "none" else torch.cat([-scores, scores], 1)
