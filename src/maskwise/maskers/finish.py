@@ -28,9 +28,6 @@ class Finish:
         gate_scales: how much the picture is enlarged for the gate, each at least 1; all but 1 cost a forward.
         sharpness: the trained mask is sharpened about its own mean (see ``sharpened``); training does without. None
             leaves it as it is.
-        positive: the logits are values with a sign, in which 0 says nothing: the trained mask is max(2 sigmoid(z) - 1, 0),
-            nothing where they are not above 0; training does without. The sigmoid alone is half open there, and a box
-            rule that cuts at the mean would cut into noise.
         pamr: rounds in which the trained mask runs along to pixels of the same colour (see ``pamr``); training does
             without. 0 leaves it as it is, 10 is usual.
     """
@@ -41,7 +38,6 @@ class Finish:
     class_gate: float | None = None
     gate_scales: tuple[float, ...] = (1.0,)
     sharpness: float | None = None
-    positive: bool = False
     pamr: int = 0
 
     @classmethod
@@ -55,8 +51,6 @@ class Finish:
             mask = logits.sigmoid()
             if self.sharpness is not None and not training:
                 mask = sharpened(logits, self.sharpness)
-            if self.positive and not training:
-                mask = (2 * mask - 1).clamp(min=0)
         elif training:
             mask = binary_concrete(logits, self.temperature, self.gumbel == "hard")
         else:

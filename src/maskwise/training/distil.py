@@ -52,7 +52,6 @@ class DistilRecipe(FrozenRecipe):
         description="where the map is at least its mean, by cross entropy; raw: the map, by squared error; values: "
         "what has any sign and size, by squared error of the decoder's own output, in units of its root mean square",
     )
-    positive: bool = Field(False, description="of values the trained mask shows what is above 0 (see `Finish`)")
     pasted: float = Field(
         0.0, ge=0, le=1, description="share of pictures with a smaller one pasted in: each class is wanted on its own"
     )
@@ -75,8 +74,6 @@ class DistilRecipe(FrozenRecipe):
         bent = self.teacher.stretch or self.teacher.class_gate is not None or self.pasted
         if self.target == "values" and bent:
             raise ValueError("target=values wants the teacher's word unbent: teacher.stretch=false, no gate, pasted=0")
-        if self.positive and (self.target != "values" or self.sharpness is not None):
-            raise ValueError("positive is of values, which have a zero: target=values and sharpness=null")
         if self.pasted and not (self.class_tap or self.class_embedding):
             raise ValueError("pasted teaches to follow the class that is asked for: class_tap=true, or pasted=0")
         if self.encoder is not None and (self.class_tap or self.class_gate is not None):
