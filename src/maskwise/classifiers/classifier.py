@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from maskwise.classifiers.black_box import Answers, BlackBox, FunctionBox, is_function
 from maskwise.classifiers.grids import GridLayout
 from maskwise.classifiers.link import ACTIVATIONS, Activation, log_probabilities_of, probabilities_of
 from maskwise.classifiers.output import ScoresAt, scores_of
@@ -45,7 +46,10 @@ class Classifier(nn.Module):
     Args:
         module: any network from normalised images (N,C,H,W) to scores of classes. ``DataParallel``, ``torch.compile``
             and ``torch.export`` programs are looked into; a network may also be scripted, quantised, half or double.
-        mean, std: its normalisation, one value for each of C channels, in [0,1] units; applied nowhere else.
+            Or a black box: a function from pictures (N,C,H,W) in [0,1] to probabilities or scores (N,K), a tensor or an
+            array, which is asked and never looked into (see ``FunctionBox``).
+        mean, std: its normalisation, one value for each of C channels, in [0,1] units; applied nowhere else. A function
+            has none, and the mean is the colour of what is hidden from it.
         labels: names of the K classes; None numbers them.
         input_size: the side in pixels of the square pictures it expects, or (h,w).
         taps: names of the layers to read, fine to coarse; None finds them when they are first needed (see ``taps.py``).
@@ -53,7 +57,8 @@ class Classifier(nn.Module):
         activation: what makes probabilities of its outputs: ``softmax`` (classes exclude each other), ``sigmoid``
             (each finding by itself) or ``none`` (they are probabilities, or values of another kind). None takes the
             sigmoid for one output, the one that the module itself ends in, ``none`` where what it gives adds up to one,
-            and else softmax. Where the module ends in that activation as a layer, logits are read before it.
+            and else softmax. Where the module ends in that activation as a layer, logits are read before it. Rows of a
+            black box that add up to one are probabilities, softmax, and their logarithms are its logits.
         output: index or name of the scores where the module gives a tuple, a dictionary or an object; None takes its
             ``logits``, or the only tensor (N,K).
 
@@ -67,7 +72,8 @@ class Classifier(nn.Module):
 
     Raises:
         InputError: no network, one whose output is no scores of classes, labels of another number, an unknown tap, a
-            normalisation in other units; or the forward failed.
+            normalisation in other units; or the forward failed. Or a black box whose numbers may be probabilities or
+            not, so that its ``activation`` must be said.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -81,7 +87,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        module: nn.Module,
+        module: nn.Module | Answers,
         *,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -95,7 +101,7 @@ class Classifier(nn.Module):
         super().__init__()
         if activation is not None:
             one_of("activation", activation, ACTIVATIONS)
-        self.module = unwrapped(module)
+        self.module = _network_of(module, mean, std)
         self.training = False  # of this object; the module keeps its own
         self.name, self.output = name, output
         self._unread = uuid4().hex  # in place of a digest of what can't be read
@@ -110,6 +116,7 @@ class Classifier(nn.Module):
             self.to(weight.device)
         self.ends_in: str | None = None  # name of the layer of the activation, whose input are the logits
         self.is_paired = False  # one output, two classes
+        self.reads_probabilities = False  # of classes that exclude each other, whose logarithms are its logits
         self.activation: Activation
         scores = self._first_forward(activation)
         classes = 2 if self.is_paired else scores.shape[1]
@@ -145,7 +152,11 @@ class Classifier(nn.Module):
                 scores = scores_of(before, None, len(images))
         kind = None if self.ends_in is None else LAYERS[type(self.module.get_submodule(self.ends_in))]
         self.is_paired = scores.shape[1] == 1
+        if self.is_black_box and activation in (None, "softmax") and not self.is_paired and _link_of(scores) == "none":
+            self.reads_probabilities, activation = True, "softmax"
         if activation is None:
+            if self.is_black_box:
+                _check_told(scores, self.name)
             activation = kind or ("sigmoid" if self.is_paired else _link_of(scores))
         elif kind is not None and activation == "none":
             self.ends_in, scores = None, scores_of(raw, self.output, len(images))  # its outputs as they are
@@ -172,6 +183,11 @@ class Classifier(nn.Module):
         """Of its weights; float32 where none is a floating-point number, as in quantised networks."""
         kinds = (weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
         return next(kinds, torch.float32)
+
+    @property
+    def is_black_box(self) -> bool:
+        """Is it only asked, since it shows no layers and gives no gradients?"""
+        return isinstance(self.module, BlackBox)
 
     @property
     def input_size(self) -> int:
@@ -266,6 +282,8 @@ class Classifier(nn.Module):
         scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
         if scores.dtype in HALVES and self.dtype in HALVES:
             scores = scores.float()
+        if self.reads_probabilities:
+            return scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
         if not self.is_paired:
             return scores
         return torch.cat([1 - scores, scores], 1) if self.activation == "none" else torch.cat([-scores, scores], 1)
@@ -390,6 +408,27 @@ def _bytes(value: Any) -> bytes:
         value = value.int_repr()
     found: bytes = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return found + scale
+
+
+def _network_of(module: Any, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """What takes normalised pictures."""
+    if is_function(module):
+        return FunctionBox(module, mean, std)
+    return module.behind(mean, std) if isinstance(module, FunctionBox) else unwrapped(module)
+
+
+def _check_told(scores: Tensor, name: str) -> None:
+    """Of a network its last layer tells what its numbers are; of a black box these alone do.
+
+    Raises:
+        InputError: they may be several things.
+    """
+    in_range = bool((scores >= 0).all()) and bool((scores <= 1).all())
+    if in_range and _link_of(scores) != "none":
+        raise InputError(
+            f"{name} gives numbers from 0 to 1 that don't add up to one: say what they are, `activation=none` for "
+            "probabilities of findings that don't exclude each other, sigmoid or softmax for scores"
+        )
 
 
 def _link_of(scores: Tensor) -> Activation:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from maskwise.classifiers.black_box import Answers, name_of
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from maskwise.classifiers.dual_encoder import DualEncoder
 from maskwise.classifiers.hf_texts import load_hf_texts
@@ -33,7 +34,7 @@ classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("cla
 
 
 def load_classifier(
-    name: str = "efficientnet_lite0",
+    name: str | Answers = "efficientnet_lite0",
     weights: str | Path | None = None,
     labels: str | Path | Sequence[str] | None = None,
     *,
@@ -53,7 +54,8 @@ def load_classifier(
             ``torchvision/resnet50@IMAGENET1K_V1`` and ``timm/resnet50.tv_in1k`` say which of the trained weights.
             Without that they are the library's default, and the classifier's ``name`` says which those were, so that it
             can be named again. Or a network of your own: ``FILE.py:NAME``, a function or class there that gives it,
-            ``FILE.pt2`` of ``torch.export``, or a TorchScript file. With ``texts``: ``open_clip/NAME@TAG``, or
+            ``FILE.pt2`` of ``torch.export``, or a TorchScript file. Or a black box: ``FILE.onnx``, a function of
+            pictures, or ``FILE.py:NAME`` of a function of one argument (see ``Classifier``). With ``texts``: ``open_clip/NAME@TAG``, or
             ``hf/NAME`` of a model of pictures and texts (CLIP, SigLIP).
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
@@ -74,6 +76,8 @@ def load_classifier(
     )
     given = {"mean": mean, "std": std, "labels": names, "input_size": size, "activation": activation, "output": output}
     said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if not isinstance(name, str):
+        return _asked_only(name, said, weights=weights, texts=texts, templates=templates, temperature=temperature)
     if name.startswith(TEXT_SOURCES) and texts is not None:
         own = {"templates": tuple(templates), "temperature": temperature, "activation": said.pop("activation", None)}
         kept = {key: value for key, value in own.items() if value is not None}
@@ -101,6 +105,20 @@ def load_classifier(
     side = "x".join(map(str, dict.fromkeys(classifier.size)))
     log.info("classifier %s: %s px, %d classes", classifier.name, side, len(classifier.labels))
     return classifier
+
+
+def _asked_only(function: Answers, said: dict[str, Any], **others: Any) -> Classifier:
+    """A function of pictures as a classifier.
+
+    Raises:
+        InputError: something was said that only networks have.
+    """
+    if not callable(function):
+        raise InputError(f"a classifier is named, or a function of pictures, not {type(function).__name__}")
+    for key, value in others.items():
+        if value is not None and value != ():
+            raise InputError(f"`{key}` is of networks, and {name_of(function)} is a function: leave it out")
+    return Classifier(function, **{"name": name_of(function), **said})
 
 
 def _described(classifier: Classifier, said: dict[str, Any]) -> Classifier:

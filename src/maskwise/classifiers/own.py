@@ -1,7 +1,8 @@
-"""Networks of the user's own, by file: ``FILE.py:NAME``, ``FILE.pt2``, TorchScript."""
+"""Networks of the user's own, by file: ``FILE.py:NAME``, ``FILE.pt2``, TorchScript, ``FILE.onnx``."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -11,12 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from maskwise.classifiers.black_box import Answers, is_function
 from maskwise.classifiers.classifier import Classifier
+from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.errors import InputError
 from maskwise.core.importing import import_file
 from maskwise.core.weights import fill, read_weights
 
-PROGRAMS = (".pt2", ".pt", ".torchscript", ".ts")
+ONNX = ".onnx"
+PROGRAMS = (".pt2", ".pt", ".torchscript", ".ts", ONNX)
 STATES = (".pth", ".safetensors", ".bin", ".ckpt")
 
 
@@ -49,16 +53,20 @@ def classifier_from(name: str, weights: str | Path | None, said: Mapping[str, An
     if path.suffix != ".py":
         if weights is not None:
             raise InputError(f"{path}: a program has its weights: leave `weights` out")
-        return Classifier(_program(path), **{"name": path.name, **said})
+        program = OnnxBox(path) if path.suffix == ONNX else _program(path)
+        known = {"input_size": program.size} if isinstance(program, OnnxBox) and program.size else {}
+        return Classifier(program, **{"name": path.name, **known, **said})
     made = _made(path, attribute)
     if weights is not None:
         network = made.module if isinstance(made, Classifier) else made
+        if not isinstance(network, nn.Module):
+            raise InputError(f"{name}: a function of pictures has no weights to be filled: leave `weights` out")
         fill(network, read_weights(weights), f"the weights do not fit {name}")
     return made.described(**said) if isinstance(made, Classifier) else Classifier(made, **{"name": name, **said})
 
 
-def _made(path: Path, name: str) -> nn.Module:
-    """What the name in the file is, or gives when it is called."""
+def _made(path: Path, name: str) -> nn.Module | Answers:
+    """What the name in the file is, or gives when it is called; a function that asks for one thing is the classifier."""
     module = import_file(path, "classifier")
     there = [
         key
@@ -73,7 +81,7 @@ def _made(path: Path, name: str) -> nn.Module:
         listed = ", ".join(names) or "nothing that can be called"
         raise InputError(f"`classifier={path}{':' * bool(name)}{name}`: name what gives the network; there is {listed}")
     found = getattr(module, name)
-    if not isinstance(found, nn.Module):
+    if not isinstance(found, nn.Module) and not _asks_for_pictures(found):
         if not callable(found):
             raise InputError(
                 f"`classifier={path}:{name}` is {type(found).__name__}, no network and nothing that gives one"
@@ -83,9 +91,23 @@ def _made(path: Path, name: str) -> nn.Module:
         except Exception as error:  # it is the user's own code
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
             raise InputError(f"`classifier={path}:{name}`: calling it without arguments failed ({said})") from error
-    if not isinstance(found, nn.Module):
-        raise InputError(f"`classifier={path}:{name}` gives {type(found).__name__}, not a torch.nn.Module")
-    return found
+    if not isinstance(found, nn.Module) and not is_function(found):
+        what = f"{type(found).__name__}, not a torch.nn.Module or a function of pictures"
+        raise InputError(f"`classifier={path}:{name}` gives {what}")
+    made: nn.Module | Answers = found
+    return made
+
+
+def _asks_for_pictures(found: Any) -> bool:
+    """Is it a function of one argument, rather than one without any, which gives a network?"""
+    if not is_function(found):
+        return False
+    try:
+        asked = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.kind in places for p in asked if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)] == [True]
 
 
 def _program(path: Path) -> nn.Module:

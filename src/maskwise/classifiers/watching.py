@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from maskwise.classifiers.black_box import BlackBox
 from maskwise.classifiers.grids import GridLayout, GridSize, layout_of
 from maskwise.classifiers.prefix_tokens import prefix_tokens
 from maskwise.core.errors import InputError
@@ -67,6 +68,11 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     Raises:
         InputError: a program whose parts can't be watched: scripted, or exported.
     """
+    if isinstance(module, BlackBox):
+        raise InputError(
+            "a black box (a function, an ONNX file) shows no layers: take a method that reads none, such as rise, banzhaf "
+            "or occlusion, or a masker that is taught by one (`maskwise fit`)"
+        )
     if isinstance(module, (torch.jit.ScriptModule, torch.fx.GraphModule)) and not _has_layers(module):
         raise InputError(
             "a scripted or exported program shows no layers: take the network it was made from, or a method that reads "

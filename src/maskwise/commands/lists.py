@@ -58,7 +58,8 @@ def classifiers_command(*, imports: Imports, output: Output) -> None:
         ("timm/NAME.TAG", "those of that tag, as timm/resnet50.tv_in1k"),
         ("hf/NAME", "transformers' hub, or a folder that save_pretrained wrote; CLIP and SigLIP with --texts"),
         ("open_clip/NAME@TAG", "open_clip's weights of that tag, with --texts"),
-        ("FILE.py:NAME", "a function or class of yours that gives the network"),
+        ("FILE.py:NAME", "a function or class of yours that gives the network; or a function of pictures, a black box"),
+        ("FILE.onnx", "an ONNX file, a black box"),
         ("FILE.pt2, FILE.pt", "a program of torch.export, or TorchScript"),
     ):
         rows.append({"name": name, "source": source, "input_size": "its own", "offline": name.startswith("FILE")})

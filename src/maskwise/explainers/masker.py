@@ -44,9 +44,10 @@ def check_trained_on(path: Path, name: str, classifier: Classifier) -> None:
     """
     header = read_header(path)
     if header["fingerprint"] != classifier.fingerprint():
+        other = "banzhaf" if classifier.is_black_box else "grad_cam"
         raise InputError(
             f"the packaged {name} masker was trained on {header['classifier']}, not on {classifier.name}: take a "
-            f"method that needs no masker, such as grad_cam, or train one (`maskwise fit`, or recipe {name}) and give "
+            f"method that needs no masker, such as {other}, or train one (`maskwise fit`, or recipe {name}) and give "
             "its file as `masker`"
         )
 
@@ -133,6 +134,9 @@ class MaskerExplainer(Explainer):
         self.doubt("other_classifier", self.known.have_changed())
         logits, taps = self.masker.encoder.features(images)
         if self.masker.shares_encoder:
+            return self.masker.masks_for(images, taps, targets.classes_of(logits)), logits
+        if self.masker.finish.class_gate is None:  # nothing reads the classifier's layers, and a black box has none
+            logits = self.classifier.logits(images)
             return self.masker.masks_for(images, taps, targets.classes_of(logits)), logits
         logits, own = self.classifier.features(images)
         return self.masker.masks_for(images, taps, targets.classes_of(logits), (self.classifier, own[-1])), logits

@@ -27,6 +27,7 @@ class Layout:
         first_tap: of CASM's decoder: the finest tap as it is, or projected like the others.
         mix: channels after mixing.
         class_tap: does a mixing decoder read the class activation?
+        class_embedding: does a mixing decoder learn what each class adds, where there is no class activation?
         head_std: of the last convolution's first weights.
         regions: how many a region decoder tells apart, 2 or 3.
         channel: which of them its mask shows.
@@ -39,6 +40,7 @@ class Layout:
     first_tap: FirstTap = "projected"
     mix: int = 32
     class_tap: bool = False
+    class_embedding: bool = False
     head_std: float | None = None
     regions: int = 3
     channel: Channel = "fg"
@@ -51,6 +53,8 @@ class Layout:
             raise ValueError(f"regions is 2 or 3 and channel fg or not_bg, not {self.regions!r} and {self.channel!r}")
         if self.class_tap and self.decoder not in ("mixed", "ladder"):
             raise ValueError("class_tap belongs to a mixing decoder: decoder=mixed or ladder, or class_tap=false")
+        if self.class_embedding and (self.decoder != "mixed" or self.class_tap):
+            raise ValueError("class_embedding belongs to a mixing decoder without class_tap: decoder=mixed")
         if self.class_peak not in ("own", "top"):
             raise ValueError(f"class_peak is own or top, not {self.class_peak!r}")
         if self.first_tap == "raw" and self.decoder != "added":
@@ -59,7 +63,7 @@ class Layout:
     @property
     def reads_class(self) -> bool:
         """Does such a decoder draw another mask for another class?"""
-        return self.class_tap or self.decoder == "attention"
+        return self.class_tap or self.class_embedding or self.decoder == "attention"
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Layout:
@@ -80,5 +84,8 @@ class Layout:
         if self.decoder == "regions":
             return RegionDecoder(channels, self.regions, self.channel)
         if self.decoder == "mixed":
-            return MixingDecoder(channels, self.width, self.mix, self.class_tap, self.head_std, self.class_peak)
+            embedded = classes if self.class_embedding else None
+            return MixingDecoder(
+                channels, self.width, self.mix, self.class_tap, self.head_std, self.class_peak, embedded
+            )
         return Decoder(channels, self.first_tap, self.width, self.head_std)

@@ -28,7 +28,8 @@ class Masker(OnHub, nn.Module):
     """Predicts a class-agnostic saliency mask; with a class gate or a class tap, that of a class.
 
     Args:
-        encoder: the classifier whose taps are read; a trained CASM brings its own adapted copy.
+        encoder: the classifier whose taps are read; a trained CASM brings its own adapted copy, and a masker of a black
+            box another network (see ``own_encoder``).
         decoder: from taps to mask logits.
         reads: which of the encoder's taps the decoder reads, counted from the finest (0); None is all of them.
         finish: what is made of the decoder's logits.
@@ -61,6 +62,7 @@ class Masker(OnHub, nn.Module):
         shares_encoder: bool = True,
         layout: Layout | None = None,
         empty: bool = False,
+        encoder: Classifier | None = None,
     ) -> Masker:
         """A new masker on a copy of ``classifier``, decoder weights from the global generator.
 
@@ -68,12 +70,15 @@ class Masker(OnHub, nn.Module):
             reads: taps, counted from the finest (0) or from the last (-1).
             layout: of the decoder, instead of ``first_tap``, ``width`` and ``head_std``.
             empty: the decoder has shapes and no values (it is on the meta device), and no random number is drawn.
+            encoder: whose taps are read in place of the classifier's, of which the classes still are.
 
         Raises:
             InputError: ``reads`` names a tap that the classifier does not have, or it can't have the gate or the class
                 tap asked for.
         """
         layout = layout or Layout("added", width, first_tap, head_std=head_std)
+        shares_encoder = shares_encoder and encoder is None
+        reading = classifier if encoder is None else encoder
         if finish is not None and finish.class_gate is not None:
             ClassGate.check(classifier, finish.gate_scales)
         if layout.class_tap:
@@ -82,19 +87,19 @@ class Masker(OnHub, nn.Module):
                 raise InputError("class_tap reads the classifier itself: shared=true, or class_tap=false")
         if layout.decoder == "ladder" and not shares_encoder:
             raise InputError("a ladder never trains the network beside it: shared=true, or decoder=mixed")
-        count = len(classifier.tap_names)
+        count = len(reading.tap_names)
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
         if not reads or not 0 <= reads[0] <= reads[-1] < count:
-            raise InputError(f"{classifier.name} has {count} taps: name some of 0…{count - 1}, not {list(named)}")
+            raise InputError(f"{reading.name} has {count} taps: name some of 0…{count - 1}, not {list(named)}")
         with torch.no_grad():
-            _, taps = classifier.features(classifier.example())
+            _, taps = reading.features(reading.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")
         with torch.device("meta" if empty else "cpu"):
-            channels, footholds = [taps[i].shape[1] for i in reads], _footholds(classifier, taps, reads)
+            channels, footholds = [taps[i].shape[1] for i in reads], _footholds(reading, taps, reads)
             decoder = layout.build(channels, len(classifier.labels), footholds)
         decoder = decoder if empty else decoder.to(classifier.device)
-        return cls(still_copy(classifier), decoder, reads, finish, shares_encoder)
+        return cls(still_copy(reading), decoder, reads, finish, shares_encoder)
 
     @property
     def class_tap(self) -> bool:
@@ -104,6 +109,8 @@ class Masker(OnHub, nn.Module):
     @property
     def reads_class(self) -> bool:
         """Does the decoder itself draw another mask for another class?"""
+        if isinstance(self.decoder, MixingDecoder) and self.decoder.embedding is not None:
+            return True
         return self.class_tap or isinstance(self.decoder, AttentionDecoder)
 
     @property
@@ -118,6 +125,9 @@ class Masker(OnHub, nn.Module):
         if isinstance(self.decoder, AttentionDecoder):
             columns: Tensor = self.decoder(read, size, classes)
             return columns
+        if isinstance(self.decoder, MixingDecoder) and self.decoder.embedding is not None:
+            embedded: Tensor = self.decoder(read, size, classes=classes)
+            return embedded
         if isinstance(self.decoder, (MixingDecoder, LadderDecoder)) and self.decoder.class_tap:
             activation, last = ClassActivation(self.encoder), taps[-1].detach()
             maps = activation(last, classes).detach().relu()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,9 @@ class MixingDecoder(nn.Module):
     With ``class_tap`` one more channel is mixed in, how much each place speaks for the class that is asked for. Only
     this channel differs from class to class, so what the taps say is computed once for all of them.
 
+    With an embedding each class has a number e_c for each mixed channel h, from 0 on: what is drawn from is
+    (1 + e_c) h. A class that training never asked for then has the mask that all classes have in common.
+
     Args:
         channels: of each tap, fine to coarse.
         width: channels of a projected tap.
@@ -31,6 +35,7 @@ class MixingDecoder(nn.Module):
         class_tap: read the class activation, too?
         head_std: of the last convolution's first weights; None is PyTorch's own.
         class_peak: what the class activation is divided by before it is read (see ``Layout``).
+        embedded: how many classes have an embedding; None has none.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class MixingDecoder(nn.Module):
         class_tap: bool = False,
         head_std: float | None = 0.02,
         class_peak: ClassPeak = "own",
+        embedded: int | None = None,
     ) -> None:
         super().__init__()
         self.class_tap, self.class_peak = class_tap, class_peak
@@ -50,21 +56,29 @@ class MixingDecoder(nn.Module):
         self.mix = nn.Conv2d(width * len(channels) + class_tap, mix, 1, bias=False)
         self.norm = nn.BatchNorm2d(mix)
         self.head = nn.Conv2d(mix, 1, 3, padding=1)
+        self.embedding = None if embedded is None else nn.Parameter(torch.zeros(embedded, mix))
         if head_std is not None:
             nn.init.normal_(self.head.weight, 0.0, head_std)
             assert self.head.bias is not None
             nn.init.zeros_(self.head.bias)
 
-    def forward(self, taps: Sequence[Tensor], size: tuple[int, int], activation: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        taps: Sequence[Tensor],
+        size: tuple[int, int],
+        activation: Tensor | None = None,
+        classes: Tensor | None = None,
+    ) -> Tensor:
         """Mask logits on the quarter grid of an input of ``size`` (H,W).
 
         Each tap is mixed at its own size, and what it adds is enlarged: both are linear, so it is the same.
 
         Args:
             activation: (N,K,a,b) in [0,1], with ``class_tap``: of K classes of each picture.
+            classes: (N,K), with an embedding.
 
         Returns:
-            (N,h,w), or with ``activation`` (N,K,h,w).
+            (N,h,w), or with ``activation`` or ``classes`` (N,K,h,w).
         """
         grid = (max(size[0] // 4, 1), max(size[1] // 4, 1))
         mixed: Tensor | None = None
@@ -76,12 +90,18 @@ class MixingDecoder(nn.Module):
             mixed = part if mixed is None else mixed + part
             first += channels
         assert mixed is not None
+        if classes is not None:
+            assert self.embedding is not None
+            scale = 1 + self.embedding[classes][..., None, None]  # (N,K,mix,1,1)
+            shared = self.norm(mixed).relu()[:, None]
+            drawn: Tensor = self.head((shared * scale.to(shared.dtype)).flatten(0, 1))[:, 0]
+            return drawn.unflatten(0, (-1, classes.shape[1]))
         if activation is None:
             return self._drawn(mixed)
-        classes = activation.shape[1]
+        count = activation.shape[1]
         weight = self.mix.weight[:, first:].reshape(1, 1, -1, 1, 1)
         of_class = enlarged(activation.to(mixed.dtype), grid)[:, :, None] * weight  # (N,K,mix,h,w)
-        masks: Tensor = self._drawn((mixed[:, None] + of_class).flatten(0, 1)).unflatten(0, (-1, classes))
+        masks: Tensor = self._drawn((mixed[:, None] + of_class).flatten(0, 1)).unflatten(0, (-1, count))
         return masks
 
     def _drawn(self, mixed: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from maskwise.maskers.finish import Finish
 from maskwise.maskers.hub import MaskerFiles, OnHub
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
+from maskwise.maskers.own_encoder import SMALL, own_encoder
 from maskwise.maskers.shapley_masker import ShapleyMasker
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
@@ -49,14 +50,16 @@ def save_masker(
 
     Args:
         path: ends in .safetensors.
-        classifier: the pretrained one the training began from; an encoder equal to it is not stored again.
+        classifier: the pretrained one the training began from; an encoder equal to it is not stored again. Of one that
+            comes by its name (see ``own_encoder``) only its fingerprint is.
         recipe: every setting, as plain data.
         half_encoder: store the encoder in float16, half the size.
         half_decoder: the same for matrices and kernels of the decoder; what batch norm keeps stays as it is.
         trained_on: metrics that were the loss itself, by name: numbers of theirs are no independent judgement of it.
     """
     tensors = {k: _stored(v, half_decoder and v.ndim > 1) for k, v in _named("decoder.", masker.decoder.state_dict())}
-    if masker.encoder.fingerprint() != classifier.fingerprint():
+    named = own_encoder_of(recipe) not in (None, SMALL)
+    if masker.encoder.fingerprint() != classifier.fingerprint() and not named:
         tensors |= {k: _stored(v, half_encoder) for k, v in _named("encoder.", masker.encoder.module.state_dict())}
     header = {
         "format": FORMAT,
@@ -66,6 +69,8 @@ def save_masker(
         "fingerprint": classifier.fingerprint(),
         "taps": json.dumps(masker.encoder.tap_names),
     }
+    if named:
+        header["encoder_fingerprint"] = masker.encoder.fingerprint()
     if isinstance(masker, (ClassMasker, ShapleyMasker)):
         header["settings"] = json.dumps(masker.settings)
     if trained_on:
@@ -81,6 +86,15 @@ def _named(prefix: str, state: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
 def _stored(value: Tensor, half: bool) -> Tensor:
     value = value.detach().cpu().contiguous()
     return value.half() if half and value.dtype == torch.float32 else value
+
+
+def own_encoder_of(recipe: Mapping[str, Any]) -> str | None:
+    """The name of a network that a masker reads in place of its classifier; None where it reads that one.
+
+    Recipes of class-conditional maskers have words of their own for encoders that come from the classifier.
+    """
+    name = recipe.get("encoder")
+    return None if name is None or recipe.get("kind") == "class_mask" else str(name)
 
 
 def read_header(path: str | Path) -> dict[str, str]:
@@ -219,8 +233,10 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
         masker = build(classifier, header)  # without values, so that a header alone costs no memory
         own = any(key.startswith("encoder.") for key in names)
         _check_shapes("decoder.", masker.decoder, shapes)
+        if isinstance(masker, Masker) and not own and own_encoder_of(json.loads(header["recipe"])) == SMALL:
+            raise ValueError("the encoder that learnt with the decoder is missing")
         if own:
-            _check_shapes("encoder.", classifier.module, shapes)
+            _check_shapes("encoder.", masker.encoder.module, shapes)
         tensors: dict[str, Tensor] = {key: stored.get_tensor(key) for key in names}
     if not all(t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
         raise InputError(f"{path}: the masker's weights hold NaN or infinity; its training went wrong")
@@ -279,8 +295,19 @@ def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     _modest(MOST_SUPERPIXELS, finish.superpixels or 1)
     _modest(MOST_ROUNDS, finish.pamr + 1)
     _modest(WIDEST, finish.temperature, finish.sharpness or 1)
-    shared, taps = recipe.get("shared", True), _short(recipe.get("taps"))
-    return Masker.build(classifier, reads=taps, finish=finish, shares_encoder=shared, layout=layout, empty=True)
+    shared, taps, own = recipe.get("shared", True), _short(recipe.get("taps")), own_encoder_of(recipe)
+    encoder = None
+    if own is not None:
+        with torch.random.fork_rng(devices=[]):  # weights that the file's replace
+            encoder = own_encoder(own, classifier)
+        if own != SMALL and header["encoder_fingerprint"] != encoder.fingerprint():
+            raise InputError(
+                f"the masker reads {own} ({header['encoder_fingerprint']}), and the {own} that is installed here has "
+                f"other weights ({encoder.fingerprint()}): install the version that it was trained with"
+            )
+    return Masker.build(
+        classifier, reads=taps, finish=finish, shares_encoder=shared, layout=layout, empty=True, encoder=encoder
+    )
 
 
 def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:

@@ -49,6 +49,11 @@ class BaseRecipe(BaseModel):
             raise ValueError("at least one class is needed")
         return classes
 
+    @property
+    def asks_only(self) -> bool:
+        """Is the classifier only asked in this training, so that it may be a black box?"""
+        return False
+
     def total_steps(self, steps_per_epoch: int) -> int:
         return self.steps or self.epochs * steps_per_epoch
 

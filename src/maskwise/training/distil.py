@@ -17,6 +17,7 @@ from maskwise.classifiers import Classifier
 from maskwise.explainers import methods
 from maskwise.maskers import save_masker
 from maskwise.maskers.layout import Layout
+from maskwise.maskers.own_encoder import SMALL
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crops import Crop, PixelSize, resized_map
@@ -54,6 +55,14 @@ class DistilRecipe(FrozenRecipe):
     pasted: float = Field(
         0.0, ge=0, le=1, description="share of pictures with a smaller one pasted in: each class is wanted on its own"
     )
+    encoder: str | None = Field(
+        None,
+        description="the network that is read; None is the classifier. For a black box, which shows no layers: another "
+        "classifier by its name, as it is; or small, a few convolutions that learn with the mask from nothing",
+    )
+    class_embedding: bool = Field(
+        False, description="a mixing decoder learns what each class adds; for encoders that don't know the classes"
+    )
     labels: str | None = Field(None, description="file that keeps the teacher's maps; None is labels.npz in the folder")
 
     @model_validator(mode="after")
@@ -65,14 +74,22 @@ class DistilRecipe(FrozenRecipe):
         bent = self.teacher.stretch or self.teacher.class_gate is not None or self.pasted
         if self.target == "values" and bent:
             raise ValueError("target=values wants the teacher's word unbent: teacher.stretch=false, no gate, pasted=0")
-        if self.pasted and not self.class_tap:
+        if self.pasted and not (self.class_tap or self.class_embedding):
             raise ValueError("pasted teaches to follow the class that is asked for: class_tap=true, or pasted=0")
+        if self.encoder is not None and (self.class_tap or self.class_gate is not None):
+            raise ValueError(
+                "an encoder of its own has no class activation: class_tap=false, class_gate=null, class_embedding=true"
+            )
         return self
+
+    @property
+    def asks_only(self) -> bool:
+        return self.encoder is not None
 
 
 @trainers.register("distil")
 class DistilTrainer(Trainer):
-    """A decoder on a frozen classifier, which sees every crop once and no masked picture."""
+    """A decoder on a frozen classifier, or on another network, which sees every crop once and no masked picture."""
 
     Recipe: ClassVar[type[BaseRecipe]] = DistilRecipe
     likelihoods: ClassVar[tuple[type[Likelihood], ...]] = ()  # it learns from maps, and its losses read no class
@@ -80,8 +97,11 @@ class DistilTrainer(Trainer):
 
     def __init__(self, classifier: Classifier, recipe: DistilRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
-        self.masker = frozen_masker(classifier, recipe, fabric)
+        self.masker = frozen_masker(classifier, recipe, fabric, recipe.encoder)
+        self.learns_encoder = recipe.encoder == SMALL
         self.weights = list(self.masker.decoder.parameters())
+        if self.learns_encoder:
+            self.weights += list(self.masker.encoder.module.parameters())
         adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
         self.features = self.masker.encoder.features
@@ -121,7 +141,7 @@ class DistilTrainer(Trainer):
             with self.alone_with(mine) as part:
                 pictures = part.images[:, :channels].contiguous(memory_format=torch.channels_last)
                 size = (pictures.shape[-2], pictures.shape[-1])
-                with torch.no_grad():
+                with torch.set_grad_enabled(self.learns_encoder):
                     _, taps = self.features(pictures)
                 logits = self.masker.logits_of(taps, size, part.labels).float()
                 grid = (logits.shape[-2], logits.shape[-1])
@@ -142,17 +162,19 @@ class DistilTrainer(Trainer):
         return meter.reduce()
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"decoder": self.masker.decoder}
+        own = {"encoder": self.masker.encoder.module} if self.learns_encoder else {}
+        return {"decoder": self.masker.decoder, **own}
 
     def optimizers(self) -> Mapping[str, OptimizerStep]:
         return {"masker": self.update}
 
     def compile(self, backend: str) -> None:
-        """The classifier's forward, whose taps are read."""
+        """The encoder's forward, whose taps are read."""
         self.features = compiled(Tapping(self.masker.encoder), backend)
 
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
-        save_masker(path, self.masker, self.classifier, self.recipe.model_dump(mode="json"))
+        recipe = self.recipe.model_dump(mode="json")
+        save_masker(path, self.masker, self.classifier, recipe, half_encoder=half_encoder)
 
 
 def target(

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from maskwise.classifiers import Classifier, load_classifier
+from maskwise.classifiers.black_box import Answers
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
@@ -30,7 +31,7 @@ from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.plateau import Plateau
 from maskwise.training.run import check_new, train
-from maskwise.training.teachers import TEACHERS, judge_teachers, taught_by, teacher_of
+from maskwise.training.teachers import BLACK_BOX, TEACHERS, judge_teachers, taught_by, teacher_of
 from maskwise.training.validation import Quality, Validation
 
 HELD_OUT = 0.1  # of the pictures, and at most as many as are judged in a few seconds
@@ -82,7 +83,7 @@ class _Keep(Callback):
 
 def fit(
     pictures: str | Path | Sequence[str | Path],
-    classifier: str | Classifier = "efficientnet_lite0",
+    classifier: str | Classifier | Answers = "efficientnet_lite0",
     *,
     out: str | Path = "runs/fit",
     teacher: str = AUTO,
@@ -111,9 +112,13 @@ def fit(
     objective on held-out pictures has flattened, and the training ends when it has flattened again; the masker is that
     of the best look at them. That takes many times as long.
 
+    A black box (a function of pictures, an ONNX file) is only asked: ``banzhaf`` teaches, 32 questions a picture, and
+    the masker reads another network (recipe ``black_box``; ``overrides=["encoder=small"]`` learns one from nothing).
+
     Args:
         pictures: one or more sources (see ``read_data``), or picture files. Without labels the classifier's own
             predictions are used; of a network with sigmoid outputs a picture's label is a set of findings (``train``).
+        classifier: a name, a file (``load_classifier``), a classifier, or a function of pictures.
         teacher: auto, none, one of ``TEACHERS``, or a method by its name. Auto is none for a network with sigmoid
             outputs: a method has a map also of a picture in which nothing is found, and the masker would learn it.
         size: pixels of the training pictures' longer side, in the shape that the classifier takes; None is 160, or the
@@ -127,7 +132,7 @@ def fit(
 
     Raises:
         InputError: bad data or classifier, too few pictures, an unknown teacher or one that the network does not allow,
-            or ``out`` is not empty.
+            as a black box allows none that reads layers or gradients; or ``out`` is not empty.
         Interrupted: SIGINT or SIGTERM came (a KeyboardInterrupt). A checkpoint is there, and without a teacher the best
             masker so far, if there is one.
     """
@@ -137,11 +142,14 @@ def fit(
     if not resume:  # before pictures are judged for a minute
         check_new(Path(out))
     size = _size(classifier, size)
+    if classifier.is_black_box:
+        teacher = _of_black_box(teacher, classifier)
     if teacher == AUTO and isinstance(likelihood_of(classifier), Bernoulli):
         teacher = NONE  # a teacher has a map of the strongest finding, also where nothing is found
     if max_steps is None:
         max_steps = STEPS if teacher != NONE else MASKED_STEPS
-    own = [*COMMON, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
+    common = () if classifier.is_black_box else COMMON
+    own = [*common, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
     if teacher == NONE:
         settings = recipes.load("phang/fix", [*SETTINGS, *own])
     else:  # before anything is read; whose maps they are is said below
@@ -192,6 +200,20 @@ def fit(
     )
 
 
+def _of_black_box(teacher: str, classifier: Classifier) -> str:
+    """Who teaches a masker of a classifier that is only asked.
+
+    Raises:
+        InputError: masked pictures, whose objectives need gradients.
+    """
+    if teacher == NONE:
+        raise InputError(
+            f"masked pictures teach by gradients, and {classifier.name} is a black box, which gives none: leave `teacher` "
+            f"out, or name a method that only asks, such as {BLACK_BOX}, kernel_shap or occlusion"
+        )
+    return BLACK_BOX if teacher == AUTO else teacher
+
+
 def _validation(held_out: Sequence[DataSet], classifier: Classifier, settings: BaseRecipe, size: int) -> Validation:
     """The held-out pictures, with the labels that a training would give them."""
     pixels = crop_size(classifier, size)
@@ -204,6 +226,8 @@ def _validation(held_out: Sequence[DataSet], classifier: Classifier, settings: B
 def _size(classifier: Classifier, wanted: int | None) -> int:
     """The longer side."""
     size = wanted or min(160, classifier.input_size)
+    if classifier.is_black_box:  # it never sees the crops
+        return size
     try:
         with torch.inference_mode():
             classifier.features(classifier.example(size=crop_size(classifier, size)))

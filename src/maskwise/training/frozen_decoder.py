@@ -9,11 +9,14 @@ from lightning.fabric import Fabric
 from pydantic import Field
 
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
+from maskwise.maskers.own_encoder import SMALL, own_encoder
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe, Decay
+from maskwise.training.crop_size import crop_size
 from maskwise.training.draws import seeded
 
 
@@ -39,13 +42,39 @@ class FrozenRecipe(BaseRecipe):
     masker_lr: float = Field(2e-3, gt=0, description="Adam; AdamW where it is a ranking")
 
 
-def frozen_masker(classifier: Classifier, recipe: FrozenRecipe, fabric: Fabric) -> Masker:
-    """A masker whose decoder has the first weights of the recipe's seed, or those of its ``start``, and is to learn."""
+def frozen_masker(classifier: Classifier, recipe: FrozenRecipe, fabric: Fabric, own: str | None = None) -> Masker:
+    """A masker whose decoder has the first weights of the recipe's seed, or those of its ``start``, and is to learn.
+
+    Args:
+        own: name of an encoder of its own, which learns with the decoder where it is ``small``; None reads the
+            classifier.
+
+    Raises:
+        InputError: that encoder does not exist, or takes no pictures of this size.
+    """
     with seeded(recipe.seed):
+        encoder = None if own is None else own_encoder(own, classifier)
         masker = Masker.build(
-            classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe))
-        )
-    start_at(masker, recipe.start, classifier)
+            classifier, reads=recipe.taps, finish=Finish.of(dict(recipe)), layout=Layout.of(dict(recipe)),
+            encoder=encoder,
+        )  # fmt: skip
+    if encoder is not None:
+        _check_takes(encoder, crop_size(classifier, recipe.input_size))
+    start_at(masker, recipe.start, classifier, encoder_too=own == SMALL)
     masker.to(fabric.device).to(memory_format=torch.channels_last)
     masker.decoder.train()
+    if own == SMALL:
+        masker.encoder.train().module.requires_grad_(True)
+        masker.encoder.module.train()
     return masker
+
+
+def _check_takes(encoder: Classifier, size: tuple[int, int]) -> None:
+    try:
+        with torch.no_grad():
+            encoder.features(encoder.example(size=size))
+    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+        pixels = "x".join(map(str, size))
+        raise InputError(
+            f"encoder {encoder.name} takes no pictures of {pixels} pixels: leave `input_size` out"
+        ) from error

@@ -49,6 +49,10 @@ class InfillerRecipe(BaseRecipe):
     tv_weight: float = Field(0.1, ge=0, description="of the total variation in and at the hole")
     perceptual_weight: float = Field(0.0, ge=0, description="of the L1 distance of the classifier's taps; 0.05 in Liu")
 
+    @property
+    def asks_only(self) -> bool:
+        return self.perceptual_weight == 0
+
 
 @trainers.register("infiller")
 class InfillerTrainer(Trainer):

@@ -17,6 +17,7 @@ from typing import get_args
 import torch
 
 from maskwise.classifiers import Classifier, load_classifier
+from maskwise.classifiers.black_box import Answers
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
@@ -61,7 +62,7 @@ def train(
     recipe: str | Path | BaseRecipe,
     data: str | Path | DataSet | Sequence[str | Path | DataSet],
     *,
-    classifier: str | Classifier | None = None,
+    classifier: str | Classifier | Answers | None = None,
     weights: str | Path | None = None,
     out: str | Path = "runs/masker",
     overrides: Sequence[str] = (),
@@ -163,8 +164,8 @@ def train(
         channels=classifier.channels,
     )  # fmt: skip
     kind = trainers.get(settings.kind)
-    _check_classifier(classifier, kind, settings.kind)
-    if kind.needs_labels and size != classifier.size:
+    _check_classifier(classifier, kind, settings)
+    if kind.needs_labels and size != classifier.size and not settings.asks_only:
         _check_size(classifier, size)
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
@@ -251,8 +252,14 @@ def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> l
     return [source if isinstance(source, DataSet) else read_data(source) for source in sources]
 
 
-def _check_classifier(classifier: Classifier, kind: type[Trainer], name: str) -> None:
+def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: BaseRecipe) -> None:
     """What a training would get silently wrong, or end with a traceback at."""
+    name = settings.kind
+    if classifier.is_black_box and not settings.asks_only:
+        raise InputError(
+            f"this recipe of kind {name!r} reads layers or gradients of the classifier, and {classifier.name} is a black "
+            "box, which shows none: take recipe black_box, or `maskwise fit`"
+        )
     if kind.likelihoods and not isinstance(likelihood_of(classifier), kind.likelihoods):
         raise InputError(
             f"a training of kind {name!r} takes one class of each picture, and {classifier.name} (sigmoid) finds "

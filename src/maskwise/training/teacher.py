@@ -80,7 +80,7 @@ class Teacher:
         for scale in self.by_scale:
             try:
                 with torch.no_grad():
-                    classifier.features(classifier.example(size=crop_size(classifier, scale)))
+                    classifier.logits(classifier.example(size=crop_size(classifier, scale)))
             except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
                 raise InputError(f"{classifier.name} takes no pictures of {scale} pixels: name other scales") from error
 

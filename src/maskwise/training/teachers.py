@@ -14,6 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.most_salient import most_salient
 from maskwise.explainers import methods
+from maskwise.explainers.cell_game import CellGame
 from maskwise.images import resize
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.training import recipes
@@ -25,6 +26,9 @@ SMOOTH = 8 / 224  # of the classifier's own size
 GATE = 0.3  # excitation backpropagation finds one object whatever class it is asked for
 PASTED = 0.5
 PERCENT = (20, 100 / 3, 50)  # of a picture, that masks of a teacher who is judged keep
+BLACK_BOX = "banzhaf"  # its labels are unbiased, and less noisy than those of Shapley values
+CELLS, SMOOTH_CELLS = 7, 14  # rows of a black box's map that are kept: as many as its teacher tells apart
+MASKS = 32  # coalitions of cells a picture
 TEACHERS: Mapping[str, tuple[str, ...]] = {
     "excitation_backprop": ("excitation_backprop",),
     "grad_cam": ("grad_cam",),
@@ -42,12 +46,27 @@ def lesson(name: str, classifier: Classifier) -> Lesson:
         raise InputError(
             f"`teacher` {name!r} is unknown: auto, none, {', '.join(TEACHERS)}, or a method (see `maskwise methods`)"
         )
+    if classifier.is_black_box:
+        return _unbent(name)
     gated = name == "excitation_backprop" and knows_classes(classifier)
     return Lesson(
         views={method: TeacherView.model_validate({}) for method in TEACHERS.get(name, (name,))},
         smooth=round(SMOOTH * classifier.input_size, 2), mirrored=False, stretch=True,
         class_gate=GATE if gated else None, grid=56,
     )  # fmt: skip
+
+
+def _unbent(name: str) -> Lesson:
+    """Of a method that only asks: its values as they are, since the noise of few masks averages out, and a bend stays.
+
+    Raises:
+        InputError: a method that asks for layers or gradients.
+    """
+    if name in TEACHERS and name not in methods:
+        raise InputError(f"teacher {name!r} reads layers, and a black box shows none: {BLACK_BOX} needs none")
+    in_cells = issubclass(methods.get(name), CellGame)
+    view = TeacherView(options={"masks": MASKS, "grid": CELLS} if in_cells else {})
+    return Lesson(views={name: view}, stretch=False, grid=CELLS if in_cells else SMOOTH_CELLS)
 
 
 def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) -> DistilRecipe:
@@ -61,11 +80,17 @@ def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) 
         InputError: an unknown teacher or setting.
     """
     taught = f"teacher={json.dumps(lesson(name, classifier).model_dump(mode='json'))}"
+    if classifier.is_black_box:
+        return _distilled("black_box", [taught, *overrides])
     if knows_classes(classifier):
         own = [taught, f"pasted={PASTED}"]
     else:
         own = [taught, "class_tap=false", "class_gate=null"]
-    recipe = recipes.load("distilled", [*own, *overrides])
+    return _distilled("distilled", [*own, *overrides])
+
+
+def _distilled(name: str, overrides: Sequence[str]) -> DistilRecipe:
+    recipe = recipes.load(name, overrides)
     assert isinstance(recipe, DistilRecipe)
     return recipe
 

@@ -76,8 +76,18 @@ class Validation:
     def masks(self, masker: Masker) -> Tensor:
         """(N,H,W) on the CPU; the masker is in eval mode for it, and each part of it as it was after."""
         with eval_mode(masker):
-            masks = [masker(self._there(chunk))[1].float().cpu() for chunk in self.images.split(self.classifier.batch)]
+            masks = [self._masks(masker, chunk).float().cpu() for chunk in self.images.split(self.classifier.batch)]
         return torch.cat(masks)
+
+    def _masks(self, masker: Masker, images: Tensor) -> Tensor:
+        """Of the top class, where a masker reads one: that of its encoder, if it is a classifier, or of this one."""
+        images = self._there(images)
+        if masker.shares_encoder or not masker.needs_class:
+            masks: Tensor = masker(images)[1]
+            return masks
+        classes = self.classifier.logits(self.classifier.prepare(images)).argmax(1, keepdim=True)
+        of_class: Tensor = masker(images, classes)[1][:, 0]
+        return of_class
 
     def centre(self, masks: Tensor) -> Tensor:
         """For each mask a part in the middle that is as large as its mean: what no masker needs to learn.

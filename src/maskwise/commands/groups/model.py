@@ -79,7 +79,7 @@ class Model(Compute):
         str,
         typer.Option(
             "--classifier",
-            help="See `maskwise classifiers`; or FILE.py:NAME, FILE.pt2 or a TorchScript file of your own.",
+            help="See `maskwise classifiers`; or FILE.py:NAME, FILE.onnx, FILE.pt2 or a TorchScript file of your own.",
             autocompletion=completion.classifier_names,
         ),
     ] = "efficientnet_lite0"

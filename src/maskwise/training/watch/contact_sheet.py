@@ -82,8 +82,13 @@ def _look_at(
     colour = judge.mean.reshape(1, -1, 1, 1)
     kept = masked_in(images, masks, colour if fill is None else fill(images, 1 - masks, judge.mean))
     gone = masked_out(images, masks, colour if fill is None else fill(images, masks, judge.mean))
-    seen = torch.stack([judge.probabilities(judge.logits(x).float()) for x in (images, kept, gone)])
+    seen = torch.stack([judge.probabilities(_answer(judge, x).float()) for x in (images, kept, gone)])
     return masks, kept, gone, seen.gather(2, classes[None, :, None].expand(3, -1, 1))[..., 0]
+
+
+def _answer(judge: Classifier, images: Tensor) -> Tensor:
+    """Logits (N,K) of pictures at the size of a training's crops, which a black box may not take."""
+    return judge.logits(judge.prepare(images) if judge.is_black_box else images)
 
 
 def _masker(trainer: Trainer) -> Masker | ClassMasker:
@@ -238,7 +243,7 @@ def asked_classes(classifier: Classifier, views: Views) -> tuple[Tensor, list[st
     """The class (N,) of each picture and its name: its label, or what the classifier sees where it has none."""
     with eval_mode(classifier), _own_randomness(classifier.device):
         one_by_one = views.images.to(classifier.device).split(1)
-        seen = [int(classifier.logits(image).argmax()) for image in one_by_one]
+        seen = [int(_answer(classifier, image).argmax()) for image in one_by_one]
     known = range(len(classifier.labels))
     pairs = zip(seen, views.labels, strict=True)
     classes: list[int] = [own if label is None or label not in known else label for own, label in pairs]

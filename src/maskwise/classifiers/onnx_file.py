@@ -1,0 +1,113 @@
+"""A classifier in an ONNX file, asked through onnxruntime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from maskwise.classifiers.black_box import BlackBox
+from maskwise.core.errors import InputError
+from maskwise.core.text import one_line
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, TensorProto
+
+TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
+COLOURS = (1, 3)
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class OnnxBox(BlackBox):
+    """An ONNX graph of one input, pictures (N,C,H,W) or (N,H,W,C), and of scores, alone or beside other outputs.
+
+    A graph that fixed the number of pictures is asked for so many at a time; the last are filled up with black ones.
+    It runs on as many threads as PyTorch.
+
+    Args:
+        path: of the file. Weights that lie in files beside it are read, too, and are a part of who it is.
+
+    Attributes:
+        channels, size: (h,w) of the pictures that it takes, None where it does not say.
+
+    Raises:
+        InputError: no such file, onnxruntime is not installed or can't run it, or it takes something else than pictures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnx
+            import onnxruntime
+        except ImportError as error:
+            raise InputError(f'{path}: an ONNX file needs {error.name}: pip install "maskwise[onnx]"') from None
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        try:
+            graph = onnx.load(str(path), load_external_data=False).graph
+            super().__init__(_content(path, graph))
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            options.intra_op_num_threads = torch.get_num_threads()
+            there = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+            session = onnxruntime.InferenceSession(str(path), options, providers=there)
+        except InputError:
+            raise
+        except Exception as error:  # onnxruntime's and protobuf's own classes derive from Exception alone
+            said = f"{type(error).__name__}: {one_line(error, 120)}"
+            raise InputError(f"{path}: can't be run as an ONNX file ({said})") from None
+        self.session: Any = session
+        inputs = session.get_inputs()
+        shape = list(inputs[0].shape) if inputs else []
+        if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in TYPES:
+            takes = ", ".join(f"{one.name} {one.shape} {one.type}" for one in inputs) or "nothing"
+            raise InputError(f"{path}: takes {takes}, and a classifier takes pictures (N,C,H,W) of floats, one input")
+        self.input, self.type = inputs[0].name, TYPES[inputs[0].type]
+        self.colours_last = shape[3] in COLOURS and shape[1] not in COLOURS
+        sides = shape[1:3] if self.colours_last else shape[2:4]
+        colours = shape[3] if self.colours_last else shape[1]
+        self.channels = colours if isinstance(colours, int) else None
+        self.size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
+        self.pictures = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+        self.outputs = [one.name for one in session.get_outputs()]
+
+    def answer(self, normalised: Tensor) -> Any:
+        if self.size is not None and tuple(normalised.shape[-2:]) != self.size:
+            given, wanted = ("x".join(map(str, side)) for side in (normalised.shape[-2:], self.size))
+            raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {given}")
+        given = normalised.permute(0, 2, 3, 1) if self.colours_last else normalised
+        found = [self._run(part) for part in given.to(self.type).cpu().split(self.pictures or len(given))]
+        held = {
+            name: torch.cat([part[k] for part in found])[: len(given)].to(normalised.device)
+            for k, name in enumerate(self.outputs)
+        }
+        return next(iter(held.values())) if len(held) == 1 else held
+
+    def _run(self, part: Tensor) -> list[Tensor]:
+        """Outputs of pictures, float32 where they are floats."""
+        missing = (self.pictures or len(part)) - len(part)
+        if missing:
+            part = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
+        raw = self.session.run(None, {self.input: part.contiguous().numpy()})
+        found = [torch.from_numpy(array) for array in raw]
+        return [one.float() if one.is_floating_point() else one for one in found]
+
+
+def _content(path: Path, graph: GraphProto) -> bytes:
+    """The file, and the files in which it keeps weights: digests in the order of their names."""
+    outside = {entry.value for tensor in _tensors(graph) for entry in tensor.external_data if entry.key == "location"}
+    files = [path, *(path.parent / name for name in sorted(outside))]
+    return b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """All weights and constants, also of graphs within."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
