@@ -301,8 +301,8 @@ class _Reader:
         for base in kind.__bases__:
             yield from self.parts(base)
         for name, value in sorted(vars(kind).items()):
-            code = isinstance(value, (types.FunctionType, staticmethod, classmethod, property))
-            if (name[:2] == name[-2:] == "__" and not code) or name == "_abc_impl":  # how Python keeps a class
+            how_kept = name[:2] == name[-2:] == "__" and not _is_code(value)  # by Python
+            if how_kept or name in ("_abc_impl", "__annotate__", "__annotate_func__"):
                 continue
             if not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
                 yield name.encode()
@@ -348,6 +348,10 @@ class _Reader:
         else:
             name = getattr(value, "__qualname__", type(value).__qualname__)
             raise UnreadableCodeError(f"the content of {name} can't be read")
+
+
+def _is_code(value: Any) -> bool:
+    return callable(value) or isinstance(value, (staticmethod, classmethod, property))
 
 
 def _home(function: types.FunctionType) -> str:

@@ -71,6 +71,8 @@ def of_library(module: str) -> bool:
         (True, True, False)
     """
     top = module.partition(".")[0]
+    if top == "__main__":  # a notebook's is a file of the program that runs it
+        return False
     if top in ("maskwise", "builtins") or top in sys.stdlib_module_names:
         return True
     return any(part in LIBRARIES for place in _places(top) for part in Path(place).parts)

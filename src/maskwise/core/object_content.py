@@ -24,8 +24,9 @@ NO_CONTENT = (type(threading.Lock()), type(threading.RLock()), logging.Logger)  
 PARTS = ("_parameters", "_buffers", "_modules")
 UNTOLD = set(vars(nn.Module())) - {"training", *PARTS}  # hooks are nobody's code
 PROGRAMS = (torch.jit.ScriptModule, torch.fx.GraphModule)
+COUNTED = re.compile(r"\.?___torch_mangle_\d+| # .*")  # differs with what else was loaded, and where it lay
 BY_REDUCTION = (
-    operator.itemgetter, operator.attrgetter, operator.methodcaller, type(collections.namedtuple("_", "a").a),
+    operator.itemgetter, operator.attrgetter, operator.methodcaller, type(vars(collections.namedtuple("_", "a"))["a"]),
 )  # fmt: skip
 
 
@@ -36,8 +37,10 @@ def told_to(network: nn.Module, parts: bool = True) -> dict[str, Any]:
 
 
 def program_text(network: nn.Module) -> str:
-    """The code of a traced or scripted network, constants among it."""
-    return str(network.inlined_graph if isinstance(network, torch.jit.ScriptModule) else network.code)
+    """The code of a traced or scripted network, constants among it, without what counts programs and lines."""
+    if isinstance(network, torch.jit.ScriptModule):
+        return COUNTED.sub("", str(network.inlined_graph))
+    return str(network.code)
 
 
 def content_in_c(value: Any) -> Any:
