@@ -75,6 +75,7 @@ def taught(classifier: mw.Classifier, features: Tensor, labels: Tensor) -> mw.Cl
     """The classifier with a last layer that is the logistic regression of labels (N,) on features (N,D)."""
     layer = classifier.module.classifier
     middle, spread = features.mean(0), features.std(0).clamp(min=1e-6)
+    share = len(labels) / labels.bincount(minlength=CLASSES)  # else the class of the tag is what is said in doubt
     weight = torch.zeros(CLASSES, features.shape[1], requires_grad=True)
     bias = torch.zeros(CLASSES, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -82,7 +83,7 @@ def taught(classifier: mw.Classifier, features: Tensor, labels: Tensor) -> mw.Cl
     def loss() -> Tensor:
         solver.zero_grad()
         scores = (features - middle) / spread @ weight.T + bias
-        value = nn.functional.cross_entropy(scores, labels) + DECAY * weight.square().sum()
+        value = nn.functional.cross_entropy(scores, labels, share) + DECAY * weight.square().sum()
         value.backward()
         return value
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from calling import call
 from scipy.stats import binomtest, spearmanr
 from torch import Tensor
 
-from maskwise.audit import Limits, audit
+from maskwise.audit import Audit, Limits, audit
 from maskwise.audit.accuracy import CalibrationError, calibrated_error, calibration_rows
 from maskwise.audit.errors import nearest_right
 from maskwise.audit.figures import estimates_figure
@@ -383,6 +385,14 @@ def test_page_json_and_csv(data: Path, tmp_path: Path) -> None:
     assert plain["sections"]["verdict"]["fit_to_show"] is False
     lines = (tmp_path / "audit.csv").read_text().splitlines()
     assert len(lines) == 1 + len(found.criteria) and lines[0] == "criterion,holds,question,figure"
+
+
+def test_the_public_name_is_the_function_whatever_was_imported_before(data: Path, tmp_path: Path) -> None:
+    import maskwise as mw
+
+    assert importlib.import_module("maskwise.audit") is sys.modules["maskwise.audit"]
+    found = mw.audit(reader("object"), data, "gradient", out=tmp_path, limit=6)
+    assert isinstance(found, Audit)
 
 
 def test_what_makes_no_sense_is_refused(data: Path, tmp_path: Path) -> None:
