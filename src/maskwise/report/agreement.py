@@ -115,7 +115,8 @@ def _ends(found: Agreement, row: int) -> Iterator[str]:
     ranked = sorted(
         (i for i, value in enumerate(values) if i != row and not math.isnan(value)), key=lambda i: -values[i]
     )
-    for part in (ranked[:SHOWN], ranked[::-1][:SHOWN]):
+    most = min(SHOWN, max(len(ranked) // 2, 1))  # none on both sides
+    for part in (ranked[:most], ranked[::-1][:most]):
         ends = {i: f"[{numbers.low[row, i]:.2f}, {numbers.high[row, i]:.2f}]" for i in part}
         yield ", ".join(f"{names[i]} {values[i]:.2f} {ends[i]}" for i in part) or "-"
 
