@@ -18,7 +18,7 @@ import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.evaluation import Contender, Measured, Settings, measure
-from maskwise.evaluation.agreement import Agreement, agreement, by_chance
+from maskwise.evaluation.agreement import MetricAgreement, agreement, by_chance
 from maskwise.measures import Metric, metric
 from maskwise.report.agreement import agreement_page, write_agreement
 
@@ -138,20 +138,20 @@ def test_unrelated_rankings_agree_by_chance(methods: int) -> None:
 
 class TestMeasured:
     @pytest.fixture(scope="class")
-    def found(self) -> Agreement:
+    def found(self) -> MetricAgreement:
         classifier = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
         contenders = [Contender.of(name, mw.explainer(name, classifier)) for name in ("center", "edges", "random")]
         names = ("f1", "pxap", "pointing", "max_box_acc_v2", "deletion", "insertion_deletion", "road", "area_std")
         metrics = {name: metric(name, classifier) for name in names}
         return agreement(measure(contenders, classifier, ["shapes:n=6,size=32,seed=3,labels=own"], metrics), 30)
 
-    def test_every_kind_of_metric_takes_part(self, found: Agreement) -> None:
+    def test_every_kind_of_metric_takes_part(self, found: MetricAgreement) -> None:
         assert found.metrics[0] == "f1" and len(found.metrics) == 8
         assert not found.over_methods.value[:5, :5].isnan().all()
         spread = found.metrics.index("area_std")
         assert found.over_pictures.value[spread].isnan().all(), "of one picture there is no spread"
 
-    def test_the_page_has_the_numbers_of_its_table(self, found: Agreement, tmp_path: Path) -> None:
+    def test_the_page_has_the_numbers_of_its_table(self, found: MetricAgreement, tmp_path: Path) -> None:
         write_agreement(found, tmp_path)
         assert {p.name for p in tmp_path.iterdir()} == {f"agreement.{e}" for e in ("md", "csv", "json", "png")}
         with (tmp_path / "agreement.csv").open() as file:

@@ -29,3 +29,4 @@ def draw_matrix(axis: Axes, values: np.ndarray, rows: Sequence[str], columns: Se
     axis.tick_params(length=0)
     bar = axis.get_figure(root=True).colorbar(drawn, ax=axis, fraction=0.04, pad=0.02)  # type: ignore[union-attr]
     bar.set_label(what, fontsize=8)
+    bar.ax.tick_params(labelsize=7)

@@ -35,7 +35,7 @@ class Correlations:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class MetricAgreement:
     """How alike metrics rank. Metrics of which less is better count with the sign turned, so that 1 is agreement.
 
     Attributes:
@@ -72,7 +72,7 @@ class Agreement:
         return found
 
 
-def agreement(measured: Measured, resamples: int = 1000, seed: int = 0) -> Agreement:
+def agreement(measured: Measured, resamples: int = 1000, seed: int = 0) -> MetricAgreement:
     """How alike the metrics of a comparison rank its methods, and the pictures of each method.
 
     All data sets are pooled. Over methods each metric has the value that the leaderboard shows; each resample of the
@@ -109,7 +109,7 @@ def agreement(measured: Measured, resamples: int = 1000, seed: int = 0) -> Agree
     count = len(next(iter(there[next(iter(there))].values())))
     of_picture = measured.of_picture(list(measured.pictures))
     pictures = torch.arange(count) if of_picture is None else of_picture
-    return Agreement(
+    return MetricAgreement(
         list(there), names, {name: int(torch.stack(of).all(0).sum()) for name, of in known.items()},
         _over_methods(judges, there, pictures, resamples, seed),
         _over_pictures(judges, there, pictures, resamples, seed),

@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from maskwise.core.files import atomic_write
 from maskwise.drawing import save_figure
 from maskwise.drawing.matrix import draw_matrix
-from maskwise.evaluation.agreement import Agreement, by_chance
+from maskwise.evaluation.agreement import MetricAgreement, by_chance
 
 SHOWN = 3  # of the metrics most alike, and of those least
 ABOVE = "above the diagonal over methods (Kendall's tau-b)"
 BELOW = "below it over the pictures of a method (Spearman, mean over methods)"
 
 
-def write_agreement(found: Agreement, folder: Path, ending: str = "png", dpi: float = 110) -> None:
+def write_agreement(found: MetricAgreement, folder: Path, ending: str = "png", dpi: float = 110) -> None:
     """``agreement.md``, ``.csv``, ``.json``, and the matrix as a figure.
 
     Args:
@@ -43,7 +43,7 @@ def write_agreement(found: Agreement, folder: Path, ending: str = "png", dpi: fl
     agreement_figure(found, folder / figure, dpi)
 
 
-def agreement_figure(found: Agreement, path: Path, dpi: float = 110) -> None:
+def agreement_figure(found: MetricAgreement, path: Path, dpi: float = 110) -> None:
     """The matrix: over methods above the diagonal, over pictures below it."""
     labels = [f"{name} *" if name in found.neither else name for name in found.metrics]
     long = 0.08 * max(map(len, labels))
@@ -56,7 +56,7 @@ def agreement_figure(found: Agreement, path: Path, dpi: float = 110) -> None:
     save_figure(figure, path, dpi)
 
 
-def agreement_page(found: Agreement, figure: str) -> str:
+def agreement_page(found: MetricAgreement, figure: str) -> str:
     """Of each metric, which others rank methods most and least as it does; the matrix; what the numbers are."""
     methods, names = found.protocol["methods"], found.metrics
     data = "; ".join(f"{count:,} of {source}" for source, count in found.protocol["data"].items())
@@ -95,7 +95,7 @@ def agreement_page(found: Agreement, figure: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _matrix(found: Agreement) -> np.ndarray:
+def _matrix(found: MetricAgreement) -> np.ndarray:
     values = np.where(
         np.triu(np.ones(found.over_methods.value.shape), 1) > 0, found.over_methods.value, found.over_pictures.value
     )
@@ -103,24 +103,25 @@ def _matrix(found: Agreement) -> np.ndarray:
     return values
 
 
-def _texts(found: Agreement) -> Iterator[list[str]]:
+def _texts(found: MetricAgreement) -> Iterator[list[str]]:
     for row in _matrix(found):
         yield ["" if math.isnan(value) else f"{value:.2f}" for value in row]
 
 
-def _ends(found: Agreement, row: int) -> Iterator[str]:
+def _ends(found: MetricAgreement, row: int) -> Iterator[str]:
     """The metrics that rank methods most like this one, and those that do least."""
     numbers, names = found.over_methods, found.metrics
     values = numbers.value[row].tolist()
     ranked = sorted(
         (i for i, value in enumerate(values) if i != row and not math.isnan(value)), key=lambda i: -values[i]
     )
-    for part in (ranked[:SHOWN], ranked[::-1][:SHOWN]):
+    most = min(SHOWN, max(len(ranked) // 2, 1))  # none on both sides
+    for part in (ranked[:most], ranked[::-1][:most]):
         ends = {i: f"[{numbers.low[row, i]:.2f}, {numbers.high[row, i]:.2f}]" for i in part}
         yield ", ".join(f"{names[i]} {values[i]:.2f} {ends[i]}" for i in part) or "-"
 
 
-def _csv(found: Agreement) -> str:
+def _csv(found: MetricAgreement) -> str:
     text = io.StringIO()
     cells = found.cells()
     lines = csv.DictWriter(text, list(cells[0]), lineterminator="\n")
