@@ -13,6 +13,7 @@ from torch import nn
 
 from maskwise.classifiers.classifier import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.importing import import_file
 from maskwise.core.weights import fill, read_weights
 
@@ -90,7 +91,7 @@ def _made(path: Path, name: str) -> nn.Module:
 
 def _program(path: Path) -> nn.Module:
     """A ``torch.export`` program or a TorchScript file; neither runs Python code when it is read."""
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():
