@@ -82,7 +82,7 @@ def _read(
     name = name or str(source)
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112, Path's own raises at a name that is too long
             raise InputError(f"{name}: is a folder; name the pictures in it")
         if not is_file(path):
             raise _not_there(name)
