@@ -38,6 +38,9 @@ def main() -> None:
             sys.exit(CLOSED)
         raise
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # which nobody asked about before
+            complain(f"a name is longer than a file's may be: {error.filename}")
+            sys.exit(2)
         if error.errno not in FULL or error.filename is not None:
             raise
         _drop_output()

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.quiet import Quiet
 from maskwise.core.walk import files_below
 from maskwise.deep_pictures import Depth, to_unit_range
@@ -81,9 +82,9 @@ def _read(
     name = name or str(source)
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112, Path's own raises at a name that is too long
             raise InputError(f"{name}: is a folder; name the pictures in it")
-        if not path.is_file():
+        if not is_file(path):
             raise _not_there(name)
         if path.stat().st_size == 0:
             raise InputError(f"{name}: the file is empty (0 bytes)")

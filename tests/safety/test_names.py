@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,15 +16,21 @@ from conftest import tiny_net
 from rich.console import Console
 from typer.testing import CliRunner
 
+from maskwise import cli
+from maskwise.classifiers import load_classifier
 from maskwise.cli import app
 from maskwise.commands.explaining import table_of
 from maskwise.commands.plain import complain
 from maskwise.commands.tables import print_table
+from maskwise.convert.checkpoint import read_checkpoint
 from maskwise.core.errors import InputError
 from maskwise.core.text import cell, printable
+from maskwise.core.weights import read_weights
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line
 from maskwise.explain import explain_picture
 from maskwise.explainers import explainer
+from maskwise.images import load_image, packaged_pictures
+from maskwise.maskers.store import read_header
 from maskwise.report import leaderboard, page
 from maskwise.report.page_cards import Answer, card
 
@@ -167,3 +174,29 @@ def test_a_spreadsheet_runs_no_name() -> None:
     for name in ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"):
         assert leaderboard.no_formula(name) == f"'{name}"
     assert leaderboard.no_formula("grad_cam + SESS") == "grad_cam + SESS"
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: read_weights(LONG), lambda: read_header(LONG), lambda: load_image(LONG), lambda: read_checkpoint(LONG),
+        lambda: load_classifier(f"{LONG}.pt2"), lambda: load_classifier(f"{LONG}.py:net"),
+    ],
+)  # fmt: skip
+def test_a_name_longer_than_a_files_may_be_is_no_file(ask: Callable[[], object]) -> None:
+    with pytest.raises(InputError):
+        ask()
+
+
+@pytest.mark.parametrize("option", ["--weights", "--texts", "--labels"])
+def test_a_long_name_on_the_command_line_is_one_line(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["maskwise", "explain", str(packaged_pictures()[0]), option, LONG])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -16,6 +16,7 @@ from maskwise.classifiers.black_box import Answers, is_function
 from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.importing import import_file
 from maskwise.core.weights import fill, read_weights
 
@@ -112,7 +113,7 @@ def _asks_for_pictures(found: Any) -> bool:
 
 def _program(path: Path) -> nn.Module:
     """A ``torch.export`` program or a TorchScript file; neither runs Python code when it is read."""
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.pickle_outline import ForbiddenNameError, OutlineError
 from maskwise.core.portions import out_of_memory
 from maskwise.core.text import one_line
@@ -28,7 +29,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: no such file, not a checkpoint, or one that names anything else; it is not opened further then.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file")
     try:
         loaded = load_torch(path, allowed=(Namespace,))

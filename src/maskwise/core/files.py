@@ -178,3 +178,8 @@ def _sync(path: Path) -> None:
 
 def unwritable(path: str | Path, error: OSError) -> InputError:
     return InputError(f"can't write to {str(path)!r}: {error.strerror or error}; name another place with `out`")
+
+
+def is_file(path: str | Path) -> bool:
+    """Is there a file of this name? Of one that is too long, or holds a zero, Path's own question raises an error."""
+    return os.path.isfile(path)  # noqa: PTH113

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 
 
 def import_file(path: Path, what: str = "imports") -> ModuleType:
@@ -22,7 +23,7 @@ def import_file(path: Path, what: str = "imports") -> ModuleType:
     name = f"maskwise_import:{path.resolve()}"
     if name in sys.modules:
         return sys.modules[name]
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not is_file(path):
         raise InputError(f"`{what}={path}`: no such Python file")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None

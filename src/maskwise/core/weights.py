@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.hub_files import local_file
 from maskwise.core.pickle_outline import ForbiddenNameError, OutlineError
 from maskwise.core.portions import out_of_memory
@@ -31,7 +32,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             names; a sealed file that was changed.
     """
     path = local_file(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"weights file {str(path)!r} does not exist")
     try:
         if path.suffix == ".safetensors":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
+from maskwise.core.files import is_file
 from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
@@ -53,7 +54,7 @@ class DabkowskiGal(Explainer):
         super().__init__(classifier)
         ranges(confidence=(confidence, -inf, inf))
         path = local_file(masker) if masker is not None else packaged_masker("dabkowski_gal")
-        if masker is None and path.is_file():
+        if masker is None and is_file(path):
             check_trained_on(path, "dabkowski_gal", classifier)
         self.masker = load_class_masker(path, classifier)
         fuse(self.masker.decoder).to(classifier.device)

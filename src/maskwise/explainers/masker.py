@@ -14,6 +14,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
@@ -80,7 +81,7 @@ class MaskerExplainer(Explainer):
     ) -> None:
         super().__init__(classifier)
         path = local_file(masker) if masker is not None else packaged_masker(self.packaged)
-        if masker is None and not path.is_file():
+        if masker is None and not is_file(path):
             raise InputError(
                 f"the packaged {self.packaged} masker is missing: install maskwise again or give a `masker`"
             )

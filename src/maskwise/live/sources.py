@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.images import find_pictures, load_image, to_uint8
 
 FPS = 25.0  # of what does not say
@@ -47,7 +48,7 @@ def video(path: str | Path) -> FrameSource:
     Raises:
         InputError: no such file, or nothing in it that OpenCV can decode.
     """
-    if not Path(path).is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file")
     capture = _opened(str(path), f"{path}: not a video that can be read")
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

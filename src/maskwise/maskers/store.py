@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
-from maskwise.core.files import atomic_write
+from maskwise.core.files import atomic_write, is_file
 from maskwise.core.hub_files import local_file
 from maskwise.core.portions import out_of_memory
 from maskwise.core.seal import DTYPES, check_seal, save_sealed
@@ -104,7 +104,7 @@ def read_header(path: str | Path) -> dict[str, str]:
         InputError: no such file, or not a masker.
     """
     path = local_file(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"masker {str(path)!r} does not exist")
     try:
         with safe_open(path, framework="pt") as stored:

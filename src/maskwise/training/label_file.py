@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import atomic_write
+from maskwise.core.files import atomic_write, is_file
 
 EVERY = 512  # new maps between two writings of the file
 
@@ -40,7 +40,7 @@ class LabelFile:
         self.path = path
         self.maps: dict[str, np.ndarray] = {}
         self.unwritten = 0
-        if not path.is_file():
+        if not is_file(path):
             return
         try:
             with np.load(path, allow_pickle=False) as stored:

@@ -12,6 +12,7 @@ import typer
 
 from maskwise.commands import completion
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file
 from maskwise.core.importing import import_file
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _numbers(text: str | None, name: str) -> list[float] | None:
 
 def _texts_or_file(given: list[str] | None) -> list[str] | Path | None:
     """One word that names a file is that file; texts that look like one that is missing are not taken for classes."""
-    if given is not None and len(given) == 1 and (Path(given[0]).is_file() or Path(given[0]).suffix == ".txt"):
+    if given is not None and len(given) == 1 and (is_file(given[0]) or Path(given[0]).suffix == ".txt"):
         return Path(given[0])
     return given
 
