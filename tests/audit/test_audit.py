@@ -72,7 +72,7 @@ def test_wilson_ends_are_exact(count: int) -> None:
 
 def test_always_right_and_wholly_sure_is_not_too_sure(data: Path, tmp_path: Path) -> None:
     said = audit(reader("ground"), data, "gradient", out=tmp_path).plain()["sections"]["accuracy"]["says"]
-    assert "about as sure as it should be" in said[1], said
+    assert "neither surely too sure nor too unsure" in said[1], said
 
 
 def test_calibration_error_by_hand() -> None:
