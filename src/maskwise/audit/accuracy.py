@@ -140,11 +140,9 @@ def calibrated_error(confidence: Tensor, draws: int = 1000, seed: int = 0) -> tu
 def _trust(accuracy: Interval, confidence: Interval) -> str:
     if confidence.low > accuracy.high:
         return "surer than it should be"
-    return (
-        "less sure than it could be"
-        if confidence.high < accuracy.low
-        else "on average neither surely too sure nor too unsure"
-    )
+    if confidence.high < accuracy.low:
+        return "less sure than it could be"
+    return "on average neither surely too sure nor too unsure"
 
 
 def confusions(audited: Audited) -> list[tuple[int, int, int, int]]:
