@@ -59,9 +59,10 @@ def verdict_section(sections: Sequence[Section]) -> Section:
     evidence = [one.numbers for one in sections if one.name == "evidence"]
     doubtful = [each["class"] for found in evidence for each in found.get("classes", []) if each["low"] <= 1]
     if doubtful:
+        whose = "it" if len(doubtful) == 1 else "them"
         section.says.append(
-            f"Look at the pictures of {first_few(doubtful)}: for {'it' if len(doubtful) == 1 else 'them'} the evidence is "
-            "not surely on the object, as where a class has a shortcut."
+            f"Look at the pictures of {first_few(doubtful)}: for {whose} the evidence is not surely on the object, as where "
+            "a class has a shortcut."
         )
     section.tables.append(
         Listing(
