@@ -61,8 +61,8 @@ def verdict_section(sections: Sequence[Section]) -> Section:
     if doubtful:
         whose = "it" if len(doubtful) == 1 else "them"
         section.says.append(
-            f"Look at the pictures of {first_few(doubtful)}: for {whose} the evidence is not surely on the object, as where "
-            "a class has a shortcut."
+            f"Look at the pictures of {first_few(doubtful)}: for {whose} the evidence is not surely on the object, as "
+            "where a class has a shortcut."
         )
     section.tables.append(
         Listing(
