@@ -106,7 +106,8 @@ def accuracy_section(audited: Audited) -> Section:
         section.figures.append(Figure(path, "Mean map of each pair above, of the class that was said"))
     section.numbers = {"accuracy": accuracy.plain(), "calibration_error": error.plain(),
                        "calibrated_by_chance": {"mean": usual, "quantile_95": most}, "confidence": mean.plain(),
-                       "confusions": [{"true": t, "predicted": p, "pictures": n} for t, p, n, _ in pairs]}  # fmt: skip
+                       "confusions": [{"true": audited.name(t), "true_index": t, "predicted": audited.name(p),
+                                       "predicted_index": p, "pictures": n} for t, p, n, _ in pairs]}  # fmt: skip
     return section
 
 
