@@ -46,6 +46,8 @@ def test_leaderboards(picture_folder: Path, tmp_path: Path) -> None:
 
 def test_audits_with_and_without_truth(tmp_path: Path) -> None:
     full, bare = scenes(tmp_path / "full"), scenes(tmp_path / "bare", 9, boxes=False, labels=False)
+    lines = (full / "labels.csv").read_text().replace("000.png,0", "000.png,1")  # so that it makes an error
+    (full / "labels.csv").write_text(lines)
     for name, data in (("full", full), ("bare", bare)):
         found = audit(reader("object"), data, "gradient", compare_with=reader("ground"), out=tmp_path / name / "out")
         plain = json.loads(json.dumps(found.plain(), allow_nan=False))

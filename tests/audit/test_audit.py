@@ -23,11 +23,12 @@ from maskwise.audit import Audit, Limits, audit
 from maskwise.audit.accuracy import CalibrationError, calibrated_error, calibration_rows
 from maskwise.audit.errors import nearest_right
 from maskwise.audit.figures import estimates_figure
-from maskwise.audit.finding import Interval
+from maskwise.audit.finding import Interval, Section
 from maskwise.audit.reliance import by_class, kept_part, strict_level
 from maskwise.audit.sanity import SHIFT, compressed, moved, stability
 from maskwise.audit.shortcut import absent_class, probe, taught, with_patch
 from maskwise.audit.subject import collect, estimated
+from maskwise.audit.verdict import verdict_section
 from maskwise.audit.wilson import wilson
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -72,7 +73,7 @@ def test_wilson_ends_are_exact(count: int) -> None:
 
 def test_always_right_and_wholly_sure_is_not_too_sure(data: Path, tmp_path: Path) -> None:
     said = audit(reader("ground"), data, "gradient", out=tmp_path).plain()["sections"]["accuracy"]["says"]
-    assert "about as sure as it should be" in said[1], said
+    assert "neither surely too sure nor too unsure" in said[1], said
 
 
 def test_calibration_error_by_hand() -> None:
@@ -189,6 +190,14 @@ def _swapped(data: Path, folder: Path) -> Path:
     text = "\n".join(["file,label", *(f"{name},{1 - int(label)}" for name, label in rows)])
     (folder / "labels.csv").write_text(text + "\n")
     return folder
+
+
+def test_the_verdict_names_classes_whose_evidence_is_not_surely_on_the_object() -> None:
+    lows = {"tench": 1.5, "golf ball": 0.95}
+    evidence = Section("evidence", "", numbers={"classes": [{"class": name, "low": low} for name, low in lows.items()]})
+    said = " ".join(verdict_section([evidence]).says)
+    assert "Look at the pictures of golf ball: for it" in said and "tench" not in said
+    assert "Look at" not in " ".join(verdict_section([Section("evidence", "")]).says)
 
 
 def test_few_pictures_decide_nothing(data: Path, tmp_path: Path) -> None:

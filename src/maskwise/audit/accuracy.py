@@ -106,7 +106,8 @@ def accuracy_section(audited: Audited) -> Section:
         section.figures.append(Figure(path, "Mean map of each pair above, of the class that was said"))
     section.numbers = {"accuracy": accuracy.plain(), "calibration_error": error.plain(),
                        "calibrated_by_chance": {"mean": usual, "quantile_95": most}, "confidence": mean.plain(),
-                       "confusions": [{"true": t, "predicted": p, "pictures": n} for t, p, n, _ in pairs]}  # fmt: skip
+                       "confusions": [{"true": audited.name(t), "true_index": t, "predicted": audited.name(p),
+                                       "predicted_index": p, "pictures": n} for t, p, n, _ in pairs]}  # fmt: skip
     return section
 
 
@@ -140,7 +141,9 @@ def calibrated_error(confidence: Tensor, draws: int = 1000, seed: int = 0) -> tu
 def _trust(accuracy: Interval, confidence: Interval) -> str:
     if confidence.low > accuracy.high:
         return "surer than it should be"
-    return "less sure than it could be" if confidence.high < accuracy.low else "about as sure as it should be"
+    if confidence.high < accuracy.low:
+        return "less sure than it could be"
+    return "on average neither surely too sure nor too unsure"
 
 
 def confusions(audited: Audited) -> list[tuple[int, int, int, int]]:

@@ -31,7 +31,7 @@ def errors_section(audited: Audited, most: int = MOST) -> Section:
         f"{len(wrong)} of {int(audited.labelled.sum())} labelled pictures are wrong. These are the {len(worst)} whose "
         "true class is least likely to it. Some labels may be wrong rather than the answers: look first.",
         "Maps are in colour over the grey picture, each from 0 to its own end; in the difference red speaks for what "
-        "was said and blue for the truth. With the map's part alone, and without it, are of the map of what was said.",
+        "was said and blue for the truth. Below, p of what was said on the part that its map marks, and on the rest.",
     ]
     section.cards = [_card(audited, number, place) for number, place in enumerate(worst)]
     section.numbers = {"wrong": len(wrong), "worst": [_facts(audited, place) for place in worst]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskwise.audit.finding import Criterion, Listing, Section
+from maskwise.core.text import first_few
 
 
 def criteria_of(sections: Sequence[Section]) -> list[Criterion]:
@@ -55,6 +56,14 @@ def verdict_section(sections: Sequence[Section]) -> Section:
     ]
     if any(one.name == "shortcut" and one.holds is False for one in criteria):
         section.says.append("The explainer failed its positive control: what is said of evidence below may miss much.")
+    evidence = [one.numbers for one in sections if one.name == "evidence"]
+    doubtful = [each["class"] for found in evidence for each in found.get("classes", []) if each["low"] <= 1]
+    if doubtful:
+        whose = "it" if len(doubtful) == 1 else "them"
+        section.says.append(
+            f"Look at the pictures of {first_few(doubtful)}: for {whose} the evidence is not surely on the object, as "
+            "where a class has a shortcut."
+        )
     section.tables.append(
         Listing(
             ["", "question", "figure, 95% interval"],

@@ -15,7 +15,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.text import one_line
 from maskwise.drawing import heat_scale, overlay
 
-Take = Callable[[int, Sequence[np.ndarray]], None]
+PictureSink = Callable[[int, Sequence[np.ndarray]], None]
 
 
 class MapsDuringTraining:
@@ -45,7 +45,7 @@ class MapsDuringTraining:
         self,
         explainer: Callable[..., Tensor],
         images: Tensor,
-        sink: Take,
+        sink: PictureSink,
         *,
         targets: Tensor | None = None,
         every: int = 500,
@@ -97,7 +97,7 @@ class MapsDuringTraining:
         return MapsCallback()
 
 
-def to_tensorboard(writer: Any, tag: str = "maps") -> Take:
+def to_tensorboard(writer: Any, tag: str = "maps") -> PictureSink:
     """Into a ``SummaryWriter``, side by side."""
 
     def send(step: int, drawn: Sequence[np.ndarray]) -> None:
@@ -106,7 +106,7 @@ def to_tensorboard(writer: Any, tag: str = "maps") -> Take:
     return send
 
 
-def to_wandb(run: Any, tag: str = "maps") -> Take:
+def to_wandb(run: Any, tag: str = "maps") -> PictureSink:
     """Into a run of Weights & Biases, which advises fewer than 50 pictures a step."""
 
     def send(step: int, drawn: Sequence[np.ndarray]) -> None:
@@ -117,7 +117,7 @@ def to_wandb(run: Any, tag: str = "maps") -> Take:
     return send
 
 
-def to_mlflow(tag: str = "maps") -> Take:
+def to_mlflow(tag: str = "maps") -> PictureSink:
     """Into the active run of MLflow, a file for each picture and step."""
 
     def send(step: int, drawn: Sequence[np.ndarray]) -> None:
