@@ -48,7 +48,9 @@ class BlackBox(nn.Module, ABC):
     def __deepcopy__(self, memo: dict[int, Any]) -> BlackBox:
         """What answers is shared, since nothing changes it and it may not be copied."""
         twin = copy.copy(self)
-        own = {key: copy.copy(value) if isinstance(value, dict) else value for key, value in vars(self).items()}  # hooks
+        own = {
+            key: copy.copy(value) if isinstance(value, dict) else value for key, value in vars(self).items()
+        }  # hooks
         twin.__dict__ = {**own, "_buffers": copy.deepcopy(self._buffers, memo)}
         return twin
 
@@ -77,8 +79,8 @@ class FunctionBox(BlackBox):
             content = str(said()) if callable(said) else code_digest(function)
         except UnreadableCodeError as error:
             raise InputError(
-                f"{name_of(function)}: {error}, so that a masker could not be told it by: give the function an attribute "
-                "`fingerprint`, a function that returns a text which changes when its answers do"
+                f"{name_of(function)}: {error}, so that nobody can tell it from another one: give the function an "
+                "attribute `fingerprint`, a function that returns a text which changes when its answers do"
             ) from None
         super().__init__(content.encode("utf-8", "surrogateescape"))
         self.function = function

@@ -55,8 +55,8 @@ def load_classifier(
             Without that they are the library's default, and the classifier's ``name`` says which those were, so that it
             can be named again. Or a network of your own: ``FILE.py:NAME``, a function or class there that gives it,
             ``FILE.pt2`` of ``torch.export``, or a TorchScript file. Or a black box: ``FILE.onnx``, a function of
-            pictures, or ``FILE.py:NAME`` of a function of one argument (see ``Classifier``). With ``texts``: ``open_clip/NAME@TAG``, or
-            ``hf/NAME`` of a model of pictures and texts (CLIP, SigLIP).
+            pictures, or ``FILE.py:NAME`` of a function of one argument (see ``Classifier``). With ``texts``:
+            ``open_clip/NAME@TAG``, or ``hf/NAME`` of a model of pictures and texts (CLIP, SigLIP).
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
         labels: the name of each class, or a text file with one a line.

@@ -66,7 +66,7 @@ def classifier_from(name: str, weights: str | Path | None, said: Mapping[str, An
 
 
 def _made(path: Path, name: str) -> nn.Module | Answers:
-    """What the name in the file is, or gives when it is called; a function that asks for one thing is the classifier."""
+    """What the name in the file is, or gives when it is called; a function of one argument is a classifier."""
     module = import_file(path, "classifier")
     there = [
         key
@@ -107,7 +107,9 @@ def _asks_for_pictures(found: Any) -> bool:
     except (TypeError, ValueError):
         return False
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.kind in places for p in asked if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)] == [True]
+    return [
+        p.kind in places for p in asked if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ] == [True]
 
 
 def _program(path: Path) -> nn.Module:

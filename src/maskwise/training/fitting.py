@@ -208,8 +208,8 @@ def _of_black_box(teacher: str, classifier: Classifier) -> str:
     """
     if teacher == NONE:
         raise InputError(
-            f"masked pictures teach by gradients, and {classifier.name} is a black box, which gives none: leave `teacher` "
-            f"out, or name a method that only asks, such as {BLACK_BOX}, kernel_shap or occlusion"
+            f"masked pictures teach by gradients, and {classifier.name} is a black box, which gives none: leave "
+            f"`teacher` out, or name a method that only asks, such as {BLACK_BOX}, kernel_shap or occlusion"
         )
     return BLACK_BOX if teacher == AUTO else teacher
 
