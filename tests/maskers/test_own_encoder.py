@@ -128,7 +128,7 @@ def test_a_file_gives_the_same_masks_and_holds_no_network_that_comes_by_name(tmp
     assert isinstance(again, Masker) and not again.shares_encoder
     assert torch.allclose(again(IMAGES, classes)[1], made(IMAGES, classes)[1], atol=1e-6)
     with safe_open(path, framework="pt") as stored:
-        assert any(key.startswith("encoder.") for key in stored.keys()) == (encoder == "small")
+        assert any(key.startswith("encoder.") for key in list(stored.keys())) == (encoder == "small")
     explainer = mw.explainer("casm", box(), masker=path)
     assert torch.allclose(explainer(IMAGES, classes), made(IMAGES, classes)[1], atol=1e-5)
     top = box()(IMAGES).argmax(1)

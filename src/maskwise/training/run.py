@@ -255,8 +255,8 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: Bas
     name = settings.kind
     if classifier.is_black_box and not settings.asks_only:
         raise InputError(
-            f"this recipe of kind {name!r} reads layers or gradients of the classifier, and {classifier.name} is a black "
-            "box, which shows none: take recipe black_box, or `maskwise fit`"
+            f"this recipe of kind {name!r} reads layers or gradients of the classifier, and {classifier.name} is a "
+            "black box, which shows none: take recipe black_box, or `maskwise fit`"
         )
     if kind.likelihoods and not isinstance(likelihood_of(classifier), kind.likelihoods):
         raise InputError(
