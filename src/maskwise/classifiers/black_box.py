@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from maskwise.core.code_digest import UnreadableCodeError, code_digest
 from maskwise.core.errors import InputError
 
-Answers = Callable[[Tensor], Any]
+PictureFunction = Callable[[Tensor], Any]
 
 
 class BlackBox(nn.Module, ABC):
@@ -73,13 +73,13 @@ class FunctionBox(BlackBox):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, function: Answers, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, function: PictureFunction, mean: Sequence[float], std: Sequence[float]) -> None:
         said = getattr(function, "fingerprint", None)
         try:
             content = str(said()) if callable(said) else code_digest(function)
         except UnreadableCodeError as error:
             raise InputError(
-                f"{name_of(function)}: {error}, so that nobody can tell it from another one: give the function an "
+                f"{function_name(function)}: {error}, so that nobody can tell it from another one: give the function an "
                 "attribute `fingerprint`, a function that returns a text which changes when its answers do"
             ) from None
         super().__init__(content.encode("utf-8", "surrogateescape"))
@@ -105,6 +105,6 @@ def is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, (nn.Module, type, torch.export.ExportedProgram))
 
 
-def name_of(function: Answers) -> str:
+def function_name(function: PictureFunction) -> str:
     """What reports call it."""
     return str(getattr(function, "__name__", type(function).__name__))

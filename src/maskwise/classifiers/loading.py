@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers.black_box import Answers, name_of
+from maskwise.classifiers.black_box import PictureFunction, function_name
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from maskwise.classifiers.dual_encoder import DualEncoder
 from maskwise.classifiers.hf_texts import load_hf_texts
@@ -34,7 +34,7 @@ classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("cla
 
 
 def load_classifier(
-    name: str | Answers = "efficientnet_lite0",
+    name: str | PictureFunction = "efficientnet_lite0",
     weights: str | Path | None = None,
     labels: str | Path | Sequence[str] | None = None,
     *,
@@ -107,7 +107,7 @@ def load_classifier(
     return classifier
 
 
-def _asked_only(function: Answers, said: dict[str, Any], **others: Any) -> Classifier:
+def _asked_only(function: PictureFunction, said: dict[str, Any], **others: Any) -> Classifier:
     """A function of pictures as a classifier.
 
     Raises:
@@ -117,8 +117,8 @@ def _asked_only(function: Answers, said: dict[str, Any], **others: Any) -> Class
         raise InputError(f"a classifier is named, or a function of pictures, not {type(function).__name__}")
     for key, value in others.items():
         if value is not None and value != ():
-            raise InputError(f"`{key}` is of networks, and {name_of(function)} is a function: leave it out")
-    return Classifier(function, **{"name": name_of(function), **said})
+            raise InputError(f"`{key}` is of networks, and {function_name(function)} is a function: leave it out")
+    return Classifier(function, **{"name": function_name(function), **said})
 
 
 def _described(classifier: Classifier, said: dict[str, Any]) -> Classifier:

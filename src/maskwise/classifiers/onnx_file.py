@@ -77,8 +77,8 @@ class OnnxBox(BlackBox):
 
     def answer(self, normalised: Tensor) -> Any:
         if self.size is not None and tuple(normalised.shape[-2:]) != self.size:
-            given, wanted = ("x".join(map(str, side)) for side in (normalised.shape[-2:], self.size))
-            raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {given}")
+            had, wanted = ("x".join(map(str, side)) for side in (normalised.shape[-2:], self.size))
+            raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {had}")
         given = normalised.permute(0, 2, 3, 1) if self.colours_last else normalised
         found = [self._run(part) for part in given.to(self.floats).cpu().split(self.pictures or len(given))]
         held = {

@@ -17,7 +17,7 @@ from typing import get_args
 import torch
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.classifiers.black_box import Answers
+from maskwise.classifiers.black_box import PictureFunction
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
@@ -62,7 +62,7 @@ def train(
     recipe: str | Path | BaseRecipe,
     data: str | Path | DataSet | Sequence[str | Path | DataSet],
     *,
-    classifier: str | Classifier | Answers | None = None,
+    classifier: str | Classifier | PictureFunction | None = None,
     weights: str | Path | None = None,
     out: str | Path = "runs/masker",
     overrides: Sequence[str] = (),
