@@ -79,7 +79,7 @@ class FunctionBox(BlackBox):
             content = str(said()) if callable(said) else code_digest(function)
         except UnreadableCodeError as error:
             raise InputError(
-                f"{function_name(function)}: {error}, so that nobody can tell it from another one: give the function an "
+                f"{function_name(function)}: {error}, so that nobody can tell it from another: give the function an "
                 "attribute `fingerprint`, a function that returns a text which changes when its answers do"
             ) from None
         super().__init__(content.encode("utf-8", "surrogateescape"))
