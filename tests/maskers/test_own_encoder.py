@@ -20,8 +20,7 @@ from maskwise.maskers.mixing import MixingDecoder
 from maskwise.maskers.own_encoder import SmallEncoder, own_encoder
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-RECIPE = {
-    "kind": "distil", "decoder": "mixed", "class_embedding": True, "width": 4, "mix": 6, "encoder": "small"}
+RECIPE = {"kind": "distil", "decoder": "mixed", "class_embedding": True, "width": 4, "mix": 6, "encoder": "small"}
 
 
 def by_colour(images: Tensor) -> Tensor:
@@ -94,8 +93,15 @@ def test_only_a_mixing_decoder_without_class_tap_has_one() -> None:
 def test_small_halves_the_picture_five_times_and_is_read_at_each_scale() -> None:
     made = own_encoder("small", box())
     assert isinstance(made.module, SmallEncoder) and made.size == (32, 32) and torch.equal(made.mean, box().mean)
-    assert [tap.shape[1:] for tap in made.features(IMAGES)[1]][:4] == [(32, 16, 16), (64, 8, 8), (96, 4, 4), (128, 2, 2)]
-    grey = mw.load_classifier(lambda x: torch.cat([x.mean((2, 3)), 1 - x.mean((2, 3))], 1), size=32, mean=[0.5], std=[0.5])
+    assert [tap.shape[1:] for tap in made.features(IMAGES)[1]][:4] == [
+        (32, 16, 16),
+        (64, 8, 8),
+        (96, 4, 4),
+        (128, 2, 2),
+    ]
+    grey = mw.load_classifier(
+        lambda x: torch.cat([x.mean((2, 3)), 1 - x.mean((2, 3))], 1), size=32, mean=[0.5], std=[0.5]
+    )
     assert own_encoder("small", grey).channels == 1
     with pytest.raises(mw.InputError, match="3 channels, and .* of 1: encoder=small takes those"):
         own_encoder("efficientnet_lite0", grey)
@@ -122,7 +128,7 @@ def test_a_file_gives_the_same_masks_and_holds_no_network_that_comes_by_name(tmp
     assert isinstance(again, Masker) and not again.shares_encoder
     assert torch.allclose(again(IMAGES, classes)[1], made(IMAGES, classes)[1], atol=1e-6)
     with safe_open(path, framework="pt") as stored:
-        assert any(key.startswith("encoder.") for key in stored.keys()) == (encoder == "small")
+        assert any(key.startswith("encoder.") for key in list(stored.keys())) == (encoder == "small")
     explainer = mw.explainer("casm", box(), masker=path)
     assert torch.allclose(explainer(IMAGES, classes), made(IMAGES, classes)[1], atol=1e-5)
     top = box()(IMAGES).argmax(1)
@@ -145,7 +151,7 @@ def test_a_file_without_its_encoder_or_with_another_one_is_refused(tmp_path: Pat
         save_masker(path, masker(encoder), box(), RECIPE | {"encoder": encoder})
         with safe_open(path, framework="pt") as stored:
             header = dict(stored.metadata())
-            tensors = {key: stored.get_tensor(key) for key in stored.keys() if not key.startswith("encoder.")}
+            tensors = {key: stored.get_tensor(key) for key in stored.keys() if not key.startswith("encoder.")}  # noqa: SIM118
         if encoder != "small":
             header["encoder_fingerprint"] = "0" * 16
         other = tmp_path / f"{encoder}-other.safetensors"

@@ -166,7 +166,9 @@ def test_a_small_encoder_learns_and_a_named_one_stays(data: Path, tmp_path: Path
     ours, theirs = (mw.load_masker(path, box()).encoder.fingerprint() for path in (whole, first))
     assert ours != theirs, "its weights change from step to step"
     named = [*own, "encoder=efficientnet_lite0", "steps=1"]
-    known = mw.load_masker(train("black_box", data, classifier=box(), out=tmp_path / "n", overrides=named, page=False), box())
+    known = mw.load_masker(
+        train("black_box", data, classifier=box(), out=tmp_path / "n", overrides=named, page=False), box()
+    )
     for key, value in mw.load_classifier().module.state_dict().items():
         assert torch.equal(known.encoder.module.state_dict()[key], value), key
 
@@ -181,7 +183,15 @@ def test_what_needs_gradients_or_layers_is_refused_in_one_line(data: Path, tmp_p
         with pytest.raises(InputError, match="black box") as refusal:
             mw.fit(data, box(), out=tmp_path / "b", teacher=teacher, size=SIDE)
         assert "\n" not in str(refusal.value)
-    for recipe in ("casm", "phang/fix", "distilled", "shapley_lite0", "regions_lite0", "ranking_lite0", "dabkowski_gal"):
+    for recipe in (
+        "casm",
+        "phang/fix",
+        "distilled",
+        "shapley_lite0",
+        "regions_lite0",
+        "ranking_lite0",
+        "dabkowski_gal",
+    ):
         with pytest.raises(InputError, match="is a black box, which shows none: take recipe black_box"):
             train(recipe, data, classifier=box(), out=tmp_path / "c", overrides=["batch_size=4"])
     assert not (tmp_path / "b").exists() or not list((tmp_path / "b").iterdir())

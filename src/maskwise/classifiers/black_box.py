@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from maskwise.core.code_digest import UnreadableCodeError, code_digest
 from maskwise.core.errors import InputError
 
-Answers = Callable[[Tensor], Any]
+PictureFunction = Callable[[Tensor], Any]
 
 
 class BlackBox(nn.Module, ABC):
@@ -48,7 +48,9 @@ class BlackBox(nn.Module, ABC):
     def __deepcopy__(self, memo: dict[int, Any]) -> BlackBox:
         """What answers is shared, since nothing changes it and it may not be copied."""
         twin = copy.copy(self)
-        own = {key: copy.copy(value) if isinstance(value, dict) else value for key, value in vars(self).items()}  # hooks
+        own = {
+            key: copy.copy(value) if isinstance(value, dict) else value for key, value in vars(self).items()
+        }  # hooks
         twin.__dict__ = {**own, "_buffers": copy.deepcopy(self._buffers, memo)}
         return twin
 
@@ -71,14 +73,14 @@ class FunctionBox(BlackBox):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, function: Answers, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, function: PictureFunction, mean: Sequence[float], std: Sequence[float]) -> None:
         said = getattr(function, "fingerprint", None)
         try:
             content = str(said()) if callable(said) else code_digest(function)
         except UnreadableCodeError as error:
             raise InputError(
-                f"{name_of(function)}: {error}, so that a masker could not be told it by: give the function an attribute "
-                "`fingerprint`, a function that returns a text which changes when its answers do"
+                f"{function_name(function)}: {error}, so that nobody can tell it from another: give the function an "
+                "attribute `fingerprint`, a function that returns a text which changes when its answers do"
             ) from None
         super().__init__(content.encode("utf-8", "surrogateescape"))
         self.function = function
@@ -103,6 +105,6 @@ def is_function(value: Any) -> bool:
     return callable(value) and not isinstance(value, (nn.Module, type, torch.export.ExportedProgram))
 
 
-def name_of(function: Answers) -> str:
+def function_name(function: PictureFunction) -> str:
     """What reports call it."""
     return str(getattr(function, "__name__", type(function).__name__))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from maskwise.classifiers.black_box import Answers, BlackBox, FunctionBox, is_function
+from maskwise.classifiers.black_box import BlackBox, FunctionBox, PictureFunction, is_function
 from maskwise.classifiers.grids import GridLayout
 from maskwise.classifiers.link import ACTIVATIONS, Activation, log_probabilities_of, probabilities_of
 from maskwise.classifiers.output import ScoresAt, scores_of
@@ -87,7 +87,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        module: nn.Module | Answers,
+        module: nn.Module | PictureFunction,
         *,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers.black_box import Answers, name_of
+from maskwise.classifiers.black_box import PictureFunction, function_name
 from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
 from maskwise.classifiers.dual_encoder import DualEncoder
 from maskwise.classifiers.hf_texts import load_hf_texts
@@ -34,7 +34,7 @@ classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("cla
 
 
 def load_classifier(
-    name: str | Answers = "efficientnet_lite0",
+    name: str | PictureFunction = "efficientnet_lite0",
     weights: str | Path | None = None,
     labels: str | Path | Sequence[str] | None = None,
     *,
@@ -55,8 +55,8 @@ def load_classifier(
             Without that they are the library's default, and the classifier's ``name`` says which those were, so that it
             can be named again. Or a network of your own: ``FILE.py:NAME``, a function or class there that gives it,
             ``FILE.pt2`` of ``torch.export``, or a TorchScript file. Or a black box: ``FILE.onnx``, a function of
-            pictures, or ``FILE.py:NAME`` of a function of one argument (see ``Classifier``). With ``texts``: ``open_clip/NAME@TAG``, or
-            ``hf/NAME`` of a model of pictures and texts (CLIP, SigLIP).
+            pictures, or ``FILE.py:NAME`` of a function of one argument (see ``Classifier``). With ``texts``:
+            ``open_clip/NAME@TAG``, or ``hf/NAME`` of a model of pictures and texts (CLIP, SigLIP).
         weights: a file of your own (.safetensors, or .pth holding a plain state dict) in place of the
             pretrained weights. With another number of classes than 1,000 the labels are numbers, unless they are named.
         labels: the name of each class, or a text file with one a line.
@@ -107,7 +107,7 @@ def load_classifier(
     return classifier
 
 
-def _asked_only(function: Answers, said: dict[str, Any], **others: Any) -> Classifier:
+def _asked_only(function: PictureFunction, said: dict[str, Any], **others: Any) -> Classifier:
     """A function of pictures as a classifier.
 
     Raises:
@@ -117,8 +117,8 @@ def _asked_only(function: Answers, said: dict[str, Any], **others: Any) -> Class
         raise InputError(f"a classifier is named, or a function of pictures, not {type(function).__name__}")
     for key, value in others.items():
         if value is not None and value != ():
-            raise InputError(f"`{key}` is of networks, and {name_of(function)} is a function: leave it out")
-    return Classifier(function, **{"name": name_of(function), **said})
+            raise InputError(f"`{key}` is of networks, and {function_name(function)} is a function: leave it out")
+    return Classifier(function, **{"name": function_name(function), **said})
 
 
 def _described(classifier: Classifier, said: dict[str, Any]) -> Classifier:

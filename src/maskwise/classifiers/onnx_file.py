@@ -35,7 +35,7 @@ class OnnxBox(BlackBox):
         channels, size: (h,w) of the pictures that it takes, None where it does not say.
 
     Raises:
-        InputError: no such file, onnxruntime is not installed or can't run it, or it takes something else than pictures.
+        InputError: no such file, onnxruntime is not installed or can't run it, or it takes no pictures.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,8 @@ class OnnxBox(BlackBox):
         if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in TYPES:
             takes = ", ".join(f"{one.name} {one.shape} {one.type}" for one in inputs) or "nothing"
             raise InputError(f"{path}: takes {takes}, and a classifier takes pictures (N,C,H,W) of floats, one input")
-        self.input, self.type = inputs[0].name, TYPES[inputs[0].type]
+        self.input = inputs[0].name
+        self.floats = TYPES[inputs[0].type]
         self.colours_last = shape[3] in COLOURS and shape[1] not in COLOURS
         sides = shape[1:3] if self.colours_last else shape[2:4]
         colours = shape[3] if self.colours_last else shape[1]
@@ -76,10 +77,10 @@ class OnnxBox(BlackBox):
 
     def answer(self, normalised: Tensor) -> Any:
         if self.size is not None and tuple(normalised.shape[-2:]) != self.size:
-            given, wanted = ("x".join(map(str, side)) for side in (normalised.shape[-2:], self.size))
-            raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {given}")
+            had, wanted = ("x".join(map(str, side)) for side in (normalised.shape[-2:], self.size))
+            raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {had}")
         given = normalised.permute(0, 2, 3, 1) if self.colours_last else normalised
-        found = [self._run(part) for part in given.to(self.type).cpu().split(self.pictures or len(given))]
+        found = [self._run(part) for part in given.to(self.floats).cpu().split(self.pictures or len(given))]
         held = {
             name: torch.cat([part[k] for part in found])[: len(given)].to(normalised.device)
             for k, name in enumerate(self.outputs)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from maskwise.classifiers.black_box import Answers, is_function
+from maskwise.classifiers.black_box import PictureFunction, is_function
 from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.errors import InputError
@@ -66,8 +66,8 @@ def classifier_from(name: str, weights: str | Path | None, said: Mapping[str, An
     return made.described(**said) if isinstance(made, Classifier) else Classifier(made, **{"name": name, **said})
 
 
-def _made(path: Path, name: str) -> nn.Module | Answers:
-    """What the name in the file is, or gives when it is called; a function that asks for one thing is the classifier."""
+def _made(path: Path, name: str) -> nn.Module | PictureFunction:
+    """What the name in the file is, or gives when it is called; a function of one argument is a classifier."""
     module = import_file(path, "classifier")
     there = [
         key
@@ -95,7 +95,7 @@ def _made(path: Path, name: str) -> nn.Module | Answers:
     if not isinstance(found, nn.Module) and not is_function(found):
         what = f"{type(found).__name__}, not a torch.nn.Module or a function of pictures"
         raise InputError(f"`classifier={path}:{name}` gives {what}")
-    made: nn.Module | Answers = found
+    made: nn.Module | PictureFunction = found
     return made
 
 
@@ -108,7 +108,9 @@ def _asks_for_pictures(found: Any) -> bool:
     except (TypeError, ValueError):
         return False
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.kind in places for p in asked if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)] == [True]
+    return [
+        p.kind in places for p in asked if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ] == [True]
 
 
 def _program(path: Path) -> nn.Module:

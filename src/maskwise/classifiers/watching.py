@@ -70,8 +70,8 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     """
     if isinstance(module, BlackBox):
         raise InputError(
-            "a black box (a function, an ONNX file) shows no layers: take a method that reads none, such as rise, banzhaf "
-            "or occlusion, or a masker that is taught by one (`maskwise fit`)"
+            "a black box (a function, an ONNX file) shows no layers: take a method that reads none, such as rise, "
+            "banzhaf or occlusion, or a masker that is taught by one (`maskwise fit`)"
         )
     if isinstance(module, (torch.jit.ScriptModule, torch.fx.GraphModule)) and not _has_layers(module):
         raise InputError(

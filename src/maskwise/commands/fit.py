@@ -39,8 +39,8 @@ def fit_command(
         typer.Option(
             "--teacher",
             help="Method whose maps the masker learns to give in one forward; auto takes the best on held-out "
-            "pictures, or banzhaf for a black box; none lets masked pictures teach, which takes many times as long, and "
-            "is auto for sigmoids.",
+            "pictures, or banzhaf for a black box; none lets masked pictures teach, which takes many times as long, "
+            "and is auto for sigmoids.",
             autocompletion=completion.teacher_names,
         ),
     ] = "auto",

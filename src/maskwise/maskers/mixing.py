@@ -95,7 +95,8 @@ class MixingDecoder(nn.Module):
             scale = 1 + self.embedding[classes][..., None, None]  # (N,K,mix,1,1)
             shared = self.norm(mixed).relu()[:, None]
             drawn: Tensor = self.head((shared * scale.to(shared.dtype)).flatten(0, 1))[:, 0]
-            return drawn.unflatten(0, (-1, classes.shape[1]))
+            by_class: Tensor = drawn.unflatten(0, (-1, classes.shape[1]))
+            return by_class
         if activation is None:
             return self._drawn(mixed)
         count = activation.shape[1]

@@ -39,8 +39,8 @@ def own_encoder(name: str, classifier: Classifier) -> Classifier:
     """A network whose taps a masker of ``classifier`` reads in place of that one's, at its size.
 
     Args:
-        name: ``small``, a ``SmallEncoder`` with weights from the global generator, which learns with the mask; or one of
-            the classifiers that ``maskwise classifiers`` lists by a plain name, such as efficientnet_lite0, as it is.
+        name: ``small``, a ``SmallEncoder`` with weights from the global generator, which learns with the mask; or one
+            of the classifiers that ``maskwise classifiers`` lists by a plain name, as it is.
 
     Raises:
         InputError: another name, since a masker's file, which repeats it, must not load whatever it likes; or this

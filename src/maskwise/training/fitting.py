@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.classifiers.black_box import Answers
+from maskwise.classifiers.black_box import PictureFunction
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
@@ -83,7 +83,7 @@ class _Keep(Callback):
 
 def fit(
     pictures: str | Path | Sequence[str | Path],
-    classifier: str | Classifier | Answers = "efficientnet_lite0",
+    classifier: str | Classifier | PictureFunction = "efficientnet_lite0",
     *,
     out: str | Path = "runs/fit",
     teacher: str = AUTO,
@@ -208,8 +208,8 @@ def _of_black_box(teacher: str, classifier: Classifier) -> str:
     """
     if teacher == NONE:
         raise InputError(
-            f"masked pictures teach by gradients, and {classifier.name} is a black box, which gives none: leave `teacher` "
-            f"out, or name a method that only asks, such as {BLACK_BOX}, kernel_shap or occlusion"
+            f"masked pictures teach by gradients, and {classifier.name} is a black box, which gives none: leave "
+            f"`teacher` out, or name a method that only asks, such as {BLACK_BOX}, kernel_shap or occlusion"
         )
     return BLACK_BOX if teacher == AUTO else teacher
 

@@ -17,7 +17,7 @@ from typing import get_args
 import torch
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.classifiers.black_box import Answers
+from maskwise.classifiers.black_box import PictureFunction
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
@@ -62,7 +62,7 @@ def train(
     recipe: str | Path | BaseRecipe,
     data: str | Path | DataSet | Sequence[str | Path | DataSet],
     *,
-    classifier: str | Classifier | Answers | None = None,
+    classifier: str | Classifier | PictureFunction | None = None,
     weights: str | Path | None = None,
     out: str | Path = "runs/masker",
     overrides: Sequence[str] = (),
@@ -257,8 +257,8 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: Bas
     name = settings.kind
     if classifier.is_black_box and not settings.asks_only:
         raise InputError(
-            f"this recipe of kind {name!r} reads layers or gradients of the classifier, and {classifier.name} is a black "
-            "box, which shows none: take recipe black_box, or `maskwise fit`"
+            f"this recipe of kind {name!r} reads layers or gradients of the classifier, and {classifier.name} is a "
+            "black box, which shows none: take recipe black_box, or `maskwise fit`"
         )
     if kind.likelihoods and not isinstance(likelihood_of(classifier), kind.likelihoods):
         raise InputError(

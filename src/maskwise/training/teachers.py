@@ -65,8 +65,9 @@ def _unbent(name: str) -> Lesson:
     if name in TEACHERS and name not in methods:
         raise InputError(f"teacher {name!r} reads layers, and a black box shows none: {BLACK_BOX} needs none")
     in_cells = issubclass(methods.get(name), CellGame)
-    view = TeacherView(options={"masks": MASKS, "grid": CELLS} if in_cells else {})
-    return Lesson(views={name: view}, stretch=False, grid=CELLS if in_cells else SMOOTH_CELLS)
+    view = TeacherView.model_validate({"options": {"masks": MASKS, "grid": CELLS} if in_cells else {}})
+    grid = CELLS if in_cells else SMOOTH_CELLS
+    return Lesson.model_validate({"views": {name: view}, "stretch": False, "grid": grid})
 
 
 def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) -> DistilRecipe:
