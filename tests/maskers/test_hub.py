@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused(classifier: Classifier, masker: Masker, tm
         ClassMasker.from_pretrained(folder, classifier)
     with pytest.raises(InputError, match="neither a folder nor owner/name"):
         Masker.from_pretrained("nowhere", classifier)
-    with pytest.raises(InputError, match="evaluate --json"):
+    with pytest.raises(InputError, match="`maskwise evaluate` prints as JSON"):
         masker.save_pretrained(tmp_path / "wrong", classifier, RECIPE, results={"rows": [{"data": "pets"}]})
     changed = bytearray((folder / "model.safetensors").read_bytes())
     changed[-1] ^= 1

@@ -22,6 +22,7 @@ from maskwise.training import recipes, train
 V1 = "torchvision/resnet50@IMAGENET1K_V1"
 LITE = "efficientnet_lite0"
 OWN = {"dabkowski_gal_cifar": "cifar_resnet18", "infiller": LITE, "best": LITE, "distilled": LITE,
+       "black_box": LITE,
        "ladder_vit": "vit_tiny_distilled"}  # fmt: skip
 SETTINGS = ["steps=1", "batch_size=2", "fraction=1", "input_size=64", "width=4", "taps=[-1]"]
 

@@ -70,7 +70,8 @@ def test_a_few_steps_of_every_recipe_of_a_distillation(name: str, tmp_path: Path
         recipes.load(name, settings), "shapes:n=12,size=40", classifier=classifier, out=tmp_path / "out", device="cpu"
     )
     recipe = recipes.load(name)
-    assert load_masker(path, classifier).needs_class == (recipe.class_tap or recipe.class_gate is not None)
+    asks = recipe.class_tap or recipe.class_embedding or recipe.class_gate is not None
+    assert load_masker(path, classifier).needs_class == asks
     assert classifier.fingerprint() == five_taps().fingerprint()
 
 

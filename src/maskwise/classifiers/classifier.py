@@ -167,9 +167,12 @@ class Classifier(nn.Module):
 
     def _refusal(self, given: Tensor, error: Exception) -> str:
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        cure = "say what it takes: input_size=224 or (h,w), mean and std with one value a channel"
+        if isinstance(self.module, FunctionBox):
+            cure = "it is asked with pictures alone; of a function that makes a network give the torch.nn.Module"
         return (
             f"{self.name}: a forward of two pictures {tuple(given.shape)}, {str(given.dtype).removeprefix('torch.')}, "
-            f"failed ({said}); say what it takes: input_size=224 or (h,w), mean and std with one value a channel"
+            f"failed ({said}); {cure}"
         )
 
     # ---- what it is -----------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def code_digest(value: Any) -> str:
         UnreadableCodeError: something written in C, a generator of random numbers, an open file, code that runs text.
 
     Example:
+        >>> import functools
         >>> two, three = (code_digest(functools.partial(pow, base)) for base in (2, 3))
         >>> two == code_digest(functools.partial(pow, 2)), two == three
         (True, False)

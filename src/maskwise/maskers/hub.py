@@ -179,5 +179,5 @@ def _figures(results: Mapping[str, Any]) -> list[str]:
                     value, low, high = map(float, numbers)
                     rows.append(f"| {' | '.join(names)} | {value:.4g} [{low:.4g}, {high:.4g}] | {row['pictures']} |")
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError("`results` are what `maskwise evaluate --json` printed, as a dictionary") from None
+        raise InputError("`results` are the dictionary that `maskwise evaluate` prints as JSON") from None
     return ["| data | method | metric | value, 95% interval | pictures |", "|---|---|---|---|---|", *rows]

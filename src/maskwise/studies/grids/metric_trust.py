@@ -116,8 +116,6 @@ register_study(
             "The pictures named below are the grounds on which squares, patterns and shapes are drawn; one half of "
             "them at most is measured, the others are for networks that are trained. Metrics as they are by default "
             "but for steps of 1/14 of the pixels, 50 subsets of MuFidelity and 30 changes of infidelity.",
-            "Of the infillers that are networks, partial_conv comes with the package; dfnet and contextual_attention "
-            "want published weights, which could not be had here.",
         ),
     )
 )  # fmt: skip
