@@ -370,7 +370,8 @@ class Classifier(nn.Module):
         own: list[Any] = [] if type(self).__module__.startswith("maskwise.") else [type(self)]
         own += [self.output] * (self.output is not None)
         try:
-            own += [code for code in [own_code(self.module)] if code is not None]
+            if not self.is_black_box:  # whose digest is among its weights
+                own += [code for code in [own_code(self.module)] if code is not None]
             return code_digest(own)[:16] if own else None
         except UnreadableCodeError as error:
             line = f"{self.name}: {error}, so an edited one would not be told from it"
