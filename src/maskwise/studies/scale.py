@@ -64,6 +64,9 @@ class Scale:
 FIRST_LAMBDA_R = {
     ("max_entropy", False): 2.5, ("max_entropy", True): 1, ("min_class", False): 9, ("min_class", True): 5
 }  # fmt: skip
+# What is there of the papers' numbers of classes, and of pictures a class, in data sets that fit a small machine.
+FEW_CLASSES = {10: 2, 100: 10, 1000: 50}
+FEW_PICTURES = {1: 1, 10: 10, 125: 50, 1250: 250}
 
 SCALES: Mapping[str, Scale] = {
     scale.name: scale
@@ -102,8 +105,8 @@ SCALES: Mapping[str, Scale] = {
             lambda_r=FIRST_LAMBDA_R,
             subset="classifier_subset_lite0",
             packaged=True,
-            few_classes={10: 2, 100: 10, 1000: 50},
-            few_pictures={1: 1, 10: 10, 125: 50, 1250: 250},
+            few_classes=FEW_CLASSES,
+            few_pictures=FEW_PICTURES,
         ),
         Scale(
             "medium",
@@ -121,8 +124,8 @@ SCALES: Mapping[str, Scale] = {
             ),
             lambda_r=FIRST_LAMBDA_R,
             subset="classifier_subset_lite0",
-            few_classes={10: 2, 100: 10, 1000: 50},
-            few_pictures={1: 1, 10: 10, 125: 50, 1250: 250},
+            few_classes=FEW_CLASSES,
+            few_pictures=FEW_PICTURES,
         ),
         Scale(
             "full",

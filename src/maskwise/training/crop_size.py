@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 
 
 def crop_size(classifier: Classifier, longer: int | None) -> tuple[int, int]:
@@ -24,3 +30,22 @@ def crop_size(classifier: Classifier, longer: int | None) -> tuple[int, int]:
         return classifier.size
     height, width = (max(round(side * longer / classifier.input_size), 1) for side in classifier.size)
     return height, width
+
+
+def check_takes(name: str, forward: Callable[[Tensor], object], example: Tensor) -> None:
+    """Tries pictures of a training's size before it begins.
+
+    Args:
+        name: of what reads them, for the message.
+        forward: what will be asked of it.
+        example: (N,C,h,w), pictures of that size.
+
+    Raises:
+        InputError: the network takes no pictures of this size.
+    """
+    try:
+        with torch.no_grad():
+            forward(example)
+    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
+        pixels = "x".join(map(str, example.shape[-2:]))
+        raise InputError(f"{name} takes no pictures of {pixels} pixels: leave `input_size` out") from error

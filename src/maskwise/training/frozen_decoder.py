@@ -9,14 +9,13 @@ from lightning.fabric import Fabric
 from pydantic import Field
 
 from maskwise.classifiers import Classifier
-from maskwise.core.errors import InputError
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.own_encoder import SMALL, own_encoder
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe, Decay
-from maskwise.training.crop_size import crop_size
+from maskwise.training.crop_size import check_takes, crop_size
 from maskwise.training.draws import seeded
 
 
@@ -59,7 +58,8 @@ def frozen_masker(classifier: Classifier, recipe: FrozenRecipe, fabric: Fabric, 
             encoder=encoder,
         )  # fmt: skip
     if encoder is not None:
-        _check_takes(encoder, crop_size(classifier, recipe.input_size))
+        example = encoder.example(size=crop_size(classifier, recipe.input_size))
+        check_takes(f"encoder {encoder.name}", encoder.features, example)
     start_at(masker, recipe.start, classifier, encoder_too=own == SMALL)
     masker.to(fabric.device).to(memory_format=torch.channels_last)
     masker.decoder.train()
@@ -67,14 +67,3 @@ def frozen_masker(classifier: Classifier, recipe: FrozenRecipe, fabric: Fabric, 
         masker.encoder.train().module.requires_grad_(True)
         masker.encoder.module.train()
     return masker
-
-
-def _check_takes(encoder: Classifier, size: tuple[int, int]) -> None:
-    try:
-        with torch.no_grad():
-            encoder.features(encoder.example(size=size))
-    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
-        pixels = "x".join(map(str, size))
-        raise InputError(
-            f"encoder {encoder.name} takes no pictures of {pixels} pixels: leave `input_size` out"
-        ) from error

@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.classifiers.black_box import PictureFunction
 from maskwise.core.errors import InputError
@@ -30,7 +28,7 @@ from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
-from maskwise.training.crop_size import crop_size
+from maskwise.training.crop_size import check_takes, crop_size
 from maskwise.training.distributed.processes import (
     Silence,
     all_gather,
@@ -166,7 +164,7 @@ def train(
     kind = trainers.get(settings.kind)
     _check_classifier(classifier, kind, settings)
     if kind.needs_labels and size != classifier.size and not settings.asks_only:
-        _check_size(classifier, size)
+        check_takes(classifier.name, classifier.logits, classifier.example(size=size))
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
     else:
@@ -270,15 +268,6 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: Bas
             f"trainings read RGB or grey pictures, and {classifier.name} takes {classifier.channels} channels: put it "
             "behind a module that makes those of RGB"
         )
-
-
-def _check_size(classifier: Classifier, size: tuple[int, int]) -> None:
-    try:
-        with torch.no_grad():
-            classifier.logits(classifier.example(size=size))
-    except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
-        pixels = "x".join(map(str, size))
-        raise InputError(f"{classifier.name} takes no pictures of {pixels} pixels: leave `input_size` out") from error
 
 
 def _content(loader: Loader) -> str:
