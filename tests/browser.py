@@ -38,7 +38,11 @@ def opened(url: str, width: int = 1400, height: int = 1000, dark: bool = False) 
 
 
 def violations(tab: Any) -> str:
-    """What axe-core finds wrong for people who hear or hardly see the page; empty where it finds nothing."""
+    """What axe-core finds wrong for people who hear or hardly see the page; empty where it finds nothing.
+
+    Of a page at rest: while it loads, the web page's framework lays a notice over it that belongs to no landmark.
+    """
+    tab.wait_for_function("document.querySelector('.loading') === null")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     found = axe.Axe().run(tab)
     return str(found.generate_report()) if found.response["violations"] else ""
