@@ -63,8 +63,9 @@ def ground_truth(count: int, draws: torch.Generator) -> tuple[list[Tensor], Tens
 
 
 def untrained(name: str) -> Classifier:
+    """As it is asked, not as it is trained: the plain loop calls the network itself, which would count batches else."""
     torch.manual_seed(0)
-    return Classifier(torchvision.models.get_model(name, weights=None), name=f"{name}, random weights")
+    return Classifier(torchvision.models.get_model(name, weights=None).eval(), name=f"{name}, random weights")
 
 
 def beside_grad_cam(classifier: Classifier, count: int, repeats: int) -> None:
