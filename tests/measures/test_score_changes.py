@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import tiny_net
 from scipy.stats import spearmanr
 from torch import nn
@@ -51,6 +52,15 @@ def test_cells_are_equal_parts() -> None:
     assert cell_numbers(20, 20, 4).flatten().bincount().tolist() == [25] * 16
     assert set(cell_numbers(10, 7, 4).flatten().bincount().tolist()) <= {2, 3, 4, 5, 6}
     assert cell_numbers(20, 20, 4)[5:10, 15:].unique().tolist() == [7]
+
+
+@pytest.mark.parametrize(("height", "width", "cells"), [(224, 224, 9), (10, 7, 4), (5, 5, 2)])
+def test_cells_that_do_not_divide_a_picture_are_those_of_the_nearest_enlargement(
+    height: int, width: int, cells: int
+) -> None:
+    grid = torch.arange(cells**2, dtype=torch.float64).reshape(1, 1, cells, cells)
+    enlarged = F.interpolate(grid, (height, width), mode="nearest")[0, 0]
+    assert torch.equal(cell_numbers(height, width, cells), enlarged.long())
 
 
 def test_single_deletion_of_a_linear_network_by_what_its_pixels_add_is_1() -> None:
