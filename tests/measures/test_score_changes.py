@@ -119,6 +119,15 @@ def test_mu_fidelity_equals_the_copies_made_one_by_one() -> None:
         assert float(found) == pytest.approx(spearmanr(drops, sums).statistic, abs=1e-9)
 
 
+def test_a_seed_draws_sets_of_its_own_and_the_same_again() -> None:
+    by_seed = {seed: random_subsets(30, 5, 0.3, seed) for seed in (0, 1)}
+    assert not torch.equal(by_seed[0], by_seed[1])
+    for seed, subsets in by_seed.items():
+        asked = metric("mu_fidelity", TINY, subsets=30, cells=5, share=0.3, seed=seed)
+        expected = mu_fidelity(TINY, IMAGES, MAPS, subsets, fill_of("mean"))
+        assert asked.per_image(MAPS, images=IMAGES)[:, 0].tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("kind", ["square", "gaussian"])
 def test_infidelity_of_a_linear_network_by_its_weights_is_0_at_any_scale(kind: str) -> None:
     weights = WEIGHTS.expand(3, -1, -1)
