@@ -239,7 +239,9 @@ class Classifier(nn.Module):
     def read(self, raw: Any) -> Tensor:
         """Logits (N,K) in what the module gave."""
         scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
-        if scores.dtype in HALVES and self.dtype in HALVES:
+        if self.is_black_box:  # which may have computed anywhere, in any type
+            scores = scores.to(self.device, torch.float32)
+        elif scores.dtype in HALVES and self.dtype in HALVES:
             scores = scores.float()
         if self.reads_probabilities:
             return scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
