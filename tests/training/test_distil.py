@@ -380,6 +380,39 @@ def test_the_loss_by_hand() -> None:
     assert logged["wanted"] == pytest.approx(float(wanted.mean()), abs=1e-6)
 
 
+def test_the_mean_is_that_of_each_picture_s_map(picture_folder: Path, tmp_path: Path) -> None:
+    """Of maps that are far from even: as many places are wanted as lie above the mean, and not half of them."""
+    trainer = DistilTrainer(classifier(), SMALL, 5, Fabric(accelerator="cpu", devices=1))
+    loader = Loader([read_data(picture_folder)], SMALL, 32)
+    trainer.prepare(loader, tmp_path)
+    assert len(trainer.maps) == 20 and loader.along is not None
+    unlike = 0
+    for place, saliency in trainer.maps.items():
+        side = saliency.shape[-1]
+        wanted = loader.along(place, Crop(0, 0, side, side, False), (side, side), side)
+        whole = saliency.float().numpy()
+        assert wanted.numpy().mean() == pytest.approx((whole >= whole.mean()).mean(), abs=0.01)
+        unlike += abs((whole >= whole.mean()).mean() - 0.5) > 0.05
+    assert unlike > 0
+
+
+def test_what_is_logged_of_values_is_in_their_own_size() -> None:
+    """``off`` is the mean distance of what the masker says from what is wanted, whatever the unit it learns in."""
+    recipe = SMALL.model_copy(
+        update={"target": "values", "teacher": Lesson(views={"cam": TeacherView()}, stretch=False)}
+    )
+    trainer = DistilTrainer(classifier(), recipe, 5, Fabric(accelerator="cpu", devices=1))
+    trainer.unit = 0.01
+    draws = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(4, 3, 32, 32, generator=draws), torch.tensor([0, 1, 2, 3])
+    wanted = 0.01 * torch.randn(4, 1, 8, 8, generator=draws)
+    with torch.no_grad():
+        said = trainer.masker.logits_of(trainer.features(images)[1], (32, 32), labels[:, None])
+    large = wanted.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    logged = trainer.step(torch.cat([images, large], 1), labels)
+    assert logged["off"] == pytest.approx(float((0.01 * said - wanted).abs().mean()), rel=1e-4)
+
+
 def test_the_packaging_script(picture_folder: Path, tmp_path: Path) -> None:
     train_packaged = loaded(ROOT / "scripts" / "train_packaged.py")
     common = [

@@ -49,6 +49,16 @@ def test_each_pair_by_hand() -> None:
             torch.testing.assert_close(wanted[k], torch.stack([whole, guest]))
 
 
+def test_of_oblong_pictures_the_pasted_one_is_oblong_too() -> None:
+    draws = torch.Generator().manual_seed(1)
+    images, maps = torch.rand(2, 3, 20, 60, generator=draws), torch.zeros(2, 20, 60)
+    for seed in range(10):
+        found, _, _ = pasted(images, maps, torch.tensor([0, 1]), 0.5, generator(seed))
+        changed = (found[0] != images[0]).any(0)
+        tall, wide = int(changed.any(1).sum()), int(changed.any(0).sum())
+        assert abs(wide - 3 * tall) <= 2 and SIDES[0] * 60 - 1 <= wide <= SIDES[1] * 60 + 1
+
+
 def test_places_and_sizes_differ_and_reach_every_border() -> None:
     images, maps, labels = batch()
     covered = torch.zeros(32, 32)

@@ -178,6 +178,19 @@ def test_what_is_learned_is_the_exact_shapley_value_of_other_pictures() -> None:
     assert left < 0.5 * min(mean_map, even)
 
 
+def test_each_phase_has_a_cosine_of_its_own() -> None:
+    """From the phase's rate down: 1/2 (1 + cos(pi k / K)) at step k of its K."""
+    made = trainer(SMALL.model_copy(update={"surrogate_steps": 3, "steps": 7, "lr_decay": "cosine"}))
+    rates: dict[str, list[float]] = {"surrogate": [], "masker": []}
+    for name, update in made.optimizers().items():
+        update.update = rates[name].append  # type: ignore[method-assign,assignment]
+    for _ in range(7):
+        made.step(pictures(2), torch.zeros(2, dtype=torch.int64))
+    for name, first, count in (("surrogate", SMALL.surrogate_lr, 3), ("masker", SMALL.masker_lr, 4)):
+        expected = [first * math.cos(math.pi * k / count / 2) ** 2 for k in range(count)]
+        assert rates[name] == pytest.approx(expected)
+
+
 class StopAt(Callback):
     def on_step(self, state: TrainingState) -> None:
         if state.step >= 5:
