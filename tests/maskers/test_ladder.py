@@ -16,7 +16,7 @@ from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.decoder import Decoder
 from maskwise.maskers.fusing import fuse
-from maskwise.maskers.ladder import ConvRung, Foothold, LadderDecoder, TokenRung
+from maskwise.maskers.ladder import ConvRung, Foothold, LadderDecoder, TokenRung, enlarged_to
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.mixing import MixingDecoder
 
@@ -80,6 +80,13 @@ def test_a_convolutional_ladder_in_plain_calls() -> None:
 
 def _column(values: Tensor) -> Tensor:
     return values.reshape(1, -1, 1, 1)
+
+
+def test_what_is_enlarged_keeps_the_centres_of_its_places() -> None:
+    """From two places to four: a quarter of the way from one to the other, and the border's own value beyond."""
+    state = torch.tensor([[[[0.0, 1.0]]]])
+    found = enlarged_to(state, torch.zeros(1, 1, 1, 4))
+    torch.testing.assert_close(found, torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
 
 
 def test_a_rung_of_tokens_is_torch_s_own_block() -> None:

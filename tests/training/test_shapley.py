@@ -10,13 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny_net
+from dropping import dropped, small_transformer
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.explainers.coalitions import every_coalition, exact_shapley
+from maskwise.explainers.coalitions import any_size_coalitions, every_coalition, exact_shapley
 from maskwise.maskers import Masker, ShapleyMasker, load_masker, save_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.shapley import ShapleyTrainer, divergence, shapley_loss
@@ -151,6 +152,42 @@ def test_values_of_coalitions_by_hand_and_which_classes_are_asked_for() -> None:
     assert torch.equal(asked[:, 0], order[:, 0])
     for row, ranked in zip(asked, order, strict=True):
         assert len(set(row.tolist())) == 3 and set(row[1:].tolist()) <= set(ranked[1:4].tolist())
+
+
+def test_missing_cells_of_a_transformer_are_tokens_that_are_dropped() -> None:
+    """Values of all coalitions of 2x2 cells of 4x4 patches, to 1e-5; and of nobody, where the class token is alone."""
+    own = Classifier(small_transformer(), input_size=64, name="small")
+    recipe = {"holes": "tokens", "class_tap": False, "input_size": 64, "surrogate_steps": 1, "steps": 2}
+    made = trainer(SMALL.model_copy(update=recipe), own)
+    images, every = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), every_coalition(4)
+    classes = torch.tensor([[0, 3], [2, 1]])
+    with torch.no_grad():
+        values, whole = made.values(images, every.expand(2, -1, -1), classes)
+        for k, row in enumerate(every):
+            there = row.bool().reshape(1, 2, 2).repeat_interleave(2, 1).repeat_interleave(2, 2).expand(2, -1, -1)
+            answers = dropped(small_transformer(), own.normalise(images), there).softmax(1)
+            torch.testing.assert_close(values[:, k], answers.gather(1, classes), atol=1e-5, rtol=0)
+            if not row.any():
+                torch.testing.assert_close(made.of_nobody((64, 64)), answers[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(values[:, -1], whole, atol=1e-5, rtol=0)
+        assert (values[:, 1:-1] - whole[:, None]).abs().mean() > 0.01, "or it would not matter"
+    weights = [weight.clone() for weight in made.judge_weights]
+    loss = made.step(images, torch.zeros(2, dtype=torch.int64))["loss"]
+    [part] = made.parts(images, torch.zeros(2))
+    made.steps = 0
+    shown = any_size_coalitions(made._uniform(part, 1))[:, 0].reshape(2, 2, 2).bool()
+    seen = dropped(small_transformer(), own.normalise(images), shown.repeat_interleave(2, 1).repeat_interleave(2, 2))
+    expected = divergence(own, own.logits(images), seen).mean()
+    assert loss == pytest.approx(float(expected.detach()), abs=1e-5), "the surrogate learns from dropped tokens, too"
+    assert any(not torch.equal(a, b) for a, b in zip(weights, made.judge_weights, strict=True))
+
+
+def test_tokens_are_dropped_of_a_transformer_alone() -> None:
+    tokens = SMALL.model_copy(update={"holes": "tokens", "class_tap": False, "grid": 5})
+    with pytest.raises(InputError, match="`token_mask` is for timm's VisionTransformer, and this is Sequential"):
+        trainer(tokens)
+    with pytest.raises(InputError, match="small has 4x4 patches, too few for grid=5"):
+        trainer(tokens, Classifier(small_transformer(), input_size=64, name="small"))
 
 
 def test_what_is_learned_is_the_exact_shapley_value_of_other_pictures() -> None:
