@@ -25,7 +25,7 @@ from maskwise.images import to_bytes
 from maskwise.maskers import load_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.crops import Crop, random_crop, resized, resized_map
-from maskwise.training.distil import DistilRecipe, DistilTrainer, target
+from maskwise.training.distil import DistilRecipe, DistilTrainer, root_mean_square, target
 from maskwise.training.draws import generator
 from maskwise.training.label_file import LabelFile, label_pictures, picture_key
 from maskwise.training.loader import Loader
@@ -434,6 +434,12 @@ def test_the_mean_is_that_of_each_picture_s_map(picture_folder: Path, tmp_path: 
         assert wanted.numpy().mean() == pytest.approx((whole >= whole.mean()).mean(), abs=0.01)
         unlike += abs((whole >= whole.mean()).mean() - 0.5) > 0.05
     assert unlike > 0
+
+
+def test_the_unit_of_values_is_their_root_mean_square() -> None:
+    maps = [torch.tensor([[1.0, -7.0]]), torch.tensor([[5.0, 5.0]])]
+    assert root_mean_square(maps) == pytest.approx((100 / 4) ** 0.5)
+    assert root_mean_square([torch.zeros(2, 2)]) == 1
 
 
 def test_what_is_logged_of_values_is_in_their_own_size() -> None:

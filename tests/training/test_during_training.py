@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,13 +78,19 @@ def test_the_picture_is_the_map_of_the_class_asked_for() -> None:
 
 
 def test_a_sink_that_fails_warns_once() -> None:
+    asked: list[int] = []
+
     def broken(step: int, drawn: Any) -> None:
+        asked.append(step)
         raise OSError("no space left")
 
     watch = watched(tiny_net(), broken, every=1)
     with pytest.warns(UserWarning, match="no longer shown.*no space left"):
         watch(0)
-    watch(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch(1)
+    assert len(asked) == 1, "it is not asked again"
     with pytest.raises(InputError, match="at least one picture"):
         watched(tiny_net(), broken, every=0)
 

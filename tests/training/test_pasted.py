@@ -95,6 +95,20 @@ def test_the_loss_asks_for_both_classes() -> None:
     assert logged["loss"] == pytest.approx(float(expected), abs=1e-5)
 
 
+def test_each_step_pastes_anew() -> None:
+    recipe = DistilRecipe(width=4, mix=6, input_size=32, batch_size=6, steps=4, pasted=0.5)
+    trainer = DistilTrainer(Classifier(tiny_net(), input_size=32), recipe, 4, Fabric(accelerator="cpu", devices=1))
+    images, maps, labels = batch()
+    seen: list[Tensor] = []
+    features = trainer.features
+    trainer.features = lambda pictures: seen.append(pictures.clone()) or features(pictures)  # type: ignore[func-returns-value]
+    for step in range(2):
+        trainer.step(torch.cat([images, maps[:, None]], 1), labels)
+        expected, _, _ = pasted(images, maps, labels, 0.5, generator(recipe.seed, step, 0))
+        torch.testing.assert_close(seen[step], expected)
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_it_needs_a_masker_that_knows_the_class() -> None:
     with pytest.raises(InputError, match="class_tap"):
         recipes.load("distilled", ["pasted=0.5", "class_tap=false"])

@@ -172,6 +172,31 @@ def test_background_suppression_by_loops() -> None:
     assert float(loss(batch)) == pytest.approx(total)
 
 
+def test_batch_area_weighs_what_is_undecided() -> None:
+    regions, features = regions_and_features()
+    loss = region_losses.get("batch_area").model_validate({"area": 0.2, "undecided": 0.3})
+    found = loss(RegionBatch(regions, [features], torch.zeros(4, dtype=torch.int64)))
+    torch.testing.assert_close(found, batch_area(regions[:, 0], 0.2) + 0.3 * undecided(regions[:, 0]))
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_linear_layer_learns_from_the_background_where_it_is_said(both: bool) -> None:
+    """Its gradient is that of the whole loss by a plain product, or of the cross entropy of the fg alone."""
+    regions, features = regions_and_features()
+    labels = torch.tensor([0, 3, 5, 1])
+    head = nn.Linear(6, 7).double()
+    loss = region_losses.get("trilite").model_validate({"alpha": 2.0, "bg_teaches_head": both})
+    value = loss(RegionBatch(regions, [features], labels, head=head))
+    found = torch.autograd.grad(value, head.weight)[0]
+    weight = head.weight.detach().clone().requires_grad_(True)
+    fg, bg = (region_means(regions, [features])[:, k] @ weight.T + head.bias.detach() for k in (0, 1))
+    chosen = torch.nn.functional.cross_entropy(fg, labels)
+    hidden = -(1 - bg.softmax(1)[torch.arange(4), labels]).log().mean()
+    torch.testing.assert_close(value.detach(), (chosen + 2 * hidden).detach())
+    expected = torch.autograd.grad(chosen + 2 * hidden if both else chosen, weight)[0]
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.explainers.coalitions import any_size_coalitions, every_coalition, exact_shapley
+from maskwise.explainers.coalitions import any_size_coalitions, every_coalition, exact_shapley, kernel_coalitions
 from maskwise.maskers import Masker, ShapleyMasker, load_masker, save_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.shapley import ShapleyTrainer, divergence, shapley_loss
@@ -152,6 +152,63 @@ def test_values_of_coalitions_by_hand_and_which_classes_are_asked_for() -> None:
     assert torch.equal(asked[:, 0], order[:, 0])
     for row, ranked in zip(asked, order, strict=True):
         assert len(set(row.tolist())) == 3 and set(row[1:].tolist()) <= set(ranked[1:4].tolist())
+
+
+def test_the_surrogate_and_no_other_says_what_coalitions_are_worth() -> None:
+    made = trainer()
+    with torch.no_grad():
+        made.surrogate.module[-1].weight.neg_()  # type: ignore[index]
+    images, classes = pictures(2), torch.tensor([[0, 1], [2, 3]])
+    coalitions = torch.tensor([[[1.0, 0, 0, 1]]] * 2)
+    with torch.no_grad():
+        values, whole = made.values(images, coalitions, classes)
+        shown = images * coalitions[0, 0].reshape(1, 1, 2, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
+        hidden = (1 - coalitions[0, 0]).reshape(1, 1, 2, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
+        shown = shown + hidden * made.classifier.mean[:, None, None]
+        for said, seen in ((values[:, 0], shown), (whole, images)):
+            expected = made.surrogate.logits(seen).softmax(1).gather(1, classes)
+            torch.testing.assert_close(said, expected)
+            assert (expected - made.classifier.logits(seen).softmax(1).gather(1, classes)).abs().max() > 0.1
+
+
+def test_coalitions_of_a_step_are_by_the_exact_law_with_complements() -> None:
+    made = trainer(SMALL.model_copy(update={"grid": 3, "masks": 6, "surrogate_steps": 0, "steps": 2}))
+    seen: list[Tensor] = []
+    values = made.values
+    made.values = lambda *given: seen.append(given[1]) or values(*given)  # type: ignore[method-assign,func-returns-value]
+    images = pictures(3)
+    [part] = made.parts(images, torch.zeros(3))
+    expected = kernel_coalitions(made._uniform(part, 3))
+    made.step(images, torch.zeros(3, dtype=torch.int64))
+    assert torch.equal(seen[0], torch.cat([expected, 1 - expected], 1))
+    assert seen[0].sum(2).min() >= 1 and seen[0].sum(2).max() <= 8
+
+
+def test_each_step_draws_coalitions_of_its_own() -> None:
+    made = trainer()
+    [part] = made.parts(pictures(3), torch.zeros(3))
+    first = made._uniform(part, 4)
+    assert torch.equal(first, made._uniform(part, 4)) and len(first.unique()) == first.numel()
+    made.steps = 1
+    assert not torch.equal(first, made._uniform(part, 4))
+
+
+def test_what_the_head_is_told_of_a_class() -> None:
+    """Its probability, its log-probability in fifths, and what speaks for it in each cell, in quarters."""
+    own, images, classes = classifier(), pictures(2), torch.tensor([[0, 3], [4, 1]])
+    masker = ShapleyMasker.build(own, grid=2, width=8)
+    told: list[Tensor] = []
+    masker.decoder.register_forward_pre_hook(lambda _, given: told.append(given[2]))
+    with torch.no_grad():
+        logits, _ = masker(images, classes)
+        last = own.features(images)[1][-1]
+    p = logits.softmax(1).gather(1, classes)
+    [facts] = told
+    torch.testing.assert_close(facts[..., 0], p[..., None].expand(-1, -1, 4))
+    torch.testing.assert_close(facts[..., 1], (p.log() / 5)[..., None].expand(-1, -1, 4))
+    rows = own.module[-1].weight[classes]  # type: ignore[index]
+    speaks = torch.einsum("nkc,nchw->nkhw", rows, F.adaptive_avg_pool2d(last, 2)).flatten(2)
+    torch.testing.assert_close(facts[..., 2], speaks.detach() / 4, atol=1e-4, rtol=1e-4)
 
 
 def test_missing_cells_of_a_transformer_are_tokens_that_are_dropped() -> None:
