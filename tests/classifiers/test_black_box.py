@@ -114,7 +114,7 @@ def test_a_copy_shares_the_function_and_no_hooks() -> None:
     assert box.digest.any() and box.training
 
 
-@pytest.mark.parametrize("given", ["a file that is not there.onnx", 3, None])
+@pytest.mark.parametrize("given", ["a file that is not there.onnx", 3, None, nn.Flatten])
 def test_what_is_no_classifier(given: object) -> None:
     with pytest.raises(mw.InputError):
         mw.load_classifier(given)  # type: ignore[arg-type]
@@ -125,6 +125,43 @@ def test_what_only_networks_have_is_not_said_of_a_function(tmp_path: Path) -> No
         mw.load_classifier(brightness, tmp_path / "w.pth")
     with pytest.raises(mw.InputError, match="`texts` is of networks"):
         mw.load_classifier(brightness, texts=["a cat"])
+
+
+def test_it_may_answer_in_any_type_and_layout() -> None:
+    """An array that may not be written to, one that is read backwards, float64 within a dictionary."""
+    plain = brightness(IMAGES)
+
+    def fixed(images: Tensor) -> np.ndarray:
+        found = brightness(images)
+        found.setflags(write=False)
+        return found
+
+    def backwards(images: Tensor) -> np.ndarray:
+        return np.flip(np.flip(brightness(images), 1).copy(), 1)
+
+    def double(images: Tensor) -> dict[str, Tensor]:
+        return {"chances": torch.from_numpy(brightness(images)).double()}
+
+    for function in (fixed, backwards, double):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            classifier = mw.load_classifier(function, size=32)
+            logits = classifier.logits(IMAGES)
+        assert logits.dtype == torch.float32, function.__name__
+        assert torch.allclose(classifier.probabilities(logits), torch.from_numpy(plain), atol=1e-6), function.__name__
+
+
+def test_precision_around_it_is_not_its_own() -> None:
+    weight = torch.rand(3, 4, generator=torch.Generator().manual_seed(1))
+
+    def product(images: Tensor) -> Tensor:
+        return images.mean((2, 3)) @ weight
+
+    classifier = mw.load_classifier(product, size=32)
+    expected = classifier.logits(IMAGES)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(classifier.logits(IMAGES), expected)
+    assert torch.allclose(classifier.logits(IMAGES.bfloat16()), expected, atol=0.02)
 
 
 # ---- methods on it ------------------------------------------------------------------------------------------
@@ -216,6 +253,74 @@ def test_layouts_and_types(tmp_path: Path, shape: list[object], kind: int) -> No
     box = mw.load_classifier(str(made(tmp_path, shape, kind)), size=32, activation="softmax", **HALF)
     expected = (2 * IMAGES - 1).mean((2, 3))
     assert torch.allclose(box(IMAGES), expected, atol=2e-3 if kind == 10 else 1e-6)
+
+
+@pytest.mark.parametrize("shape", [["n", 3, 20, 32], ["n", 20, 32, 3], ["n", 3, "h", "w"], ["n", 3, 20, 3]])
+def test_oblong_pictures_keep_their_sides(tmp_path: Path, shape: list[object]) -> None:
+    """Of each picture the graph gives its whole, pixel by pixel, so that no exchange of rows and columns is hidden."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    value = onnx.helper.make_tensor_value_info("x", 1, shape)
+    node = onnx.helper.make_node("Flatten", ["x"], ["y"])
+    out = onnx.helper.make_tensor_value_info("y", 1, None)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", [value], [out]), ir_version=10,
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+    )  # fmt: skip
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    last = shape[3] == 3 and shape[1] != 3
+    sides = (20, 3) if shape[2:] == [20, 3] else (20, 32)
+    known = {} if "h" not in shape else {"size": (20, 32)}
+    box = mw.load_classifier(str(tmp_path / "net.onnx"), activation="none", **known, **HALF)
+    assert box.size == sides
+    images = torch.rand(2, 3, *sides)
+    given = 2 * images - 1
+    assert torch.allclose(box(images), (given.permute(0, 2, 3, 1) if last else given).flatten(1), atol=1e-6)
+
+
+def within(tmp_path: Path, location: str) -> Path:
+    """A graph that adds to the mean of each channel a weight that lies in another file, inside of a branch."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[3], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", "12")):
+        weight.external_data.add(key=key, value=value)
+    free = helper.make_tensor_value_info
+    branch = helper.make_graph(
+        [helper.make_node("Add", ["m", "w"], ["b"])], "branch", [], [free("b", 1, None)], [weight]
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=0),
+        helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch),
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(np.array([2, 3]), "axes"),
+        onnx.numpy_helper.from_array(np.array(True), "yes"),
+    ]
+    graph = helper.make_graph(nodes, "g", [free("x", 1, ["n", 3, 32, 32])], [free("y", 1, None)], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    return tmp_path / "net.onnx"
+
+
+def test_weights_of_a_branch_are_a_part_of_who_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path, found = within(tmp_path, "w.bin"), list[tuple[str, Tensor]]()
+    for first in (0.0, 0.0, 5.0):
+        np.array([first, 1, 2], np.float32).tofile(tmp_path / "w.bin")
+        box = mw.load_classifier(str(path), activation="softmax")
+        found.append((box.fingerprint(), box(IMAGES)))
+    assert found[0][0] == found[1][0] != found[2][0]
+    assert torch.allclose((found[2][1] - found[0][1])[:, 0], torch.tensor(5.0))
+
+
+@pytest.mark.parametrize("location", ["/dev/zero", "../w.bin", "gone.bin", "."])
+def test_weights_that_lie_elsewhere_are_not_read(tmp_path: Path, location: str) -> None:
+    pytest.importorskip("onnxruntime")
+    np.zeros(3, np.float32).tofile(tmp_path / "w.bin")
+    (tmp_path / "own").mkdir()
+    with pytest.raises(mw.InputError, match="keeps weights in .*, which is no file beside it"):
+        mw.load_classifier(str(within(tmp_path / "own", location)), activation="softmax")
 
 
 def test_what_an_onnx_file_must_be(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from calling import call, refused, save_picture
 from PIL import Image
 
 import maskwise as mw
-from maskwise.classifiers.classifier import IMAGENET_MEAN
 from maskwise.classifiers.hf import from_hf, is_hf
+from maskwise.classifiers.normalisation import IMAGENET_MEAN
 from maskwise.core.errors import InputError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")

@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 from conftest import tiny_net, tiny_vit
+from dropping import dropped, small_transformer
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -16,35 +16,10 @@ IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 THERE = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5
 
 
-def network(**options: object) -> VisionTransformer:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        settings = {"img_size": 64, "depth": 3, "num_classes": 5, **options}
-        net = timm.create_model("vit_tiny_patch16_224", **settings).eval()
-        for weight in net.parameters():  # random weights that answer as differently as trained ones
-            if weight.ndim == 2:
-                torch.nn.init.normal_(weight, 0, 0.2)
-        assert isinstance(net, VisionTransformer)
-        return net
-
-
-def dropped(net: VisionTransformer, normalised: Tensor, there: Tensor) -> Tensor:
-    """The network on those tokens alone, one picture after another, with the positions that they had."""
-    found = []
-    for picture, kept in zip(normalised, there.flatten(1), strict=True):
-        tokens = net.pos_drop(net._pos_embed(net.patch_embed(picture[None])))
-        before = net.num_prefix_tokens
-        tokens = torch.cat([tokens[:, :before], tokens[:, before:][:, kept]], 1)
-        for block in net.blocks:
-            tokens = block(tokens)
-        found.append(net.head(net.fc_norm(net.norm(tokens)[:, 0])))
-    return torch.cat(found)
-
-
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("registers", [0, 4])
 def test_masking_is_dropping(fused: bool, registers: int) -> None:
-    net = network(reg_tokens=registers)
+    net = small_transformer(reg_tokens=registers)
     for block in net.blocks:
         block.attn.fused_attn = fused
     own = Classifier(net, input_size=64)
@@ -60,7 +35,7 @@ def test_masking_is_dropping(fused: bool, registers: int) -> None:
 
 
 def test_what_is_hidden_does_not_matter_and_gets_no_gradient() -> None:
-    own = Classifier(network(), input_size=64)
+    own = Classifier(small_transformer(), input_size=64)
     other = IMAGES.clone()
     hidden = ~THERE.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None].expand_as(other)
     other[hidden] = 1 - other[hidden]
@@ -72,7 +47,7 @@ def test_what_is_hidden_does_not_matter_and_gets_no_gradient() -> None:
 
 
 def test_other_weights_see_the_same_tokens() -> None:
-    own, other = Classifier(network(), input_size=64), network()
+    own, other = Classifier(small_transformer(), input_size=64), small_transformer()
     with torch.no_grad():
         other.head.weight.mul_(2)
         found = own.logits(IMAGES, other.state_dict(), THERE)
@@ -96,7 +71,7 @@ def test_the_packaged_transformer_takes_it() -> None:
     [
         (tiny_net(), 64, "timm's VisionTransformer, and this is Sequential"),
         (tiny_vit(), 32, "timm's VisionTransformer, and this is Sequential"),
-        (network(global_pool="avg"), 64, "pools its patches"),
+        (small_transformer(global_pool="avg"), 64, "pools its patches"),
         (timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2, num_classes=5), 64, "Swin"),
     ],
 )
@@ -108,4 +83,4 @@ def test_other_networks_are_refused_by_name(net: torch.nn.Module, size: int, sai
 
 def test_the_number_of_patches_must_fit() -> None:
     with pytest.raises(InputError, match=r"\(N,16\), or \(N,h,w\) of as many, not \(3, 5, 5\)"):
-        Classifier(network(), input_size=64).logits(IMAGES, token_mask=torch.ones(3, 5, 5))
+        Classifier(small_transformer(), input_size=64).logits(IMAGES, token_mask=torch.ones(3, 5, 5))

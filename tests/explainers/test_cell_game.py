@@ -149,6 +149,25 @@ def test_few_pairs_are_unbiased_and_shapley_estimates_add_up() -> None:
         assert (error < 0.05 * exact[:, 0].std()).all(), "or the test would say nothing"
 
 
+def test_what_nobody_is_worth_is_in_no_cell_s_value() -> None:
+    """A game that is worth c more, whoever plays, has the same values, of any coalitions, paired or not."""
+    rows = torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 0, 1]], dtype=torch.float64)  # the first plays in all of them
+    values, ends = torch.rand(3, 2, dtype=torch.float64), torch.rand(2, 2, dtype=torch.float64)
+    found = shapley_estimate(rows, values, *ends)
+    torch.testing.assert_close(shapley_estimate(rows, values + 7, *(ends + 7)), found)
+    b = (rows[:, :, None] * (values - ends[0])[:, None]).mean(0)  # by hand: H = 1 + 1/2
+    torch.testing.assert_close(found, 3 * (b - b.mean(0)) + (ends[1] - ends[0]) / 3)
+
+
+def test_estimates_of_a_picture_add_up_to_what_is_shown_less_the_mean_colour() -> None:
+    own = tiny()
+    explain = mw.explainer("kernel_shap", own, grid=2, masks=4, signed=True)
+    with explain.calling(), torch.no_grad():
+        maps = explain.saliency(IMAGES, mw.explainers.targets.parse_targets(3, len(IMAGES), own))[:, 0]
+        whole, empty = (own.logits(x).softmax(1)[:, 3] for x in (IMAGES, own.mean[:, None, None].expand(1, 3, 32, 32)))
+    torch.testing.assert_close(maps.sum((1, 2)), whole - empty, atol=1e-5, rtol=0)
+
+
 def test_the_laws_that_are_drawn() -> None:
     draws, n = torch.Generator().manual_seed(1), 6
     some = kernel_coalitions(torch.rand(60000, n + 1, generator=draws))

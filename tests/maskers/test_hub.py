@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,33 @@ def test_the_hub_s_cache_serves_maskers_and_weights_offline(
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(InputError, match="an address on the hub is"):
         local_file(address)
+
+
+@pytest.mark.parametrize("name", ["a/b", "hf://a/b", "hf://a/b/model.safetensors"])
+def test_how_to_fetch_reaches_the_client_by_either_name(
+    name: str, classifier: Classifier, masker: Masker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = masker.save_pretrained(tmp_path, classifier, RECIPE) / "model.safetensors"
+    asked: list[Any] = []
+
+    def download(repo: str, name: str, **more: Any) -> str:
+        asked.append((repo, name, more))
+        return str(file)
+
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub"), "hf_hub_download", download)
+    how = {"cache_dir": "there", "local_files_only": True, "token": "secret"}
+    Masker.from_pretrained(name, classifier, revision="v1", **how)  # type: ignore[arg-type]
+    assert asked == [("a/b", "model.safetensors", {"revision": "v1", **how})]
+
+
+def test_without_the_client_pushing_is_refused_in_a_line(
+    classifier: Classifier, masker: Masker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="needs the hub's client: pip install huggingface_hub"):
+        masker.push_to_hub("mine", classifier, RECIPE)
+    with pytest.raises(InputError, match="needs the hub's client: pip install huggingface_hub"):
+        Masker.from_pretrained("a/b", classifier)
 
 
 def test_what_is_pushed_is_the_folder(

@@ -16,7 +16,7 @@ from maskwise.exporting import export
 from maskwise.maskers import Masker, load_masker, save_masker
 from maskwise.maskers.decoder import Decoder
 from maskwise.maskers.fusing import fuse
-from maskwise.maskers.ladder import ConvRung, Foothold, LadderDecoder, TokenRung
+from maskwise.maskers.ladder import ConvRung, Foothold, LadderDecoder, TokenRung, enlarged_to
 from maskwise.maskers.layout import Layout
 from maskwise.maskers.mixing import MixingDecoder
 
@@ -80,6 +80,27 @@ def test_a_convolutional_ladder_in_plain_calls() -> None:
 
 def _column(values: Tensor) -> Tensor:
     return values.reshape(1, -1, 1, 1)
+
+
+def test_what_is_enlarged_keeps_the_centres_of_its_places() -> None:
+    """From two places to four: a quarter of the way from one to the other, and the border's own value beyond."""
+    state = torch.tensor([[[[0.0, 1.0]]]])
+    found = enlarged_to(state, torch.zeros(1, 1, 1, 4))
+    torch.testing.assert_close(found, torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+
+
+def test_of_oblong_pictures_the_head_draws_on_the_finest_tap_s_grid() -> None:
+    """Taps of 64x96 pixels, the finest of which is pooled to a quarter of them, rows and columns apart."""
+    head = Decoder([8], width=3)
+    ladder = lively(LadderDecoder([4, 6], head, 8))
+    fine, coarse = torch.rand(2, 4, 32, 48), torch.rand(2, 6, 8, 12)
+    asked: list[tuple[int, int]] = []
+    head.register_forward_pre_hook(lambda _, given: asked.append((given[0][0].shape[2:], given[1])))
+    with torch.no_grad():
+        assert ladder([fine, coarse], (64, 96)).shape == (2, 16, 24)
+        assert asked == [((16, 24), (64, 96))], "a head draws on a quarter of what it takes for the input"
+        alone = lively(LadderDecoder([6], Decoder([8], width=3), 8))
+        assert alone([coarse], (64, 96)).shape == (2, 8, 12), "where the finest tap is coarser, on its grid"
 
 
 def test_a_rung_of_tokens_is_torch_s_own_block() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
@@ -105,6 +105,16 @@ def test_small_halves_the_picture_five_times_and_is_read_at_each_scale() -> None
     assert own_encoder("small", grey).channels == 1
     with pytest.raises(mw.InputError, match="3 channels, and .* of 1: encoder=small takes those"):
         own_encoder("efficientnet_lite0", grey)
+
+
+def test_small_is_ten_normalised_convolutions_at_the_box_s_own_sides() -> None:
+    oblong = own_encoder("small", mw.load_classifier(by_colour, size=(32, 48), mean=[0.1, 0.2, 0.3]))
+    assert oblong.size == (32, 48) and torch.allclose(oblong.mean, torch.tensor([0.1, 0.2, 0.3]))
+    steps = [type(step) for step in oblong.module.modules() if not isinstance(step, nn.Sequential)]
+    assert steps[:30] == 10 * [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] and len(steps) == 32
+    assert [tap.shape[2:] for tap in oblong.features(torch.rand(1, 3, 32, 48))[1]][:2] == [(16, 24), (8, 12)]
+    known = own_encoder("efficientnet_lite0", mw.load_classifier(by_colour, size=(64, 96)))
+    assert known.size == (64, 96)
 
 
 def test_another_name_is_refused_since_files_repeat_it(tmp_path: Path) -> None:

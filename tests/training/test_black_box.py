@@ -176,6 +176,46 @@ def test_a_small_encoder_learns_and_a_named_one_stays(data: Path, tmp_path: Path
 # ---- what can't work ----------------------------------------------------------------------------------------
 
 
+def both(images: Tensor) -> Tensor:
+    """Chances of two findings that don't exclude each other: is there pure red, is there pure green?"""
+    return (two_patches(images)[:, :2] / 0.45).clamp(0.02, 0.98)
+
+
+def test_findings_that_do_not_exclude_each_other_are_all_taught(data: Path, held_out: DataSet, tmp_path: Path) -> None:
+    """Each picture has both, and no labels: the masker finds either, though one alone is the likeliest."""
+    asked = []
+
+    def counted(images: Tensor) -> Tensor:
+        asked.append(len(images))
+        return both(images)
+
+    counted.fingerprint = lambda: "both"  # type: ignore[attr-defined]
+    own = mw.load_classifier(counted, size=SIDE, labels=LABELS[:2], activation="none")
+    done = mw.fit(data / "images", own, out=tmp_path / "fit", size=SIDE, overrides=QUICK, page=False)
+    assert done.teacher == "banzhaf" and "others: 1" in (tmp_path / "fit" / "recipe.yaml").read_text()
+    explainer = mw.explainer("casm", own, masker=done.path)
+    assert overlap(explainer, held_out)[1] > 0.9, "the brightest pixel lies in the square that is asked for"
+    assert overlap(explainer, held_out, other=True)[1] < 0.1, "and not in the other finding's"
+    labelling = 144 * (32 + 1)
+    assert sum(asked) < 1.5 * labelling, "both findings are labelled by the same questions"
+
+
+def test_scores_of_findings_and_no_findings_at_all(tmp_path: Path) -> None:
+    """Sigmoid scores; pictures in which nothing is found; pictures so small that an encoder's last scale has no tap."""
+
+    def scores(images: Tensor) -> Tensor:
+        return 20 * (images.mean((2, 3)) - 0.9)
+
+    own = mw.load_classifier(scores, size=32, activation="sigmoid")
+    small = [*QUICK[:1], "batch_size=4", "others=1"]
+    done = mw.fit("shapes:n=20,size=32", own, out=tmp_path / "a", max_steps=2, overrides=small, page=False)
+    maps = mw.explainer("casm", own, masker=done.path)(torch.rand(2, 3, 32, 32), torch.tensor([[0, 2], [1, 0]]))
+    assert maps.shape == (2, 2, 32, 32) and maps.isfinite().all()
+    beyond = mw.load_classifier(lambda x: 3 + x.mean((2, 3)), size=32, activation="none")
+    with pytest.raises(InputError, match="say `activation=sigmoid`"):
+        mw.fit("shapes:n=20,size=32", beyond, out=tmp_path / "b", max_steps=2, overrides=small, page=False)
+
+
 def test_what_needs_gradients_or_layers_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="masked pictures teach by gradients, and two_patches is a black box"):
         mw.fit(data, box(), out=tmp_path / "a", teacher="none")

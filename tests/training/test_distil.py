@@ -25,7 +25,7 @@ from maskwise.images import to_bytes
 from maskwise.maskers import load_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.crops import Crop, random_crop, resized, resized_map
-from maskwise.training.distil import DistilRecipe, DistilTrainer, target
+from maskwise.training.distil import DistilRecipe, DistilTrainer, root_mean_square, target
 from maskwise.training.draws import generator
 from maskwise.training.label_file import LabelFile, label_pictures, picture_key
 from maskwise.training.loader import Loader
@@ -84,12 +84,14 @@ def test_maps_come_along_with_the_crops(picture_folder: Path) -> None:
 def test_targets() -> None:
     saliency = torch.rand(56, 56, generator=torch.Generator().manual_seed(0))
     whole, mean = Crop(0, 0, 112, 112, False), float(saliency.mean())
-    raw = target({3: saliency}, {3: mean}, "raw", 3, whole, (112, 112), 56)
+    raw = target(saliency, mean, "raw", whole, (112, 112), 56)
     torch.testing.assert_close(raw[0], saliency, atol=1e-5, rtol=0)
-    above = target({3: saliency}, {3: mean}, "above_mean", 3, whole, (112, 112), 56)
+    above = target(saliency, mean, "above_mean", whole, (112, 112), 56)
     assert torch.equal(above[0], (raw[0] >= mean).float()) and 0.3 < above.mean() < 0.7
-    flat = target({0: torch.zeros(56, 56)}, {0: 0.0}, "above_mean", 0, whole, (112, 112), 8)
+    flat = target(torch.zeros(56, 56), 0.0, "above_mean", whole, (112, 112), 8)
     assert flat.sum() == 0, "a flat map wants nothing"
+    even = target(torch.full((56, 56), 0.5), 0.5, "above_mean", whole, (112, 112), 8)
+    assert even.min() == 1, "all of it is at least its mean"
 
 
 # ---- the teacher --------------------------------------------------------------------------------------------
@@ -162,16 +164,21 @@ def test_maps_are_made_once_and_again_where_picture_class_or_teacher_changed(tmp
     images = pictures()
     taught: list[int] = []
 
-    def teach(some: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
-        taught.extend(classes)
+    def teach(some: Sequence[Tensor], classes: Sequence[Sequence[int]]) -> Tensor:
+        taught.extend(c for several in classes for c in several)
         return torch.stack(
-            [torch.full((4, 4), float(image.mean()) + c) for image, c in zip(some, classes, strict=True)]
+            [
+                torch.stack([torch.full((4, 4), float(image.mean()) + c) for c in several])
+                for image, several in zip(some, classes, strict=True)
+            ]
         )
 
     def run(key: str = "a", labels: Sequence[int] = (0, 1, 2)) -> dict[int, Tensor]:
         taught.clear()
         own = LabelFile(tmp_path / "labels.npz")
-        return label_pictures(own, key, lambda i: (to_bytes(images[i]), labels[i]), teach, range(3), batch=2)
+        found = label_pictures(own, key, lambda i: (to_bytes(images[i]), (labels[i],)), teach, range(3), batch=2)
+        assert all(several.shape == (1, 4, 4) for several in found.values())
+        return {place: several[0] for place, several in found.items()}
 
     first = run()
     assert taught == [0, 1, 2] and all((first[i] - float(images[i].mean()) - i).abs().max() < 4e-3 for i in range(3))
@@ -187,6 +194,10 @@ def test_maps_are_made_once_and_again_where_picture_class_or_teacher_changed(tmp
     assert taught == [0, 1, 2]
     run()
     assert taught == [], "maps of other teachers stay in the file"
+    taught.clear()
+    own = LabelFile(tmp_path / "labels.npz")
+    both = label_pictures(own, "a", lambda i: (to_bytes(images[i]), (0, 3)), teach, [0], batch=2)[0]
+    assert taught == [0, 3] and torch.equal(both[0], first[0]) and (both[1] - both[0] - 3).abs().max() < 4e-3
     (tmp_path / "labels.npz").write_bytes(b"rubbish")
     with pytest.raises(InputError, match="delete it"):
         run()
@@ -378,6 +389,74 @@ def test_the_loss_by_hand() -> None:
     logged = trainer.step(torch.cat([images, wanted], 1), labels)
     assert logged["loss"] == pytest.approx(float(expected), abs=1e-5)
     assert logged["wanted"] == pytest.approx(float(wanted.mean()), abs=1e-6)
+
+
+def test_a_masker_is_asked_for_the_label_and_the_next_likely_classes(picture_folder: Path, tmp_path: Path) -> None:
+    """``others=2``: their maps, each as the teacher says it of that class alone, come with the crops in that order."""
+    recipe = SMALL.model_copy(update={"others": 2, "teacher": Lesson(views={"cam": TeacherView()}, stretch=False)})
+    trainer = DistilTrainer(classifier(), recipe, 5, Fabric(accelerator="cpu", devices=1))
+    loader = Loader([read_data(picture_folder)], recipe, 32)
+    trainer.prepare(loader, tmp_path)
+    assert loader.asked is not None and loader.asked.shape == (20, 3)
+    teacher = Teacher(trainer.classifier, recipe.teacher)
+    for place in (0, 7, 13):
+        image = loader.picture(place).float() / 255
+        answer = trainer.classifier.logits(trainer.classifier.prepare(image[None]))[0]
+        ranked = [c for c in answer.argsort(descending=True).tolist() if c != loader.labels[place]]
+        assert loader.asked[place].tolist() == [loader.labels[place], *ranked[:2]]
+        for k, asked in enumerate(loader.asked[place].tolist()):
+            expected = teacher([image], [asked])[0]
+            torch.testing.assert_close(trainer.maps[place][k].float(), expected, atol=2e-3, rtol=2e-3)
+    images, labels = loader.batch(0)
+    assert images.shape[1] == 3 + 3 and labels.shape == (4, 3)
+    with torch.no_grad():
+        taps = trainer.features(images[:, :3])[1]
+        masks = trainer.masker.logits_of(taps, (32, 32), labels).sigmoid()
+    wanted = F.adaptive_avg_pool2d(images[:, 3:], masks.shape[-2:])
+    expected = -(wanted * masks.log() + (1 - wanted) * (1 - masks).log()).mean()
+    assert trainer.step(images, labels)["loss"] == pytest.approx(float(expected), abs=1e-5)
+    with pytest.raises(InputError, match="others asks for several classes"):
+        recipes.load("distilled", ["others=1", "class_tap=false", "class_gate=null"])
+
+
+def test_the_mean_is_that_of_each_picture_s_map(picture_folder: Path, tmp_path: Path) -> None:
+    """Of maps that are far from even: as many places are wanted as lie above the mean, and not half of them."""
+    trainer = DistilTrainer(classifier(), SMALL, 5, Fabric(accelerator="cpu", devices=1))
+    loader = Loader([read_data(picture_folder)], SMALL, 32)
+    trainer.prepare(loader, tmp_path)
+    assert len(trainer.maps) == 20 and loader.along is not None
+    unlike = 0
+    for place, several in trainer.maps.items():
+        [saliency] = several
+        side = saliency.shape[-1]
+        wanted = loader.along(place, Crop(0, 0, side, side, False), (side, side), side)
+        whole = saliency.float().numpy()
+        assert wanted.numpy().mean() == pytest.approx((whole >= whole.mean()).mean(), abs=0.01)
+        unlike += abs((whole >= whole.mean()).mean() - 0.5) > 0.05
+    assert unlike > 0
+
+
+def test_the_unit_of_values_is_their_root_mean_square() -> None:
+    maps = [torch.tensor([[1.0, -7.0]]), torch.tensor([[5.0, 5.0]])]
+    assert root_mean_square(maps) == pytest.approx((100 / 4) ** 0.5)
+    assert root_mean_square([torch.zeros(2, 2)]) == 1
+
+
+def test_what_is_logged_of_values_is_in_their_own_size() -> None:
+    """``off`` is the mean distance of what the masker says from what is wanted, whatever the unit it learns in."""
+    recipe = SMALL.model_copy(
+        update={"target": "values", "teacher": Lesson(views={"cam": TeacherView()}, stretch=False)}
+    )
+    trainer = DistilTrainer(classifier(), recipe, 5, Fabric(accelerator="cpu", devices=1))
+    trainer.unit = 0.01
+    draws = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(4, 3, 32, 32, generator=draws), torch.tensor([0, 1, 2, 3])
+    wanted = 0.01 * torch.randn(4, 1, 8, 8, generator=draws)
+    with torch.no_grad():
+        said = trainer.masker.logits_of(trainer.features(images)[1], (32, 32), labels[:, None])
+    large = wanted.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    logged = trainer.step(torch.cat([images, large], 1), labels)
+    assert logged["off"] == pytest.approx(float((0.01 * said - wanted).abs().mean()), rel=1e-4)
 
 
 def test_the_packaging_script(picture_folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from maskwise.training.watch.during_training import (
     to_mlflow,
     to_tensorboard,
     to_wandb,
+    with_its_network,
 )
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -76,13 +78,19 @@ def test_the_picture_is_the_map_of_the_class_asked_for() -> None:
 
 
 def test_a_sink_that_fails_warns_once() -> None:
+    asked: list[int] = []
+
     def broken(step: int, drawn: Any) -> None:
+        asked.append(step)
         raise OSError("no space left")
 
     watch = watched(tiny_net(), broken, every=1)
     with pytest.warns(UserWarning, match="no longer shown.*no space left"):
         watch(0)
-    watch(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch(1)
+    assert len(asked) == 1, "it is not asked again"
     with pytest.raises(InputError, match="at least one picture"):
         watched(tiny_net(), broken, every=0)
 
@@ -108,7 +116,40 @@ def test_lightning_calls_it(tmp_path: Path) -> None:
         enable_model_summary=False, default_root_dir=tmp_path,
         callbacks=[watched(module.net, sink, every=2).for_lightning()],
     ).fit(module, data)  # fmt: skip
-    assert [step for step, _ in sink.got] == [2, 4]
+    assert [step for step, _ in sink.got] == [0, 2, 4]
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(12, 3, 32, 32)), batch_size=2)
+    sink.got.clear()
+    lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, accumulate_grad_batches=3,
+        callbacks=[watched(module.net, sink, every=1).for_lightning()],
+    ).fit(module, batches)  # fmt: skip
+    assert [step for step, _ in sink.got] == [0, 1, 2], "three batches are one step, which is looked at once"
+
+
+def test_only_lightning_s_first_process_looks() -> None:
+    pytest.importorskip("lightning.pytorch")
+    sink = Kept()
+    callback = watched(tiny_net(), sink, every=1).for_lightning()
+    for first in (True, False):
+        callback.on_train_batch_end(SimpleNamespace(global_step=1 + first, is_global_zero=first))
+    assert [step for step, _ in sink.got] == [2]
+
+
+def test_it_follows_a_network_that_a_trainer_moved() -> None:
+    net = tiny_net()
+    own = Classifier(net, input_size=32)
+    assert with_its_network(own).type == "cpu"
+    net.to("meta")  # a device that is there on every machine
+    assert own.device.type == "cpu" and with_its_network(own).type == "meta"
+    assert own.mean.device.type == own.std.device.type == "meta"
+    watch = MapsDuringTraining(explainer("rise", Classifier(by_colour, input_size=32), masks=2), IMAGES, Kept())
+    watch(0)
+    assert len(watch.sink.got) == 1 and not watch.lost, "a black box has no weights to follow"  # type: ignore[attr-defined]
+
+
+def by_colour(images: torch.Tensor) -> torch.Tensor:
+    return images.mean((2, 3)).softmax(1)
 
 
 def test_transformers_calls_it() -> None:
@@ -118,10 +159,11 @@ def test_transformers_calls_it() -> None:
     from transformers import TrainerCallback
 
     assert isinstance(callback, TrainerCallback)
+    callback.on_train_begin(None, SimpleNamespace(global_step=0, is_world_process_zero=True), None, model=None)
     for step in range(1, 5):
         for main in (True, False):
             callback.on_step_end(None, SimpleNamespace(global_step=step, is_world_process_zero=main), None, model=None)
-    assert [step for step, _ in sink.got] == [2, 4]
+    assert [step for step, _ in sink.got] == [0, 2, 4]
 
 
 def test_tensorboard_and_mlflow_and_wandb_get_what_they_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,27 @@ def rows(logits: Tensor, findings: Tensor) -> list[list[tuple[float, bool]]]:
     ]
 
 
+def test_probabilities_of_findings_are_what_their_logits_are() -> None:
+    """A black box gives p where a network gives log p - log (1 - p); certain answers have finite losses."""
+    logits, findings = answers()
+    other = answers(1)[0]
+    said, plain = Bernoulli(of_probabilities=True), Bernoulli()
+    for ask in ("cross_entropy", "cross_entropy_of_shown", "entropy"):
+        torch.testing.assert_close(
+            getattr(said, ask)(logits.sigmoid(), findings), getattr(plain, ask)(logits, findings)
+        )
+    for ask in ("right", "shows"):
+        assert torch.equal(getattr(said, ask)(logits.sigmoid(), findings), getattr(plain, ask)(logits, findings)), ask
+    assert torch.equal(said.found(logits.sigmoid()), plain.found(logits))
+    assert torch.equal(said.likelier(logits.sigmoid()), logits.sigmoid() > 0.5)
+    assert torch.equal(said.differs(logits.sigmoid(), other.sigmoid()), plain.differs(logits, other))
+    expected = F.binary_cross_entropy(logits.sigmoid(), findings.double(), reduction="none").sum(1).mean()
+    torch.testing.assert_close(said.cross_entropy(logits.sigmoid(), findings), expected)
+    assert said.cross_entropy(findings.double(), ~findings).isfinite()
+    with pytest.raises(InputError, match="probabilities from 0 to 1, and the classifier gives other numbers"):
+        said.right(logits, findings)
+
+
 def test_binary_cross_entropy_is_minus_the_log_probability_of_the_set() -> None:
     logits, findings = answers()
     chance = [math.prod(p if t else 1 - p for p, t in row) for row in rows(logits, findings)]

@@ -49,6 +49,16 @@ def test_each_pair_by_hand() -> None:
             torch.testing.assert_close(wanted[k], torch.stack([whole, guest]))
 
 
+def test_of_oblong_pictures_the_pasted_one_is_oblong_too() -> None:
+    draws = torch.Generator().manual_seed(1)
+    images, maps = torch.rand(2, 3, 20, 60, generator=draws), torch.zeros(2, 20, 60)
+    for seed in range(10):
+        found, _, _ = pasted(images, maps, torch.tensor([0, 1]), 0.5, generator(seed))
+        changed = (found[0] != images[0]).any(0)
+        tall, wide = int(changed.any(1).sum()), int(changed.any(0).sum())
+        assert abs(wide - 3 * tall) <= 2 and SIDES[0] * 60 - 1 <= wide <= SIDES[1] * 60 + 1
+
+
 def test_places_and_sizes_differ_and_reach_every_border() -> None:
     images, maps, labels = batch()
     covered = torch.zeros(32, 32)
@@ -83,6 +93,20 @@ def test_the_loss_asks_for_both_classes() -> None:
     expected = -(cells * masks.log() + (1 - cells) * (1 - masks).log()).mean()
     logged = trainer.step(torch.cat([images, maps[:, None]], 1), labels)
     assert logged["loss"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_each_step_pastes_anew() -> None:
+    recipe = DistilRecipe(width=4, mix=6, input_size=32, batch_size=6, steps=4, pasted=0.5)
+    trainer = DistilTrainer(Classifier(tiny_net(), input_size=32), recipe, 4, Fabric(accelerator="cpu", devices=1))
+    images, maps, labels = batch()
+    seen: list[Tensor] = []
+    features = trainer.features
+    trainer.features = lambda pictures: seen.append(pictures.clone()) or features(pictures)  # type: ignore[func-returns-value]
+    for step in range(2):
+        trainer.step(torch.cat([images, maps[:, None]], 1), labels)
+        expected, _, _ = pasted(images, maps, labels, 0.5, generator(recipe.seed, step, 0))
+        torch.testing.assert_close(seen[step], expected)
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_it_needs_a_masker_that_knows_the_class() -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from conftest import tiny_net
 from lightning.fabric import Fabric
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 import maskwise as mw
@@ -137,6 +138,18 @@ def test_with_tau_to_zero_the_areas_are_those_of_the_metrics(fill: str) -> None:
         hard = curves(own, images, maps, asked, mode, step=4 * 64, fill=fill_of(fill))  # type: ignore[arg-type]
         assert hard.shape == (3, 5)
         torch.testing.assert_close(found.double(), area_under(hard), atol=1e-4, rtol=0)
+
+
+def test_edges_of_gates_are_blurred_as_the_recipe_says() -> None:
+    scores = torch.randn(2, 4, 4, generator=draws(2))
+    found = {}
+    for sigma in (0.0, 1.5):
+        t = trainer(changed(mask_blur=sigma))
+        found[sigma] = t.gates(scores, _Draw([0.25, 0.5], 4, infiller("black"), 1e-6), (32, 32))
+    for sharp, soft in zip(found[0.0], found[1.5], strict=True):
+        assert set(sharp.unique().tolist()) <= {0.0, 1.0}
+        blurred = gaussian_filter(sharp.double().numpy(), (0, 1.5, 1.5), mode="nearest")
+        torch.testing.assert_close(soft.double(), torch.from_numpy(blurred), atol=1e-4, rtol=0)
 
 
 def test_drawn_shares_have_the_area_as_their_mean() -> None:

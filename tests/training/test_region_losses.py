@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.training.region_losses import (
+    RegionBatch,
     batch_area,
     c2am,
     log_of_the_others,
@@ -140,6 +141,60 @@ def test_c2am_does_not_say_which_region_is_the_object() -> None:
 def test_suppression_counts_nothing_where_the_rest_shows_more() -> None:
     outside, whole = torch.tensor([1.0, 5.0, 0.0]), torch.tensor([4.0, 4.0, 0.0])
     assert float(suppressed(outside, whole)) == pytest.approx(0.25 / 3)
+
+
+class PlainTail:
+    """Stands for the layers behind a tap: they pass on what they get, and each channel is a class."""
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        return activation
+
+    def activation(self, last: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack([one[label].relu().mean() for one, label in zip(last, labels, strict=True)])
+
+    def answer(self, last: Tensor) -> Tensor:
+        return last.mean((2, 3))
+
+
+def test_background_suppression_by_loops() -> None:
+    regions, features = regions_and_features()
+    features = features - 0.3
+    labels = torch.tensor([0, 3, 5, 1])
+    loss = region_losses.get("bas").model_validate({"area": 1.5, "inside": 0.7})
+    batch = RegionBatch(regions, [features], labels, tail=PlainTail())  # type: ignore[arg-type]
+    total = 0.0
+    for picture, fg, label in zip(features, regions[:, 0], labels.tolist(), strict=True):
+        outside, whole = (float(x[label].clamp(min=0).mean()) for x in (picture * (1 - fg), picture))
+        ratio = 0.0 if outside > whole else outside / whole
+        inside = [float((channel * fg).mean()) for channel in picture]
+        wrong = math.log(sum(math.exp(x) for x in inside)) - inside[label]
+        total += (ratio + 0.7 * wrong + 1.5 * float(fg.mean())) / 4
+    assert float(loss(batch)) == pytest.approx(total)
+
+
+def test_batch_area_weighs_what_is_undecided() -> None:
+    regions, features = regions_and_features()
+    loss = region_losses.get("batch_area").model_validate({"area": 0.2, "undecided": 0.3})
+    found = loss(RegionBatch(regions, [features], torch.zeros(4, dtype=torch.int64)))
+    torch.testing.assert_close(found, batch_area(regions[:, 0], 0.2) + 0.3 * undecided(regions[:, 0]))
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_linear_layer_learns_from_the_background_where_it_is_said(both: bool) -> None:
+    """Its gradient is that of the whole loss by a plain product, or of the cross entropy of the fg alone."""
+    regions, features = regions_and_features()
+    labels = torch.tensor([0, 3, 5, 1])
+    head = nn.Linear(6, 7).double()
+    loss = region_losses.get("trilite").model_validate({"alpha": 2.0, "bg_teaches_head": both})
+    value = loss(RegionBatch(regions, [features], labels, head=head))
+    found = torch.autograd.grad(value, head.weight)[0]
+    weight = head.weight.detach().clone().requires_grad_(True)
+    fg, bg = (region_means(regions, [features])[:, k] @ weight.T + head.bias.detach() for k in (0, 1))
+    chosen = torch.nn.functional.cross_entropy(fg, labels)
+    hidden = -(1 - bg.softmax(1)[torch.arange(4), labels]).log().mean()
+    torch.testing.assert_close(value.detach(), (chosen + 2 * hidden).detach())
+    expected = torch.autograd.grad(chosen + 2 * hidden if both else chosen, weight)[0]
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,27 @@ def test_a_step_of_rows_is_one_of_pictures(picture_folder: Path, tmp_path: Path)
         )
 
 
+def test_losses_count_as_much_as_the_recipe_says() -> None:
+    images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    found = {}
+    for weight in (1.0, 0.25):
+        losses = {"batch_area": {"area": 0.3}, "c2am": {"weight": weight}}
+        recipe = RegionsRecipe.model_validate({**SMALL.model_dump(), "losses": losses})
+        found[weight] = RegionsTrainer(classifier(), recipe, 5, fabric()).step(images, labels)
+    assert found[0.25]["c2am"] == pytest.approx(0.25 * found[1.0]["c2am"], rel=1e-5)
+    for row in found.values():
+        assert row["loss"] == pytest.approx(row["c2am"] + row["batch_area"], rel=1e-5)
+
+
+def test_taps_of_another_size_are_others_even_on_the_same_grid() -> None:
+    keys, grids = [], []
+    for side in (32, 31):
+        trainer = RegionsTrainer(classifier(), SMALL.model_copy(update={"input_size": side}), 5, fabric())
+        keys.append(trainer.tap_key())
+        grids.append(trainer.shapes)
+    assert grids[0] == grids[1] and keys[0] != keys[1]
+
+
 def test_views_are_of_their_epoch(picture_folder: Path, tmp_path: Path) -> None:
     recipe = SMALL.model_copy(update={"views": 3})
     trainer = RegionsTrainer(classifier(), recipe, 5, fabric())

@@ -10,13 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny_net
+from dropping import dropped, small_transformer
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.explainers.coalitions import every_coalition, exact_shapley
+from maskwise.explainers.coalitions import any_size_coalitions, every_coalition, exact_shapley, kernel_coalitions
 from maskwise.maskers import Masker, ShapleyMasker, load_masker, save_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.shapley import ShapleyTrainer, divergence, shapley_loss
@@ -153,6 +154,99 @@ def test_values_of_coalitions_by_hand_and_which_classes_are_asked_for() -> None:
         assert len(set(row.tolist())) == 3 and set(row[1:].tolist()) <= set(ranked[1:4].tolist())
 
 
+def test_the_surrogate_and_no_other_says_what_coalitions_are_worth() -> None:
+    made = trainer()
+    with torch.no_grad():
+        made.surrogate.module[-1].weight.neg_()  # type: ignore[index]
+    images, classes = pictures(2), torch.tensor([[0, 1], [2, 3]])
+    coalitions = torch.tensor([[[1.0, 0, 0, 1]]] * 2)
+    with torch.no_grad():
+        values, whole = made.values(images, coalitions, classes)
+        shown = images * coalitions[0, 0].reshape(1, 1, 2, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
+        hidden = (1 - coalitions[0, 0]).reshape(1, 1, 2, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
+        shown = shown + hidden * made.classifier.mean[:, None, None]
+        for said, seen in ((values[:, 0], shown), (whole, images)):
+            expected = made.surrogate.logits(seen).softmax(1).gather(1, classes)
+            torch.testing.assert_close(said, expected)
+            assert (expected - made.classifier.logits(seen).softmax(1).gather(1, classes)).abs().max() > 0.1
+
+
+def test_coalitions_of_a_step_are_by_the_exact_law_with_complements() -> None:
+    made = trainer(SMALL.model_copy(update={"grid": 3, "masks": 6, "surrogate_steps": 0, "steps": 2}))
+    seen: list[Tensor] = []
+    values = made.values
+    made.values = lambda *given: seen.append(given[1]) or values(*given)  # type: ignore[method-assign,func-returns-value]
+    images = pictures(3)
+    [part] = made.parts(images, torch.zeros(3))
+    expected = kernel_coalitions(made._uniform(part, 3))
+    made.step(images, torch.zeros(3, dtype=torch.int64))
+    assert torch.equal(seen[0], torch.cat([expected, 1 - expected], 1))
+    assert seen[0].sum(2).min() >= 1 and seen[0].sum(2).max() <= 8
+
+
+def test_each_step_draws_coalitions_of_its_own() -> None:
+    made = trainer()
+    [part] = made.parts(pictures(3), torch.zeros(3))
+    first = made._uniform(part, 4)
+    assert torch.equal(first, made._uniform(part, 4)) and len(first.unique()) == first.numel()
+    made.steps = 1
+    assert not torch.equal(first, made._uniform(part, 4))
+
+
+def test_what_the_head_is_told_of_a_class() -> None:
+    """Its probability, its log-probability in fifths, and what speaks for it in each cell, in quarters."""
+    own, images, classes = classifier(), pictures(2), torch.tensor([[0, 3], [4, 1]])
+    masker = ShapleyMasker.build(own, grid=2, width=8)
+    told: list[Tensor] = []
+    masker.decoder.register_forward_pre_hook(lambda _, given: told.append(given[2]))
+    with torch.no_grad():
+        logits, _ = masker(images, classes)
+        last = own.features(images)[1][-1]
+    p = logits.softmax(1).gather(1, classes)
+    [facts] = told
+    torch.testing.assert_close(facts[..., 0], p[..., None].expand(-1, -1, 4))
+    torch.testing.assert_close(facts[..., 1], (p.log() / 5)[..., None].expand(-1, -1, 4))
+    rows = own.module[-1].weight[classes]  # type: ignore[index]
+    speaks = torch.einsum("nkc,nchw->nkhw", rows, F.adaptive_avg_pool2d(last, 2)).flatten(2)
+    torch.testing.assert_close(facts[..., 2], speaks.detach() / 4, atol=1e-4, rtol=1e-4)
+
+
+def test_missing_cells_of_a_transformer_are_tokens_that_are_dropped() -> None:
+    """Values of all coalitions of 2x2 cells of 4x4 patches, to 1e-5; and of nobody, where the class token is alone."""
+    own = Classifier(small_transformer(), input_size=64, name="small")
+    recipe = {"holes": "tokens", "class_tap": False, "input_size": 64, "surrogate_steps": 1, "steps": 2}
+    made = trainer(SMALL.model_copy(update=recipe), own)
+    images, every = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), every_coalition(4)
+    classes = torch.tensor([[0, 3], [2, 1]])
+    with torch.no_grad():
+        values, whole = made.values(images, every.expand(2, -1, -1), classes)
+        for k, row in enumerate(every):
+            there = row.bool().reshape(1, 2, 2).repeat_interleave(2, 1).repeat_interleave(2, 2).expand(2, -1, -1)
+            answers = dropped(small_transformer(), own.normalise(images), there).softmax(1)
+            torch.testing.assert_close(values[:, k], answers.gather(1, classes), atol=1e-5, rtol=0)
+            if not row.any():
+                torch.testing.assert_close(made.of_nobody((64, 64)), answers[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(values[:, -1], whole, atol=1e-5, rtol=0)
+        assert (values[:, 1:-1] - whole[:, None]).abs().mean() > 0.01, "or it would not matter"
+    weights = [weight.clone() for weight in made.judge_weights]
+    loss = made.step(images, torch.zeros(2, dtype=torch.int64))["loss"]
+    [part] = made.parts(images, torch.zeros(2))
+    made.steps = 0
+    shown = any_size_coalitions(made._uniform(part, 1))[:, 0].reshape(2, 2, 2).bool()
+    seen = dropped(small_transformer(), own.normalise(images), shown.repeat_interleave(2, 1).repeat_interleave(2, 2))
+    expected = divergence(own, own.logits(images), seen).mean()
+    assert loss == pytest.approx(float(expected.detach()), abs=1e-5), "the surrogate learns from dropped tokens, too"
+    assert any(not torch.equal(a, b) for a, b in zip(weights, made.judge_weights, strict=True))
+
+
+def test_tokens_are_dropped_of_a_transformer_alone() -> None:
+    tokens = SMALL.model_copy(update={"holes": "tokens", "class_tap": False, "grid": 5})
+    with pytest.raises(InputError, match="`token_mask` is for timm's VisionTransformer, and this is Sequential"):
+        trainer(tokens)
+    with pytest.raises(InputError, match="small has 4x4 patches, too few for grid=5"):
+        trainer(tokens, Classifier(small_transformer(), input_size=64, name="small"))
+
+
 def test_what_is_learned_is_the_exact_shapley_value_of_other_pictures() -> None:
     """Less than half as far off as the even split and the mean map, on 24 pictures that training never saw."""
     own = classifier()
@@ -176,6 +270,19 @@ def test_what_is_learned_is_the_exact_shapley_value_of_other_pictures() -> None:
     mean_map = float((truth.mean(0) - truth).square().sum())
     even = float((truth.mean((1, 2), keepdim=True) - truth).square().sum())
     assert left < 0.5 * min(mean_map, even)
+
+
+def test_each_phase_has_a_cosine_of_its_own() -> None:
+    """From the phase's rate down: 1/2 (1 + cos(pi k / K)) at step k of its K."""
+    made = trainer(SMALL.model_copy(update={"surrogate_steps": 3, "steps": 7, "lr_decay": "cosine"}))
+    rates: dict[str, list[float]] = {"surrogate": [], "masker": []}
+    for name, update in made.optimizers().items():
+        update.update = rates[name].append  # type: ignore[method-assign,assignment]
+    for _ in range(7):
+        made.step(pictures(2), torch.zeros(2, dtype=torch.int64))
+    for name, first, count in (("surrogate", SMALL.surrogate_lr, 3), ("masker", SMALL.masker_lr, 4)):
+        expected = [first * math.cos(math.pi * k / count / 2) ** 2 for k in range(count)]
+        assert rates[name] == pytest.approx(expected)
 
 
 class StopAt(Callback):

@@ -34,7 +34,10 @@ class BlackBox(nn.Module, ABC):
 
     @abstractmethod
     def answer(self, normalised: Tensor) -> Any:
-        """Scores (N,K), or something that holds them, of normalised pictures (N,C,H,W)."""
+        """Scores (N,K), or something that holds them, of normalised pictures (N,C,H,W) in float32.
+
+        They may be of any type and on any device.
+        """
 
     def forward(self, normalised: Tensor) -> Any:
         if torch.is_grad_enabled() and normalised.requires_grad:
@@ -42,8 +45,9 @@ class BlackBox(nn.Module, ABC):
                 "a black box gives no gradients: take a method that needs none, such as rise, banzhaf or occlusion, or "
                 "train a masker that is taught by one (`maskwise fit`)"
             )
-        with torch.no_grad():
-            return self.answer(normalised.detach())
+        # It answers as it always does, whatever precision is asked of what surrounds it.
+        with torch.no_grad(), torch.autocast(normalised.device.type, enabled=False):
+            return self.answer(normalised.detach().float())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BlackBox:
         """What answers is shared, since nothing changes it and it may not be copied."""
@@ -93,11 +97,7 @@ class FunctionBox(BlackBox):
 
     def answer(self, normalised: Tensor) -> Any:
         raw = self.function((normalised * self.std + self.mean).clamp(0, 1))
-        if isinstance(raw, np.ndarray):
-            raw = torch.from_numpy(np.ascontiguousarray(raw))
-        if not isinstance(raw, Tensor):
-            return raw
-        return raw.to(normalised.device, torch.float32)
+        return torch.from_numpy(np.array(raw, order="C")) if isinstance(raw, np.ndarray) else raw
 
 
 def is_function(value: Any) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -17,23 +15,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from maskwise.classifiers.black_box import BlackBox, FunctionBox, PictureFunction, is_function
+from maskwise.classifiers.first_look import first_look
 from maskwise.classifiers.grids import GridLayout
+from maskwise.classifiers.identity import UNREAD, code_of, fingerprint_of
 from maskwise.classifiers.link import ACTIVATIONS, Activation, log_probabilities_of, probabilities_of
+from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD, check_normalisation
 from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.taps import Taps, layer_of, tapped
 from maskwise.classifiers.token_mask import attention_mask
-from maskwise.classifiers.wrappers import LAYERS, inputs_of, last_activation, unwrapped
-from maskwise.core.code_digest import UnreadableCodeError, code_digest, own_code
+from maskwise.classifiers.wrappers import inputs_of, unwrapped
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
-from maskwise.core.portions import out_of_memory
 from maskwise.images import resize, with_channels
 from maskwise.labels import Labels
 
 log = logging.getLogger(__name__)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-UNREAD = "unread"
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -109,17 +106,21 @@ class Classifier(nn.Module):
         self.size = (int(height), int(width))
         for key, values in (("mean", mean), ("std", std)):
             self.register_buffer(key, torch.tensor([float(v) for v in values]), persistent=False)
-        _check_normalisation(self.mean, self.std, name)
+        check_normalisation(self.mean, self.std, name)
         self.channels = len(self.mean)
         weight = next(self.module.parameters(), None)
         if weight is not None:
             self.to(weight.device)
-        self.ends_in: str | None = None  # name of the layer of the activation, whose input are the logits
-        self.is_paired = False  # one output, two classes
-        self.reads_probabilities = False  # of classes that exclude each other, whose logarithms are its logits
-        self.activation: Activation
-        scores = self._first_forward(activation)
-        classes = 2 if self.is_paired else scores.shape[1]
+        draws = torch.Generator().manual_seed(0)
+        images = torch.rand(2, self.channels, *self.size, generator=draws).to(self.device)
+        look = first_look(self.module, self.normalise(images).to(self.dtype), activation, output, name)
+        self.ends_in = look.ends_in  # name of the layer of the activation, whose input are the logits
+        self.is_paired = look.is_paired  # one output, two classes
+        self.reads_probabilities = look.reads_probabilities  # of classes, whose logarithms are its logits
+        self.activation: Activation = look.activation
+        if self.activation == "none":
+            log.info("%s: its outputs are taken as they are, without softmax or sigmoid", name)
+        classes = 2 if self.is_paired else look.outputs
         if labels is None:
             labels = [str(i) for i in range(classes)]
         self.labels = labels if isinstance(labels, Labels) else Labels(tuple(labels))
@@ -129,51 +130,6 @@ class Classifier(nn.Module):
         for tap in self._named or ():
             layer_of(self.module, tap)
         self._taps: Taps | None = None
-
-    def _first_forward(self, activation: Activation | None) -> Tensor:
-        """Scores (2,K) of two pictures, and with them what its outputs are."""
-        draws = torch.Generator().manual_seed(0)
-        images = torch.rand(2, self.channels, *self.size, generator=draws).to(self.device)
-        given = self.normalise(images).to(self.dtype)
-        with torch.inference_mode(False), torch.no_grad(), eval_mode(self.module):
-            try:
-                with last_activation(self.module) as ends:
-                    raw = self.module(given)
-            except Exception as error:  # every network has its own way to refuse a picture
-                if not out_of_memory(error):
-                    raise InputError(self._refusal(given, error)) from None
-                images = images[:1]  # later, too, it is asked for smaller batches
-                with last_activation(self.module) as ends:
-                    raw = self.module(given[:1])
-            scores = scores_of(raw, self.output, len(images))
-            ending = ends(raw) if isinstance(raw, Tensor) else None
-            if ending is not None:
-                self.ends_in, before = ending
-                scores = scores_of(before, None, len(images))
-        kind = None if self.ends_in is None else LAYERS[type(self.module.get_submodule(self.ends_in))]
-        self.is_paired = scores.shape[1] == 1
-        if self.is_black_box and activation in (None, "softmax") and not self.is_paired and _link_of(scores) == "none":
-            self.reads_probabilities, activation = True, "softmax"
-        if activation is None:
-            if self.is_black_box:
-                _check_told(scores, self.name)
-            activation = kind or ("sigmoid" if self.is_paired else _link_of(scores))
-        elif kind is not None and activation == "none":
-            self.ends_in, scores = None, scores_of(raw, self.output, len(images))  # its outputs as they are
-        self.activation = "sigmoid" if self.is_paired and activation == "softmax" else activation
-        if activation == "none":
-            log.info("%s: its outputs are taken as they are, without softmax or sigmoid", self.name)
-        return scores
-
-    def _refusal(self, given: Tensor, error: Exception) -> str:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        cure = "say what it takes: input_size=224 or (h,w), mean and std with one value a channel"
-        if isinstance(self.module, FunctionBox):
-            cure = "it is asked with pictures alone; of a function that makes a network give the torch.nn.Module"
-        return (
-            f"{self.name}: a forward of two pictures {tuple(given.shape)}, {str(given.dtype).removeprefix('torch.')}, "
-            f"failed ({said}); {cure}"
-        )
 
     # ---- what it is -----------------------------------------------------------------------------------------
 
@@ -283,7 +239,9 @@ class Classifier(nn.Module):
     def read(self, raw: Any) -> Tensor:
         """Logits (N,K) in what the module gave."""
         scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
-        if scores.dtype in HALVES and self.dtype in HALVES:
+        if self.is_black_box:  # which may have computed anywhere, in any type
+            scores = scores.to(self.device, torch.float32)
+        elif scores.dtype in HALVES and self.dtype in HALVES:
             scores = scores.float()
         if self.reads_probabilities:
             return scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
@@ -350,16 +308,7 @@ class Classifier(nn.Module):
 
         An activation that is not softmax is a part of it, too.
         """
-        digest = hashlib.sha256()
-        for key, value in sorted(self.module.state_dict().items()):
-            if key.endswith("num_batches_tracked"):
-                continue
-            digest.update(key.encode())
-            digest.update(_bytes(value))
-        digest.update(torch.cat([self.mean, self.std]).cpu().numpy().tobytes())
-        if self.activation != "softmax":
-            digest.update(self.activation.encode())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self.module, self.mean, self.std, self.activation)
 
     def code(self) -> str | None:
         """16 hex digits of what weights do not say of a network of yours; None where there is nothing of that kind.
@@ -367,16 +316,7 @@ class Classifier(nn.Module):
         It is of its classes that are no library's, what they were told beyond weights, the layers that it is put
         together of, a program's graph, and ``output``. What can't be read is "unread", with a warning.
         """
-        own: list[Any] = [] if type(self).__module__.startswith("maskwise.") else [type(self)]
-        own += [self.output] * (self.output is not None)
-        try:
-            if not self.is_black_box:  # whose digest is among its weights
-                own += [code for code in [own_code(self.module)] if code is not None]
-            return code_digest(own)[:16] if own else None
-        except UnreadableCodeError as error:
-            line = f"{self.name}: {error}, so an edited one would not be told from it"
-            warnings.warn(line, stacklevel=2)
-            return UNREAD
+        return code_of(type(self), self.module, self.output, self.name)
 
     def digest(self) -> str:
         """Who computes its scores, as what is kept on disk is filed: the fingerprint and, where there is any, the code.
@@ -399,57 +339,8 @@ def _called(module: nn.Module, weights: dict[str, Tensor], given: Tensor, **more
     return functional_call(module, weights, (given,), more)
 
 
-def _bytes(value: Any) -> bytes:
-    """Of an entry of a state dict; quantised networks have pairs of tensors, types and numbers there, too."""
-    if isinstance(value, (tuple, list)):
-        return b"".join(map(_bytes, value))
-    if not isinstance(value, Tensor):
-        return repr(value).encode()
-    value = value.detach().cpu()
-    scale = b""
-    if value.is_quantized:
-        scale = repr((value.qscheme(), str(value.dequantize().abs().max()))).encode()
-        value = value.int_repr()
-    found: bytes = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return found + scale
-
-
 def _network_of(module: Any, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
     """What takes normalised pictures."""
     if is_function(module):
         return FunctionBox(module, mean, std)
     return module.behind(mean, std) if isinstance(module, FunctionBox) else unwrapped(module)
-
-
-def _check_told(scores: Tensor, name: str) -> None:
-    """Of a network its last layer tells what its numbers are; of a black box these alone do.
-
-    Raises:
-        InputError: they may be several things.
-    """
-    in_range = bool((scores >= 0).all()) and bool((scores <= 1).all())
-    if in_range and _link_of(scores) != "none":
-        raise InputError(
-            f"{name} gives numbers from 0 to 1 that don't add up to one: say what they are, `activation=none` for "
-            "probabilities of findings that don't exclude each other, sigmoid or softmax for scores"
-        )
-
-
-def _link_of(scores: Tensor) -> Activation:
-    """``none`` for rows of probabilities that add up to one, else ``softmax``."""
-    rows = scores.float()
-    adds_up = bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() <= 1e-3).all())
-    return "none" if adds_up else "softmax"
-
-
-def _check_normalisation(mean: Tensor, std: Tensor, name: str) -> None:
-    if mean.ndim != 1 or not len(mean) or mean.shape != std.shape:
-        raise InputError(
-            f"{name}: `mean` and `std` have one value a channel, not {tuple(mean.shape)} and {tuple(std.shape)}"
-        )
-    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-        raise InputError(f"{name}: `mean` must be finite and `std` above 0, not {mean.tolist()} and {std.tolist()}")
-    if mean.abs().max() > 3 or std.max() > 3:
-        raise InputError(
-            f"{name}: mean {mean.tolist()} and std {std.tolist()} are in units of [0,255]: divide them by 255"
-        )

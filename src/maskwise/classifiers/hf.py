@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.hf_hub import fetching, image_processor
+from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from maskwise.core.errors import InputError
 
 

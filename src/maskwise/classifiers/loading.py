@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.black_box import PictureFunction, function_name
-from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.dual_encoder import DualEncoder
 from maskwise.classifiers.hf_texts import load_hf_texts
 from maskwise.classifiers.link import Activation
+from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from maskwise.classifiers.open_clip_models import load_open_clip
 from maskwise.classifiers.output import ScoresAt
 from maskwise.classifiers.own import classifier_from, is_own

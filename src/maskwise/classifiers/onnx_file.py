@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from maskwise.classifiers.black_box import BlackBox
 from maskwise.core.errors import InputError
+from maskwise.core.files import is_file, sha256_of
 from maskwise.core.text import one_line
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class OnnxBox(BlackBox):
         path: of the file. Weights that lie in files beside it are read, too, and are a part of who it is.
 
     Attributes:
-        channels, size: (h,w) of the pictures that it takes, None where it does not say.
+        size: (h,w) of the pictures that it takes, None where it does not say.
 
     Raises:
         InputError: no such file, onnxruntime is not installed or can't run it, or it takes no pictures.
@@ -44,7 +44,7 @@ class OnnxBox(BlackBox):
             import onnxruntime
         except ImportError as error:
             raise InputError(f'{path}: an ONNX file needs {error.name}: pip install "maskwise[onnx]"') from None
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{path}: no such file")
         try:
             graph = onnx.load(str(path), load_external_data=False).graph
@@ -69,8 +69,6 @@ class OnnxBox(BlackBox):
         self.floats = TYPES[inputs[0].type]
         self.colours_last = shape[3] in COLOURS and shape[1] not in COLOURS
         sides = shape[1:3] if self.colours_last else shape[2:4]
-        colours = shape[3] if self.colours_last else shape[1]
-        self.channels = colours if isinstance(colours, int) else None
         self.size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
         self.pictures = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         self.outputs = [one.name for one in session.get_outputs()]
@@ -81,27 +79,30 @@ class OnnxBox(BlackBox):
             raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {had}")
         given = normalised.permute(0, 2, 3, 1) if self.colours_last else normalised
         found = [self._run(part) for part in given.to(self.floats).cpu().split(self.pictures or len(given))]
-        held = {
-            name: torch.cat([part[k] for part in found])[: len(given)].to(normalised.device)
-            for k, name in enumerate(self.outputs)
-        }
+        held = {name: torch.cat([part[k] for part in found])[: len(given)] for k, name in enumerate(self.outputs)}
         return next(iter(held.values())) if len(held) == 1 else held
 
     def _run(self, part: Tensor) -> list[Tensor]:
-        """Outputs of pictures, float32 where they are floats."""
+        """Outputs of pictures, in their order."""
         missing = (self.pictures or len(part)) - len(part)
         if missing:
             part = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-        raw = self.session.run(None, {self.input: part.contiguous().numpy()})
-        found = [torch.from_numpy(array) for array in raw]
-        return [one.float() if one.is_floating_point() else one for one in found]
+        return [torch.from_numpy(array) for array in self.session.run(None, {self.input: part.contiguous().numpy()})]
 
 
 def _content(path: Path, graph: GraphProto) -> bytes:
-    """The file, and the files in which it keeps weights: digests in the order of their names."""
+    """The file, and the files in which it keeps weights: digests in the order of their names.
+
+    Raises:
+        InputError: it names a file that is not beside it, such as a device that never ends.
+    """
     outside = {entry.value for tensor in _tensors(graph) for entry in tensor.external_data if entry.key == "location"}
-    files = [path, *(path.parent / name for name in sorted(outside))]
-    return b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
+    files = [path]
+    for name in sorted(outside):
+        if Path(name).is_absolute() or ".." in Path(name).parts or not is_file(path.parent / name):
+            raise InputError(f"{path}: keeps weights in {one_line(name, 80)!r}, which is no file beside it")
+        files.append(path.parent / name)
+    return b"".join(bytes.fromhex(sha256_of(file)) for file in files)
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:

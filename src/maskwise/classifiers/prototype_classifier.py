@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.classifier import Classifier
 from maskwise.classifiers.link import Activation
+from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.similarity import CosineScores, mean_directions
 from maskwise.core.errors import InputError

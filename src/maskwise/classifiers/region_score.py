@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.classifier import Classifier
+from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from maskwise.classifiers.one_picture import classifier_of_scores, one_picture
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode

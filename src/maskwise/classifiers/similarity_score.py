@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier
+from maskwise.classifiers.classifier import Classifier
+from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from maskwise.classifiers.one_picture import classifier_of_scores
 from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.similarity import CosineScores

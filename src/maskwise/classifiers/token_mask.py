@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from maskwise.classifiers.prefix_tokens import prefix_tokens
 from maskwise.core.errors import InputError
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
+
+
+def patch_grid(module: nn.Module, name: str) -> tuple[int, int]:
+    """Rows and columns of the patches that a ``token_mask`` is of.
+
+    Args:
+        module, name: as of ``attention_mask``.
+
+    Raises:
+        InputError: a network that takes none.
+    """
+    rows, columns = _transformer(module, name).patch_embed.grid_size
+    return int(rows), int(columns)
 
 
 def attention_mask(module: nn.Module, name: str, there: Tensor) -> Tensor:
@@ -23,6 +41,22 @@ def attention_mask(module: nn.Module, name: str, there: Tensor) -> Tensor:
     Raises:
         InputError: another network, or patches of another number.
     """
+    network = _transformer(module, name)
+    flat = there.flatten(1).bool()
+    count = network.patch_embed.num_patches
+    if flat.shape[1] != count:
+        raise InputError(f"{name}: `token_mask` is (N,{count}), or (N,h,w) of as many, not {tuple(there.shape)}")
+    before = prefix_tokens(network) or 0
+    keys = nn.functional.pad(flat, (before, 0), value=True)
+    return keys[:, None, None]
+
+
+def _transformer(module: nn.Module, name: str) -> VisionTransformer:
+    """The network, if what is masked in it has no part in its answer.
+
+    Raises:
+        InputError: it is another one.
+    """
     from timm.layers import Attention  # loads slowly, and few classifiers need it
     from timm.models.vision_transformer import VisionTransformer
 
@@ -38,10 +72,4 @@ def attention_mask(module: nn.Module, name: str, there: Tensor) -> Tensor:
         )
     if not all(isinstance(getattr(block, "attn", None), Attention) for block in module.blocks):
         raise InputError(f"{name}: `token_mask` is for plain attention, and its blocks have another kind")
-    flat = there.flatten(1).bool()
-    count = module.patch_embed.num_patches
-    if flat.shape[1] != count:
-        raise InputError(f"{name}: `token_mask` is (N,{count}), or (N,h,w) of as many, not {tuple(there.shape)}")
-    before = prefix_tokens(module) or 0
-    keys = nn.functional.pad(flat, (before, 0), value=True)
-    return keys[:, None, None]
+    return module

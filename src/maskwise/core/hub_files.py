@@ -9,12 +9,20 @@ from maskwise.core.errors import InputError
 from maskwise.core.text import one_line
 
 SCHEME = "hf:"
+CLIENT = "needs the hub's client: pip install huggingface_hub"
 MODEL_FILE = "model.safetensors"  # what the hub calls the weights of a model
 # One slash is enough, since a path swallows the second.
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(?P<file>(?:/[\w.-]+)*)(?:@(?P<revision>[\w./-]+))?")
 
 
-def local_file(source: str | Path, default: str = MODEL_FILE) -> Path:
+def local_file(
+    source: str | Path,
+    default: str = MODEL_FILE,
+    *,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
     """A file's path: as it was given, or of what lies on the hub under ``hf://owner/name[/file][@revision]``.
 
     With HF_HUB_OFFLINE=1 nothing but the hub's cache on this machine is asked.
@@ -22,6 +30,7 @@ def local_file(source: str | Path, default: str = MODEL_FILE) -> Path:
     Args:
         source: a path or an address.
         default: the file where an address names none.
+        cache_dir, local_files_only, token: of what is fetched, as ``hf_hub_download`` has them.
 
     Raises:
         InputError: an address of another form, or the hub or its cache does not give the file.
@@ -36,7 +45,10 @@ def local_file(source: str | Path, default: str = MODEL_FILE) -> Path:
     found = _ADDRESS.fullmatch(text)
     if found is None or ".." in found["file"].split("/"):
         raise InputError(f"{text}: an address on the hub is hf://owner/name, hf://owner/name/file or …@revision")
-    return fetched(found["repo"], found["file"].removeprefix("/") or default, found["revision"])
+    return fetched(
+        found["repo"], found["file"].removeprefix("/") or default, found["revision"], cache_dir=cache_dir,
+        local_files_only=local_files_only, token=token,
+    )  # fmt: skip
 
 
 def fetched(
@@ -56,7 +68,7 @@ def fetched(
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise InputError(f"hf://{repo} needs the hub's client: pip install huggingface_hub") from None
+        raise InputError(f"hf://{repo} {CLIENT}") from None
     try:
         return Path(
             hf_hub_download(

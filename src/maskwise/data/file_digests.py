@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import stat
@@ -13,10 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import sha256_of
 from maskwise.data.shard_cache import cache_folder
 
 READERS = min(8, 2 * (os.cpu_count() or 1))
-PIECE = 1 << 20
 YOUNG = 2_000_000_000  # nanoseconds; a file that was just written may change again within one tick of its clock
 SCHEMA = "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL)"
 
@@ -52,14 +51,10 @@ def _state(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    found = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                found.update(piece)
+        return sha256_of(path)[:32]
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error})") from None
-    return found.hexdigest()[:32]
 
 
 def _name(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
-from maskwise.core.files import is_file
+from maskwise.core.files import is_file, sha256_of
 from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
@@ -60,7 +59,7 @@ class DabkowskiGal(Explainer):
         fuse(self.masker.decoder).to(classifier.device)
         self.confidence = confidence
         self.known = KnownWeights(classifier)
-        self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.identity["masker_digest"] = sha256_of(path)[:16]
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:

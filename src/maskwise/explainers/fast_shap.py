@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.files import sha256_of
 from maskwise.core.hub_files import local_file
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
@@ -51,7 +51,7 @@ class FastShap(Explainer):
         self.masker = load_shapley_masker(path, classifier)
         self.signed, self.normalise = signed, not signed
         self.known = KnownWeights(classifier)
-        self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.identity["masker_digest"] = sha256_of(path)[:16]
 
     @property
     def map_is_free(self) -> bool:

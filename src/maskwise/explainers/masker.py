@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -14,7 +13,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
 from maskwise.core.errors import InputError
-from maskwise.core.files import is_file
+from maskwise.core.files import is_file, sha256_of
 from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
 from maskwise.explainers.base import Explainer, methods
@@ -101,7 +100,7 @@ class MaskerExplainer(Explainer):
         self.known = KnownWeights(classifier)
         self.trained_on = trained_on(read_header(path))
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)
-        self.identity["masker_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.identity["masker_digest"] = sha256_of(path)[:16]
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:

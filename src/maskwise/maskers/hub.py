@@ -17,7 +17,7 @@ import yaml
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.core.hub_files import MODEL_FILE, fetched, local_file
+from maskwise.core.hub_files import CLIENT, MODEL_FILE, fetched, local_file
 from maskwise.core.text import one_line
 
 CONFIG, CARD = "config.json", "README.md"
@@ -66,7 +66,8 @@ class OnHub:
         if folder.is_dir():
             path = folder / MODEL_FILE
         elif str(name_or_folder).startswith("hf:"):
-            path = local_file(f"{name_or_folder}@{revision}" if revision else name_or_folder)
+            address = f"{name_or_folder}@{revision}" if revision else name_or_folder
+            path = local_file(address, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
         elif str(name_or_folder).count("/") == 1:
             path = fetched(
                 str(name_or_folder), MODEL_FILE, revision, cache_dir=cache_dir, local_files_only=local_files_only,
@@ -129,8 +130,14 @@ class OnHub:
 
         Returns:
             The address of the commit.
+
+        Raises:
+            InputError: results of another form, or the hub's client is not installed.
         """
-        from huggingface_hub import HfApi
+        try:
+            from huggingface_hub import HfApi
+        except ImportError:
+            raise InputError(f"push_to_hub {CLIENT}") from None
 
         api = HfApi(token=token)
         repo_id = str(api.create_repo(repo_id, private=private, exist_ok=True).repo_id)

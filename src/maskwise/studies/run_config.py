@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
+from maskwise.core.files import sha256_of
 from maskwise.core.precision import Precision
 from maskwise.data import DataSet, read_data
 from maskwise.data.content import content_digest
@@ -87,7 +87,7 @@ class RunConfig:
 
     @staticmethod
     def digest(path: Path) -> str:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return sha256_of(path)[:16]
 
 
 def sources_of(data: Sequence[str], test: Sequence[str], scale: Scale) -> tuple[tuple[str, ...], tuple[str, ...]]:

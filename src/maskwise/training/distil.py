@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -55,6 +54,9 @@ class DistilRecipe(FrozenRecipe):
     pasted: float = Field(
         0.0, ge=0, le=1, description="share of pictures with a smaller one pasted in: each class is wanted on its own"
     )
+    others: int = Field(
+        0, ge=0, description="the next likely classes of each picture that the masker is asked for beside its label"
+    )
     encoder: str | None = Field(
         None,
         description="the network that is read; None is the classifier. For a black box, which shows no layers: another "
@@ -76,6 +78,10 @@ class DistilRecipe(FrozenRecipe):
             raise ValueError("target=values wants the teacher's word unbent: teacher.stretch=false, no gate, pasted=0")
         if self.pasted and not (self.class_tap or self.class_embedding):
             raise ValueError("pasted teaches to follow the class that is asked for: class_tap=true, or pasted=0")
+        if self.others and (self.pasted or not (self.class_tap or self.class_embedding)):
+            raise ValueError(
+                "others asks for several classes: class_tap or class_embedding=true, pasted=0; or others=0"
+            )
         if self.encoder is not None and (self.class_tap or self.class_gate is not None):
             raise ValueError(
                 "an encoder of its own has no class activation: class_tap=false, class_gate=null, class_embedding=true"
@@ -103,7 +109,8 @@ class DistilTrainer(Trainer):
         if self.learns_encoder:
             self.weights += list(self.masker.encoder.module.parameters())
         adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
-        self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
+        # What comes after the last tap of an encoder of its own has no part in the mask.
+        self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip, self.learns_encoder)
         self.features = self.masker.encoder.features
         self.unit = 1.0  # of the target ``values``
 
@@ -114,23 +121,32 @@ class DistilTrainer(Trainer):
         rank, world = self.fabric.global_rank, self.fabric.world_size
         file = LabelFile(path if rank == 0 else path.with_stem(f"{path.stem}-rank{rank}"))
         places = range(rank, len(loader.items), world)
+        if self.recipe.others:
+            loader.ask_for_more(self.classifier, self.recipe.others, rank, world)
 
-        def picture(place: int) -> tuple[Tensor, int]:
-            return loader.picture(place), cast(int, loader.labels[place])
+        def picture(place: int) -> tuple[Tensor, Sequence[int]]:
+            asked = [cast(int, loader.labels[place])] if loader.asked is None else loader.asked[place].tolist()
+            return loader.picture(place), asked
 
         with progress_bar(progress, len(places), 0, "labels") as advance:
             batch = self.classifier.batch
-            mine = label_pictures(file, teacher.key(), picture, teacher, places, batch, lambda: advance(""))
+            taught = teacher.of_several
+            mine = label_pictures(file, teacher.key(), picture, taught, places, batch, lambda: advance(""))
         everybody = all_gather(mine) if world > 1 else [mine]
         self.maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
-        self.means = {place: float(saliency.float().mean()) for place, saliency in self.maps.items()}
+        self.means = {place: several.float().mean((1, 2)).tolist() for place, several in self.maps.items()}
         if self.recipe.target == "values":  # one number for all pictures, which bends nothing
             self.unit = root_mean_square(self.maps.values())
-        loader.along = partial(target, self.maps, self.means, self.recipe.target)
+        loader.along = self._wanted
+
+    def _wanted(self, place: int, crop: Crop, picture: tuple[int, int], size: PixelSize) -> Tensor:
+        """(K,h,w) of the classes that a picture is asked for."""
+        pairs = zip(self.maps[place], self.means[place], strict=True)
+        return torch.cat([target(saliency, mean, self.recipe.target, crop, picture, size) for saliency, mean in pairs])
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         meter, channels = Meter(self.fabric), self.classifier.channels
-        labels = labels[:, None]
+        labels = labels if labels.ndim == 2 else labels[:, None]
         if self.recipe.pasted:  # before the batch is divided, so that its parts are those of the whole
             draws = generator(self.recipe.seed, self.steps, self.fabric.global_rank)
             images, maps, labels = pasted(
@@ -178,22 +194,16 @@ class DistilTrainer(Trainer):
 
 
 def target(
-    maps: Mapping[int, Tensor],
-    means: Mapping[int, float],
-    kind: LabelKind,
-    place: int,
-    crop: Crop,
-    picture: tuple[int, int],
-    size: PixelSize,
+    saliency: Tensor, mean: float, kind: LabelKind, crop: Crop, picture: tuple[int, int], size: PixelSize
 ) -> Tensor:
     """What is wanted (1,h,w) of a crop: the teacher's map there, or where it is at least its mean over the picture.
 
     A map without contrast wants nothing.
     """
-    cut = resized_map(maps[place], crop, picture, size)
+    cut = resized_map(saliency, crop, picture, size)
     if kind != "above_mean":
         return cut[None]
-    return ((cut >= means[place]) & (means[place] > 0)).float()[None]
+    return ((cut >= mean) & (mean > 0)).float()[None]
 
 
 def root_mean_square(maps: Iterable[Tensor]) -> float:

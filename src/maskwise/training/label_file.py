@@ -72,41 +72,42 @@ class LabelFile:
 def label_pictures(
     file: LabelFile,
     teacher: str,
-    picture: Callable[[int], tuple[Tensor, int]],
-    teach: Callable[[Sequence[Tensor], Sequence[int]], Tensor],
+    picture: Callable[[int], tuple[Tensor, Sequence[int]]],
+    teach: Callable[[Sequence[Tensor], Sequence[Sequence[int]]], Tensor],
     places: Sequence[int],
     batch: int = 8,
     done: Callable[[], None] = lambda: None,
 ) -> dict[int, Tensor]:
-    """Maps (G,G) of pictures, from the file or from the teacher; new ones are filed.
+    """Maps (K,G,G) of pictures, one for each of K classes, from the file or from the teacher; new ones are filed.
 
     Args:
         file: where they are kept.
         teacher: its key.
-        picture: from a place to picture (3,H,W), uint8, and class.
-        teach: from pictures in [0,1] and classes to maps (N,G,G).
+        picture: from a place to picture (3,H,W), uint8, and K classes.
+        teach: from pictures in [0,1] and their classes to maps (N,K,G,G).
         places: of the pictures.
         batch: pictures that are taught at once.
         done: called after each picture.
     """
-    found: dict[int, str] = {}
-    waiting: list[tuple[str, Tensor, int]] = []
+    found: dict[int, tuple[str, ...]] = {}
+    waiting: list[tuple[tuple[str, ...], Tensor, Sequence[int]]] = []
 
     def teach_waiting() -> None:
         if waiting:
-            maps = teach([image.float() / 255 for _, image, _ in waiting], [label for _, _, label in waiting])
-            for (key, _, _), saliency in zip(waiting, maps, strict=True):
-                file.add(key, saliency)
+            maps = teach([image.float() / 255 for _, image, _ in waiting], [classes for _, _, classes in waiting])
+            for (keys, _, _), several in zip(waiting, maps, strict=True):
+                for key, saliency in zip(keys, several, strict=True):
+                    file.add(key, saliency)
             waiting.clear()
 
     for place in places:
-        image, label = picture(place)
-        key = found[place] = picture_key(teacher, image, label)
-        if key not in file.maps and all(key != known for known, _, _ in waiting):
-            waiting.append((key, image, label))
+        image, classes = picture(place)
+        keys = found[place] = tuple(picture_key(teacher, image, label) for label in classes)
+        if any(key not in file.maps for key in keys) and all(keys != known for known, _, _ in waiting):
+            waiting.append((keys, image, classes))
             if len(waiting) >= batch:
                 teach_waiting()
         done()
     teach_waiting()
     file.write()
-    return {place: torch.from_numpy(file.maps[key]) for place, key in found.items()}
+    return {place: torch.from_numpy(np.stack([file.maps[key] for key in keys])) for place, keys in found.items()}

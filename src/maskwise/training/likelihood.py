@@ -16,6 +16,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 
+SURE = 1e-6  # no further from 0 and 1 is what a black box calls certain
 LIKELY = 0.1  # from this probability on a finding is one that a classifier's own answer names
 
 
@@ -94,56 +95,86 @@ class Categorical(Likelihood):
         return logits.argmax(1) != others.argmax(1)
 
 
+@dataclass(frozen=True)
 class Bernoulli(Likelihood):
     """Findings that are there or not, each by itself, p_k = sigmoid(z_k); labels (B,K) bool are sets of findings.
 
     A set may be empty, as of a healthy person's picture: its mask then has nothing to show.
+
+    Attributes:
+        of_probabilities: what is given for logits are probabilities, as a black box has them.
     """
+
+    of_probabilities: bool = False
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """The logits z, in float32 at least.
+
+        Raises:
+            InputError: they should be probabilities, and lie beyond [0,1].
+        """
+        logits = _float(logits)
+        if not self.of_probabilities:
+            return logits
+        if not bool(((logits >= 0) & (logits <= 1)).all()):
+            raise InputError(
+                "findings have probabilities from 0 to 1, and the classifier gives other numbers: if they are scores, "
+                "say `activation=sigmoid`"
+            )
+        return logits.logit(SURE)
+
+    def likelier(self, logits: Tensor) -> Tensor:
+        """(B,K) bool: findings that are likelier than not."""
+        return self.scaled(logits) > 0
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum over all K findings of the binary cross entropy: those that are there shall be seen, and no others."""
-        logits = _float(logits)
+        logits = self.scaled(logits)
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").sum(1).mean()
 
     def cross_entropy_of_shown(self, logits: Tensor, labels: Tensor) -> Tensor:
         """-sum_k t_k log p_k: of the findings that are there alone."""
-        return (F.softplus(-_float(logits)) * labels).sum(1).mean()
+        return (F.softplus(-self.scaled(logits)) * labels).sum(1).mean()
 
     def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum of the binary entropies -p_k log p_k - (1 - p_k) log (1 - p_k) of the findings that are there.
 
         Of the others no doubt is wanted: to raise it a mask would have to make them half likely where it hides.
         """
-        logits = _float(logits)
+        logits = self.scaled(logits)
         binary = F.softplus(logits) - logits * logits.sigmoid()
         return (binary * labels).sum(1)
 
     def right(self, logits: Tensor, labels: Tensor) -> Tensor:
         """All K findings are answered as labelled (subset accuracy, or exact match)."""
-        return ((logits > 0) == labels).all(1)
+        return (self.likelier(logits) == labels).all(1)
 
     def shows(self, logits: Tensor, labels: Tensor) -> Tensor:
         """At least one of the findings that are there is seen."""
-        return ((logits > 0) & labels).any(1)
+        return (self.likelier(logits) & labels).any(1)
 
     def found(self, logits: Tensor) -> Tensor:
         """(B,K) bool, what is likelier than ``LIKELY``: a mask is worth having of what may be there, too."""
-        return _float(logits).sigmoid() > LIKELY
+        return self.scaled(logits).sigmoid() > LIKELY
 
     def differs(self, logits: Tensor, others: Tensor) -> Tensor:
-        return ((logits > 0) != (others > 0)).any(1)
+        return (self.likelier(logits) != self.likelier(others)).any(1)
 
 
 def likelihood_of(classifier: Classifier) -> Likelihood:
     """What a classifier's logits say, by its activation.
 
+    A black box whose outputs are taken as they are gives probabilities of findings.
+
     Raises:
-        InputError: its outputs are taken as they are, so that they are no logits.
+        InputError: the outputs of a network are taken as they are, so that they are no logits.
     """
     if classifier.activation == "softmax":
         return Categorical()
     if classifier.activation == "sigmoid":
         return Categorical(0.5) if classifier.is_paired else Bernoulli()
+    if classifier.is_black_box:
+        return Bernoulli(of_probabilities=True)
     raise InputError(
         f"losses need logits, and the outputs of {classifier.name} are taken as they are (activation none): wrap it so "
         "that it gives logits, or take the recipe distilled, which learns from maps"

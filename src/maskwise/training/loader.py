@@ -41,6 +41,7 @@ class Loader:
     Attributes:
         labels: class of each picture, or None.
         findings: (P,K) bool, which classes each picture shows; None where labels are single classes.
+        asked: (P,M) classes of each picture, its label first, that batches have instead of it; see ``ask_for_more``.
         size: of a crop: a square's side, or (h,w).
         workers: threads, each a batch at a time.
         device: where batches are wanted.
@@ -68,6 +69,7 @@ class Loader:
         self.items = [(data, record) for data in self.sets for record in data.records]
         self.labels = [record.label for _, record in self.items]
         self.findings: Tensor | None = None
+        self.asked: Tensor | None = None
         self.cache = PictureCache(self.cache_bytes, self.device)
         self.damaged: dict[int, str] = {}  # what is wrong with the pictures that were passed over, by their place
         self._order = lru_cache(maxsize=2)(self._order_of)
@@ -87,16 +89,30 @@ class Loader:
         """
         self._check_labels(classifier)
         rest = [i for i, label in enumerate(self.labels) if label is None]
-        sets = sets and isinstance(likelihood_of(classifier), Bernoulli)
-        answers = self._answers(classifier, range(len(self.items)) if sets else rest, rank, world)
-        if sets:
-            self.findings = torch.stack([answers[i] > 0 for i in range(len(self.items))])
+        likelihood = likelihood_of(classifier) if sets else None
+        every = range(len(self.items)) if isinstance(likelihood, Bernoulli) else rest
+        answers = self._answers(classifier, every, rank, world)
+        if isinstance(likelihood, Bernoulli):
+            self.findings = likelihood.likelier(torch.stack([answers[i] for i in every]))
             for i, label in enumerate(self.labels):
                 if label is not None:
                     self.findings[i, label] = True
         for i in rest:
             self.labels[i] = int(answers[i].argmax())
         return len(rest)
+
+    def ask_for_more(self, classifier: Classifier, others: int, rank: int = 0, world: int = 1) -> None:
+        """Batches have, instead of a label, several classes (B,1+others): it, and then the likeliest other ones.
+
+        Args:
+            others: at most all of the classifier's.
+            rank, world: as of ``label_the_rest``, which comes before.
+        """
+        others = min(others, len(classifier.labels) - 1)
+        answers = self._answers(classifier, range(len(self.items)), rank, world)
+        own = torch.tensor(self.labels)[:, None]
+        ranked = torch.stack([answers[i] for i in range(len(self.items))]).scatter(1, own, -torch.inf)
+        self.asked = torch.cat([own, ranked.topk(others, 1).indices], 1)
 
     def _check_labels(self, classifier: Classifier) -> None:
         classes = len(classifier.labels)
@@ -127,6 +143,7 @@ class Loader:
         self.items, self.damaged = [self.items[i] for i in indices], {}
         self.labels = [self.labels[i] for i in indices]
         self.findings = None if self.findings is None else self.findings[list(indices)]
+        self.asked = None if self.asked is None else self.asked[list(indices)]
 
     @property
     def steps(self) -> int:
@@ -138,8 +155,8 @@ class Loader:
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Batches (B,c+m,h,w) in [0,1] on the device and labels of steps ``first`` to ``end``, over all epochs.
 
-        Labels are classes (B,), or sets of findings (B,K). Each of ``world`` ranks gets its share. Fewer pictures than
-        a batch are taken several times, each time with another crop.
+        Labels are classes (B,), several of a picture (B,M), or sets of findings (B,K). Each of ``world`` ranks gets its
+        share. Fewer pictures than a batch are taken several times, each time with another crop.
         """
         # The next batches are read while this one is computed, over the end of an epoch, too; who reads a picture
         # does not change its crop.
@@ -202,7 +219,9 @@ class Loader:
         return PackedCrops.of(pictures, crops, self.size, pinned=self.device.type == "cuda"), maps, labels
 
     def _labels_of(self, places: Sequence[int]) -> Tensor:
-        """(B,) classes, or (B,K) findings."""
+        """(B,) classes, (B,M) several of each picture, or (B,K) findings."""
+        if self.asked is not None:
+            return self.asked[list(places)]
         if self.findings is not None:
             return self.findings[list(places)]
         return torch.tensor([self.labels[i] for i in places])

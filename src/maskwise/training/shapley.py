@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from maskwise.blending import masked_in
 from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers.token_mask import patch_grid
+from maskwise.core.errors import InputError
 from maskwise.explainers.cell_game import cell_masks
 from maskwise.explainers.coalitions import any_size_coalitions, kernel_coalitions, with_complements
 from maskwise.maskers import ShapleyMasker, save_masker
@@ -30,8 +32,12 @@ from maskwise.training.trainer import Trainer, trainers
 class ShapleyTrainer(Trainer):
     """Phase 1 trains a surrogate on masked pictures, phase 2 the network on the surrogate's answers.
 
-    A coalition's value is the surrogate's probability of a class where all other cells have the mean colour. The
-    classifier itself stays as it is; the surrogate's batch norm stays in eval mode, and it is not kept.
+    A coalition's value is the surrogate's probability of a class where all other cells have the mean colour, or where a
+    transformer doesn't see their patches. The classifier itself stays as it is; the surrogate's batch norm stays in
+    eval mode, and it is not kept.
+
+    Raises:
+        InputError: ``holes=tokens`` for a network without tokens, or with fewer of them than cells on a side.
     """
 
     Recipe: ClassVar[type[BaseRecipe]] = ShapleyRecipe
@@ -45,6 +51,12 @@ class ShapleyTrainer(Trainer):
         self.masker.decoder.to(fabric.device).train()
         self.surrogate = still_copy(classifier).to(fabric.device)
         self.surrogate.module.to(memory_format=self.memory_format)
+        self.patches: tuple[int, int] | None = None  # rows and columns of tokens, where these are dropped
+        if recipe.holes == "tokens":
+            self.patches = patch_grid(self.surrogate.module, classifier.name)
+            if min(self.patches) < recipe.grid:
+                rows, columns = self.patches
+                raise InputError(f"{classifier.name} has {rows}x{columns} patches, too few for grid={recipe.grid}")
         self.judge_weights = list(self.surrogate.module.parameters()) if recipe.surrogate_steps else []
         for weight in self.judge_weights:
             weight.requires_grad_(True)
@@ -87,7 +99,7 @@ class ShapleyTrainer(Trainer):
         shown = any_size_coalitions(self._uniform(part, 1)).to(part.images.device)[:, 0]
         with torch.no_grad():
             whole = self.classifier.logits(part.images)
-        seen = self.surrogate.logits(self._holed(part.images, shown))
+        seen = self._seen(part.images, shown)
         return divergence(self.classifier, whole, seen).mean(), {"kept": shown.mean()}
 
     def _explain(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -122,6 +134,12 @@ class ShapleyTrainer(Trainer):
         drawn = torch.stack([torch.randperm(among, generator=draw)[: recipe.others] for draw in draws])
         return torch.cat([order[:, :1], order[:, 1:].gather(1, drawn.to(order.device))], 1)
 
+    def _seen(self, images: Tensor, shown: Tensor) -> Tensor:
+        """The surrogate's logits of pictures of which cells (B,n) that are 0 are missing."""
+        if self.patches is None:
+            return self.surrogate.logits(self._holed(images, shown))
+        return self.surrogate.logits(images, token_mask=cell_masks(shown, self.patches) > 0)
+
     def _holed(self, images: Tensor, shown: Tensor) -> Tensor:
         """Pictures with the mean colour where cells (B,n) are 0."""
         masks = cell_masks(shown, (images.shape[-2], images.shape[-1]))
@@ -134,16 +152,17 @@ class ShapleyTrainer(Trainer):
         found = []
         for places in torch.arange(pictures * count, device=images.device).split(self.classifier.batch):
             rows = places // count
-            seen = self.surrogate.logits(self._holed(images[rows], coalitions.flatten(0, 1)[places]))
+            seen = self._seen(images[rows], coalitions.flatten(0, 1)[places])
             found.append(self.surrogate.probabilities(seen).gather(1, classes[rows]))
         whole = self.surrogate.probabilities(self.surrogate.logits(images)).gather(1, classes)
         return torch.cat(found).unflatten(0, (pictures, count)).float(), whole.float()
 
     @torch.no_grad()
     def of_nobody(self, size: tuple[int, int]) -> Tensor:
-        """Probabilities (C,) of a picture of the mean colour."""
+        """Probabilities (C,) of a picture without any cell: of the mean colour, or of a class token alone."""
         empty = self.classifier.mean.reshape(1, -1, 1, 1).expand(-1, -1, *size)
-        return self.surrogate.probabilities(self.surrogate.logits(empty))[0].float()
+        nobody = self._seen(empty, torch.zeros(1, self.recipe.grid**2, device=empty.device))
+        return self.surrogate.probabilities(nobody)[0].float()
 
     # ---- all of it, for a checkpoint and for good -----------------------------------------------------------
 

@@ -22,6 +22,11 @@ class ShapleyRecipe(BaseRecipe):
 
     # the game
     grid: int = Field(4, ge=2, description="cells a side: the players")
+    holes: Literal["colour", "tokens"] = Field(
+        "colour",
+        description="where cells are missing: the mean colour; tokens: a transformer does not see their patches, as if "
+        "they were not there (timm's, read by a class token)",
+    )
     masks: int = Field(32, ge=2, multiple_of=2, description="coalitions a picture and step, in pairs with complements")
     others: int = Field(2, ge=0, description="classes beside the predicted one that each picture is asked for")
     others_among: int = Field(20, ge=1, description="so many next likely classes they are drawn from")

@@ -86,7 +86,11 @@ class Teacher:
 
     def __call__(self, images: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
         """Maps (N,G,G), in [0,1] where stretched, on the CPU, of pictures [(3,H,W), …] and their classes."""
-        asked = torch.tensor(classes, device=self.classifier.device)[:, None]
+        return self.of_several(images, [(one,) for one in classes])[:, 0]
+
+    def of_several(self, images: Sequence[Tensor], classes: Sequence[Sequence[int]]) -> Tensor:
+        """Maps (N,K,G,G) of pictures and of K classes of each; a method that asks many times asks for all at once."""
+        asked = torch.tensor([list(several) for several in classes], device=self.classifier.device)
         targets = Targets(asked)
         seen = []
         for scale, explainers in self.by_scale.items():
@@ -108,7 +112,7 @@ class Teacher:
 
     @torch.no_grad()
     def _gates(self, images: Sequence[Tensor], classes: Tensor, full: float) -> Tensor:
-        """(N,G,G) in [0,1], open where the class activation of whole pictures speaks for their classes (N,1).
+        """(N,K,G,G) in [0,1], open where the class activation of whole pictures speaks for their classes (N,K).
 
         A method may find one object whatever class it is asked for, and this one says which object is meant.
         """
@@ -116,21 +120,21 @@ class Teacher:
         with eval_mode(self.classifier.module):
             _, taps = self.classifier.features(squashed.contiguous(memory_format=torch.channels_last))
         gates = ClassGate(self.classifier, full)(squashed, taps[-1], classes)
-        return resize(gates, self.lesson.grid)[:, 0].clamp(0, 1)
+        return resize(gates, self.lesson.grid).clamp(0, 1)
 
     def _seen(self, method: Explainer, images: Tensor, targets: Targets) -> Tensor:
-        """Maps (N,G,G) of squashed pictures (N,c,h,w)."""
+        """Maps (N,K,G,G) of squashed pictures (N,c,h,w)."""
         with method.calling():
             given = images.contiguous(memory_format=torch.channels_last)
             maps = method.settled(method.saliency(given, targets))
-        maps = maps[:, :1].detach().float()
+        maps = maps.detach().float()
         if not maps.isfinite().all():
             raise InputError(f"the teacher {method.identity['method']} gives NaN or infinity")
         maps = min_max(maps) if self.lesson.stretch else maps
         side = (self.lesson.grid, self.lesson.grid)
         if max(maps.shape[-2:]) > self.lesson.grid:
-            return F.interpolate(maps, side, mode="bilinear", align_corners=False, antialias=True)[:, 0]
-        return F.interpolate(maps, side, mode="bilinear", align_corners=False)[:, 0]
+            return F.interpolate(maps, side, mode="bilinear", align_corners=False, antialias=True)
+        return F.interpolate(maps, side, mode="bilinear", align_corners=False)
 
     def key(self) -> str:
         """Hex digits that tell this teacher, with its classifier and a masker's weights, from every other."""

@@ -19,6 +19,7 @@ from maskwise.images import resize
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.training import recipes
 from maskwise.training.distil import DistilRecipe
+from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.teacher import Lesson, Teacher, TeacherView
 from maskwise.training.validation import Validation
 
@@ -28,6 +29,7 @@ PASTED = 0.5
 PERCENT = (20, 100 / 3, 50)  # of a picture, that masks of a teacher who is judged keep
 BLACK_BOX = "banzhaf"  # its labels are unbiased, and less noisy than those of Shapley values
 CELLS, SMOOTH_CELLS = 7, 14  # rows of a black box's map that are kept: as many as its teacher tells apart
+FINDINGS = 3  # of a picture that a masker of a black box is asked for, where they don't exclude each other
 MASKS = 32  # coalitions of cells a picture
 TEACHERS: Mapping[str, tuple[str, ...]] = {
     "excitation_backprop": ("excitation_backprop",),
@@ -82,7 +84,9 @@ def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) 
     """
     taught = f"teacher={json.dumps(lesson(name, classifier).model_dump(mode='json'))}"
     if classifier.is_black_box:
-        return _distilled("black_box", [taught, *overrides])
+        several = isinstance(likelihood_of(classifier), Bernoulli)  # a picture may show more than its likeliest finding
+        own = [taught, f"others={min(FINDINGS, len(classifier.labels)) - 1}"] if several else [taught]
+        return _distilled("black_box", [*own, *overrides])
     if knows_classes(classifier):
         own = [taught, f"pasted={PASTED}"]
     else:

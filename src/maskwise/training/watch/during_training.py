@@ -29,7 +29,7 @@ class MapsDuringTraining:
         images: (N,C,H,W) in [0,1], the pictures; a handful.
         sink: takes the step and N pictures (H,W,3) uint8: see ``to_tensorboard``, ``to_wandb`` and ``to_mlflow``.
         targets: (N,) classes; None is the class that is predicted at the time.
-        every: steps from one look to the next; the first one is at step 0.
+        every: steps from one look to the next; the first one is at step 0, before Lightning's or transformers' first.
 
     Raises:
         InputError: no picture, or ``every`` below 1.
@@ -59,9 +59,10 @@ class MapsDuringTraining:
         """To be called after each step, with its number."""
         if step % self.every or self.lost:
             return
-        classifier = getattr(self.explainer, "classifier", None)
-        images = self.images.to(classifier.device) if isinstance(classifier, Classifier) else self.images
+        classifier, images = getattr(self.explainer, "classifier", None), self.images
         try:
+            if isinstance(classifier, Classifier):
+                images = images.to(with_its_network(classifier))
             maps = torch.as_tensor(self.explainer(images, self.targets)).detach().float().cpu()
             drawn = [overlay(x.cpu(), m, scale=heat_scale(m)) for x, m in zip(images, maps, strict=True)]
             self.sink(step, drawn)
@@ -71,13 +72,26 @@ class MapsDuringTraining:
             warnings.warn(f"maps are no longer shown during this training ({said})", stacklevel=2)
 
     def for_lightning(self) -> Any:
-        """As a callback of Lightning's ``Trainer(callbacks=[…])``; the first process alone looks."""
+        """As a callback of Lightning's ``Trainer(callbacks=[…])``; the first process alone looks.
+
+        Steps are the optimizer's, of which one may take several batches.
+        """
         from lightning.pytorch.callbacks import Callback
 
         watch = self
 
         class MapsCallback(Callback):
+            at: int | None = None
+
+            def on_train_start(self, trainer: Any, *_: Any, **__: Any) -> None:
+                self._look(trainer)
+
             def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:
+                if trainer.global_step != self.at:
+                    self._look(trainer)
+
+            def _look(self, trainer: Any) -> None:
+                self.at = trainer.global_step
                 if trainer.is_global_zero:
                     watch(trainer.global_step)
 
@@ -90,11 +104,21 @@ class MapsDuringTraining:
         watch = self
 
         class MapsCallback(TrainerCallback):
-            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 if state.is_world_process_zero:
                     watch(state.global_step)
 
+            on_step_end = on_train_begin
+
         return MapsCallback()
+
+
+def with_its_network(classifier: Classifier) -> torch.device:
+    """Where a classifier is, after it has followed its network, which a trainer moves without it."""
+    weight = next(classifier.module.parameters(), None)
+    if weight is not None and weight.device != classifier.device:
+        classifier.to(weight.device)
+    return classifier.device
 
 
 def to_tensorboard(writer: Any, tag: str = "maps") -> PictureSink:

@@ -1,0 +1,114 @@
+"""What a network's outputs are, found out by asking it once: scores, before or behind which activation, of how many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from maskwise.classifiers.black_box import BlackBox, FunctionBox
+from maskwise.classifiers.link import Activation
+from maskwise.classifiers.output import ScoresAt, scores_of
+from maskwise.classifiers.wrappers import LAYERS, last_activation
+from maskwise.core.errors import InputError
+from maskwise.core.modes import eval_mode
+from maskwise.core.portions import out_of_memory
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What one forward has shown.
+
+    Attributes:
+        activation: what makes probabilities of its logits, settled.
+        ends_in: name of the layer of the activation, whose input are the logits; None reads what the module gives.
+        is_paired: one output, two classes.
+        reads_probabilities: of classes that exclude each other; their logarithms are its logits.
+        outputs: how many scores a picture has.
+    """
+
+    activation: Activation
+    ends_in: str | None
+    is_paired: bool
+    reads_probabilities: bool
+    outputs: int
+
+
+def first_look(
+    module: nn.Module, normalised: Tensor, activation: Activation | None, output: ScoresAt, name: str
+) -> FirstLook:
+    """Asks a network once, in eval mode.
+
+    Args:
+        module: the network.
+        normalised: two pictures (2,C,H,W) as it takes them.
+        activation: as it was said; None finds it out.
+        output: where its scores are.
+        name: what the classifier is called, for errors.
+
+    Raises:
+        InputError: the forward failed, it gives no scores, or a black box's numbers may be probabilities or not.
+    """
+    with torch.inference_mode(False), torch.no_grad(), eval_mode(module):
+        try:
+            with last_activation(module) as ends:
+                raw = module(normalised)
+        except Exception as error:  # every network has its own way to refuse a picture
+            if not out_of_memory(error):
+                raise InputError(_refusal(module, normalised, error, name)) from None
+            normalised = normalised[:1]  # later, too, it is asked for smaller batches
+            with last_activation(module) as ends:
+                raw = module(normalised)
+        scores = scores_of(raw, output, len(normalised))
+        ending = ends(raw) if isinstance(raw, Tensor) else None
+        ends_in: str | None = None
+        if ending is not None:
+            ends_in, before = ending
+            scores = scores_of(before, None, len(normalised))
+    kind = None if ends_in is None else LAYERS[type(module.get_submodule(ends_in))]
+    is_paired, is_black_box = scores.shape[1] == 1, isinstance(module, BlackBox)
+    reads_probabilities = False
+    if is_black_box and activation in (None, "softmax") and not is_paired and _link_of(scores) == "none":
+        reads_probabilities, activation = True, "softmax"
+    if activation is None:
+        if is_black_box:
+            _check_told(scores, name)
+        activation = kind or ("sigmoid" if is_paired else _link_of(scores))
+    elif kind is not None and activation == "none":
+        ends_in, scores = None, scores_of(raw, output, len(normalised))  # its outputs as they are
+    if is_paired and activation == "softmax":
+        activation = "sigmoid"
+    return FirstLook(activation, ends_in, is_paired, reads_probabilities, scores.shape[1])
+
+
+def _refusal(module: nn.Module, given: Tensor, error: Exception, name: str) -> str:
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    cure = "say what it takes: input_size=224 or (h,w), mean and std with one value a channel"
+    if isinstance(module, FunctionBox):
+        cure = "it is asked with pictures alone; of a function that makes a network give the torch.nn.Module"
+    return (
+        f"{name}: a forward of two pictures {tuple(given.shape)}, {str(given.dtype).removeprefix('torch.')}, "
+        f"failed ({said}); {cure}"
+    )
+
+
+def _check_told(scores: Tensor, name: str) -> None:
+    """Of a network its last layer tells what its numbers are; of a black box these alone do.
+
+    Raises:
+        InputError: they may be several things.
+    """
+    in_range = bool((scores >= 0).all()) and bool((scores <= 1).all())
+    if in_range and _link_of(scores) != "none":
+        raise InputError(
+            f"{name} gives numbers from 0 to 1 that don't add up to one: say what they are, `activation=none` for "
+            "probabilities of findings that don't exclude each other, sigmoid or softmax for scores"
+        )
+
+
+def _link_of(scores: Tensor) -> Activation:
+    """``none`` for rows of probabilities that add up to one, else ``softmax``."""
+    rows = scores.float()
+    adds_up = bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() <= 1e-3).all())
+    return "none" if adds_up else "softmax"
