@@ -27,7 +27,7 @@ class Limits:
     calibration: float = 0.1
     background: float = 0.3
     classes: float = 0.5
-    spurious: float = 0.25
+    spurious: float = 0.1
     mprt: float = 0.5
     stability: float = 0.7
     shortcut: float = 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +137,7 @@ def by_class(truth: Tensor, whole: Tensor, alone: Tensor, hidden: Tensor) -> lis
     return sorted(found, key=lambda one: (-one.gain().value, one.label))
 
 
-def strict_level(found: list[ClassShares]) -> float:
+def strict_level(found: Sequence[object]) -> float:
     """Of each class's interval, so that over all these classes together one false alarm in 20 is left (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(len(found), 1)
 

@@ -11,7 +11,7 @@ from maskwise.audit.evidence import FEW
 from maskwise.audit.figures import pictures_figure
 from maskwise.audit.finding import Criterion, Figure, Interval, Listing, Section
 from maskwise.audit.parts import kept
-from maskwise.audit.reliance import LEVEL
+from maskwise.audit.reliance import LEVEL, strict_level
 from maskwise.audit.rows import beside_side
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.audit.wilson import difference, effective, wilson
@@ -34,19 +34,22 @@ def spurious_section(audited: Audited) -> Section:
         return _unknown(section, "no picture has a box or a mask that leaves a background with a map on it")
     found = kept(audited.out, "spurious", plain_identity(audited), lambda: {"pairs": pasted(audited)})["pairs"]
     if not found:
-        return _unknown(section, "no picture that is right has one of another class to be pasted into")
+        return _unknown(section, "it is right on no picture")
     donors, recipients, said = torch.tensor(found).unbind(1)
-    took = said == audited.top[donors]
-    carried = wilson(*effective(donors, took))
+    elsewhere = audited.top[donors] != audited.top[recipients]
+    if not elsewhere.any():
+        return _unknown(section, "it says one and the same of all pictures")
+    took = (said == audited.top[donors]) & elsewhere
+    carried = wilson(*effective(donors[elsewhere], took[elsewhere]))
     section.says = [
         "Of each picture that it is right on, the square of a quarter of the side was taken where most of the map lies "
         "beside the object, without what it holds of the object, and pasted at the same place into pictures of other "
-        f"classes. Of {len(said)} such pictures {carried.times(100).text(0, '%')} then get the class that the square "
-        "comes from.",
+        f"classes. Of {int(elsewhere.sum())} such pictures {carried.times(100).text(0, '%')} then get the class that the "
+        "square comes from.",
         "A thing that takes its class along is a shortcut: the network needs no object for it. What counts is how much "
         "more often a class is said with a square of its own than with squares of other classes.",
     ]
-    section.numbers = {"pairs": len(said), "carried": {**carried.plain(), "count": len(donors.unique())}}
+    section.numbers = {"pairs": int(elsewhere.sum()), "carried": {**carried.plain(), "count": len(donors.unique())}}
     classes = by_class(audited.top, audited.labels, donors, recipients, said)
     _classes(audited, section, classes)
     order = {one.label: i for i, one in enumerate(classes)}
@@ -81,20 +84,23 @@ def pasted(audited: Audited) -> list[tuple[int, int, int]]:
 def partners(
     top: Tensor, labels: Tensor, donors: Tensor, each: int, draws: torch.Generator
 ) -> list[tuple[int, list[int]]]:
-    """Each donor with pictures that neither are nor are said to be of the donor's class, all about equally often.
+    """Each donor with pictures that neither are nor are said to be of the donor's class, and one that is said to be: of
+    a class alone this tells what any square does. All are drawn about equally often.
 
     Args:
         top, labels: (N,), what is said of all pictures, and what is true or -1.
         donors: places among them.
-        each: so many pictures for a donor, or all that there are.
+        each: so many pictures of other classes for a donor, or all that there are.
         draws: shuffles.
     """
     order = torch.randperm(len(top), generator=draws)
     found = []
     for turn, donor in enumerate(donors.tolist()):
         turned = order.roll(-turn * each)
-        allowed = (top[turned] != top[donor]) & (labels[turned] != top[donor])
-        found.append((donor, turned[allowed][:each].tolist()))
+        turned = turned[turned != donor]
+        same = top[turned] == top[donor]
+        allowed = ~same & (labels[turned] != top[donor])
+        found.append((donor, [*turned[allowed][:each].tolist(), *turned[same][:1].tolist()]))
     return found
 
 
@@ -117,7 +123,7 @@ class Carried:
         squares: how many of it were pasted.
         own: said and asked: of pictures with one of them, how many then get this class. In independent pictures, as
             ``effective`` counts them.
-        others: the same of squares of other classes, in pictures that are not of this class, nor said to be.
+        others: the same of squares of other classes. Both are in pictures that are not of this class, nor said to be.
     """
 
     label: int
@@ -144,8 +150,8 @@ def by_class(top: Tensor, labels: Tensor, donors: Tensor, recipients: Tensor, sa
     """
     found = []
     for c in top[donors].unique().tolist():
-        own = top[donors] == c
-        other = ~own & (top[recipients] != c) & (labels[recipients] != c)
+        free = (top[recipients] != c) & (labels[recipients] != c)
+        own, other = (top[donors] == c) & free, (top[donors] != c) & free
         squares = len(donors[own].unique())
         if squares >= FEW:
             found.append(Carried(c, squares, *(effective(donors[rows], said[rows] == c) for rows in (own, other))))
@@ -153,19 +159,18 @@ def by_class(top: Tensor, labels: Tensor, donors: Tensor, recipients: Tensor, sa
 
 
 def verdict_of(found: list[Carried], bound: float) -> tuple[bool | None, list[Carried]]:
-    """Does it hold, and which classes are beyond the bound, or else may be?
+    """Does it hold, and which classes are beyond the bound, surely or else by their estimates?
 
-    A class is beyond it by an interval that leaves one false alarm in 20 over all classes (Bonferroni). That none is
-    needs no such correction: every class must be surely below by itself. Classes of too few pictures to be found out
-    are not asked.
+    It fails where a class is beyond by its whole interval, of a level that leaves one false alarm in 20 over all
+    classes (Bonferroni). It holds where no class that could be found out is beyond by its estimate, and there is one.
     """
-    level = 1 - (1 - LEVEL) / max(len(found), 1)
+    level = strict_level(found)
     suspects = [one for one in found if one.gain(level).low > bound]
     if suspects:
         return False, suspects
     asked = [one for one in found if one.could_be_found(bound, level)]
-    open_ = [one for one in asked if one.gain().high > bound]
-    return (None if open_ or not asked else True), open_
+    beyond = [one for one in asked if one.gain().value > bound]
+    return (None if beyond or not asked else True), beyond
 
 
 def _classes(audited: Audited, section: Section, found: list[Carried]) -> None:
@@ -173,18 +178,18 @@ def _classes(audited: Audited, section: Section, found: list[Carried]) -> None:
     if not found:
         section.criteria.append(Criterion("spurious", _QUESTION, None, f"no class has {FEW} pictures to take from"))
         return
-    level = 1 - (1 - LEVEL) / len(found)
+    level = strict_level(found)
     holds, named = verdict_of(found, bound)
     asked = [one for one in found if one.could_be_found(bound, level)]
-    at = level if holds is False else LEVEL
-    listed = "; ".join(f"{audited.name(one.label)} {one.gain(at).times(100).text(0)}" for one in named)
-    if named:
-        figure = f"said more often with its own squares than with others', in points, at most {100 * bound:g}: {listed}"
-    elif asked:
-        most = max(one.gain().high for one in asked)
-        figure = f"of {len(asked)} classes each surely below {100 * bound:g} points, at most {100 * most:.0f}"
-    else:
+    if not asked:
         figure = f"none of {len(found)} classes has pictures enough to be found out"
+    else:
+        shown, at = named or asked[:1], level if holds is False else LEVEL
+        listed = "; ".join(f"{audited.name(one.label)} {one.gain(at).times(100).text(0)}" for one in shown)
+        figure = (
+            "said more often with squares from beside its own objects than with others', in points, at most "
+            f"{100 * bound:g}: {listed}" + ("" if named else f", the most of {len(asked)} classes")
+        )
     section.criteria.append(Criterion("spurious", _QUESTION, holds, figure))
     if holds is False:
         names = [audited.name(one.label) for one in named]
