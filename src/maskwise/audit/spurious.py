@@ -41,11 +41,11 @@ def spurious_section(audited: Audited) -> Section:
         return _unknown(section, "it says one and the same of all pictures")
     took = (said == audited.top[donors]) & elsewhere
     carried = wilson(*effective(donors[elsewhere], took[elsewhere]))
+    share = carried.times(100).text(0, "%")
     section.says = [
         "Of each picture that it is right on, the square of a quarter of the side was taken where most of the map lies "
         "beside the object, without what it holds of the object, and pasted at the same place into pictures of other "
-        f"classes. Of {int(elsewhere.sum())} such pictures {carried.times(100).text(0, '%')} then get the class that the "
-        "square comes from.",
+        f"classes. Of {int(elsewhere.sum())} such pictures {share} then get the class that the square comes from.",
         "A thing that takes its class along is a shortcut: the network needs no object for it. What counts is how much "
         "more often a class is said with a square of its own than with squares of other classes.",
     ]
