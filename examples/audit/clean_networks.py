@@ -3,9 +3,9 @@
     python examples/audit/clean_networks.py spurious --data imagenette224.zip --birds cub10.zip --more ilsvrc1275.zip
     python examples/audit/clean_networks.py background --data imagenette224.zip --twin twins/clean.safetensors
 
-The first is what the bound of `spurious` was chosen on: ``efficientnet_lite0`` held to the ten classes of imagenette, its
-last layer taught on ten birds, and all of it on pictures of many classes. The second asks what a network tells by the
-background, with and without an object, and whether the hole that the object leaves gives it away.
+The first is what the bound of `spurious` was chosen on: ``efficientnet_lite0`` held to the ten classes of imagenette,
+its last layer taught on ten birds, and all of it on pictures of many classes. The second asks what a network tells by
+the background, with and without an object, and whether the hole that the object leaves gives it away.
 """
 
 from __future__ import annotations

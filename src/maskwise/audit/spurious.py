@@ -52,12 +52,15 @@ def spurious_section(audited: Audited) -> Section:
     section.numbers = {"pairs": int(elsewhere.sum()), "carried": {**carried.plain(), "count": len(donors.unique())}}
     classes = by_class(audited.top, audited.labels, donors, recipients, said)
     _classes(audited, section, classes)
-    order = {one.label: i for i, one in enumerate(classes)}
-    shown = sorted(
-        range(len(said)), key=lambda i: (not took[i], order.get(int(audited.top[donors[i]]), len(order)), i)
-    )[:SHOWN]
+    rank = {one.label: i for i, one in enumerate(classes)}
+    order = sorted(
+        elsewhere.nonzero()[:, 0].tolist(),
+        key=lambda i: (not took[i], rank.get(int(audited.top[donors[i]]), len(rank)), i),
+    )
+    of_donor = {found[i][0]: found[i] for i in reversed(order)}  # one picture of each square: the first
+    shown = [pair for pair in (found[i] for i in order) if of_donor[pair[0]] == pair][:SHOWN]
     path = audited.out / "pictures" / "spurious.png"
-    pictures_figure([_line(audited, *found[i]) for i in shown], path)
+    pictures_figure([_line(audited, *pair) for pair in shown], path)
     section.figures.append(Figure(path, "Squares that were pasted: those first that took their class along"))
     return section
 
