@@ -26,7 +26,7 @@ STRIKES = (
     ("maskwise.audit.conflict:masked_in", 3, signal.SIGINT),
     ("maskwise.audit.spurious:square_of", 3, signal.SIGKILL),
     ("maskwise.audit.shortcut:probe", 1, signal.SIGTERM),
-    ("maskwise.audit.sanity:moved", 3, signal.SIGKILL),
+    ("maskwise.audit.sanity:moved", 1, signal.SIGKILL),
     ("maskwise.core.files:_sync", 6, signal.SIGKILL),  # a file is written and has not got its name
     ("maskwise.report.audit_page:audit_page", 1, signal.SIGKILL),  # JSON and CSV are there, the page is not
 )

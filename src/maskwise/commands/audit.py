@@ -49,7 +49,8 @@ def audit_command(
         typer.Option(
             "--fail-on",
             help="Exit code 1 where one of these criteria fails: accuracy, calibration, evidence, background, classes, "
-            "spurious, shortcut, mprt, stability, leak, worse. One that is not known fails nothing, and is said on stderr.",
+            "spurious, shortcut, mprt, stability, leak, worse. One that is not known fails nothing, and is said on "
+            "stderr.",
             rich_help_panel=AUDIT,
         ),
     ] = "",
