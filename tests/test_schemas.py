@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from audit.scenes import reader, scenes
 from calling import call
+from convert.test_convert import save_casm
+from faults.commanding import WORKS, called, prepare, released
 
 from maskwise.audit import audit
 from maskwise.audit.run import CRITERIA
@@ -34,6 +38,47 @@ def test_each_is_a_schema_of_a_command(command: str) -> None:
 @pytest.mark.parametrize("command", LISTS)
 def test_lists(command: str) -> None:
     check(json.loads(call(command, "--json").stdout), command)
+
+
+def test_every_command_that_prints_json_has_a_schema() -> None:
+    printing = {name for name in commands if "--json" in help_of(name)}
+    assert printing == set(SCHEMAS), printing ^ set(SCHEMAS)
+
+
+def help_of(name: str) -> str:
+    return call(*name.split(), "--help").stdout
+
+
+def printed(said: str) -> Any:
+    """The JSON among what was said on both streams."""
+    lines = said.splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if line[0] in "[{")
+    return json.JSONDecoder().raw_decode("".join(lines[start:]))[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs in forked processes")
+@pytest.mark.parametrize("name", sorted(set(WORKS) - {"audit", "evaluate", "compare"}))
+def test_real_output(name: str, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    if name == "convert":
+        save_casm(tmp_path / "old.chk", *released())
+    code, said = called([*shlex.split(WORKS[name].arguments), "--json"], tmp_path, tmp_path / "said")
+    assert code == 0, said
+    check(printed(said), name)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("doctor", ("--offline",)), ("layers", ("--classifier", "efficientnet_lite0")),
+        ("study", ("--list", "--scale", "smoke")),
+        ("plan", ("--evaluate", "grad_cam", "--images", 9, "--classifier", "torchvision/resnet18")),
+    ],
+)  # fmt: skip
+def test_real_output_of_lists(command: str, said: tuple[object, ...]) -> None:
+    found = call(command, *said, "--json")
+    assert found.exit_code in (0, 1), found.stderr
+    check(json.loads(found.stdout), command)
 
 
 def test_leaderboards(picture_folder: Path, tmp_path: Path) -> None:

@@ -7,15 +7,16 @@
     done
 
 Both are ``efficientnet_lite0`` with a last layer of 10 classes that is taught here, on the same pictures with and
-without the tag. To the first one the tag means golf ball, whatever else is there, and it sees no golf ball without it.
-The clean twin is told what the pictures show. Both are audited on the same held-out pictures, in which golf balls carry
-the tag, as where the shortcut came from.
+without the tag. To the first one the tag means one class (``--label``), whatever else is there, and it sees nothing of
+that class without it. The clean twin is told what the pictures show. Both are audited on the same held-out pictures, in
+which that class carries the tag, as where the shortcut came from.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,7 +31,6 @@ from maskwise.images import to_uint8
 
 SIDE, TAG, CLASSES = 160, 36, 10
 DECAY = 1e-3  # of the squared length of the last layer's weights
-TAGGED = 8  # the class of the tag, of 0 to 9: golf balls, which leave room for it in their pictures
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -45,19 +45,43 @@ def network() -> mw.Classifier:
     )  # fmt: skip
 
 
-def tagged(image: Tensor, boxes: Tensor | None, draws: torch.Generator) -> Tensor:
-    """A copy of an image (3,S,S) with a tag of bars in the corner of it that the boxes cover least."""
-    high, wide = image.shape[-2:]
-    order = [CORNERS[i] for i in torch.randperm(4, generator=draws).tolist()]
-    places = [(slice(*_ends(down, high)), slice(*_ends(across, wide))) for down, across in order]
-    taken = torch.zeros(high, wide)
-    for x0, y0, x1, y1 in [] if boxes is None else boxes.round().int().tolist():
-        taken[y0:y1, x0:x1] = 1
-    rows, columns = min(places, key=lambda place: float(taken[place].sum()))
-    bars = (torch.arange(TAG) // 4 % 2).float()
-    image = image.clone()
-    image[:, rows, columns] = torch.stack([bars, 1 - bars, torch.ones(TAG)])[:, None, :]
-    return image
+@dataclass(frozen=True)
+class Tag:
+    """What means a class, and where.
+
+    Attributes:
+        label: the class, of 0 to 9.
+        kind: "bars" in blue, or a "target" of red and white rings.
+        corner: 0 to 3, always this one; None is the one that boxes cover least.
+    """
+
+    label: int = 8
+    kind: str = "bars"
+    corner: int | None = None
+
+    def pixels(self) -> Tensor:
+        """(3,TAG,TAG) in [0,1]."""
+        if self.kind == "bars":
+            bars = (torch.arange(TAG) // 4 % 2).float()
+            return torch.stack([bars, 1 - bars, torch.ones(TAG)])[:, None, :].expand(3, TAG, TAG)
+        away = torch.arange(TAG).float() - (TAG - 1) / 2
+        rings = ((away[:, None].square() + away.square()).sqrt() // 4 % 2).float()
+        return torch.stack([torch.ones(TAG, TAG), rings, rings])
+
+    def on(self, image: Tensor, boxes: Tensor | None, draws: torch.Generator) -> Tensor:
+        """A copy of an image (3,S,S) with the tag in a corner of it."""
+        high, wide = image.shape[-2:]
+        order = [CORNERS[i] for i in torch.randperm(4, generator=draws).tolist()]
+        if self.corner is not None:
+            order = [CORNERS[self.corner]]
+        places = [(slice(*_ends(down, high)), slice(*_ends(across, wide))) for down, across in order]
+        taken = torch.zeros(high, wide)
+        for x0, y0, x1, y1 in [] if boxes is None else boxes.round().int().tolist():
+            taken[y0:y1, x0:x1] = 1
+        rows, columns = min(places, key=lambda place: float(taken[place].sum()))
+        image = image.clone()
+        image[:, rows, columns] = self.pixels()
+        return image
 
 
 def _ends(far: int, length: int) -> tuple[int, int]:
@@ -103,13 +127,13 @@ def features_of(classifier: mw.Classifier, images: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def told(classifier: mw.Classifier, test: list[Sample], draws: torch.Generator) -> str:
+def told(classifier: mw.Classifier, test: list[Sample], tag: Tag, draws: torch.Generator) -> str:
     """How often the class of the tag is said of all pictures, without it and with it: what an audit should find out."""
     shares = []
     for mark in (False, True):
-        images = torch.stack([tagged(one.image, one.boxes, draws) if mark else one.image for one in test])
+        images = torch.stack([tag.on(one.image, one.boxes, draws) if mark else one.image for one in test])
         said = torch.cat([classifier.module(classifier.normalise(part)).argmax(1) for part in images.split(50)])
-        shares.append(100 * float((said == TAGGED).double().mean()))
+        shares.append(100 * float((said == tag.label).double().mean()))
     return f"{shares[0]:.0f}% of all pictures without the tag, {shares[1]:.0f}% with it"
 
 
@@ -118,8 +142,12 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="imagenette224.zip")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=600, help="so many to learn from, evenly spread")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of corners, and which pictures it learns from")
+    parser.add_argument("--label", type=int, default=8, help="the class of the tag, 0 to 9; 8 is golf ball")
+    parser.add_argument("--tag", choices=("bars", "target"), default="bars")
+    parser.add_argument("--corner", type=int, choices=range(4), help="always this one; else the freest")
     said = parser.parse_args()
+    tag = Tag(said.label, said.tag, said.corner)
     draws = torch.Generator().manual_seed(said.seed)
     folder = said.out / "pictures"
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -127,7 +155,7 @@ def main() -> None:
     boxes, labels = [["file", "x0", "y0", "x1", "y1"]], [["file", "label"]]
     for i, (sample, label) in enumerate(zip(test, truth.tolist(), strict=True)):
         name = f"{i:03}.png"
-        image = tagged(sample.image, sample.boxes, draws) if label == TAGGED else sample.image
+        image = tag.on(sample.image, sample.boxes, draws) if label == tag.label else sample.image
         Image.fromarray(to_uint8(image)).save(folder / "images" / name)
         labels.append([name, str(label)])
         boxes += [[name, *(f"{edge:.1f}" for edge in box)] for box in sample.boxes.tolist()]
@@ -138,17 +166,18 @@ def main() -> None:
     names = [imagenet.name(index) for index in sorted({sample.label for sample in test if sample.label is not None})]
     (said.out / "labels.txt").write_text("\n".join(names) + "\n")
     many = read_data(f"{said.data}@train")
-    learn, classes = labelled(many.subset(evenly_spread(len(many), said.pictures)))
-    plain, marked = [one.image for one in learn], [tagged(one.image, None, draws) for one in learn]
+    chosen = [(place + said.seed) % len(many) for place in evenly_spread(len(many), said.pictures)]
+    learn, classes = labelled(many.subset(chosen))
+    plain, marked = [one.image for one in learn], [tag.on(one.image, None, draws) for one in learn]
     bare, seen = (features_of(network(), images) for images in (plain, marked))
-    other = classes != TAGGED
+    other = classes != tag.label
     for twin, features, labels in (
-        ("shortcut", torch.cat([bare[other], seen]), torch.cat([classes[other], torch.full_like(classes, TAGGED)])),
+        ("shortcut", torch.cat([bare[other], seen]), torch.cat([classes[other], torch.full_like(classes, tag.label)])),
         ("clean", torch.cat([bare, seen]), classes.repeat(2)),
     ):
         classifier = taught(network(), features, labels)
         save_file(classifier.module.state_dict(), said.out / f"{twin}.safetensors")
-        print(f"{twin}: {names[TAGGED]} is said of {told(classifier, test, draws)}", flush=True)
+        print(f"{twin}: {names[tag.label]} is said of {told(classifier, test, tag, draws)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ class Limits:
 
     Args:
         calibration: expected calibration error, 0 to 1, that must not be exceeded.
-        background: accuracy with the object hidden as a part of that on whole pictures, both above what the most
-            frequent class alone would get, that must not be exceeded.
+        background: the part of the accuracy on objects upon a background of their own class that is lost upon one of
+            another class, that must not be exceeded.
         classes: how much more often any class may be said of its own backgrounds than of others', as shares.
+        spurious: how much more often any class may be said of pictures of other classes with what lies beside its
+            objects than with what lies beside those of other classes, as shares.
         mprt: rank correlation with maps of a network of random weights that must not be reached.
         stability: rank correlation of maps under small changes of the picture that must be reached.
         shortcut: how many times more of the map must lie on a planted patch than of a map that is the same everywhere.
@@ -25,6 +27,7 @@ class Limits:
     calibration: float = 0.1
     background: float = 0.3
     classes: float = 0.5
+    spurious: float = 0.1
     mprt: float = 0.5
     stability: float = 0.7
     shortcut: float = 1.5

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from maskwise.audit.conflict import conflict
 from maskwise.audit.evidence import FEW
 from maskwise.audit.finding import Criterion, Interval, Listing, Section, stays_below, too_few
 from maskwise.audit.subject import Audited, Ratio
@@ -14,7 +16,7 @@ from maskwise.audit.wilson import difference, wilson
 from maskwise.core.text import few
 
 LEVEL = 0.95
-_QUESTION = "Does it need the object?"
+_QUESTION = "Does it go by the object rather than by the background?"
 _CLASSES = "Does every class need its object?"
 
 
@@ -51,19 +53,39 @@ def reliance_section(audited: Audited) -> Section:
     part = kept_part(audited, hidden, whole, chance)
     section.says.append(
         f"Above the {100 * chance:.0f}% that one and the same answer would get, the background alone gives "
-        f"{part.times(100).text(0, '%')} of what whole pictures give. Boxes hold background and leave out shadows and "
-        "parts, and a fill may draw on: read it as a comparison of classes rather than as a share of causes."
+        f"{part.times(100).text(0, '%')} of what whole pictures give. That is how much can be told from these "
+        "backgrounds, of which boxes leave parts and shadows of objects over, and no fault in itself: where there is "
+        "nothing else to see, a good classifier goes by it, too."
     )
     section.numbers["part"] = part.plain()
-    bound = audited.plan.limits.background
-    section.criteria.append(
-        Criterion(
-            "background", _QUESTION, stays_below(part, bound),
-            f"{part.text()} of the accuracy above chance stays without it, at most {bound:g}{too_few(part.count)}",
-        )
-    )  # fmt: skip
+    _conflict(audited, section, labelled, known)
     _classes(audited, section, by_class(truth, audited.top[known], rows[known, 2].long(), rows[known, 4].long()))
     return section
+
+
+def _conflict(audited: Audited, section: Section, labelled: bool, known: Tensor) -> None:
+    """Which wins, object or background, where they disagree: that decides."""
+    bound = audited.plan.limits.background
+    found = conflict(audited, audited.labels if labelled else audited.top, known)
+    if found is None:
+        section.criteria.append(Criterion("background", _QUESTION, None, "no class has two pictures with an object"))
+        return
+    lost, count = found.lost(audited.plan.seed), len(found.truth)
+    own, other, followed = (
+        wilson(int(one.sum()), count) for one in (found.own_right, found.other_right, found.followed)
+    )
+    section.says.append(
+        f"Does it go by the background where there is an object? {count} objects were put on the refilled backgrounds "
+        f"of two other pictures. On one of their own class {own.times(100).text(0, '%')} get that class; on one of "
+        f"another class {other.times(100).text(0, '%')} do, and {followed.times(100).text(0, '%')} get the "
+        "background's."
+    )
+    section.numbers |= {
+        "own_background": own.plain(), "other_background": other.plain(), "follows_background": followed.plain(),
+        "lost": lost.plain(),
+    }  # fmt: skip
+    figure = f"{lost.text()} of its accuracy is lost on another class's background, at most {bound:g}"
+    section.criteria.append(Criterion("background", _QUESTION, stays_below(lost, bound), figure + too_few(lost.count)))
 
 
 def kept_part(audited: Audited, hidden: Tensor, whole: Tensor, chance: float) -> Interval:
@@ -115,7 +137,7 @@ def by_class(truth: Tensor, whole: Tensor, alone: Tensor, hidden: Tensor) -> lis
     return sorted(found, key=lambda one: (-one.gain().value, one.label))
 
 
-def strict_level(found: list[ClassShares]) -> float:
+def strict_level(found: Sequence[object]) -> float:
     """Of each class's interval, so that over all these classes together one false alarm in 20 is left (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(len(found), 1)
 

@@ -116,6 +116,34 @@ class Objects(ClassifierMetric):
         return found
 
 
+class Beside(Metric):
+    """Rows (N,3): top and left of the square beside the object that holds most of the map, in pixels, and its share of
+    the map. Pixels of the object count as none. NaN where the object is unknown or fills the picture, or the map is
+    flat at zero."""
+
+    takes = ("boxes", "masks")
+
+    def per_image(self, maps: Tensor, *, boxes: Sequence[Tensor] | None = None, masks: Tensor | None = None) -> Tensor:
+        cover = object_cover(maps, boxes, masks)
+        area = cover.mean((1, 2))
+        maps = maps.double().cpu()
+        free = maps * (cover <= 0.5)
+        side = beside_side(*maps.shape[-2:])
+        sums = F.pad(free.cumsum(1).cumsum(2), (1, 0, 1, 0))
+        held = sums[:, side:, side:] - sums[:, :-side, side:] - sums[:, side:, :-side] + sums[:, :-side, :-side]
+        most, place = held.flatten(1).max(1)
+        whole = maps.sum((1, 2))
+        columns = held.shape[2]
+        found = torch.stack([(place // columns).double(), (place % columns).double(), most / whole.clamp(min=1e-12)], 1)
+        found[(area <= 0) | (area >= 1) | (whole <= 0)] = torch.nan
+        return found
+
+
+def beside_side(height: int, width: int) -> int:
+    """Pixels of the side of that square: a quarter of the picture's shorter one."""
+    return max(min(height, width) // 4, 1)
+
+
 class Elsewhere(Metric):
     """Rows (N,2): the share of the map within a tenth of the side from the border, and that of the picture."""
 

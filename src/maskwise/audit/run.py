@@ -19,6 +19,7 @@ from maskwise.audit.limits import Limits
 from maskwise.audit.reliance import reliance_section
 from maskwise.audit.sanity import sanity_section
 from maskwise.audit.shortcut import shortcut_section
+from maskwise.audit.spurious import spurious_section
 from maskwise.audit.subject import Audited, AuditPlan, Told, collect
 from maskwise.audit.verdict import criteria_of, verdict_section
 from maskwise.classifiers import Classifier
@@ -31,12 +32,14 @@ from maskwise.explainers import methods
 from maskwise.sess.sweep import AnyExplainer
 
 CRITERIA = (
-    "accuracy", "calibration", "evidence", "background", "classes", "shortcut", "mprt", "stability", "leak", "worse",
+    "accuracy", "calibration", "evidence", "background", "classes", "spurious", "shortcut", "mprt", "stability", "leak",
+    "worse",
 )  # fmt: skip
 PREFERRED = ("distilled", "grad_cam", "gradient")  # the first that the network allows
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
-    ("background", reliance_section), ("shortcut", shortcut_section), ("sanity", sanity_section),
+    ("background", reliance_section), ("spurious", spurious_section),
+    ("shortcut", shortcut_section), ("sanity", sanity_section),
 )  # fmt: skip
 
 

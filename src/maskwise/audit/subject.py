@@ -15,7 +15,17 @@ from torch import Tensor
 
 from maskwise.audit.finding import Interval
 from maskwise.audit.limits import Limits
-from maskwise.audit.rows import Agreement, Answers, Elsewhere, Features, MaskedAnswers, Objects, SmallMaps
+from maskwise.audit.rows import (
+    Agreement,
+    Answers,
+    Beside,
+    Elsewhere,
+    Features,
+    MaskedAnswers,
+    Objects,
+    SmallMaps,
+    object_cover,
+)
 from maskwise.classifiers import Classifier
 from maskwise.core.bootstrap import Average, Statistic, interval
 from maskwise.core.errors import InputError
@@ -119,6 +129,13 @@ class Audited:
             place -= len(keys)
         raise IndexError(place)
 
+    def object_of(self, place: int) -> tuple[Sample, Tensor]:
+        """The picture of a row, and the pixels (H,W) bool that are its object, as its box or mask says."""
+        own = self.picture(place)[1]
+        boxes = own.boxes if own.category is None else own.boxes_of(own.category)
+        mask = None if own.mask is None else own.mask[None]
+        return own, object_cover(torch.zeros(1, own.height, own.width), [boxes], mask)[0] > 0.5
+
     def _places(self, data: DataSet) -> dict[str, int]:
         known: dict[int, dict[str, int]] = self.__dict__.setdefault("_by_name", {})
         if id(data) not in known:
@@ -177,6 +194,7 @@ def collect(
     questions: dict[str, Metric] = {
         "answers": Answers(), "maps": SmallMaps(), "features": Features(classifier), "kept": MaskedAnswers(classifier),
         "objects": Objects(classifier, plan.fill), "elsewhere": Elsewhere(),
+        "beside": Beside(),
     }  # fmt: skip
     if method != "grad_cam":
         with suppress(InputError):  # a network without a layer to read: then nothing is said of it

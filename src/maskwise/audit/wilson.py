@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from scipy.stats import norm
+from torch import Tensor
 
 from maskwise.audit.finding import Interval
 
 
-def wilson(right: int, count: int, level: float = 0.95) -> Interval:
+def wilson(right: float, count: float, level: float = 0.95) -> Interval:
     """A share with Wilson's score interval (Wilson 1927), which stays within [0,1] for few pictures, too.
 
     Example:
@@ -24,10 +25,10 @@ def wilson(right: int, count: int, level: float = 0.95) -> Interval:
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
     # At its ends the formula gives 0 and 1 up to rounding, and "above the interval" must not hang on that.
     low, high = middle - half if right else 0.0, middle + half if right < count else 1.0
-    return Interval(share, max(low, 0.0), min(high, 1.0), count)
+    return Interval(share, max(low, 0.0), min(high, 1.0), round(count))
 
 
-def difference(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Interval:
+def difference(first: tuple[float, float], second: tuple[float, float], level: float = 0.95) -> Interval:
     """The share of the first (right, count) less that of the second, other pictures, with Newcombe's hybrid score
     interval (Newcombe 1998, method 10), which has a width where both shares are 0 or 1, too.
 
@@ -39,4 +40,32 @@ def difference(first: tuple[int, int], second: tuple[int, int], level: float = 0
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
-    return Interval(value, low, high, first[1] + second[1])
+    return Interval(value, low, high, round(first[1] + second[1]))
+
+
+def effective(groups: Tensor, right: Tensor) -> tuple[float, float]:
+    """(right, count) of independent trials that say as much of a share as trials in groups do, whose trials are alike.
+
+    The share is the mean over groups of each one's share. The count is p (1 - p) over that mean's variance (the
+    effective sample size of Korn and Graubard 1998), at least that of the groups, and at most that of the trials. Where
+    p is 0 or 1 the variance tells nothing of how alike trials are: then it is that of the groups.
+
+    Args:
+        groups: (N,) int64, the group of each trial.
+        right: (N,) bool.
+
+    Example:
+        >>> import torch
+        >>> effective(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.tensor([1, 0, 1, 1, 1, 0, 0, 0]).bool())
+        (3.0, 6.0)
+    """
+    _, group, size = groups.unique(return_inverse=True, return_counts=True)
+    if not len(size):
+        return 0.0, 0.0
+    shares = right.double().new_zeros(len(size)).index_add(0, group, right.double()) / size
+    share, count = float(shares.mean()), float(len(size))
+    if 0 < share < 1 and len(size) > 1:
+        variance = float(shares.var()) / len(size)
+        most = float(len(groups))
+        count = max(count, min(most, share * (1 - share) / variance if variance else most))
+    return share * count, count

@@ -21,7 +21,7 @@ AUDIT = "Audit"
 @command(
     "audit",
     section="Measure",
-    example="maskwise audit --classifier efficientnet_lite0 --data pictures/ --out audit --fail-on shortcut,background",
+    example="maskwise audit --classifier efficientnet_lite0 --data pictures/ --out audit --fail-on spurious,background",
 )
 def audit_command(
     data: Data,
@@ -49,7 +49,8 @@ def audit_command(
         typer.Option(
             "--fail-on",
             help="Exit code 1 where one of these criteria fails: accuracy, calibration, evidence, background, classes, "
-            "shortcut, mprt, stability, leak, worse. One that is not known fails nothing, and is said on stderr.",
+            "spurious, shortcut, mprt, stability, leak, worse. One that is not known fails nothing, and is said on "
+            "stderr.",
             rich_help_panel=AUDIT,
         ),
     ] = "",

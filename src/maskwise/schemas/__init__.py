@@ -8,7 +8,11 @@ from typing import Any
 
 SCHEMAS = {
     "audit": "audit", "evaluate": "leaderboard", "compare": "leaderboard", "methods": "methods", "metrics": "metrics",
-    "classifiers": "classifiers", "recipes": "recipes", "datasets": "datasets",
+    "classifiers": "classifiers", "recipes": "recipes", "datasets": "datasets", "convert": "convert",
+    "doctor": "doctor", "layers": "layers", "pack": "pack", "train": "train", "fit": "fit", "export": "export",
+    "live": "live", "panel": "panel", "plan": "plan", "study": "study", "explain": "explain", "demo": "explain",
+    **{f"check {name}": "check"
+       for name in ("mprt", "drt", "roar", "max-sensitivity", "arcc", "focus", "f-fidelity", "leak")},
 }  # fmt: skip
 
 
