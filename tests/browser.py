@@ -48,6 +48,40 @@ def violations(tab: Any) -> str:
     return str(found.generate_report()) if found.response["violations"] else ""
 
 
+PAPER = 718  # CSS pixels across A4 between margins of 10 mm
+
+LOST = """() => {
+  const lost = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  while (walker.nextNode()) {
+    range.selectNodeContents(walker.currentNode);
+    const text = walker.currentNode.textContent.trim();
+    if (text && [...range.getClientRects()].some(r => r.width && r.right > innerWidth + 1))
+      lost.push("cut: " + text.slice(0, 40));
+  }
+  for (const node of document.querySelectorAll("img, svg, i")) {
+    const style = getComputedStyle(node), place = node.getBoundingClientRect();
+    if (place.width && place.right > innerWidth + 1) lost.push("cut: " + node.outerHTML.slice(0, 60));
+    const painted = style.backgroundImage !== "none" || style.backgroundColor !== "rgba(0, 0, 0, 0)";
+    if (node.tagName === "I" && painted && style.printColorAdjust !== "exact")
+      lost.push("not painted: " + node.outerHTML.slice(0, 60));
+  }
+  return lost;
+}"""
+
+
+def lost_on_paper(tab: Any) -> list[str]:
+    """What a print of the page would lack: what reaches over the edge, and bars whose colour is a background."""
+    size = tab.viewport_size
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": PAPER, "height": 1040})
+    found = tab.evaluate(LOST)
+    tab.emulate_media(media="null")  # as it is for the medium at hand
+    tab.set_viewport_size(size)
+    return list(found)
+
+
 def _abroad(url: str, own: str) -> bool:
     return url.split(":")[0] not in ("data", "blob", "file") and url.split("/")[2] != own
 

@@ -1,4 +1,7 @@
-"""Every page that is written, in a real browser, asked by axe-core: no violation, light and dark, wide and narrow."""
+"""Every page that is written, in a real browser, asked by axe-core: no violation, light and dark, wide and narrow.
+
+None is wider than a telephone, and none loses anything on paper.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from audit.scenes import reader, scenes
-from browser import opened, violations
+from browser import lost_on_paper, opened, violations
 from calling import save_picture
 from conftest import tiny_net
 from typer.testing import CliRunner
@@ -45,7 +48,17 @@ def report(folder: Path) -> Path:
 
 @writes("leaderboard")
 def leaderboard(folder: Path) -> Path:
-    ran("compare", "--methods", "grad_cam,center", "--data", SHAPES, "--metrics", "le,insertion", "--out", folder)
+    ran(
+        "compare",
+        "--methods",
+        "grad_cam,center",
+        "--data",
+        SHAPES,
+        "--metrics",
+        "le,insertion,road_morf,area",
+        "--out",
+        folder,
+    )
     return folder / "leaderboard.html"
 
 
@@ -93,6 +106,20 @@ def test_no_violation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with opened(f"file://localhost{page}", width=width, dark=dark) as tab:
             tab.wait_for_load_state("load")
             assert not violations(tab), f"{name}, dark={dark}, {width}: {violations(tab)}"
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+            assert not lost_on_paper(tab)
+
+
+def test_what_paper_loses_is_seen(tmp_path: Path) -> None:
+    wide = (
+        "<div style='overflow:auto'><table><tr><td style='white-space:nowrap'>"
+        + "word " * 300
+        + "</td></tr></table></div>"
+    )
+    (tmp_path / "bad.html").write_text(f"<body><i style='background:red;display:block;height:9px'></i>{wide}</body>")
+    with opened(f"file://localhost{tmp_path / 'bad.html'}") as tab:
+        found = lost_on_paper(tab)
+    assert [line.partition(":")[0] for line in found] == ["cut", "not painted"], found
 
 
 def test_axe_sees_what_is_wrong(tmp_path: Path) -> None:

@@ -277,6 +277,18 @@ def test_every_name_is_there_for_the_browser_s_own_search(printed: Any) -> None:
     assert printed.locator("article img").count() == 30 * 7
 
 
+def test_curves_have_axes_and_a_key(tmp_path: Path) -> None:
+    saliency = torch.rand(30, 40)
+    answer = page.Answer("casm", saliency, saliency > 0.5, (1, 1, 9, 9), insertion=[0.0, 1.0], deletion=[1.0, 0.0])
+    page.write([page.card("a.jpg", torch.rand(3, 30, 40), [answer])], tmp_path / "r.html")
+    with opened((tmp_path / "r.html").as_uri()) as tab:
+        tab.wait_for_selector(".curves")
+        assert tab.locator(".curves text").all_text_contents()[-2:] == ["pixels, 0 to 100%", "probability"]
+        assert tab.locator(".key").all_inner_texts() == ["insertion 50.0%", "deletion 50.0%"]
+        dashes = tab.locator(".key polyline").evaluate_all("all => all.map(e => e.getAttribute('stroke-dasharray'))")
+        assert dashes == ["", "4 3"]
+
+
 def test_search_order_and_mistakes(printed: Any) -> None:
     first, count = printed.locator("article").first, printed.locator("#count")
     printed.locator("#search").fill("SHOT1")

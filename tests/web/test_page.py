@@ -236,5 +236,29 @@ def test_side_by_side_and_on_a_telephone(server: Served, width: int, columns: in
         lefts = {round(section.bounding_box()["x"]) for section in tab.locator("#result section").all()}
         assert len(lefts) == columns
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        # Like stands beside like, however long the words above and beneath.
+        place = "e => Math.round(e.getBoundingClientRect().y)"
+        places = f"all => all.map(s => [...s.querySelectorAll('.mw-stage')].map({place}))"
+        rows = tab.locator("#result section").evaluate_all(places)
+        assert all(len(row) == 5 for row in rows) and len(set(map(tuple, rows))) == (1 if columns == 4 else 4), rows
         if width == 390:
             tab.wait_for_function("document.querySelector('#result section').getBoundingClientRect().top < 600")
+
+
+def test_maps_unstretched_at_a_tick(server: Served) -> None:
+    """Of the gradient, whose map looks black as it is; Grad-CAM's is never stretched."""
+    with opened(f"{server.address}/?methods=gradient,grad_cam") as tab:
+        example(tab, 0)
+        pressed(tab, 2)
+        scales = tab.locator("#result .mw-scale:visible, #result .mw-scale.mw-raw:visible")
+        assert tab.locator("#result .mw-heat").count() == 3 and tab.locator("#result .mw-heat:visible").count() == 2
+        assert "99th percentile" in scales.first.inner_text()
+        stretched = tab.locator("#result .mw-heat:visible").first.get_attribute("src")
+        tab.get_by_label("heat maps unstretched").check()
+        assert tab.locator("#result .mw-heat:visible").count() == 2
+        assert tab.locator("#result .mw-heat:visible").first.get_attribute("src") != stretched
+        assert scales.count() == 2 and all(text.split() == ["0", "1"] for text in scales.all_inner_texts())
+    with opened(f"{server.address}/?methods=grad_cam") as tab:
+        example(tab, 0)
+        pressed(tab, 1)
+        assert tab.locator(".mw-switch").count() == 0, "nothing is stretched"

@@ -236,7 +236,7 @@ def test_grey_and_other_channels(channels: int) -> None:
         assert answer.map.shape == (40, 44) and answer.inpainted is not None and answer.inpainted.shape == (3, 40, 44)
         picture = pictures.Picture("a.png", to_bytes(image), Stored(44, 40))
         shown = panel.answers_panel(picture, [answer], grey.mean, "", 1)
-        assert shown.count("<img") == 6 and answer.insertion is not None
+        assert shown.count("<img") == 6 + bool(answer.colours.why) and answer.insertion is not None
     # Even where all of it is salient and the hole has no surroundings: then it takes the mean.
     whole = infiller("telea")(image[None], torch.ones(1, 40, 44), grey.mean.expand(3))
     assert torch.allclose(whole, torch.tensor(0.5))
@@ -263,6 +263,7 @@ def test_no_name_becomes_html(tiny: Classifier) -> None:
     for text in shown:
         assert "<img src=x" not in text and "&lt;img src=x" in text
     assert shown[0].count("<section") == 2 and "insertion 50.0%" in shown[0]
+    assert shown[0].count(">probability</text>") == shown[0].count("0 to 100%</text>") == 2, "axes have names"
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,9 +44,7 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
     """Some metrics of one data set's lines; the best of each metric is bold."""
     table = Table("method", title=safe(f"{data}, {board.protocol['classifier']}"), title_justify="left")
     for name in metric_names:
-        facts = board.protocol["metrics"][name]
-        arrow = {True: " ↑", False: " ↓", None: ""}[facts["higher_is_better"]]
-        table.add_column(f"{name}{arrow}", justify="right")
+        table.add_column(heading(board, name).partition(" (")[0], justify="right")
     table.add_column("ms", justify="right")
     for line in board.lines:
         if line.data != data:
@@ -161,14 +159,41 @@ def leaderboard_part(board: Leaderboard, pictures: Mapping[str, str] | None = No
     """The same without a page around it, for pages that have more; arguments as ``write_html``."""
     environment = templates()
     environment.filters |= {"number": short_number, "spread": interval_text}
+    general, rules = general_and_rules(board.protocol.get("in_words", []), board.metrics)
     part = environment.get_template("_leaderboard.html").render(
         board=board,
+        in_general=general,
+        rules=rules,
+        headings={name: heading(board, name) for name in board.metrics},
         groups=list(dict.fromkeys(line.data for line in board.lines)),
         protocol=json.dumps(board.protocol, indent=2, default=str),
         pictures=dict(pictures or {}),
         meanings={name: meaning(board, name) for name in board.metrics},
     )
     return Markup(part)
+
+
+def heading(board: Leaderboard, metric: str) -> str:
+    """A metric's name, an arrow to where it is better, and its unit."""
+    facts = board.protocol["metrics"][metric]
+    arrow = {True: " ↑", False: " ↓", None: ""}[facts["higher_is_better"]]
+    return f"{metric}{arrow}" + (f" ({facts['unit']})" if facts["unit"] else "")
+
+
+def general_and_rules(in_words: Sequence[str], metrics: Collection[str]) -> tuple[list[str], dict[str, str]]:
+    """What was done, and apart from it how each metric is set, which those who know the metric want to know.
+
+    Args:
+        in_words: lines of the protocol; that of a metric is the last that begins with its name.
+
+    Example:
+        >>> general_and_rules(["Pictures: 6.", "pxap: maps of theirs", "pxap: bins 100"], ["pxap"])
+        (['Pictures: 6.', 'pxap: maps of theirs'], {'pxap': 'bins 100'})
+    """
+    last = {line.partition(": ")[0]: index for index, line in enumerate(in_words)}
+    mine = {last[name] for name in metrics if name in last}
+    rules = {line.partition(": ")[0]: line.partition(": ")[2] for i, line in enumerate(in_words) if i in mine}
+    return [line for i, line in enumerate(in_words) if i not in mine], rules
 
 
 def meaning(board: Leaderboard, metric: str) -> str:

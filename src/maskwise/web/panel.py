@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.drawing.colour_bar import css_gradient
-from maskwise.drawing.heat import HeatScale
+from maskwise.drawing.heat import HeatScale, heat_scale
 from maskwise.images import to_uint8
 from maskwise.report.masked_confidence import MaskedConfidence
 from maskwise.report.page_cards import Answer, BoxEdges, shrunk_to, uri
@@ -20,6 +20,11 @@ from maskwise.web.waiting_line import PlaceInLine, Progress
 
 SIDE = 420  # pixels of a shown picture's longer side
 CAPTIONS = ("heat map", "box", "masked-in", "masked-out", "inpainted")
+# Of a map that is stretched both drawings are there, and the stylesheet shows one.
+_RAW_SWITCH = (
+    '<label class="mw-switch"><input type="checkbox" onchange="this.closest(\'.mw\').toggleAttribute(\'data-raw\', '
+    'this.checked)"> heat maps unstretched, from 0 to 1</label>'
+)
 
 
 def preview(picture: Picture, top: Sequence[tuple[str, float]]) -> str:
@@ -51,6 +56,7 @@ def answers_panel(
     if not answers:
         return ""
     slide = "this.closest('.mw').style.setProperty('--strength', this.value / 100)"
+    stretched = any(answer.colours.why for answer in answers)
     columns = "".join(_column(picture, answer, colour) for answer in answers)
     stored = picture.stored
     of = html.escape(f"{picture.name} · {stored.width} × {stored.height} pixels · {said}")
@@ -62,7 +68,8 @@ def answers_panel(
         '<p class="mw-stale" role="note">Picture or settings have changed since: press Explain.</p>'
         '<div class="mw-tools"><label class="mw-slider">heat map '
         f'<input type="range" min="0" max="100" value="60" aria-label="Strength of the heat map" oninput="{slide}">'
-        f'</label>{link}</div><div class="mw-columns" style="--columns:{whole}">{columns}</div></div>'
+        f"</label>{_RAW_SWITCH if stretched else ''}{link}</div>"
+        f'<div class="mw-columns" style="--columns:{whole}">{columns}</div></div>'
     )
 
 
@@ -72,11 +79,19 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
     keep, fill = answer.keep[None], colour.reshape(1, -1, 1, 1)
     source = uri(to_uint8(shrunk_to(image, SIDE)))
     scale = answer.colours
-    coloured = scale.colours(shrunk_to(answer.map, SIDE))
-    heat = uri((255 * coloured).round().astype(np.uint8))
+    drawn = {"": scale}
+    if scale.why:
+        drawn = {" mw-stretched": scale, " mw-raw": heat_scale(answer.map, "raw")}
     name = html.escape(answer.method)
+    small = shrunk_to(answer.map, SIDE)
+    heats = "".join(
+        f'<img src="{uri((255 * colours.colours(small)).round().astype(np.uint8))}" alt="Heat map of {name}" '
+        f'class="mw-heat{which}">'
+        for which, colours in drawn.items()
+    )
+    bars = "".join(_bar(colours, which) for which, colours in drawn.items())
     shown = [
-        f'<img src="{source}" alt="" class="mw-grey"><img src="{heat}" alt="Heat map of {name}" class="mw-heat">',
+        f'<img src="{source}" alt="" class="mw-grey">{heats}',
         f'<img src="{source}" alt="Box of {name}">{_frame(answer.box, width, height)}',
         _picture(masked_in(image[None], keep, fill)[0], f"Masked-in picture of {name}"),
         _picture(masked_out(image[None], keep, fill)[0], f"Masked-out picture of {name}"),
@@ -85,7 +100,7 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
         shown.append(_picture(answer.inpainted, f"Inpainted picture of {name}"))
     figures = "".join(
         f'<figure><div class="mw-stage" style="aspect-ratio:{width}/{height}">{layers}</div>'
-        f"<figcaption>{caption}{_change(answer.confidence, caption)}{'' if i else _bar(scale)}</figcaption></figure>"
+        f"<figcaption>{caption}{_change(answer.confidence, caption)}{'' if i else bars}</figcaption></figure>"
         for i, (layers, caption) in enumerate(zip(shown, CAPTIONS, strict=False))
     )
     facts = [f"area {float(answer.map.mean()):.0%}", "box " + ", ".join(map(str, picture.box(tuple(answer.box))))]
@@ -95,15 +110,15 @@ def _column(picture: Picture, answer: Answer, colour: Tensor) -> str:
         facts.append(f"{answer.seconds:.1f} s")
     said = html.escape(" · ".join(facts))
     warned = "".join(f'<p class="mw-warned" role="note">{html.escape(line)}</p>' for line in answer.warnings)
-    head = f"<h2>{name}</h2><p>{said}</p>{warned}{_whole(answer)}"
+    head = f'<div class="mw-head"><h2>{name}</h2><p>{said}</p>{warned}{_whole(answer)}</div>'
     return f'<section class="mw-method">{head}{figures}{_curves(answer)}</section>'
 
 
-def _bar(scale: HeatScale) -> str:
+def _bar(scale: HeatScale, which: str = "") -> str:
     """The heat map's colours between the values at their ends, and what the high one is."""
     low, high = scale.ends
     why = f" ({html.escape(scale.why)})" if scale.why else ""
-    return f'<span class="mw-scale">{low}<i style="background:{css_gradient(scale)}"></i>{high}{why}</span>'
+    return f'<span class="mw-scale{which}">{low}<i style="background:{css_gradient(scale)}"></i>{high}{why}</span>'
 
 
 def _whole(answer: Answer) -> str:
@@ -144,14 +159,26 @@ def _curves(answer: Answer) -> str:
             continue
         last = len(points) - 1
         area = (sum(points) - (points[0] + points[-1]) / 2) / last
-        said.append(f"{mode} {area:.1%}")
-        path = " ".join(f"{4 + 192 * i / last:.1f},{104 - 100 * p:.1f}" for i, p in enumerate(points))
+        said.append((mode, f"{mode} {area:.1%}"))
+        path = " ".join(f"{34 + 162 * i / last:.1f},{104 - 100 * p:.1f}" for i, p in enumerate(points))
         lines += f'<polyline class="mw-{mode}" points="{path}"/>'
     if not said:
         return ""
-    text = ", ".join(said)
-    svg = f'<svg viewBox="0 0 200 108" role="img" aria-label="Curves: {text}"><path d="M4 4V104H196"/>{lines}</svg>'
-    return f"<figure>{svg}<figcaption>{text}</figcaption></figure>"
+    text = ", ".join(words for _, words in said)
+    keys = ", ".join(f'<span class="mw-key">{_line(mode)}{words}</span>' for mode, words in said)
+    axes = (
+        '<path d="M34 4V104H196"/><text x="30" y="11" text-anchor="end">1</text><text x="30" y="104" '
+        'text-anchor="end">0</text><text x="115" y="122" text-anchor="middle">'
+        "pixels inserted or deleted, 0 to 100%</text>"
+        '<text x="12" y="54" text-anchor="middle" transform="rotate(-90 12 54)">probability</text>'
+    )
+    svg = f'<svg viewBox="0 0 200 128" role="img" aria-label="Curves: {text}">{axes}{lines}</svg>'
+    return f"<figure>{svg}<figcaption>{keys}: area under the curve</figcaption></figure>"
+
+
+def _line(mode: str) -> str:
+    """A piece of a curve, beside its name."""
+    return f'<svg viewBox="0 0 22 6" aria-hidden="true"><polyline class="mw-{mode}" points="1,3 21,3"/></svg>'
 
 
 def status(text: str, share: float | None = None, wrong: bool = False) -> str:
