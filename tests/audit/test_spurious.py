@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskwise.audit import audit
 from maskwise.audit.rows import Beside
-from maskwise.audit.spurious import Carried, by_class, partners, pasted, square_of, verdict_of
+from maskwise.audit.spurious import Carried, carried_by_class, partners, pasted_pairs, square_of, verdict_of
 from maskwise.audit.subject import collect
 from maskwise.audit.wilson import difference, effective, wilson
 from maskwise.classifiers import Classifier
@@ -115,7 +115,7 @@ def test_what_is_pasted_is_the_square_without_the_object_at_the_same_place(tmp_p
     top, left = audited.rows("beside")[3, :2].int().tolist()
     assert square.nonzero()[:, 0].min() >= top and square.nonzero()[:, 1].max() < left + TAG
     hook = classifier.module.register_forward_pre_hook(lambda _module, given: seen.append(given[0].detach()))
-    pairs = pasted(audited)
+    pairs = pasted_pairs(audited)
     hook.remove()
     given = torch.cat(seen)
     assert len(pairs) == len(given) == 8 * 5
@@ -130,7 +130,7 @@ def test_shares_of_a_class_by_hand() -> None:
     donors = torch.tensor([*range(14), 3, 6])
     recipients = torch.tensor([5, 6, 7, 8, 9, 10, 11, 12, 13, 0, 0, 1, 2, 5, 4, 7])
     said = torch.tensor([0, 0, 0, 0, 1, 2, 2, 0, 2, 0, 0, 0, 0, 1, 0, 0])
-    found = {one.label: one for one in by_class(top, top, donors, recipients, said)}
+    found = {one.label: one for one in carried_by_class(top, top, donors, recipients, said)}
     assert set(found) == {0, 1}, "class 2 has four squares"
     # Class 0: four of its five squares, and not the one in its own picture; others' squares in pictures that are not of
     # class 0: donors 5 to 8 and 13, and 6 once more, in its own class. Their shares are 0, 1/2, 1, 0 and 0: the mean's
@@ -188,5 +188,5 @@ def test_maps_of_the_predicted_class_of_right_pictures_alone_give_squares(tmp_pa
     (data / "labels.csv").write_text(lines)
     classifier = reader("object")
     audited = collect(classifier, explainer("grad_cam", classifier), "grad_cam", [str(data)], tmp_path / "out")
-    donors = {donor for donor, _, _ in pasted(audited)}
+    donors = {donor for donor, _, _ in pasted_pairs(audited)}
     assert 3 not in donors and len(donors) >= 8

@@ -32,7 +32,7 @@ def spurious_section(audited: Audited) -> Section:
     known = ~audited.rows("beside").isnan().any(1)
     if not known.any():
         return _unknown(section, "no picture has a box or a mask that leaves a background with a map on it")
-    found = kept(audited.out, "spurious", plain_identity(audited), lambda: {"pairs": pasted(audited)})["pairs"]
+    found = kept(audited.out, "spurious", plain_identity(audited), lambda: {"pairs": pasted_pairs(audited)})["pairs"]
     if not found:
         return _unknown(section, "it is right on no picture")
     donors, recipients, said = torch.tensor(found).unbind(1)
@@ -50,7 +50,7 @@ def spurious_section(audited: Audited) -> Section:
         "more often a class is said with a square of its own than with squares of other classes.",
     ]
     section.numbers = {"pairs": int(elsewhere.sum()), "carried": {**carried.plain(), "count": len(donors.unique())}}
-    classes = by_class(audited.top, audited.labels, donors, recipients, said)
+    classes = carried_by_class(audited.top, audited.labels, donors, recipients, said)
     _classes(audited, section, classes)
     rank = {one.label: i for i, one in enumerate(classes)}
     order = sorted(
@@ -65,7 +65,7 @@ def spurious_section(audited: Audited) -> Section:
     return section
 
 
-def pasted(audited: Audited) -> list[tuple[int, int, int]]:
+def pasted_pairs(audited: Audited) -> list[tuple[int, int, int]]:
     """(donor, recipient, what is said of the recipient with the donor's square) of each pair, as rows' places."""
     known = ~audited.rows("beside").isnan().any(1)
     donors = (known & (~audited.labelled | audited.right)).nonzero()[:, 0]
@@ -144,7 +144,7 @@ class Carried:
         return difference((self.squares, self.squares), (0, self.others[1]), level).low > bound
 
 
-def by_class(top: Tensor, labels: Tensor, donors: Tensor, recipients: Tensor, said: Tensor) -> list[Carried]:
+def carried_by_class(top: Tensor, labels: Tensor, donors: Tensor, recipients: Tensor, said: Tensor) -> list[Carried]:
     """Classes of at least ``FEW`` squares, those that carry most first.
 
     Args:
