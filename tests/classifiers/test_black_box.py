@@ -187,6 +187,7 @@ def test_a_gradient_through_it_is_refused_and_none_is_recorded() -> None:
         classifier.logits(asked)
     with torch.no_grad():
         assert not classifier.logits(asked).requires_grad
+        assert not classifier.module(asked).requires_grad, "where none is recorded, none is asked for"
 
 
 # ---- an ONNX file -------------------------------------------------------------------------------------------

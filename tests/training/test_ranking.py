@@ -140,6 +140,16 @@ def test_with_tau_to_zero_the_areas_are_those_of_the_metrics(fill: str) -> None:
         torch.testing.assert_close(found.double(), area_under(hard), atol=1e-4, rtol=0)
 
 
+def test_cells_of_oblong_pictures_are_square() -> None:
+    """As many cells as the recipe says on the longer side: of 32x64 pixels and four, 2x4 cells of 16x16."""
+    scores = torch.randn(2, 8, 16, generator=draws(2))
+    [gate] = trainer().gates(scores, _Draw([0.25], 4, infiller("black"), 1e-6), (32, 64))
+    for found, own in zip(gate, scores, strict=True):
+        means = own.reshape(2, 4, 4, 4).mean((1, 3))
+        highest = (means >= means.flatten().sort(descending=True).values[1]).float()
+        assert torch.equal(found.round(), highest.repeat_interleave(16, 0).repeat_interleave(16, 1))
+
+
 def test_edges_of_gates_are_blurred_as_the_recipe_says() -> None:
     scores = torch.randn(2, 4, 4, generator=draws(2))
     found = {}

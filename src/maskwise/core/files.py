@@ -187,14 +187,14 @@ def is_file(path: str | Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: str | Path) -> str:
     """Of a file's content, read a piece at a time; 64 hex digits.
 
     Raises:
         OSError: it can't be read.
     """
     found = hashlib.sha256()
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         while piece := file.read(PIECE):
             found.update(piece)
     return found.hexdigest()
