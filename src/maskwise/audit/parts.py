@@ -32,10 +32,10 @@ def kept(
     if path.is_file() and all(file.is_file() for file in files):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = {}
-        if isinstance(found, dict) and found.get("identity") == who:
-            return dict(found["numbers"])
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict) and found.get("identity") == who and isinstance(found.get("numbers"), dict):
+            return found["numbers"]
     numbers = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:

@@ -20,7 +20,9 @@ from maskwise.checks.rows import Index, LazyRows, Values, as_float
 from maskwise.checks.streamed import CACHE_GIB
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
+from maskwise.core.npy import read_npy
 from maskwise.images import resize
 
 NOISE_BYTES = 2**30  # of maps that are drawn at once: of more, each picture's has a generator of its own
@@ -106,10 +108,11 @@ def _read(path: Path | None, shape: tuple[int, int, int]) -> Tensor | None:
     if path is None or not path.is_file():
         return None
     try:
-        maps = torch.from_numpy(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError):
+        with path.open("rb") as file:
+            maps = read_npy(file, math.prod(shape))
+    except (OSError, InputError):
         return None
-    return maps if maps.shape == shape else None
+    return torch.from_numpy(maps) if maps.shape == shape and maps.dtype == np.float32 else None
 
 
 class MethodMaps:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from maskwise.blending import masked_in
@@ -25,7 +24,8 @@ from maskwise.checks.subject import ProgressCallback, top_classes
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.core.seal import check_seal, save_sealed
+from maskwise.core.seal import save_sealed
+from maskwise.core.weights import fill, read_weights
 from maskwise.infill import infiller
 from maskwise.infill.holes import blobs
 
@@ -122,9 +122,15 @@ def judge_key(about: dict[str, Any]) -> str:
 
 
 def _read(path: Path, start: Classifier) -> Trained:
-    """The judge that lies there, in place of the classifier that it began from."""
-    check_seal(path)
-    start.module.load_state_dict(load_file(path))
+    """The judge that lies there, in place of the classifier that it began from.
+
+    Raises:
+        InputError: the file was damaged or changed.
+    """
+    fill(start.module, read_weights(path), f"{path}: not the weights of this judge; delete it")
     with safe_open(path, framework="pt") as stored:
-        header = stored.metadata()
-    return Trained(start, float(header["accuracy"]), int(header["epochs"]))
+        header = stored.metadata() or {}
+    try:
+        return Trained(start, float(header["accuracy"]), int(header["epochs"]))
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: its header is not a judge's; delete it") from None

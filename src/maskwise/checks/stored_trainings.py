@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from maskwise.checks.cells import Cells
 from maskwise.checks.networks import PRETRAINED, Maker, name_of, network_maker
@@ -15,6 +15,7 @@ from maskwise.checks.small_training import SmallTraining, Trained, fresh_classif
 from maskwise.checks.subject import ProgressCallback
 from maskwise.classifiers import Classifier
 from maskwise.core.files import atomic_write
+from maskwise.core.weights import fill, read_weights
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class StoredTrainings:
             normalisation = (self.pretrained.mean.cpu(), self.pretrained.std.cpu())
         path = self.folder / "classifiers" / f"{which.replace(' ', '_')}.safetensors"
         row = self.cells.find(labels=which)
-        if row is not None and path.is_file():
+        if row is not None and {"accuracy", "epochs"} <= row.keys() and path.is_file():
             with torch.random.fork_rng(devices=[]):
                 classifier = fresh_classifier(make, data, name, normalisation)
-            classifier.module.load_state_dict(load_file(path))
+            fill(classifier.module, read_weights(path), f"{path}: not the weights of this run's classifier; delete it")
             return Trained(classifier.to(self.device), row["accuracy"], row["epochs"])
         found = train_classifier(
             make, data, settings, name=name, normalisation=normalisation, device=self.device, progress=progress

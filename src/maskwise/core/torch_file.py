@@ -16,6 +16,7 @@ from maskwise.core.pickle_outline import Outline, OutlineError, outline_of
 ZIP = b"PK\x03\x04"
 END = b"PK\x05\x06"  # of a zip: 22 bytes, of which the directory's size and place are two numbers
 LONGEST_PICKLE = 1 << 26  # bytes; names, shapes and settings, no numbers of tensors
+MOST_TENSORS = 10_000  # the largest networks have a few thousand; each takes a tenth of a millisecond, or more
 LEGACY_PICKLES = 3  # before the one of the content: a magic number, a version, the machine
 
 
@@ -61,6 +62,8 @@ def _zipped(file: BinaryIO, size: int, allowed: Collection[str]) -> Outline:
         if sizes.get(f"{top}/data.pkl", LONGEST_PICKLE + 1) > LONGEST_PICKLE:
             raise OutlineError("is not what torch.save writes (no data.pkl, or one of more than 64 MB)")
         found = outline_of(BytesIO(archive.read(f"{top}/data.pkl")), allowed)
+    if len(found.storages) > MOST_TENSORS:
+        raise OutlineError(f"holds more than {MOST_TENSORS:,} tensors")
     for stored in found.storages.values():
         there = sizes.get(f"{top}/data/{stored.key}")
         if there != stored.count * stored.itemsize:
@@ -83,6 +86,8 @@ def _legacy(file: BinaryIO, size: int, allowed: Collection[str]) -> Outline:
     for _ in range(LEGACY_PICKLES):
         outline_of(bounded)
     found = outline_of(bounded, allowed)
+    if len(found.storages) > MOST_TENSORS:
+        raise OutlineError(f"holds more than {MOST_TENSORS:,} tensors")
     if sum(stored.count * stored.itemsize for stored in found.storages.values()) > size:
         raise OutlineError("announces more numbers than the file can hold; it is damaged")
     return found

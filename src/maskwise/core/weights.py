@@ -17,7 +17,7 @@ from maskwise.core.pickle_outline import ForbiddenNameError, OutlineError
 from maskwise.core.portions import out_of_memory
 from maskwise.core.seal import DTYPES, check_seal
 from maskwise.core.text import one_line
-from maskwise.core.torch_file import load_torch
+from maskwise.core.torch_file import MOST_TENSORS, load_torch
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -36,8 +36,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise InputError(f"weights file {str(path)!r} does not exist")
     try:
         if path.suffix == ".safetensors":
+            from safetensors import safe_open
             from safetensors.torch import load_file
 
+            with safe_open(path, framework="pt") as stored:
+                if len(list(stored.keys())) > MOST_TENSORS:
+                    raise OutlineError(f"holds more than {MOST_TENSORS:,} tensors")
             loaded: Any = load_file(path)
         else:
             loaded = load_torch(path)
@@ -53,7 +57,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         check_seal(path)
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
+    ):
         raise InputError(f"{path}: not a state dict (names to tensors)")
     odd = next(((key, value.dtype) for key, value in loaded.items() if value.dtype not in DTYPES), None)
     if odd is not None:

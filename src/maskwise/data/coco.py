@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from maskwise.core.errors import InputError
 from maskwise.data.coco_masks import encloses_pixels, segmentation_mask
 from maskwise.data.dataset import DataSet, Record
+from maskwise.data.object_masks import object_masks
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sample import Sample
@@ -69,13 +69,16 @@ class Coco(PictureFiles):
 
     def truth(self, sample: Sample, record: Record) -> Sample:
         size, title = (sample.height, sample.width), self.title(record)
-        masks = [segmentation_mask(s, *size, title) for s in self.objects.get(record.id, [])]
-        crowds = [segmentation_mask(s, *size, title) for s in self.crowds.get(record.id, [])]
+        objects = self.objects.get(record.id, [])
+        ignore = None
+        for crowd in self.crowds.get(record.id, []):  # one at a time: a listing may have any number
+            covered = torch.from_numpy(segmentation_mask(crowd, *size, title))
+            ignore = covered if ignore is None else ignore | covered
         sample = super().truth(sample, record)
-        ignore = torch.from_numpy(np.any(crowds, axis=0)) if crowds else None
-        if not masks and (len(record.boxes) or ignore is None):
+        if not objects and (len(record.boxes) or ignore is None):
             return replace(sample, ignore=ignore)
-        pixels = torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *size))
+        masks = (torch.from_numpy(segmentation_mask(one, *size, title)) for one in objects)
+        pixels = object_masks(masks, len(objects), *size, title)
         mask = pixels.any(0)
         return replace(sample, box_masks=pixels, mask=mask, ignore=None if ignore is None else ignore & ~mask)
 

@@ -60,9 +60,11 @@ class PictureFiles(DataSet):
 
     def foreground(self, names: tuple[str, ...], sample: Sample) -> Tensor | None:
         """(H,W) bool, where any of these mask files is not 0; None without files."""
-        if not names:
-            return None
-        return torch.stack([self.pixels(name, sample) != 0 for name in names]).any(0)
+        found = None
+        for name in names:  # one at a time: a listing may name any number
+            here = self.pixels(name, sample) != 0
+            found = here if found is None else found | here
+        return found
 
     def pixels(self, name: str, sample: Sample) -> Tensor:
         """(H,W) int64, the values of a mask file of the picture's size."""

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ SET_INDEX, UNFINISHED = "index.json", "packing.json"  # of a folder of shards: a
 ADDRESS_OPTIONS = re.compile(r"(.*)@(\w+=\w+(?:,\w+=\w+)*)", re.S)
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 MOST = 1_000_000  # shards
+MOST_OF_INDEX = 2**28  # bytes; a gigabyte of pictures of a kilobyte has one of half as many
 
 
 def is_remote(text: str) -> bool:
@@ -149,6 +151,8 @@ class ShardFile:
             except OSError as error:
                 why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
                 raise InputError(f"{self.address}: {why}") from None
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+                raise InputError(f"{self.address}: is not a file")
             return status.st_size, f"{status.st_size} {status.st_mtime_ns}"
         try:
             with _remote(self.address) as (files, path):
@@ -189,6 +193,11 @@ def read_whole(address: str) -> bytes | None:
     """
     try:
         if URL.match(address) is None:
+            status = Path(address).stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{address}: is not a file")
+            if status.st_size > MOST_OF_INDEX:
+                raise InputError(f"{address}: has more than {MOST_OF_INDEX >> 20} MB")
             return Path(address).read_bytes()
         with _remote(address) as (files, path):
             return cast(bytes, files.cat_file(path))  # rather than ask whether it is there: "no" may mean no answer

@@ -16,7 +16,8 @@ from maskwise.core.files import atomic_write
 from maskwise.data.dataset import Box, Record
 from maskwise.data.shard_cache import cache_folder
 from maskwise.data.shard_files import ShardFile
-from maskwise.data.store import MOST_BYTES
+from maskwise.data.store import MOST_BYTES, MOST_TEXT
+from maskwise.data.tables import MOST_CLASSES
 from maskwise.data.tar import Span, tar_samples
 from maskwise.data.truth_files import MASKS, read_facts
 from maskwise.formats import PICTURE_SUFFIXES
@@ -24,7 +25,8 @@ from maskwise.labels import imagenet_labels
 
 FORMAT = "maskwise-shard-1"
 PICTURES = (*(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES), "npy")
-ERRORS = (ValueError, KeyError, TypeError, RecursionError, AttributeError)
+ERRORS = (ValueError, KeyError, TypeError, RecursionError, AttributeError, ArithmeticError)  # int of infinity
+MOST_OF_SAMPLE = 2 * MOST_BYTES  # picture and truth, which are read as one piece
 FACTS = ("label", "category", "class", "wnid", "boxes", "box_classes")
 
 
@@ -84,6 +86,8 @@ class ShardIndex:
             position = file.tell()
             for kind in sample.files.keys() & {"json", "cls"}:
                 start, length = sample.files[kind]
+                if length > MOST_TEXT:
+                    raise InputError(f"{title}.{kind}: has more than {MOST_TEXT >> 20} MB")
                 file.seek(start)
                 small[kind] = file.read(length)
             file.seek(position)
@@ -119,6 +123,8 @@ class ShardIndex:
                 raise ValueError("another format, or cut off")
             classes = None if whole["classes"] is None else tuple(map(str, whole["classes"]))
             sha256 = None if whole["sha256"] is None else str(whole["sha256"])
+            if len(classes or ()) > MOST_CLASSES:
+                raise ValueError(f"more than {MOST_CLASSES:,} classes")
             return cls(list(whole["samples"]), int(whole["bytes"]), sha256, classes, whole["pack"])
         except ERRORS as error:
             raise _not_an_index(name, error) from None
@@ -155,7 +161,7 @@ def _record(row: dict[str, Any], shard: int, names_class: bool) -> ShardRecord:
         _whole(row.get("label")),
         _whole(row.get("category")),
         boxes,
-        None if kinds is None else tuple(int(kind) for kind in kinds),
+        None if kinds is None else _kinds(kinds, len(boxes)),
         has_boxes=bool(row["has_boxes"]),
         has_mask=bool(row["has_mask"]),
         shard=shard,
@@ -173,8 +179,10 @@ def _check_place(record: ShardRecord, size: int) -> None:
     start, count = record.picture
     if not first <= start <= start + count <= first + length or (size and first + length > size):
         raise ValueError(f"sample {record.id[:30]!r} lies outside of the shard's {size} bytes")
-    if count > MOST_BYTES:
-        raise ValueError(f"the picture of {record.id[:30]!r} has more than {MOST_BYTES >> 20} MB")
+    if count > MOST_BYTES or length > MOST_OF_SAMPLE:
+        raise ValueError(
+            f"{record.id[:30]!r} has more than {MOST_BYTES >> 20} MB, or {MOST_OF_SAMPLE >> 20} MB with its truth"
+        )
 
 
 def _edges(box: list[float]) -> Box:
@@ -185,7 +193,19 @@ def _edges(box: list[float]) -> Box:
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+    """The index of a class. Tables of names are as long as the highest of them, so that it is bounded."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_CLASSES:
+        raise ValueError(f"{str(value)[:30]!r} is not the index of a class (0 to {MOST_CLASSES - 1:,})")
+    return value
+
+
+def _kinds(values: Any, boxes: int) -> tuple[int, ...]:
+    kinds = [_whole(value) for value in values]
+    if len(kinds) != boxes or None in kinds:
+        raise ValueError("each box needs one class")
+    return tuple(kind for kind in kinds if kind is not None)
 
 
 def index_of(file: ShardFile) -> ShardIndex:

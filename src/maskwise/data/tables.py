@@ -138,7 +138,7 @@ def make_box(edges: Sequence[str | float], name: str, file: str, shift: Box = AS
     """
     try:
         x0, y0, x1, y1 = (_number(edge) + d for edge, d in zip(edges, shift, strict=True))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a whole number of JSON may have hundreds of digits
         raise InputError(f"{name}: the box of {file!r} is not four numbers") from None
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         raise InputError(f"{name}: the box of {file!r} is not four numbers")

@@ -7,11 +7,12 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from maskwise.core.errors import InputError
 
 BLOCK = 512  # bytes; tar pads everything to whole blocks
+LONGEST_HEADER = 1 << 20  # bytes of a long name, or of a header's extra fields
 NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.S)  # WebDataset: up to the name's first dot is the sample's key
 
 Span = tuple[int, int]  # first byte, how many
@@ -46,7 +47,7 @@ def tar_samples(file: BinaryIO, name: str) -> Iterator[TarSample]:
     """
     sample: TarSample | None = None
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:") as tar:
             for info in tar:
                 tar.members = []  # type: ignore[attr-defined]  # which it would all keep
                 matched = NAME.fullmatch(info.name)
@@ -61,13 +62,25 @@ def tar_samples(file: BinaryIO, name: str) -> Iterator[TarSample]:
                     raise InputError(f"{name}: holds {info.name!r} twice; each sample needs a key of its own")
                 sample.files[suffix] = (info.offset_data, info.size)
                 sample.end = info.offset_data + info.size
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         why = " ".join(str(error).split())[:100]
         raise InputError(f"{name}: can't be read as an uncompressed tar ({why})") from None
     if sample is not None:
         yield sample
+
+
+class _Headers:
+    """A file of which tarfile reads headers alone: one that says that its name has gigabytes would get room for them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, count: int) -> bytes:
+        if count > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {count:,} bytes")
+        return self.file.read(count)
 
 
 def one_sample(data: bytes, name: str) -> dict[str, bytes]:

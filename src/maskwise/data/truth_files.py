@@ -14,11 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.npy import read_npy
 from maskwise.data.dataset import Record
 from maskwise.data.picture_files import box_tensor, checked, pixel_values
+from maskwise.data.object_masks import object_masks
 from maskwise.data.sample import Sample
-from maskwise.data.tables import make_box, whole_number
-from maskwise.images import load_image, to_uint8
+from maskwise.data.tables import MOST_CLASSES, make_box, whole_number
+from maskwise.images import MAX_PIXELS, MAX_SIDE, load_image, to_uint8
 
 MASKS = {"mask": "mask.png", "ignore": "ignore.png"}  # of a sample's attribute, the file
 CLASS_MAP = "class_map.png"
@@ -44,9 +46,9 @@ def read_picture(data: bytes, suffix: str, name: str) -> Tensor:
     if suffix != "npy":
         return load_image(BytesIO(data), name=name)
     try:
-        array = np.load(BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError) as error:
-        raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())[:100]})") from None
+        array = read_npy(BytesIO(data), 3 * MAX_PIXELS, MAX_SIDE)
+    except InputError as error:
+        raise InputError(f"{name}: the picture's numbers {error}") from None
     if (
         array.ndim != 3
         or len(array) != 3
@@ -102,7 +104,9 @@ def read_facts(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
         facts["label"] = whole_number(files["cls"].decode("ascii", "replace"), f"{name}.cls", "the label")
     for key in ("label", "category"):
         value = facts.get(key)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_CLASSES
+        ):
             raise InputError(f"{name}.json: {key} is {str(value)[:30]!r}, which is not a class index (0, 1, 2, …)")
     boxes = facts.get("boxes", [])
     if not isinstance(boxes, list) or not all(isinstance(box, list) for box in boxes):
@@ -114,6 +118,8 @@ def read_facts(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
             continue
         if not isinstance(values, list) or len(values) != len(boxes) or {type(v) for v in values} - {kind}:
             raise InputError(f"{name}.json: {key} needs one {kind.__name__} for each of the {len(boxes)} boxes")
+        if kind is int and not all(0 <= value < MOST_CLASSES for value in values):
+            raise InputError(f"{name}.json: {key} must be indices of classes (0 to {MOST_CLASSES - 1:,})")
     return facts
 
 
@@ -139,8 +145,8 @@ def read_truth(image: Tensor, record: Record, files: Mapping[str, bytes], name: 
         names = [OBJECT.format(i) for i in range(len(facts["boxes"]))]
         if facts["objects"] != len(names) or not files.keys() >= set(names):
             raise InputError(f"{name}: needs one {OBJECT.format('N')} for each of its {len(names)} boxes")
-        masks = [_pixels(files[n], sample, f"{name}.{n}") != 0 for n in names]
-        found["box_masks"] = torch.stack(masks) if masks else torch.zeros(0, *image.shape[1:], dtype=torch.bool)
+        masks = (_pixels(files[n], sample, f"{name}.{n}") != 0 for n in names)
+        found["box_masks"] = object_masks(masks, len(names), sample.height, sample.width, name)
     return checked(replace(sample, **found), name)
 
 

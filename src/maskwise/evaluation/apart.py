@@ -16,9 +16,18 @@ def seen_classes(masker: str | Path) -> tuple[int, ...]:
     """The classes that a masker was trained on.
 
     Raises:
-        InputError: not a masker's file, or it was trained on all classes.
+        InputError: not a masker's file, one whose recipe can't be read, or it was trained on all classes.
     """
-    classes = json.loads(read_header(masker)["recipe"]).get("classes")
+    try:
+        recipe = json.loads(read_header(masker)["recipe"])
+        classes = recipe.get("classes")
+        strange = isinstance(classes, list) and not all(isinstance(one, int) for one in classes)
+    except InputError:
+        raise
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        strange = True
+    if strange:
+        raise InputError(f"{masker}: its header's recipe can't be read; the file was damaged or changed")
     if not isinstance(classes, list):
         raise InputError(
             f"{masker}: was trained on all classes, so none is unseen; train one on some (setting classes)"

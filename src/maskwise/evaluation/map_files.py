@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
 from maskwise.core.errors import InputError
-from maskwise.data.store import UNREADABLE
+from maskwise.core.npy import opened_npz, read_npy
 from maskwise.images import MAX_PIXELS, MAX_SIDE, opened
 
 MAP_SUFFIXES = (".npy", ".npz", ".png")
 WHITE = {"uint8": 255.0, "uint16": 65535.0}  # what 1 is stored as; other kinds of numbers are taken as they are
-NUMBERS = "biuf"  # numpy's letters of truth values, integers and floats
 MAP_KEY = "map"  # of an .npz with several arrays, as this package writes them
 
 
@@ -75,47 +71,17 @@ def _single(array: np.ndarray) -> np.ndarray:
 
 def _npy(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        return _array(file)
+        return read_npy(file, MAX_PIXELS, MAX_SIDE)
 
 
 def _npz(path: Path) -> np.ndarray:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-            chosen = names if len(names) == 1 else [name for name in names if name == f"{MAP_KEY}.npy"]
-            if len(chosen) != 1:
-                raise InputError(f"hold {len(names)} arrays, of which none is called {MAP_KEY!r}")
-            with archive.open(chosen[0]) as file:
-                return _array(file)
-    except InputError:
-        raise
-    except UNREADABLE:
-        raise InputError("are damaged") from None
-
-
-def _array(file: IO[bytes]) -> np.ndarray:
-    """An array whose header is believed only after it was looked at: nothing is unpickled, nothing large is made."""
-    try:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, columns_first, kind = read(file)
-    except Exception:  # a damaged header makes NumPy, and Python's own parser behind it, raise nearly every kind
-        raise InputError("are damaged, or no arrays of NumPy") from None
-    if kind.kind not in NUMBERS or kind.hasobject:
-        raise InputError(f"hold {'objects' if kind.hasobject else kind.name}, and a map is of numbers")
-    count = 1
-    for side in shape:
-        count *= side
-    if not 0 <= count <= MAX_PIXELS or any(not 0 <= side <= MAX_SIDE for side in shape):
-        raise InputError(f"have more than {MAX_PIXELS:,} pixels, or a side of more than {MAX_SIDE:,}")
-    found = bytearray()
-    wanted = count * kind.itemsize
-    while len(found) < wanted:  # as much as there is, however much the header promises
-        piece = file.read(min(wanted - len(found), 1 << 20))
-        if not piece:
-            raise InputError("end too early: they are damaged")
-        found += piece
-    return np.frombuffer(bytes(found), dtype=kind).reshape(shape, order="F" if columns_first else "C")
+    with opened_npz(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        chosen = names if len(names) == 1 else [name for name in names if name == f"{MAP_KEY}.npy"]
+        if len(chosen) != 1:
+            raise InputError(f"hold {len(names)} arrays, of which none is called {MAP_KEY!r}")
+        with archive.open(chosen[0]) as file:
+            return read_npy(file, MAX_PIXELS, MAX_SIDE)
 
 
 def _png(path: Path) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
+from maskwise.evaluation.map_files import read_map_file
 from maskwise.evaluation.store import key_of
 
 
@@ -24,13 +24,12 @@ class MapFolder:
         self.folder = folder
 
     def read(self, run: str, picture: str) -> Tensor | None:
-        """The map (H,W), or None where there is none that can be read."""
+        """The map (H,W), or None where there is none that can be read: it is made again then."""
         if self.folder is None or not self._path(run, picture).is_file():
             return None
         try:
-            with np.load(self._path(run, picture)) as stored:
-                return torch.from_numpy(stored["map"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return read_map_file(self._path(run, picture)).values
+        except InputError:
             return None
 
     def write(self, run: str, picture: str, saliency: Tensor) -> None:

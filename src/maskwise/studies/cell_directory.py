@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 import maskwise
+from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
+from maskwise.core.text import one_line
 from maskwise.evaluation.store import key_of
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import Numbers
@@ -69,18 +71,29 @@ class CellDirectory:
         return path.read_text(encoding="utf-8").strip() if path.is_file() and not self.done else None
 
     def read(self) -> tuple[Numbers, float]:
-        """Numbers and the seconds that they took."""
-        found = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
-        numbers = {
-            row: {
-                column: Number(
-                    _nan(n["value"]), np.array([_nan(d) for d in n["draws"]]), n["bounds"] and tuple(n["bounds"])
-                )
-                for column, n in columns.items()
+        """Numbers and the seconds that they took.
+
+        Raises:
+            InputError: the file was damaged or changed.
+        """
+        path = self.folder / RESULT
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            numbers = {
+                row: {
+                    column: Number(
+                        _nan(n["value"]),
+                        np.array([_nan(d) for d in n["draws"]], dtype=np.float64),
+                        n["bounds"] and tuple(map(float, n["bounds"])),
+                    )
+                    for column, n in columns.items()
+                }
+                for row, columns in found["rows"].items()
             }
-            for row, columns in found["rows"].items()
-        }
-        return numbers, float(found["seconds"])
+            return numbers, float(found["seconds"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            said = f"{type(error).__name__}: {one_line(error, 100)}"
+            raise InputError(f"{path}: is not the result of a cell ({said}); delete it, and it is run again") from None
 
 
 def cell_directory(cell: GridCell, config: RunConfig, study: Study, out: Path) -> CellDirectory:
@@ -124,4 +137,4 @@ def _finite(value: float) -> float | None:
 
 
 def _nan(value: float | None) -> float:
-    return math.nan if value is None else value
+    return math.nan if value is None else float(value)

@@ -23,6 +23,14 @@ def write_overview(folder: Path) -> Path:
 def overview(folder: Path) -> str:
     lines = ["# Studies at a glance", "", "| study | scale | rows | claim | verdict |", "|---|---|---|---|---|"]
     for study in _studies(folder):
+        lines += _rows(study)
+    return "\n".join(lines) + "\n"
+
+
+def _rows(study: dict[str, Any]) -> list[str]:
+    """One line a claim; none of a file that is no study's whole result."""
+    lines = []
+    try:
         name, scale = study["protocol"]["study"], study["protocol"]["scale"]
         gone = len(study["not_run"]) + len(study["failures"])
         rows = f"{len(study['rows'])} of {len(study['rows']) + gone}" if gone else f"all {len(study['rows'])}"
@@ -30,7 +38,9 @@ def overview(folder: Path) -> str:
         for claim in study["claims"] or [{"claim": "", "verdict": ""}]:
             lines.append(f"| {' | '.join([*first, claim['claim'], claim['verdict']])} |")
             first = ["", "", ""]
-    return "\n".join(lines) + "\n"
+    except (LookupError, TypeError, AttributeError):
+        return []
+    return lines
 
 
 def _studies(folder: Path) -> Iterator[dict[str, Any]]:
@@ -38,7 +48,7 @@ def _studies(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (OSError, ValueError, RecursionError):
             continue
         protocol = found.get("protocol") if isinstance(found, dict) else None
         if isinstance(protocol, dict) and protocol.get("study") == path.stem:

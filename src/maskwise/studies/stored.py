@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwise.core.errors import InputError
+from maskwise.core.text import one_line
 from maskwise.studies.estimate import Estimate
 from maskwise.studies.published import printed
 from maskwise.studies.scale import scale_of
@@ -42,15 +43,19 @@ def redraw(folder: Path, ending: str = "png", dpi: float = 110) -> list[Path]:
         The figures.
 
     Raises:
-        InputError: there is no study's file.
+        InputError: there is no study's file, or one that was damaged.
     """
     made = []
     for path in sorted(folder.glob("*.json")):
         if path.stem not in studies or (draw := studies.get(path.stem).figure) is None:
             continue
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            table = stored_table(studies.get(path.stem), json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            said = f"{type(error).__name__}: {one_line(error, 100)}"
+            raise InputError(f"{path}: is not the result of the study ({said})") from None
         made.append(path.with_suffix(f".{ending}"))
-        draw(stored_table(studies.get(path.stem), facts), made[-1], dpi)
+        draw(table, made[-1], dpi)
     if not made:
         raise InputError(f"{folder}: holds no study's NAME.json with a figure")
     return made

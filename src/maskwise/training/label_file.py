@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,8 +12,11 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write, is_file
+from maskwise.core.npy import TEXT, opened_npz, read_npy
+from maskwise.core.text import one_line
 
 EVERY = 512  # new maps between two writings of the file
+MOST_MAPS, MOST_NUMBERS = 10_000_000, 2**33  # as many as a file says it has; no more is made than is there
 
 
 def picture_key(teacher: str, image: Tensor, label: int) -> str:
@@ -43,11 +45,14 @@ class LabelFile:
         if not is_file(path):
             return
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                keys, grids = stored["keys"], stored["maps"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: can't be read as a teacher's maps ({error}); delete it") from None
-        if grids.ndim != 3 or len(keys) != len(grids) or grids.dtype != np.float16:
+            with opened_npz(path) as archive:
+                with archive.open("keys.npy") as file:
+                    keys = read_npy(file, MOST_MAPS, kinds=TEXT)
+                with archive.open("maps.npy") as file:
+                    grids = read_npy(file, MOST_NUMBERS)
+        except (OSError, KeyError, InputError) as error:
+            raise InputError(f"{path}: can't be read as a teacher's maps ({one_line(error, 100)}); delete it") from None
+        if keys.ndim != 1 or grids.ndim != 3 or len(keys) != len(grids) or grids.dtype != np.float16:
             raise InputError(f"{path}: holds no maps of a teacher; delete it, or name another file")
         self.maps = dict(zip(keys.tolist(), grids, strict=True))
 

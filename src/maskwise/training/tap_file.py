@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.core.files import unwritable, writable_folder
+from maskwise.core.text import one_line
 
 KEY = 32  # hex digits
 
@@ -32,9 +33,9 @@ class TapFile:
         self.path = path
         try:
             self.records = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: can't be read as taps ({error}); delete it") from None
-        if self.records.dtype != _record(width) or self.records.ndim != 1:
+        except Exception as error:  # a damaged header makes NumPy, and Python's own parser, raise nearly every kind
+            raise InputError(f"{path}: can't be read as taps ({one_line(error, 100)}); delete it") from None
+        if not isinstance(self.records, np.ndarray) or self.records.dtype != _record(width) or self.records.ndim != 1:
             raise InputError(
                 f"{path}: holds no taps, or those of other layers or sizes; delete it, or name another file"
             )

@@ -1,0 +1,79 @@
+"""Arrays of NumPy in files that anybody may have written: sizes are known before room is made, nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from maskwise.core.errors import InputError
+
+NUMBERS = "biuf"  # numpy's letters of truth values, integers and floats
+TEXT = "U"
+PIECE = 1 << 20
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
+
+
+def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str = NUMBERS) -> np.ndarray:
+    """An array whose header is believed only after it was looked at: of what it announces no more is made than is there.
+
+    Args:
+        file: stands at the array's first byte.
+        most: numbers that it may have.
+        longest: that a side may have; None is as many.
+        kinds: NumPy's letters of what it may hold.
+
+    Raises:
+        InputError: anything else; the message is a phrase of the arrays, "are damaged", and names no file.
+
+    Example:
+        >>> from io import BytesIO
+        >>> stream = BytesIO()
+        >>> np.save(stream, np.eye(2))
+        >>> read_npy(BytesIO(stream.getvalue()), 4).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, columns_first, kind = read(file)
+    except Exception:  # a damaged header makes NumPy, and Python's own parser behind it, raise nearly every kind
+        raise InputError("are damaged, or no arrays of NumPy") from None
+    if kind.kind not in kinds or kind.hasobject or not kind.itemsize:
+        raise InputError(f"hold {'objects' if kind.hasobject else kind.name[:40]}, and a map is of numbers")
+    longest, count = most if longest is None else longest, 1
+    for side in shape:
+        count *= side
+    if not 0 <= count <= most or any(not 0 <= side <= longest for side in shape):
+        raise InputError(f"have more than {most:,} pixels, or a side of more than {longest:,}")
+    found = bytearray()
+    wanted = count * kind.itemsize
+    while len(found) < wanted:  # as much as there is, however much the header promises
+        piece = file.read(min(wanted - len(found), PIECE))
+        if not piece:
+            raise InputError("end too early: they are damaged")
+        found += piece
+    return np.frombuffer(found, dtype=kind).reshape(shape, order="F" if columns_first else "C")
+
+
+@contextmanager
+def opened_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive of arrays, each to be read by ``read_npy``; damage that shows within the block is said as there.
+
+    Raises:
+        InputError: it is damaged; the message is a phrase, as those of ``read_npy``.
+        OSError: it can't be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except InputError:
+        raise
+    except DAMAGED_ZIP:
+        raise InputError("are damaged") from None
