@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.black_box import FunctionBox
+from maskwise.classifiers.black_box import FunctionBox, is_function
 from maskwise.training.likelihood import likelihood_of
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -118,6 +118,11 @@ def test_a_copy_shares_the_function_and_no_hooks() -> None:
 def test_what_is_no_classifier(given: object) -> None:
     with pytest.raises(mw.InputError):
         mw.load_classifier(given)  # type: ignore[arg-type]
+
+
+def test_what_makes_a_network_is_no_function_of_pictures() -> None:
+    assert is_function(brightness) and is_function(brightness.__call__)
+    assert not is_function(nn.Flatten) and not is_function(tiny_net()) and not is_function(3)
 
 
 def test_what_only_networks_have_is_not_said_of_a_function(tmp_path: Path) -> None:

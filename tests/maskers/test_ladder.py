@@ -103,6 +103,13 @@ def test_of_oblong_pictures_the_head_draws_on_the_finest_tap_s_grid() -> None:
         assert alone([coarse], (64, 96)).shape == (2, 8, 12), "where the finest tap is coarser, on its grid"
 
 
+@pytest.mark.parametrize("peak", ["own", "top"])
+def test_what_a_class_activation_is_measured_by_is_the_head_s_word(peak: str) -> None:
+    made = masker(cnn(), class_tap=True, class_peak=peak)
+    assert isinstance(made.decoder, LadderDecoder) and made.decoder.class_tap
+    assert made.decoder.class_peak == made.decoder.head.class_peak == peak
+
+
 def test_a_rung_of_tokens_is_torch_s_own_block() -> None:
     """Against ``nn.TransformerEncoderLayer``, pre-norm, with the same weights."""
     torch.manual_seed(0)

@@ -201,6 +201,15 @@ def test_every_loss_trains_a_masker(losses: str, picture_folder: Path, tmp_path:
     assert own.fingerprint() == classifier().fingerprint()
 
 
+def test_the_recipe_for_a_gpu_reads_crops(picture_folder: Path, tmp_path: Path) -> None:
+    file = train(
+        "regions", picture_folder, classifier=classifier(), out=tmp_path / "r", device="cpu", page=False,
+        overrides=["batch_size=4", "steps=2", "input_size=32"],
+    )  # fmt: skip
+    assert not (tmp_path / "r" / "taps.npy").exists(), "no taps are kept"
+    assert load_agnostic_masker(file, classifier())(torch.rand(1, 3, 32, 32))[1].shape == (1, 32, 32)
+
+
 def test_a_training_goes_on_where_it_ended(picture_folder: Path, tmp_path: Path) -> None:
     settings = {"classifier": classifier(), "device": "cpu", "page": False, "overrides": ["batch_size=4", "steps=6"]}
     whole = train(SMALL, picture_folder, out=tmp_path / "a", classifier=classifier(), device="cpu", page=False)

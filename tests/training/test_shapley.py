@@ -320,6 +320,18 @@ def test_resumed_equals_never_stopped_and_the_file_is_for_fast_shap(picture_fold
         mw.explainer("fast_shap", own, masker=tmp_path / "mask.safetensors")
 
 
+@pytest.mark.parametrize("name", ["shapley", "shapley_vit"])
+def test_the_transformers_recipes_train_a_small_one(name: str, picture_folder: Path, tmp_path: Path) -> None:
+    own = Classifier(small_transformer(), input_size=64, name="small")
+    small = ["grid=4", "masks=2", "batch_size=2", "surrogate_steps=1", "steps=2", "input_size=64", "others=1"]
+    file = train(
+        name, picture_folder, classifier=own, out=tmp_path / "out", device="cpu", overrides=[*small, "width=4"],
+        page=False,
+    )  # fmt: skip
+    maps = mw.explainer("fast_shap", own, masker=file, signed=True)(torch.rand(1, 3, 64, 64), [[0, 2]])
+    assert maps.shape == (1, 2, 64, 64) and maps.isfinite().all()
+
+
 def test_impossible_recipes_are_named() -> None:
     for words, said in ((["masks=5"], "multiple of 2"), (["steps=100"], "both phases"), (["grid=1"], "grid")):
         with pytest.raises(InputError, match=said):
