@@ -41,7 +41,8 @@ def test_lists(command: str) -> None:
 
 
 def test_every_command_that_prints_json_has_a_schema() -> None:
-    printing = {name for name in commands if "--json" in help_of(name)}
+    """`serve` takes the common options of output and prints addresses, which are no result."""
+    printing = {name for name in commands if "--json" in help_of(name)} - {"serve"}
     assert printing == set(SCHEMAS), printing ^ set(SCHEMAS)
 
 
@@ -72,7 +73,7 @@ def test_real_output(name: str, tmp_path: Path) -> None:
     [
         ("doctor", ("--offline",)), ("layers", ("--classifier", "efficientnet_lite0")),
         ("study", ("--list", "--scale", "smoke")),
-        ("plan", ("--evaluate", "grad_cam", "--images", 9, "--classifier", "torchvision/resnet18")),
+        ("plan", ("--evaluate", "center", "--images", 9)),
     ],
 )  # fmt: skip
 def test_real_output_of_lists(command: str, said: tuple[object, ...]) -> None:

@@ -1,6 +1,7 @@
 """What an audit's criteria `spurious` and `background` find in networks at which nothing was planted.
 
-    python examples/audit/clean_networks.py spurious --data imagenette224.zip --birds cub10.zip --more ilsvrc1275.zip
+    python examples/audit/clean_networks.py spurious --data imagenette224.zip --pictures twins/pictures \\
+      --birds cub10.zip --more ilsvrc1275.zip
     python examples/audit/clean_networks.py background --data imagenette224.zip --twin twins/clean.safetensors
 
 The first is what the bound of `spurious` was chosen on: ``efficientnet_lite0`` held to the ten classes of imagenette,
@@ -75,7 +76,7 @@ def spurious(said: argparse.Namespace) -> None:
         test = read_data(f"{said.data}@test")
         for seed in (0, 1):
             print(f"ten classes, seed {seed}", flush=True)
-            carried(held_to_ten(test), test, said.out / "ten", "grad_cam", seed)
+            carried(held_to_ten(test), read_data(said.pictures), said.out / "ten", "grad_cam", seed)
     if "birds" in said.only:
         print("birds", flush=True)
         carried(*of_birds(said.birds), said.out / "birds", "grad_cam", 0)
@@ -137,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("spurious", "background"))
     parser.add_argument("--data", required=True, help="imagenette224.zip")
+    parser.add_argument("--pictures", default="twins/pictures", help="those of the twins, with labels 0 to 9")
     parser.add_argument("--birds", default="cub10.zip")
     parser.add_argument("--more", default="ilsvrc1275.zip")
     parser.add_argument("--twin", default="twins/clean.safetensors")
