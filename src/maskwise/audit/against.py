@@ -36,11 +36,9 @@ def against_section(audited: Audited, other: Audited) -> Section:
         )  # fmt: skip
     both = known & objects
     exchanged = [conflict(one, audited.labels, both) for one in (audited, other)] if both.any() else []
-    mine, theirs = (
-        one.rows() if one is not None and one.own_right.any() else None for one in exchanged or (None, None)
-    )
-    if mine is not None and theirs is not None:
-        compared.append(("part of the accuracy lost on another class's background", mine, theirs, Ratio(), False))
+    lost = [one.rows() for one in exchanged if one is not None and one.own_right.any()]
+    if len(lost) == 2:
+        compared.append(("part of the accuracy lost on another class's background", lost[0], lost[1], Ratio(), False))
     for name, mine, theirs, statistic, higher_is_better in compared:
         difference, low, high = paired(statistic, mine, theirs, seed=audited.plan.seed)
         verdict = "undecided"
