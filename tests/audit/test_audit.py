@@ -365,7 +365,7 @@ def test_another_checkpoint_that_looks_at_the_ground_is_worse(data: Path, tmp_pa
     found = audit(bad, data, "gradient", compare_with=good, out=tmp_path / "b")
     against = found.plain()["sections"]["against"]
     assert against["differences"]["lift of evidence on the object"]["verdict"] == "worse"
-    assert against["differences"]["accuracy with the object hidden"]["verdict"] == "worse"
+    assert against["differences"]["part of the accuracy lost on another class's background"]["verdict"] == "worse"
     assert against["differences"]["accuracy"]["difference"] == 0 and "worse" in found.failed
     same = audit(good, data, "gradient", compare_with=good, out=tmp_path / "s").plain()["sections"]["against"]
     assert same["maps"]["value"] == pytest.approx(1) and same["same_answer"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from maskwise.audit.conflict import conflict
 from maskwise.audit.finding import LEAST, Criterion, Listing, Section, too_few
 from maskwise.audit.subject import Audited, Ratio
 from maskwise.core.bootstrap import Average, Statistic, paired
@@ -34,9 +35,10 @@ def against_section(audited: Audited, other: Audited) -> Section:
              Ratio(), True)
         )  # fmt: skip
     both = known & objects
-    if both.any():
-        mine, theirs = (_hidden(one)[both] for one in (audited, other))
-        compared.append(("accuracy with the object hidden", mine, theirs, Average(), False))
+    exchanged = [conflict(one, audited.labels, both) for one in (audited, other)] if both.any() else []
+    lost = [one.rows() for one in exchanged if one is not None and one.own_right.any()]
+    if len(lost) == 2:
+        compared.append(("part of the accuracy lost on another class's background", lost[0], lost[1], Ratio(), False))
     for name, mine, theirs, statistic, higher_is_better in compared:
         difference, low, high = paired(statistic, mine, theirs, seed=audited.plan.seed)
         verdict = "undecided"
@@ -64,8 +66,3 @@ def against_section(audited: Audited, other: Audited) -> Section:
     section.criteria.append(Criterion("worse", _QUESTION, holds, figure))
     section.numbers = {"differences": found, "maps": alike.plain(), "same_answer": float(same.double().mean())}
     return section
-
-
-def _hidden(audited: Audited) -> torch.Tensor:
-    """(N,1): is the background alone enough for the label?"""
-    return (audited.rows("objects")[:, 4].long() == audited.labels).double()[:, None]

@@ -45,6 +45,11 @@ class Conflict:
         """(N,) bool, where the other background's class is said."""
         return self.other_said == self.other
 
+    def rows(self) -> Tensor:
+        """(N,2) float64, of which the ratio of sums is what is lost: right here but not there, and right here."""
+        own, other = self.own_right.double(), self.other_right.double()
+        return torch.stack([own - other, own], 1)
+
     def lost(self, seed: int = 0) -> Interval:
         """The part of the accuracy on backgrounds of the own class that another class's background takes: 0 where the
         object alone decides, 1 where the background alone does. The gap of Xiao et al. 2021, as a part.
@@ -52,11 +57,10 @@ class Conflict:
         Both are on the same objects, so that the picture drawn for a bootstrap resample is in both. An interval that is
         narrower than Wilson's of a share of as many pictures is widened to that.
         """
-        own, other = self.own_right.double(), self.other_right.double()
-        right = int(own.sum())
+        right = int(self.own_right.sum())
         if not right:
             return Interval(torch.nan, torch.nan, torch.nan, 0)
-        found = estimated(torch.stack([own - other, own], 1), Ratio(), seed)
+        found = estimated(self.rows(), Ratio(), seed)
         alone = wilson(min(max(found.value, 0.0), 1.0) * right, right)
         return Interval(found.value, min(found.low, alone.low), max(found.high, alone.high), found.count)
 

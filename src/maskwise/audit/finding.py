@@ -34,10 +34,13 @@ class Interval:
         Example:
             >>> Interval(0.512, 0.4, 0.61, 100).text(), Interval(51.2, 40, 61, 100).text(0, "%")
             ('0.51 [0.40, 0.61]', '51% [40, 61]')
+            >>> Interval(-0.002, -0.3, 12, 9).text(0)
+            '0 [0, 12]'
         """
         if math.isnan(self.value):
             return "unknown"
-        return f"{self.value:.{digits}f}{unit} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        value, low, high = (round(each, digits) + 0.0 for each in (self.value, self.low, self.high))  # no "-0"
+        return f"{value:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def stays_below(found: Interval, bound: float) -> bool | None:
