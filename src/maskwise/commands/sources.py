@@ -22,7 +22,7 @@ def sources_first(function: F) -> F:
             value = given.get(option)
             for source in [value] if isinstance(value, str) else value or ():
                 check_there(source)
-        pictures = given.get("pictures") or ()
+        pictures: Any = given.get("pictures") or ()
         if len(pictures) == 1 and isinstance(pictures[0], Path):  # as text it is data, and of several some may be there
             check_file(pictures[0])
         return function(*args, **given)
