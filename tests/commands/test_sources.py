@@ -44,13 +44,17 @@ def test_what_is_there_passes(tmp_path: Path) -> None:
         check_there(str(source))
 
 
-def test_commands_refuse_without_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["evaluate", "--data"], ["explain"], ["explain", "--method", "grad_cam"]])
+def test_commands_refuse_without_torch(words: list[str], tmp_path: Path) -> None:
     code = (
         "import sys\nfrom maskwise.cli import app\n"
-        f"try:\n    app(['evaluate', '--data', {str(tmp_path / 'gone')!r}])\n"
+        f"try:\n    app({[*words, str(tmp_path / 'gone')]!r})\n"
         "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"], done.stderr
+    if words != ["explain"]:
+        return
+    refused(call("explain", tmp_path / "gone.jpg"), "gone.jpg: no such file")
     for words in (["train", "casm_lite0", "--out", tmp_path / "o"], ["compare", "--methods", "center"]):
         refused(call(*words, "--data", tmp_path / "gone"), "neither a folder nor a zip")

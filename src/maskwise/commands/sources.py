@@ -14,7 +14,7 @@ OPTIONS = ("data", "test_data", "held_out")
 
 
 def sources_first(function: F) -> F:
-    """The command, which first looks whether the paths that it is given as data are there."""
+    """The command, which first looks whether the paths that it is given as data or pictures are there."""
 
     @wraps(function)
     def checked(*args: Any, **given: Any) -> Any:
@@ -22,9 +22,22 @@ def sources_first(function: F) -> F:
             value = given.get(option)
             for source in [value] if isinstance(value, str) else value or ():
                 check_there(source)
+        pictures: Any = given.get("pictures") or ()
+        if len(pictures) == 1 and isinstance(pictures[0], Path):  # as text it is data, and of several some may be there
+            check_file(pictures[0])
         return function(*args, **given)
 
     return cast(F, checked)
+
+
+def check_file(picture: Path) -> None:
+    """Raises InputError for a picture, or a folder of them, that isn't there; a URL is left to the reader."""
+    try:
+        there = ":" in str(picture) or picture.exists() or picture.is_symlink()
+    except (OSError, ValueError):  # too long a name, or none that a system has: the reader says so
+        return
+    if not there:
+        raise InputError(f"{picture}: no such file")
 
 
 def check_there(source: str) -> None:
