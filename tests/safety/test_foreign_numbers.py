@@ -18,6 +18,7 @@ from fuzz.shards import INDEX, SET, packed, tarred
 from PIL import Image
 from safetensors.torch import save
 
+from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.errors import InputError
 from maskwise.core.npy import read_npy
 from maskwise.core.torch_file import MOST_TENSORS
@@ -237,6 +238,22 @@ def test_arrays_that_no_reader_can_bound(tmp_path: Path) -> None:
         archive.writestr("map.npy", npy(np.eye(2)))
     with pytest.raises(InputError, match="another method"):
         read_map_file(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/etc/passwd", "../a.onnx", "nothing", ".", "a" * 5000])
+def test_weights_of_a_graph_that_lie_elsewhere(name: str, tmp_path: Path) -> None:
+    """They were read for its digest: without end, where they are a device."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[5], data_location=1)
+    tensor.external_data.add(key="location", value=name)
+    graph = onnx.helper.make_graph([], "g", [], [], [tensor])
+    path = tmp_path / "inner" / "a.onnx"
+    path.parent.mkdir()
+    (tmp_path / "a.onnx").write_bytes(bytes(20))
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(InputError, match="no file of its folder"):
+        OnnxBox(path)
 
 
 def test_an_array_is_no_larger_than_its_file() -> None:

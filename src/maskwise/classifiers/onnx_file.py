@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from maskwise.classifiers.black_box import BlackBox
 from maskwise.core.errors import InputError
+from maskwise.core.file_sha import sha256_of
 from maskwise.core.text import one_line
 
 if TYPE_CHECKING:
@@ -100,8 +100,17 @@ class OnnxBox(BlackBox):
 def _content(path: Path, graph: GraphProto) -> bytes:
     """The file, and the files in which it keeps weights: digests in the order of their names."""
     outside = {entry.value for tensor in _tensors(graph) for entry in tensor.external_data if entry.key == "location"}
-    files = [path, *(path.parent / name for name in sorted(outside))]
-    return b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
+    folder, digests = path.resolve().parent, [bytes.fromhex(sha256_of(path))]
+    for name in sorted(outside):
+        try:
+            real = (folder / name).resolve()
+            inside = real.is_relative_to(folder) and real.is_file()  # a device would be read without end
+        except (OSError, ValueError):
+            inside = False
+        if not inside:
+            raise InputError(f"{path}: keeps weights in {name[:80]!r}, which is no file of its folder")
+        digests.append(bytes.fromhex(sha256_of(real)))
+    return b"".join(digests)
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:

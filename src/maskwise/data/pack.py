@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from maskwise.core.errors import InputError
+from maskwise.core.file_sha import sha256_of
 from maskwise.core.files import atomic_write
 from maskwise.core.lock import holds_nothing, locked
 from maskwise.data.content import content_digest
 from maskwise.data.dataset import DataSet
-from maskwise.data.shard_files import INDEX, SET_INDEX, UNFINISHED, sha256_of
+from maskwise.data.shard_files import INDEX, SET_INDEX, UNFINISHED
 from maskwise.data.shard_index import ShardIndex
 from maskwise.data.shard_writer import Stream, write_shard
 from maskwise.data.shards import SET_FORMAT

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from maskwise.core.errors import InputError
+from maskwise.core.file_sha import sha256_of
 from maskwise.data.shard_cache import ShardCache, cache_folder, cache_limit
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive
@@ -204,17 +205,6 @@ def read_whole(address: str) -> bytes | None:
         return None
     except OSError as error:
         raise InputError(f"{address}: can't be read ({error.strerror or error})") from None
-
-
-def sha256_of(path: str | Path) -> str:
-    """Of a file, in constant memory."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @contextmanager

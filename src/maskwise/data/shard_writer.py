@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.file_sha import sha256_of
 from maskwise.core.files import atomic_write
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
-from maskwise.data.shard_files import INDEX, sha256_of
+from maskwise.data.shard_files import INDEX
 from maskwise.data.shard_index import PICTURES, ShardIndex, ShardRecord
 from maskwise.data.shards import Shards
 from maskwise.data.tar import BLOCK
