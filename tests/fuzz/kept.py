@@ -1,4 +1,4 @@
-"""What runs keep for themselves and read again: rows, numbers, cells, maps. A disk, or a person, may have changed it."""
+"""What runs keep for themselves and read again: rows, numbers, cells, maps. A disk may have changed it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers in files that anybody wrote or that a disk changed: each kind that once was a traceback, or took all memory."""
+"""Numbers in files that anybody wrote or that a disk changed: each kind was a traceback, or took all memory."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fuzz.shards import INDEX, SET, packed, tarred
 from PIL import Image
 from safetensors.torch import save
 
+from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.errors import InputError
 from maskwise.core.npy import read_npy
 from maskwise.core.torch_file import MOST_TENSORS
@@ -25,9 +26,12 @@ from maskwise.core.weights import read_weights
 from maskwise.data import read_data
 from maskwise.data.object_masks import MOST, object_masks
 from maskwise.evaluation.apart import seen_classes
+from maskwise.evaluation.map_files import read_map_file
 from maskwise.evaluation.maps import MapFolder
 from maskwise.training.label_file import LabelFile
 from maskwise.training.tap_file import TapFile
+
+CUT = '{"rows": {"a": 5}, "numbers": 5}'
 
 
 @pytest.fixture(autouse=True)
@@ -208,19 +212,48 @@ def test_kept_arrays_that_are_damaged(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-@pytest.mark.parametrize(
-    "content", ["", "5", "null", "[" * 100_000, "[]", '{"rows": {"a": 5}, "numbers": 5}', "\udcff"]
-)
+@pytest.mark.parametrize("content", ["", "5", "null", "[" * 99_999, "[]", '{"rows": {"a": 5}, "numbers": 5}', "\udcff"])
 def test_kept_numbers_that_are_damaged(kind: str, content: str, tmp_path: Path) -> None:
     """They are made again, or the line says to delete them."""
     file, _, read = TEXTS[kind]
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(content.encode("utf-8", "surrogateescape"))
-    if kind == "cell" or (kind == "cells" and content.startswith("{")):
+    if kind == "cell" or (kind == "cells" and content == CUT):
         with pytest.raises(InputError, match="delete it|belongs to another run"):
             read(tmp_path)
     else:
         read(tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["(True, True)", "(1,) * 70", "(" + "1, " * 70 + ")", "(-1, 2)", "(2.0, 2)"])
+def test_shapes_that_no_array_has(shape: str) -> None:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+    head += b" " * (63 - len(head) % 64) + b"\n"
+    with pytest.raises(InputError):
+        read_npy(io.BytesIO(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + bytes(64)), 100)
+
+
+def test_arrays_that_no_reader_can_bound(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("map.npy", npy(np.eye(2)))
+    with pytest.raises(InputError, match="another method"):
+        read_map_file(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/etc/passwd", "../a.onnx", "nothing", ".", "a" * 5000])
+def test_weights_of_a_graph_that_lie_elsewhere(name: str, tmp_path: Path) -> None:
+    """They were read for its digest: without end, where they are a device."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[5], data_location=1)
+    tensor.external_data.add(key="location", value=name)
+    graph = onnx.helper.make_graph([], "g", [], [], [tensor])
+    path = tmp_path / "inner" / "a.onnx"
+    path.parent.mkdir()
+    (tmp_path / "a.onnx").write_bytes(bytes(20))
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(InputError, match="no file of its folder"):
+        OnnxBox(path)
 
 
 def test_an_array_is_no_larger_than_its_file() -> None:

@@ -17,11 +17,12 @@ from maskwise.core.errors import InputError
 NUMBERS = "biuf"  # numpy's letters of truth values, integers and floats
 TEXT = "U"
 PIECE = 1 << 20
+MOST_SIDES = 8
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 
 def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str = NUMBERS) -> np.ndarray:
-    """An array whose header is believed only after it was looked at: of what it announces no more is made than is there.
+    """An array whose header is believed only after it was looked at: no more room is made than there are bytes.
 
     Args:
         file: stands at the array's first byte.
@@ -46,7 +47,9 @@ def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str 
     except Exception:  # a damaged header makes NumPy, and Python's own parser behind it, raise nearly every kind
         raise InputError("are damaged, or no arrays of NumPy") from None
     if kind.kind not in kinds or kind.hasobject or not kind.itemsize:
-        raise InputError(f"hold {'objects' if kind.hasobject else kind.name[:40]}, and a map is of numbers")
+        raise InputError(f"hold {'objects' if kind.hasobject else kind.name[:40]}, and numbers are wanted")
+    if len(shape) > MOST_SIDES or any(type(side) is not int for side in shape):  # True is an int, too
+        raise InputError(f"have the shape {str(shape)[:60]}")
     longest, count = most if longest is None else longest, 1
     for side in shape:
         count *= side
@@ -72,6 +75,9 @@ def opened_npz(path: Path) -> Iterator[zipfile.ZipFile]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            kinds = {member.compress_type for member in archive.infolist()}
+            if not kinds <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:  # zipfile can't bound others
+                raise InputError("are compressed by another method than deflate")
             yield archive
     except InputError:
         raise

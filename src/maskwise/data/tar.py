@@ -72,7 +72,7 @@ def tar_samples(file: BinaryIO, name: str) -> Iterator[TarSample]:
 
 
 class _Headers:
-    """A file of which tarfile reads headers alone: one that says that its name has gigabytes would get room for them."""
+    """A file of which tarfile reads headers alone: no room is made for a name that says it has gigabytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.seek, self.tell = file, file.seek, file.tell

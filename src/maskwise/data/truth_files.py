@@ -16,8 +16,8 @@ from torch import Tensor
 from maskwise.core.errors import InputError
 from maskwise.core.npy import read_npy
 from maskwise.data.dataset import Record
-from maskwise.data.picture_files import box_tensor, checked, pixel_values
 from maskwise.data.object_masks import object_masks
+from maskwise.data.picture_files import box_tensor, checked, pixel_values
 from maskwise.data.sample import Sample
 from maskwise.data.tables import MOST_CLASSES, make_box, whole_number
 from maskwise.images import MAX_PIXELS, MAX_SIDE, load_image, to_uint8
@@ -48,7 +48,7 @@ def read_picture(data: bytes, suffix: str, name: str) -> Tensor:
     try:
         array = read_npy(BytesIO(data), 3 * MAX_PIXELS, MAX_SIDE)
     except InputError as error:
-        raise InputError(f"{name}: the picture's numbers {error}") from None
+        raise InputError(f"{name}: the picture is damaged (its numbers {error})") from None
     if (
         array.ndim != 3
         or len(array) != 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class TapFile:
     def __init__(self, path: Path, width: int) -> None:
         self.path = path
         try:
-            self.records = np.load(path, mmap_mode="r", allow_pickle=False)
+            self.records: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # a damaged header makes NumPy, and Python's own parser, raise nearly every kind
             raise InputError(f"{path}: can't be read as taps ({one_line(error, 100)}); delete it") from None
         if not isinstance(self.records, np.ndarray) or self.records.dtype != _record(width) or self.records.ndim != 1:
