@@ -35,7 +35,7 @@ def kept(
         except (OSError, ValueError, RecursionError):
             found = None
         if isinstance(found, dict) and found.get("identity") == who and isinstance(found.get("numbers"), dict):
-            return found["numbers"]
+            return dict(found["numbers"])
     numbers = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
