@@ -211,6 +211,16 @@ def test_kept_arrays_that_are_damaged(content: bytes, tmp_path: Path) -> None:
         LabelFile(tmp_path / "a")
 
 
+def test_a_teacher_s_file_is_not_larger_in_memory_than_on_disk(tmp_path: Path) -> None:
+    """What the package writes is not compressed, so what is would unpack to any size."""
+    maps = {"keys": np.array(["a"]), "maps": np.zeros((1, 500, 500), np.float16)}
+    np.savez(tmp_path / "stored.npz", **maps)
+    assert list(LabelFile(tmp_path / "stored.npz").maps) == ["a"]
+    np.savez_compressed(tmp_path / "packed.npz", **maps)
+    with pytest.raises(InputError, match="compressed, which this package's are not.*delete it"):
+        LabelFile(tmp_path / "packed.npz")
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("content", ["", "5", "null", "[" * 99_999, "[]", '{"rows": {"a": 5}, "numbers": 5}', "\udcff"])
 def test_kept_numbers_that_are_damaged(kind: str, content: str, tmp_path: Path) -> None:

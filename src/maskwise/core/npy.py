@@ -66,8 +66,12 @@ def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str 
 
 
 @contextmanager
-def opened_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened_npz(path: Path, compressed: bool = True) -> Iterator[zipfile.ZipFile]:
     """An archive of arrays, each to be read by ``read_npy``; damage that shows within the block is said as there.
+
+    Args:
+        path: of the archive.
+        compressed: False refuses members that are, so that no array is larger than the file.
 
     Raises:
         InputError: it is damaged; the message is a phrase, as those of ``read_npy``.
@@ -78,6 +82,8 @@ def opened_npz(path: Path) -> Iterator[zipfile.ZipFile]:
             kinds = {member.compress_type for member in archive.infolist()}
             if not kinds <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:  # zipfile can't bound others
                 raise InputError("are compressed by another method than deflate")
+            if not compressed and kinds - {zipfile.ZIP_STORED}:
+                raise InputError("are compressed, which this package's are not")
             yield archive
     except InputError:
         raise

@@ -45,7 +45,7 @@ class LabelFile:
         if not is_file(path):
             return
         try:
-            with opened_npz(path) as archive:
+            with opened_npz(path, compressed=False) as archive:
                 with archive.open("keys.npy") as file:
                     keys = read_npy(file, MOST_MAPS, kinds=TEXT)
                 with archive.open("maps.npy") as file:
