@@ -64,5 +64,8 @@ def test_in_terminal_json_and_page(judge: Classifier, tmp_path: Path, monkeypatc
     lines = json.loads((tmp_path / "leaderboard.json").read_text())["protocol"]["in_words"]
     page = (tmp_path / "leaderboard.html").read_text()
     assert len(lines) == 3 and "128 pixels (12%) a step" in lines[2]
-    for line in lines:
-        assert line in result.stdout and f"<li>{line}</li>" in page.replace("&#39;", "'")
+    assert all(line in result.stdout for line in lines)
+    shown, folded = page.replace("&#39;", "'").split("</summary>", 1)
+    assert all(f"<li>{line}</li>" in shown for line in lines[:2])
+    # How a metric is set stands behind the fold, with its exact settings.
+    assert lines[2].removeprefix("deletion: ") in folded and lines[2].removeprefix("deletion: ") not in shown

@@ -262,7 +262,7 @@ def test_weights_of_a_graph_that_lie_elsewhere(name: str, tmp_path: Path) -> Non
     path.parent.mkdir()
     (tmp_path / "a.onnx").write_bytes(bytes(20))
     path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
-    with pytest.raises(InputError, match="no file of its folder"):
+    with pytest.raises(InputError, match="no file beside it"):
         OnnxBox(path)
 
 

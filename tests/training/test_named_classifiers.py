@@ -23,7 +23,8 @@ V1 = "torchvision/resnet50@IMAGENET1K_V1"
 LITE = "efficientnet_lite0"
 OWN = {"dabkowski_gal_cifar": "cifar_resnet18", "infiller": LITE, "best": LITE, "distilled": LITE,
        "black_box": LITE,
-       "ladder_vit": "vit_tiny_distilled"}  # fmt: skip
+       "ladder_vit": "vit_tiny_distilled", "shapley_vit": "vit_tiny_distilled",
+       "shapley": "timm/vit_base_patch16_224"}  # fmt: skip
 SETTINGS = ["steps=1", "batch_size=2", "fraction=1", "input_size=64", "width=4", "taps=[-1]"]
 
 
