@@ -11,7 +11,8 @@ from torch import Tensor
 
 from maskwise.classifiers.black_box import BlackBox
 from maskwise.core.errors import InputError
-from maskwise.core.files import is_file, sha256_of
+from maskwise.core.files import is_file
+from maskwise.core.reading import sha256_of
 from maskwise.core.text import one_line
 
 if TYPE_CHECKING:

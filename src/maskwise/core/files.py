@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -17,7 +16,6 @@ from pathlib import Path
 from maskwise.core.errors import InputError
 
 TEMPORARY = ".tmp"
-PIECE = 1 << 20  # bytes that are read at once
 # What is being made is named after who makes it: a number of the machine, and the process's.
 OWNER = r"-(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,9})"
 FOLDER, FILE = re.compile(rf"\.(writing|old){OWNER}-\w+"), re.compile(rf"\..*{OWNER}\.tmp.*", re.S)
@@ -185,16 +183,3 @@ def unwritable(path: str | Path, error: OSError) -> InputError:
 def is_file(path: str | Path) -> bool:
     """Is there a file of this name? Of one that is too long, or holds a zero, Path's own question raises an error."""
     return os.path.isfile(path)  # noqa: PTH113
-
-
-def sha256_of(path: str | Path) -> str:
-    """Of a file's content, read a piece at a time; 64 hex digits.
-
-    Raises:
-        OSError: it can't be read.
-    """
-    found = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-    return found.hexdigest()

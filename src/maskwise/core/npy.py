@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +12,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from maskwise.core.errors import InputError
+from maskwise.core.reading import DAMAGED_ZIP, PIECE
 
 NUMBERS = "biuf"  # numpy's letters of truth values, integers and floats
 TEXT = "U"
-PIECE = 1 << 20
 MOST_SIDES = 8
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
 
 
 def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str = NUMBERS) -> np.ndarray:

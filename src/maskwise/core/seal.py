@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.reading import PIECE, pieces
 
 SEAL = "sha256"
 OPEN = "0" * 64  # what stands in the seal's place while the file is digested
 LONGEST = 100_000_000  # bytes of a header, by the format's own rule
-PIECE = 1 << 20
 DTYPES = {  # the format's names of types, in the order in which the library lays them down, last one first
     torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16", torch.float16: "F16",
     torch.bfloat16: "BF16", torch.int32: "I32", torch.float32: "F32", torch.float64: "F64", torch.int64: "I64",
@@ -106,14 +106,9 @@ def _header(file: BinaryIO, size: int) -> tuple[bytes, dict[str, str]]:
 
 def _digest(start: bytes, rest: BinaryIO) -> str:
     found = hashlib.sha256(start)
-    for piece in _pieces(rest):
+    for piece in pieces(rest):
         found.update(piece)
     return found.hexdigest()
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
-        yield piece
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import sha256_of
+from maskwise.core.reading import sha256_of
 from maskwise.data.shard_cache import cache_folder
 
 READERS = min(8, 2 * (os.cpu_count() or 1))

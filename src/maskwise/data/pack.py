@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import atomic_write, sha256_of
+from maskwise.core.files import atomic_write
 from maskwise.core.lock import holds_nothing, locked
+from maskwise.core.reading import sha256_of
 from maskwise.data.content import content_digest
 from maskwise.data.dataset import DataSet
 from maskwise.data.shard_files import INDEX, SET_INDEX, UNFINISHED

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import sha256_of
+from maskwise.core.reading import sha256_of
 from maskwise.data.shard_cache import ShardCache, cache_folder, cache_limit
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive

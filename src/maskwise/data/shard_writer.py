@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import atomic_write, sha256_of
+from maskwise.core.files import atomic_write
+from maskwise.core.reading import sha256_of
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.shard_files import INDEX

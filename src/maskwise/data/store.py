@@ -6,13 +6,13 @@ import os
 import stat
 import threading
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from maskwise.core.errors import InputError
+from maskwise.core.reading import DAMAGED_ZIP
 from maskwise.core.walk import files_below
 from maskwise.formats import PICTURE_SUFFIXES
 
@@ -102,9 +102,7 @@ class Folder(Store):
 
 
 TABLES = (".csv", ".txt", ".json", ".xml")
-UNREADABLE = (
-    OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError
-)  # fmt: skip
+UNREADABLE = (OSError, *DAMAGED_ZIP)
 
 
 class _Handle:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
-from maskwise.core.files import is_file, sha256_of
+from maskwise.core.files import is_file
 from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
+from maskwise.core.reading import sha256_of
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
 from maskwise.explainers.layers import LayerChoice

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.core.files import sha256_of
 from maskwise.core.hub_files import local_file
+from maskwise.core.reading import sha256_of
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.doubts import KnownWeights
 from maskwise.explainers.targets import Targets

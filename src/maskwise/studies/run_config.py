@@ -10,8 +10,8 @@ from typing import Any
 
 from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
-from maskwise.core.files import sha256_of
 from maskwise.core.precision import Precision
+from maskwise.core.reading import sha256_of
 from maskwise.data import DataSet, read_data
 from maskwise.data.content import content_digest
 from maskwise.data.damaged import readable
