@@ -57,12 +57,13 @@ def printed(said: str) -> Any:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="runs in forked processes")
-@pytest.mark.parametrize("name", sorted(set(WORKS) - {"audit", "evaluate", "compare"}))
+@pytest.mark.parametrize("name", sorted({*WORKS, "live"} - {"audit", "evaluate", "compare"}))
 def test_real_output(name: str, tmp_path: Path) -> None:
     prepare(tmp_path)
     if name == "convert":
         save_casm(tmp_path / "old.chk", *released())
-    code, said = called([*shlex.split(WORKS[name].arguments), "--json"], tmp_path, tmp_path / "said")
+    typed = "live --folder pictures --method grad_cam --out out" if name == "live" else WORKS[name].arguments
+    code, said = called([*shlex.split(typed), "--json"], tmp_path, tmp_path / "said")
     assert code == 0, said
     check(printed(said), name)
 
@@ -79,6 +80,12 @@ def test_real_output_of_lists(command: str, said: tuple[object, ...]) -> None:
     found = call(command, *said, "--json")
     assert found.exit_code in (0, 1), found.stderr
     check(json.loads(found.stdout), command)
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    found = call("demo", "--out", tmp_path / "demo", "--json")
+    assert found.exit_code == 0, found.stderr
+    check(json.loads(found.stdout), "demo")
 
 
 def test_leaderboards(picture_folder: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from maskwise.audit.figures import estimates_figure
 from maskwise.audit.finding import Interval, Section
 from maskwise.audit.reliance import by_class, kept_part, strict_level
 from maskwise.audit.sanity import SHIFT, compressed, moved, stability
-from maskwise.audit.shortcut import absent_class, probe, taught, with_patch
+from maskwise.audit.shortcut import LEARNED, SPARED, absent_class, probe, taught, with_patch
 from maskwise.audit.subject import collect, estimated
 from maskwise.audit.verdict import verdict_section
 from maskwise.audit.wilson import wilson
@@ -228,6 +228,25 @@ def test_shortcut_is_seen_by_a_method_that_follows_the_class_and_not_by_one_that
     assert seeing.plain()["sections"]["shortcut"]["class"] in ("third", "fourth")
     after = classifier.module.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items()), "the last layer is what it was"
+
+
+def test_a_photograph_that_is_not_learned_gives_way_to_the_next(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen = {"coffee"}
+
+    def hidden(images: Tensor, draws: torch.Generator, photograph: str) -> tuple[Tensor, Tensor]:
+        changed, where = with_patch(images, draws, photograph)
+        return (images if photograph in unseen else changed), where
+
+    monkeypatch.setattr("maskwise.audit.shortcut.with_patch", hidden)
+    found = audit(reader("object"), data, "grad_cam", out=tmp_path / "one").plain()["sections"]["shortcut"]
+    assert found["photograph"] == "cat" and found["with_patch"] >= LEARNED and found["without_patch"] <= SPARED
+    assert "(cat)" in found["says"][0] and found["lift"]["low"] > 1
+    unseen |= {"cat", "flower"}
+    none = audit(reader("object"), data, "grad_cam", out=tmp_path / "none")
+    assert criterion(none, "shortcut").holds is None
+    assert re.search("coffee: .*; cat: .*; flower: ", none.plain()["sections"]["shortcut"]["not_done"])
 
 
 def test_probe_is_the_minimum_and_stands_in_the_row_while_it_is_taught() -> None:

@@ -50,7 +50,10 @@ def test_triples_are_of_one_class_and_of_two() -> None:
     assert sorted(one[0] for one in found) == [i for i in range(30) if i not in (4, 7)]
     for place, same, other in found:
         assert truth[place] == truth[same] != truth[other] and place != same and known[same] and known[other]
-    assert len(triples(truth, known, 5, torch.Generator())) == 5
+    asked = [torch.tensor(drawn).bincount(minlength=30) for drawn in list(zip(*found, strict=True))[1:]]
+    assert all(count.max() <= 4 for count in asked), "each about as often as others"
+    few = [one[0] for one in triples(truth, known, 5, torch.Generator())]
+    assert len(few) == 5 and few[0] < 6 and few[-1] > 23, "evenly spread"
     assert triples(torch.zeros(4), torch.ones(4).bool(), 9, torch.Generator()) == []
 
 

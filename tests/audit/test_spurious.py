@@ -142,6 +142,12 @@ def test_shares_of_a_class_by_hand() -> None:
     assert found[0].gain().value == pytest.approx(0.5) and found[0].gain().count == 5
     wanted = difference((4, 5), (0.3 * 5.25, 5.25))
     assert (found[0].gain().low, found[0].gain().high) == (wanted.low, wanted.high)
+    # A picture that is of class 0, whatever is said of it, says nothing of others' squares there.
+    labels = top.clone()
+    labels[12] = 0
+    found = {one.label: one for one in carried_by_class(top, labels, donors, recipients, said)}
+    # Donor 7's is gone: the others' shares are 0, 1/2, 0 and 0, of five trials in all.
+    assert found[0].own == (4, 5) and found[0].others == pytest.approx((0.125 * 5, 5))
 
 
 def test_a_class_fails_by_its_whole_interval_over_all_classes_and_holds_by_estimates() -> None:

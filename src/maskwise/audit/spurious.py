@@ -39,7 +39,7 @@ def spurious_section(audited: Audited) -> Section:
     elsewhere = audited.top[donors] != audited.top[recipients]
     if not elsewhere.any():
         return _unknown(section, "it says one and the same of all pictures")
-    took = (said == audited.top[donors]) & elsewhere
+    took = said == audited.top[donors]
     carried = wilson(*effective(donors[elsewhere], took[elsewhere]))
     share = carried.times(100).text(0, "%")
     section.says = [
