@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +100,15 @@ def test_partners_are_of_other_classes_each_once_and_in_turn() -> None:
     assert asked.max() <= 14, "about as often as others"
     alone = partners(torch.zeros(1), torch.zeros(1), torch.tensor([0]), 2, torch.Generator())
     assert alone == [(0, [])]
+
+
+def test_what_the_square_holds_of_the_object_is_not_of_it() -> None:
+    there = torch.zeros(16, 12, dtype=torch.bool)
+    there[5:9, 3:8] = True
+    audited: Any = SimpleNamespace(object_of=lambda _: ("own", there), rows=lambda _: torch.tensor([[4.0, 2.0, 0.5]]))
+    own, square = square_of(audited, 0)
+    expected = {(y, x) for y in range(4, 7) for x in range(2, 5)} - {(y, x) for y in (5, 6) for x in (3, 4)}
+    assert own == "own" and {(y, x) for y, x in square.nonzero().tolist()} == expected
 
 
 def test_what_is_pasted_is_the_square_without_the_object_at_the_same_place(tmp_path: Path) -> None:
