@@ -16,6 +16,7 @@ from torch import Tensor
 from maskwise.audit.finding import Interval
 from maskwise.audit.wilson import wilson
 from maskwise.drawing import save_figure
+from maskwise.drawing.bare import bare
 
 BLUE, RED, GREY = "#4477aa", "#bb5566", "#999999"
 
@@ -48,7 +49,7 @@ def confusion_figure(maps: Sequence[tuple[str, Tensor]], path: Path) -> None:
     lines = -(-len(maps) // columns)
     figure, grid = sheet(lines, columns, (2.4 * columns + 0.8, 2.6 * lines))
     for axis in grid.flat:
-        axis.set_axis_off()
+        bare(axis)
     for axis, (title, saliency) in zip(grid.flat, maps, strict=False):
         shown = axis.imshow(saliency, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
         axis.set_title(title, fontsize=8)
@@ -92,7 +93,7 @@ def pictures_figure(lines: Sequence[Sequence[tuple[str, Tensor]]], path: Path) -
     kinds: dict[int, Any] = {}
     for axes, cells in zip(grid, lines, strict=True):
         for axis in axes:
-            axis.set_axis_off()
+            bare(axis)
         for axis, (title, values) in zip(axes, cells, strict=False):
             axis.set_title(title, fontsize=8)
             if values.ndim == 3 and len(values) == 3:

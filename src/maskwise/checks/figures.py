@@ -22,6 +22,7 @@ from maskwise.checks.results import (
     RoarRow,
 )
 from maskwise.drawing import save_figure
+from maskwise.drawing.bare import bare
 from maskwise.drawing.heat import RAW
 from maskwise.drawing.marks import DASHES, MARKS, style_of
 from maskwise.images import to_uint8
@@ -210,7 +211,7 @@ def _strip(part: Any, names: Sequence[str], rows: Sequence[Sequence[np.ndarray]]
     axes = part.subplots(len(rows), len(names), squeeze=False)
     for r, row in enumerate(rows):
         for axis, name, picture in zip(axes[r], names, row, strict=True):
-            axis.axis("off")
+            bare(axis)
             axis.imshow(picture, cmap="inferno", vmin=0, vmax=None if picture.ndim == 3 else 1)
             if r == 0:
                 axis.set_title(name, fontsize=6.5, parse_math=False)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maskwise.drawing import heat_scale, overlay, save_figure
+from maskwise.drawing.bare import bare
 from maskwise.drawing.colour_bar import draw_colour_bar
 from maskwise.images import to_uint8
 
@@ -52,7 +53,7 @@ def contact_sheet(
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
-        axis.axis("off")
+        bare(axis)
     scales = [heat_scale(tile.map, display) for tile in tiles]
     coloured = [overlay(image, tile.map, scale=scale) for tile, scale in zip(tiles, scales, strict=True)]
     captions = ["the picture", *(f"{tile.name}\n{tile.note}".strip() for tile in tiles)]
