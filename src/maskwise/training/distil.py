@@ -30,11 +30,13 @@ from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.pasted import pasted
 from maskwise.training.progress import progress_bar
+from maskwise.training.seeds import drawn_seeds, on_seeds, seed_loss, seed_regions
 from maskwise.training.teacher import Lesson, Teacher
 from maskwise.training.trainer import Trainer, trainers
 
 LABELS = "labels.npz"
-LabelKind = Literal["above_mean", "raw", "values"]
+SEEDS = 1  # of the draws of a step: those of what is pasted have no number
+LabelKind = Literal["above_mean", "raw", "seeds", "values"]
 
 
 class DistilRecipe(FrozenRecipe):
@@ -48,7 +50,8 @@ class DistilRecipe(FrozenRecipe):
     teacher: Lesson = Lesson.model_validate({"views": {"excitation_backprop": {}}})
     target: LabelKind = Field(
         "above_mean",
-        description="where the map is at least its mean, by cross entropy; raw: the map, by squared error; values: "
+        description="where the map is at least its mean, by cross entropy; raw: the map, by squared error; seeds: one "
+        "place that is surely object and one that is surely not, drawn anew in each step, by cross entropy; values: "
         "what has any sign and size, by squared error of the decoder's own output, in units of its root mean square",
     )
     pasted: float = Field(
@@ -135,6 +138,8 @@ class DistilTrainer(Trainer):
         everybody = all_gather(mine) if world > 1 else [mine]
         self.maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
         self.means = {place: several.float().mean((1, 2)).tolist() for place, several in self.maps.items()}
+        if self.recipe.target == "seeds":
+            self.maps = {place: seed_regions(several) for place, several in self.maps.items()}
         if self.recipe.target == "values":  # one number for all pictures, which bends nothing
             self.unit = root_mean_square(self.maps.values())
         loader.along = self._wanted
@@ -153,6 +158,9 @@ class DistilTrainer(Trainer):
                 images[:, :channels], images[:, channels], labels[:, 0], self.recipe.pasted, draws
             )
             images = torch.cat([images, maps], 1)
+        if self.recipe.target == "seeds":
+            draws = generator(self.recipe.seed, self.steps, self.fabric.global_rank, SEEDS)
+            images = torch.cat([images[:, :channels], drawn_seeds(images[:, channels:], draws)], 1)
         for mine in self.parts(images, labels):
             with self.alone_with(mine) as part:
                 pictures = part.images[:, :channels].contiguous(memory_format=torch.channels_last)
@@ -166,12 +174,17 @@ class DistilTrainer(Trainer):
                     loss = F.mse_loss(logits.sigmoid(), wanted)
                 elif self.recipe.target == "values":
                     loss = F.mse_loss(logits, wanted / self.unit)
+                elif self.recipe.target == "seeds":
+                    loss = seed_loss(logits, wanted)
                 else:
                     loss = F.binary_cross_entropy_with_logits(logits, wanted)
                 self.update.add(loss, part)
                 masks = logits.detach().sigmoid()
                 said = logits.detach() * self.unit if self.recipe.target == "values" else masks
-                facts = {"area": masks.mean(), "wanted": wanted.mean(), "off": (said - wanted).abs().mean()}
+                off = (said - wanted).abs().mean()
+                if self.recipe.target == "seeds":
+                    off = on_seeds((masks - wanted.round()).abs(), wanted)
+                facts = {"area": masks.mean(), "wanted": wanted.mean(), "off": off}
                 meter.add({"loss": loss, **facts}, len(part.labels))
         self.update.update(self.recipe.masker_lr * self.learning_rate_factor())
         self.steps += 1
