@@ -163,6 +163,7 @@ def test_equal_is_by_value_and_by_kind() -> None:
             shared(keep, given)
         # The second tensor is the first by value; lists are not looked into.
         assert len(calls) == len(for_each) - 1
+        assert shared(float, "1") == 1.0 and shared(str, "1") == "1"  # of one argument, by two functions
 
 
 def test_a_comparison_asks_once_for_all_methods(judge: tuple[Classifier, CountingNet]) -> None:
