@@ -85,3 +85,25 @@ def test_what_makes_no_sense_is_refused() -> None:
         arcc({}, CLASSIFIER, IMAGES)
     with pytest.raises(InputError, match="unknown infiller 'noisy'"):
         arcc({"b": brightness}, CLASSIFIER, IMAGES, fill="noisy")
+
+
+def of_class(images: Tensor, targets: Tensor | None = None) -> Tensor:
+    """One channel of the picture: the last, and of class 0 the first."""
+    assert targets is not None
+    return images[torch.arange(len(images)), 2 * (targets > 0).long()]
+
+
+def test_changed_pictures_are_explained_for_the_class_of_the_whole_one() -> None:
+    images = torch.rand(4, 3, SIDE, SIDE, generator=DRAWS)
+    several = (Classifier(tiny_net(seed=seed), input_size=SIDE, name="tiny") for seed in range(20))
+    judge = next(one for one in several if (one.logits(images).argmax(1) > 0).all())
+    classes = judge.logits(images).argmax(1)
+    sensitive = max_sensitivity({"m": of_class}, judge, images, radius=0.05, samples=1, seed=2)
+    noise = torch.stack([torch.rand(image.shape, generator=keyed_generator(image, 2)) for image in images])
+    moved = (images + 0.05 * (2 * noise - 1)).clamp(0, 1)
+    maps = of_class(images, classes)
+    expected = (of_class(moved, classes) - maps).flatten(1).norm(dim=1) / maps.flatten(1).norm(dim=1)
+    assert torch.allclose(sensitive.values["m", "max_sensitivity"], expected.double(), rtol=1e-5)
+    kept = images * maps[:, None] + judge.mean[:, None, None] * (1 - maps[:, None])
+    coherent = arcc({"m": of_class}, judge, images).values["m", "coherency"]
+    assert torch.allclose(coherent, coherency_of(maps, of_class(kept, classes)), atol=1e-6)

@@ -144,6 +144,10 @@ class TestValues:
         _, found = self.maps(tmp_path, np.array([[0, 1, 1]], np.uint8), np.array([[1, 1, 1]], np.uint8))
         np.testing.assert_allclose(found, [[[0, 1, 1]], [[1, 1, 1]]])
 
+    def test_one_of_two_is_no_mask(self, tmp_path: Path) -> None:
+        _, found = self.maps(tmp_path, np.array([[0, 1, 2]], np.uint8), scale="unit")
+        np.testing.assert_allclose(found, [[[0, 1 / 255, 2 / 255]]], rtol=1e-6)
+
     def test_a_flat_map_is_zeros_where_maps_are_stretched(self, tmp_path: Path) -> None:
         _, found = self.maps(tmp_path, np.array([[7.0, 7.0]]))
         assert not found[0].any()
