@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from captum.metrics import sensitivity_max
 from conftest import tiny_net
 from torch import Tensor
 
@@ -107,3 +108,21 @@ def test_changed_pictures_are_explained_for_the_class_of_the_whole_one() -> None
     kept = images * maps[:, None] + judge.mean[:, None, None] * (1 - maps[:, None])
     coherent = arcc({"m": of_class}, judge, images).values["m", "coherency"]
     assert torch.allclose(coherent, coherency_of(maps, of_class(kept, classes)), atol=1e-6)
+
+
+def test_max_sensitivity_is_captum_s_given_the_same_noise() -> None:
+    draws = [keyed_generator(image, 7) for image in IMAGES]
+    noise = torch.stack([torch.stack([torch.rand(IMAGES.shape[1:], generator=g) for _ in range(6)]) for g in draws])
+
+    def moved(pictures: tuple[Tensor, ...], radius: float) -> tuple[Tensor, ...]:
+        """Pictures repeated one after another, as captum gives them."""
+        return ((pictures[0] + radius * (2 * noise.flatten(0, 1) - 1)).clamp(0, 1),)
+
+    def explained(pictures: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (brightness(pictures[0]),)
+
+    expected = sensitivity_max(
+        explained, IMAGES, moved, perturb_radius=0.04, n_perturb_samples=6, max_examples_per_batch=10**6
+    )
+    found = max_sensitivity({"b": brightness}, CLASSIFIER, IMAGES, radius=0.04, samples=6, seed=7)
+    assert found.values["b", "max_sensitivity"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)

@@ -16,6 +16,9 @@ from maskwise.checks.used_to_holes import MissingPart, missing_parts
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.keyed import keyed_generator
+from maskwise.measures import metric
+from maskwise.measures.filling import fill_of
+from maskwise.measures.single_deletion import cell_drops, cell_numbers
 
 DRAWS = torch.Generator().manual_seed(9)
 SIDE = 16
@@ -162,3 +165,15 @@ def test_a_judge_is_trained_on_pictures_with_holes(missing: MissingPart, share: 
     assert float(gone.double().mean()) == pytest.approx(share, rel=0.2)
     if missing == "cell":
         assert set(gone.sum((1, 2)).tolist()) == {0, (SIDE // 4) ** 2}
+
+
+def test_idsds_asks_the_judge_for_the_class_of_the_classifier() -> None:
+    """A map that is the judge's own losses, cell by cell, has 1 with the judge, and not with the classifier."""
+    judge = used_to_holes(TINY, IMAGES, missing="cell", settings=SmallTraining(epochs=1, optimiser="sgd", lr=0.5))
+    classes = TINY.logits(IMAGES).argmax(1)
+    number = cell_numbers(SIDE, SIDE, 4)
+    drops = cell_drops(judge, IMAGES, fill_of("mean"), classes)
+    maps = drops[:, number]
+    asked = {"images": IMAGES, "targets": classes}
+    assert metric("idsds", judge, target="class").per_image(maps, **asked)[:, 0].tolist() == pytest.approx([1] * 3)
+    assert metric("idsds", TINY, target="class").per_image(maps, **asked)[:, 0].max() < 1

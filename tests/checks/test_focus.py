@@ -108,7 +108,6 @@ def test_which_pictures_meet_is_drawn() -> None:
     for seed in range(60):
         made = mosaics_of(CLASSES, seed)
         of_class = made.classes == 0
-        pairs |= {
-            frozenset(p[own].tolist()) for p, own in zip(made.pictures[of_class], made.own[of_class], strict=True)
-        }
+        for pictures, own in zip(made.pictures[of_class], made.own[of_class], strict=True):
+            pairs.add(frozenset(pictures[own].tolist()))
     assert len(pairs) == 10, "all pairs of five"
