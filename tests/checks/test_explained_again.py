@@ -114,12 +114,12 @@ def test_max_sensitivity_is_captum_s_given_the_same_noise() -> None:
     draws = [keyed_generator(image, 7) for image in IMAGES]
     noise = torch.stack([torch.stack([torch.rand(IMAGES.shape[1:], generator=g) for _ in range(6)]) for g in draws])
 
-    def moved(pictures: tuple[Tensor, ...], radius: float) -> tuple[Tensor, ...]:
+    def moved(pictures: Tensor, radius: float) -> Tensor:
         """Pictures repeated one after another, as captum gives them."""
-        return ((pictures[0] + radius * (2 * noise.flatten(0, 1) - 1)).clamp(0, 1),)
+        return (pictures + radius * (2 * noise.flatten(0, 1) - 1)).clamp(0, 1)
 
-    def explained(pictures: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (brightness(pictures[0]),)
+    def explained(pictures: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (brightness(pictures if isinstance(pictures, Tensor) else pictures[0]),)
 
     expected = sensitivity_max(
         explained, IMAGES, moved, perturb_radius=0.04, n_perturb_samples=6, max_examples_per_batch=10**6
