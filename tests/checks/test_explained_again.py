@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from captum.metrics import sensitivity_max
 from conftest import tiny_net
 from torch import Tensor
 
@@ -85,3 +86,43 @@ def test_what_makes_no_sense_is_refused() -> None:
         arcc({}, CLASSIFIER, IMAGES)
     with pytest.raises(InputError, match="unknown infiller 'noisy'"):
         arcc({"b": brightness}, CLASSIFIER, IMAGES, fill="noisy")
+
+
+def of_class(images: Tensor, targets: Tensor | None = None) -> Tensor:
+    """One channel of the picture: the last, and of class 0 the first."""
+    assert targets is not None
+    return images[torch.arange(len(images)), 2 * (targets > 0).long()]
+
+
+def test_changed_pictures_are_explained_for_the_class_of_the_whole_one() -> None:
+    images = torch.rand(4, 3, SIDE, SIDE, generator=DRAWS)
+    several = (Classifier(tiny_net(seed=seed), input_size=SIDE, name="tiny") for seed in range(20))
+    judge = next(one for one in several if (one.logits(images).argmax(1) > 0).all())
+    classes = judge.logits(images).argmax(1)
+    sensitive = max_sensitivity({"m": of_class}, judge, images, radius=0.05, samples=1, seed=2)
+    noise = torch.stack([torch.rand(image.shape, generator=keyed_generator(image, 2)) for image in images])
+    moved = (images + 0.05 * (2 * noise - 1)).clamp(0, 1)
+    maps = of_class(images, classes)
+    expected = (of_class(moved, classes) - maps).flatten(1).norm(dim=1) / maps.flatten(1).norm(dim=1)
+    assert torch.allclose(sensitive.values["m", "max_sensitivity"], expected.double(), rtol=1e-5)
+    kept = images * maps[:, None] + judge.mean[:, None, None] * (1 - maps[:, None])
+    coherent = arcc({"m": of_class}, judge, images).values["m", "coherency"]
+    assert torch.allclose(coherent, coherency_of(maps, of_class(kept, classes)), atol=1e-6)
+
+
+def test_max_sensitivity_is_captum_s_given_the_same_noise() -> None:
+    draws = [keyed_generator(image, 7) for image in IMAGES]
+    noise = torch.stack([torch.stack([torch.rand(IMAGES.shape[1:], generator=g) for _ in range(6)]) for g in draws])
+
+    def moved(pictures: Tensor, radius: float) -> Tensor:
+        """Pictures repeated one after another, as captum gives them."""
+        return (pictures + radius * (2 * noise.flatten(0, 1) - 1)).clamp(0, 1)
+
+    def explained(pictures: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (brightness(pictures if isinstance(pictures, Tensor) else pictures[0]),)
+
+    expected = sensitivity_max(
+        explained, IMAGES, moved, perturb_radius=0.04, n_perturb_samples=6, max_examples_per_batch=10**6
+    )
+    found = max_sensitivity({"b": brightness}, CLASSIFIER, IMAGES, radius=0.04, samples=6, seed=7)
+    assert found.values["b", "max_sensitivity"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)

@@ -100,3 +100,14 @@ def test_what_makes_no_sense_is_refused() -> None:
             mosaics_of(torch.tensor(classes))
     with pytest.raises(InputError, match="needs a method and a picture"):
         focus({}, CLASSIFIER, IMAGES)
+
+
+def test_which_pictures_meet_is_drawn() -> None:
+    """The five pictures of class 0 make two pairs, and with another seed others."""
+    pairs = set()
+    for seed in range(60):
+        made = mosaics_of(CLASSES, seed)
+        of_class = made.classes == 0
+        for pictures, own in zip(made.pictures[of_class], made.own[of_class], strict=True):
+            pairs.add(frozenset(pictures[own].tolist()))
+    assert len(pairs) == 10, "all pairs of five"

@@ -168,3 +168,32 @@ class TestMeasured:
         assert not math.isnan(float(found.over_pictures.value[4, 0]))
         with Image.open(tmp_path / "agreement.png") as picture:
             assert min(picture.size) > 300
+
+
+def test_two_pictures_in_common_say_nothing() -> None:
+    """Two are always in the same order or in the opposite one."""
+    rows = {"f1": numbers(1), "area": numbers(2)}
+    for name in NAMES:
+        rows["f1"][name][16:] = torch.nan
+        rows["area"][name][:14] = torch.nan
+    found = agreement(of_rows(rows, {name: metric(name) for name in rows}), resamples=20)
+    assert found.over_pictures.value[0, 1].isnan() and not found.over_methods.value[0, 1].isnan()
+
+
+def test_a_method_of_one_value_is_left_out_over_pictures() -> None:
+    rows = {"f1": numbers(1), "area": numbers(2)}
+    rows["f1"][NAMES[0]][:] = 0.5
+    found = agreement(of_rows(rows, {name: metric(name) for name in rows}), resamples=20)
+    each = [spearmanr(rows["f1"][name][:, 0], rows["area"][name][:, 0]).statistic for name in NAMES[1:]]
+    assert float(found.over_pictures.value[0, 1]) == pytest.approx(float(np.mean(each)))
+    assert not found.over_pictures.low[0, 1].isnan()
+
+
+def test_where_there_is_no_value_there_is_no_interval() -> None:
+    """All methods have one mean, so that nothing is ranked, though resamples of the pictures differ."""
+    rows = {"f1": numbers(1), "area": numbers(2)}
+    for k, name in enumerate(NAMES):
+        rows["f1"][name] = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(15)[:, None].roll(k, 0)
+    found = agreement(of_rows(rows, {name: metric(name) for name in rows}), resamples=20)
+    for part in (found.over_methods.value, found.over_methods.low, found.over_methods.high):
+        assert part[0, 1].isnan()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -142,6 +144,10 @@ class TestValues:
         _, found = self.maps(tmp_path, np.array([[0, 1, 1]], np.uint8), np.array([[1, 1, 1]], np.uint8))
         np.testing.assert_allclose(found, [[[0, 1, 1]], [[1, 1, 1]]])
 
+    def test_one_of_two_is_no_mask(self, tmp_path: Path) -> None:
+        _, found = self.maps(tmp_path, np.array([[0, 1, 2]], np.uint8), scale="unit")
+        np.testing.assert_allclose(found, [[[0, 1 / 255, 2 / 255]]], rtol=1e-6)
+
     def test_a_flat_map_is_zeros_where_maps_are_stretched(self, tmp_path: Path) -> None:
         _, found = self.maps(tmp_path, np.array([[7.0, 7.0]]))
         assert not found[0].any()
@@ -241,6 +247,29 @@ class TestWhatIsMissing:
         part = leaderboard_part(leaderboard(found))
         write_compared(found.contenders, judge, found.sets, settings, tmp_path, part, pictures=3)
         assert (tmp_path / "report.html").is_file()
+
+    def test_the_page_says_no_class_of_a_file_and_colours_all_that_are_best(
+        self, judge: Classifier, data: DataSet, folder: Path, tmp_path: Path
+    ) -> None:
+        """The folder holds what the function gives: both are best."""
+        contenders = [
+            Contender.of("theirs", GivenMaps(folder)), Contender.of("ours", brightness),
+            Contender.of("worse", lambda images, targets: 0 * brightness(images, targets)),
+        ]  # fmt: skip
+        settings = Settings(resize="none")
+        found = measure(contenders, judge, [data], {name: metric(name) for name in ("le", "f1", "area")}, settings)
+        board = leaderboard(found)
+        lines = {line.method: line for line in board.lines}
+        assert [board.is_best(lines[name], "f1") for name in lines] == [True, True, False]
+        assert not any(board.is_best(line, "area") for line in board.lines), "of which no side is better"
+        write_compared(found.contenders, judge, found.sets, settings, tmp_path, leaderboard_part(board), pictures=2)
+        page = (tmp_path / "report.html").read_text()
+        rows = {name: re.search(f'<th scope="row">{name}</th>(.*?)</tr>', page, re.S)[1] for name in lines}
+        coloured = {name: re.findall(r'data-name="(\w+) [^"]*" class="best"', row) for name, row in rows.items()}
+        assert coloured["theirs"] == coloured["ours"] and "f1" in coloured["ours"] and "f1" not in coloured["worse"]
+        cards = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[0])
+        said = {answer["method"]: answer["target"] for card in cards["cards"] for answer in card["answers"]}
+        assert said["theirs"] is None and said["ours"] == said["worse"] is not None
 
     def test_superfluous_ones_are_counted_and_named(self, judge: Classifier, data: DataSet, folder: Path) -> None:
         for name in "abcd":

@@ -66,6 +66,8 @@ def test_grey_however_a_png_stores_it(tmp_path: Path) -> None:
 def test_the_map_among_several_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", map=GREY, picture=np.array("dog.jpg"))
     assert read_map_file(tmp_path / "a.npz").values.shape == (4, 6)
+    np.savez(tmp_path / "c.npz", mask=GREY > 3, map=GREY, maps=GREY[:2])
+    assert torch.equal(read_map_file(tmp_path / "c.npz").values, torch.from_numpy(GREY.astype(np.float32)))
     np.savez(tmp_path / "b.npz", first=GREY, second=GREY)
     with pytest.raises(InputError, match="hold 2 arrays, of which none is called 'map'"):
         read_map_file(tmp_path / "b.npz")

@@ -31,6 +31,38 @@ def test_every_setting_of_every_metric_is_said(name: str, judge: Classifier) -> 
             assert metric_in_words(name, {**options, key: "another"}, 224 * 224) != said, key
 
 
+@pytest.mark.parametrize("name", metrics.names())
+def test_no_setting_is_said_by_its_bare_name(name: str, judge: Classifier) -> None:
+    options = metric(name, judge).protocol()
+    said = metric_in_words(name, options, 224 * 224).removeprefix(f"{name}: ").split("; ")
+    for key, value in options.items():
+        assert key == "seed" or f"{key} {value}" not in said
+        if isinstance(value, str):
+            assert not any(part.endswith(f" {key} {value}") for part in said)
+
+
+def test_a_threshold_is_of_what_the_metric_cuts(judge: Classifier) -> None:
+    """Of one name, and of three metrics three things."""
+    said = {name: metric_in_words(name, metric(name, judge).protocol()) for name in ("le", "hallucination", "pxap")}
+    assert "found by an IoU above 0.5" in said["le"]
+    assert "IoU" not in said["hallucination"] and "slopes above 0.1" in said["hallucination"]
+    assert "100 thresholds" in said["pxap"]
+
+
+@pytest.mark.parametrize("name", ["deletion", "aopc", "insertion_deletion"])
+def test_what_goes_becomes_what_the_fill_says(name: str, judge: Classifier) -> None:
+    plain, filled = (metric_in_words(name, metric(name, judge, **o).protocol()) for o in ({}, {"fill": "blur"}))
+    assert "become the mean colour" in plain and "filled" not in plain
+    assert "mean colour" not in filled and "holes are filled by blur" in filled and "anew at every step" in filled
+    once = metric_in_words(name, metric(name, judge, fill="colour_noise", refill="once", draws=3).protocol())
+    assert "once for all steps" in once and "mean over 3 fills" in once
+
+
+def test_cells_come_before_their_sets(judge: Classifier) -> None:
+    said = metric_in_words("mu_fidelity", metric("mu_fidelity", judge).protocol())
+    assert said.startswith("mu_fidelity: 9x9 cells; 200 random sets of them; each in a set with the chance 0.2; holes ")
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [(1792, "1,792 pixels (3.6%) a step"), (0.25, "25% of the pixels a step"), ("3.571%", "3.571% of the pixels a"),

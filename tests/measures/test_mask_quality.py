@@ -90,3 +90,23 @@ def test_options_that_make_no_sense_are_refused() -> None:
     ):
         with pytest.raises(InputError):
             metric(name, CLASSIFIER, **options)
+
+
+def test_the_metric_is_in_percent_and_hides_in_the_mean_colour() -> None:
+    maps = torch.ones(2, 16, 16)
+    maps[:, 8:] = 0
+    images = torch.cat([halves(), halves().flip(-1)])
+    found = metric("hallucination", CLASSIFIER).per_image(maps, images=images)
+    assert torch.equal(found[:, 0], 100 * hallucinated_edges(images, maps, CLASSIFIER.mean))
+    # Grey lies between black and white: both halves are cut, and in black only the white one was.
+    assert found[:, 0].tolist() == pytest.approx([100 * 4 * 6 / 32] * 2)
+
+
+def test_edges_of_colours_are_those_of_their_luma() -> None:
+    """Red beside green of the same mean is an edge, since green is brighter; of one luma they would be none."""
+    image = torch.zeros(1, 3, 8, 8)
+    image[:, 0, :, :4], image[:, 1, :, 4:] = 0.8, 0.8
+    assert edges(image).any()
+    even = image.clone()
+    even[:, 1, :, 4:] = 0.8 * 0.299 / 0.587
+    assert not edges(even).any()

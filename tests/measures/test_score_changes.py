@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from captum.metrics import infidelity as captum_infidelity
 from conftest import tiny_net
 from scipy.stats import spearmanr
 from torch import nn
@@ -177,3 +178,23 @@ def test_options_that_make_no_sense_are_refused() -> None:
             metric(name, TINY, **options)
     with pytest.raises(InputError, match="must fit"):
         metric("idsds", TINY).per_image(MAPS[:2], images=IMAGES)
+
+
+@pytest.mark.parametrize("kind", ["square", "gaussian"])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_infidelity_is_captum_s_given_the_same_changes(kind: str, scaled: bool) -> None:
+    """Its perturbation gives (I, x - I) of pictures that are repeated one after another; `normalize` is its beta."""
+    taken = torch.cat([changes(image, TINY.mean, TINY.std, kind, 12, 0.2, 4) for image in IMAGES])  # type: ignore[arg-type]
+    normal = TINY.normalise(IMAGES)
+    expected = captum_infidelity(
+        lambda x: TINY.module(x).double(),
+        lambda x: (taken, x - taken),
+        normal,
+        MAPS[:, None].expand(-1, 3, -1, -1),
+        target=CLASS,
+        n_perturb_samples=12,
+        max_examples_per_batch=None,
+        normalize=scaled,
+    )
+    found = infidelity(TINY, IMAGES, MAPS, CLASS, kind, samples=12, seed=4, scaled=scaled)  # type: ignore[arg-type]
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-3)

@@ -57,7 +57,7 @@ class Leaderboard:
 
     Attributes:
         lines: by data set, then by method; with several data sets a last one, ``all``, pools their pictures.
-        best: (data set, metric) to the name of the best method.
+        best: (data set, metric) to the name of the best method, the first of equals.
         protocol: every setting behind the numbers, as plain data.
         left_out: metrics that could not be measured, and why.
         warnings: why maps may be wrong: a line for each method and kind, with the number of pictures.
@@ -84,6 +84,14 @@ class Leaderboard:
             lines = " or ".join(dict.fromkeys(line.method for line in self.lines))
             raise InputError(f"no {metric} of {method} here: name {lines}, and {' or '.join(self.metrics)}")
         return of_method[-1].cells[metric]
+
+    def is_best(self, line: Line, metric: str) -> bool:
+        """Has this line the best value of its data set? Where several are equal all of them have."""
+        winner = self.best.get((line.data, metric))
+        if winner is None:
+            return False
+        cells = {other.method: other.cells[metric] for other in self.lines if other.data == line.data}
+        return line.method == winner or line.cells[metric].value == cells[winner].value
 
     def __str__(self) -> str:
         rows = [["data", "method", *self.metrics]]

@@ -19,10 +19,18 @@ EXPLAINED = {
 }
 FIXED = {  # what is not to be set
     "deletion": "pixels become the mean colour, the most salient first",
+    "aopc": "pixels become the mean colour, the most salient first",
     "insertion": "pixels come back, the most salient first",
     "insertion_deletion": "pixels come back, and in another curve become the mean colour, the most salient first",
     "average_drop": "the picture times its map, on the mean colour",
+    "average_gain": "the picture times its map, on the mean colour",
     "increase_in_confidence": "the picture times its map, on the mean colour",
+    "conciseness_preciseness": "the picture times its map, on the mean colour",
+}
+FILLED = {  # the same with a fill
+    "deletion": "pixels go, the most salient first",
+    "aopc": "pixels go, the most salient first",
+    "insertion_deletion": "pixels come back, and in another curve go, the most salient first",
 }
 SILENT = ("classifier", "fingerprint")  # said once, of the run
 VALUES: Mapping[str, Mapping[Any, str]] = {
@@ -44,6 +52,21 @@ VALUES: Mapping[str, Mapping[Any, str]] = {
     "box": {"inclusive": "the tightest box", "exclusive": "the tightest box without its last row and column"},
     "truth": {"exact": "true boxes as they are", "truncated": "true boxes without fractions of a pixel"},
     "truth_area": {"unclipped": "", "clipped": "cut at the picture's border"},
+    "refill": {"step": "anew at every step", "once": "once for all steps"},
+    "score": {
+        "probability": "what is left of the class's probability",
+        "accuracy": "how often the class is still the likeliest",
+    },
+    "information": {
+        "l1": "information is the sum of the values",
+        "entropy": "information is the entropy of the squared values",
+    },
+    "signed": {True: "losses with their sign", False: "losses by their size"},
+    "kind": {"square": "random squares become the mean colour", "gaussian": "Gaussian noise is taken off"},
+    "scaled": {True: "the map at the scale that suits it best", False: "the map as it is"},
+    "convention": {"released": "corners of boxes as wsolevaluation takes them", "half_open": "half-open boxes"},
+    "resize": {"bilinear": "the crop stretched bilinearly", "cubic": "the crop stretched bicubically"},
+    "empty": {"mean": "an empty box is the mean colour", "whole": "an empty box is the whole picture"},
     "subset": {"all": "all cases", "difficult": "difficult cases only"},
 }
 SHARED: Mapping[str, Callable[[Any], str]] = {
@@ -52,8 +75,24 @@ SHARED: Mapping[str, Callable[[Any], str]] = {
     "connectivity": lambda value: f"{value} neighbours",
     "tolerance": lambda value: "the pixel itself" if value is None else f"hit within {value} pixels",
     "classes": lambda value: "",
-    "cases": lambda value: f"difficult {value}",
+    "cases": lambda value: f"difficult by {value}",
+    "fill": lambda value: f"holes are filled by {value}",
+    "draws": lambda value: "" if value == 1 else f"mean over {value} fills",
+    "percent": lambda value: f"at {', '.join(str(value).split(','))}% of the pixels",
+    "cells": lambda value: f"{value}x{value} cells",
+    "subsets": lambda value: f"{value} random sets of them",
+    "share": lambda value: f"each in a set with the chance {value}",
+    "samples": lambda value: f"{value} changes of a picture",
+    "sigma": lambda value: f"deviation {value} of noise",
+    "seed": lambda value: f"seed {value}",
+    "floor": lambda value: f"at least {value} of the picture's information counts as kept",
+    "bins": lambda value: f"{value} thresholds",
+    "steps": lambda value: f"{value} thresholds, of which the best for the whole set counts",
 }
+OWN: Mapping[tuple[str, str], Callable[[Any], str]] = {  # a word that another metric uses for something else
+    ("hallucination", "threshold"): lambda value: f"edges are slopes above {value}, 1 being black beside white",
+}
+ORDER = ("cells", "subsets", "share")  # said first where they are, one after another
 
 
 def run_in_words(classifier: str, size: int, data: Mapping[str, int], resize: str, target: Any) -> list[str]:
@@ -88,12 +127,16 @@ def metric_in_words(name: str, options: Mapping[str, Any], pixels: int | None = 
         >>> metric_in_words("mine", {"power": 2})
         'mine: power 2'
     """
-    parts = [FIXED[name]] if name in FIXED else []
-    for key, value in options.items():
+    fixed = FIXED | FILLED if "fill" in options else FIXED
+    parts = [fixed[name]] if name in fixed else []
+    for key in sorted(options, key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER)):
+        value = options[key]
         if key in SILENT:
             continue
         if key == "step":
             parts.append(_step(value, pixels))
+        elif (name, key) in OWN:
+            parts.append(OWN[name, key](value))
         elif key in VALUES and value in VALUES[key]:
             parts.append(VALUES[key][value])
         elif key in SHARED:

@@ -35,6 +35,7 @@ from maskwise.evaluation.store import Rows, key_of
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import doubts, flat_map, handed_on, line_of, other_classifier
 from maskwise.measures import Metric
+from maskwise.measures.shared_scores import shared_scores
 from maskwise.sess.sweep import AnyExplainer
 
 SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
@@ -171,16 +172,19 @@ def measure(
             for batch, own, done in batches(data_set, indices, classifier, settings, damaged):
                 pictures += batch.keys
                 places += own
-                for i, contender in enumerate(contenders, 1):
-                    sizes = portions[contender.name]
-                    if contender.name not in measured.seen:  # memory that others left would hide what this one takes
-                        give_back_freed_memory()
-                    rows, maps = stores[contender.name]
-                    made, keys = _measure(contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes)
-                    marks[contender.name] |= zip(batch.keys, keys, strict=True)
-                    measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
-                    if progress is not None:
-                        progress((before + done.start) * len(contenders) + len(done) * i, total)
+                with shared_scores():  # what is asked of the pictures alone serves all methods
+                    for i, contender in enumerate(contenders, 1):
+                        sizes = portions[contender.name]
+                        if contender.name not in measured.seen:
+                            give_back_freed_memory()  # what others left would hide what this one takes
+                        rows, maps = stores[contender.name]
+                        made, keys = _measure(
+                            contender, batch, atoms, rows, runs[contender.name], maps, classifier, sizes
+                        )
+                        marks[contender.name] |= zip(batch.keys, keys, strict=True)
+                        measured.seen[contender.name] = measured.seen.get(contender.name, 0) + made
+                        if progress is not None:
+                            progress((before + done.start) * len(contenders) + len(done) * i, total)
             before += len(indices)
             found = {}
             for name, run in runs.items():

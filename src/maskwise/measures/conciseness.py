@@ -14,6 +14,7 @@ from maskwise.measures.base import metrics
 from maskwise.measures.confidence import confidences
 from maskwise.measures.inputs import fitting_maps, unit_maps
 from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for
+from maskwise.measures.shared_scores import shared
 
 Information = Literal["l1", "entropy"]
 
@@ -88,8 +89,9 @@ class ConcisenessPreciseness(ClassifierMetric):
         self.information, self.floor, self.target = information, floor, target
 
     def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        asked = asked_for(self.target, targets)
+        whole, part = shared(confidences, self.classifier, images, maps, asked, self.batch)
         maps = fitting_maps(images, unit_maps(as_tensor(maps)))
-        whole, part = confidences(self.classifier, images, maps, asked_for(self.target, targets), self.batch)
         kept = kept_information(images, maps, self.information).to(whole.device).clamp(min=self.floor)
         found = torch.where(kept > 0, part / whole / kept.where(kept > 0, 1), 0.0)
         return found[:, None].to(maps.device)

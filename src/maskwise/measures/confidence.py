@@ -11,7 +11,15 @@ from maskwise.classifiers import Classifier
 from maskwise.core.options import one_of
 from maskwise.measures.base import metrics
 from maskwise.measures.inputs import fitting_maps, unit_maps
-from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
+from maskwise.measures.scoring import (
+    ClassifierMetric,
+    FollowedClass,
+    asked_for,
+    classes_followed,
+    log_probabilities,
+    whole_log_probabilities,
+)
+from maskwise.measures.shared_scores import shared
 
 
 def confidences(
@@ -32,7 +40,7 @@ def confidences(
     """
     maps = fitting_maps(images, unit_maps(as_tensor(maps)))
     images, maps = images.to(classifier.device), maps.to(classifier.device)
-    whole = log_probabilities(classifier, len(images), lambda rows: images[rows], batch)
+    whole = whole_log_probabilities(classifier, images, batch)
     classes = classes_followed(whole, targets)
     fill = classifier.mean[None, :, None, None]
     part = log_probabilities(
@@ -73,7 +81,7 @@ class AverageDrop(ClassifierMetric):
 
     def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
         asked = asked_for(self.target, targets)
-        whole, part = confidences(self.classifier, images, maps, asked, self.batch)
+        whole, part = shared(confidences, self.classifier, images, maps, asked, self.batch)
         return 100 * self.compared(whole, part)[:, None].to(as_tensor(maps).device)
 
 

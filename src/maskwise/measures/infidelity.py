@@ -15,7 +15,15 @@ from maskwise.core.keyed import keyed_generator
 from maskwise.core.options import in_range, one_of
 from maskwise.measures.base import metrics
 from maskwise.measures.inputs import fitting_maps
-from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, class_logits, classes_followed
+from maskwise.measures.scoring import (
+    ClassifierMetric,
+    FollowedClass,
+    asked_for,
+    class_logits,
+    classes_followed,
+    whole_logits,
+)
+from maskwise.measures.shared_scores import shared
 
 Change = Literal["square", "gaussian"]
 LARGEST_SQUARE = 10 / 32  # of the shorter side: the paper's squares have 1 to 10 pixels, its pictures 28 or 32
@@ -45,6 +53,32 @@ def changes(image: Tensor, mean: Tensor, std: Tensor, kind: Change, samples: int
     square = (inside[0][:, :, None] & inside[1][:, None, :]).to(image.device)
     taken: Tensor = square[:, None] * ((image - mean[:, None, None]) / std[:, None, None])
     return taken
+
+
+def change_costs(
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor | None,
+    kind: Change,
+    samples: int,
+    sigma: float,
+    seed: int,
+    batch: int | None = None,
+) -> Tensor:
+    """What the class's logit loses by each of a picture's ``changes``: (N,samples), float64; as ``infidelity``."""
+    mean, std = classifier.mean, classifier.std
+    whole = whole_logits(classifier, images, batch)
+    classes = classes_followed(whole, targets)
+    found = whole.new_zeros(len(images), samples)
+    for i, image in enumerate(images):
+        taken = changes(image, mean, std, kind, samples, sigma, seed)
+
+        def copies(rows: Tensor, image: Tensor = image, taken: Tensor = taken) -> Tensor:
+            return image - taken[rows] * std[:, None, None]
+
+        left = class_logits(classifier, samples, copies, batch, classes[i].expand(samples))
+        found[i] = whole[i, classes[i]] - left
+    return found
 
 
 def infidelity(
@@ -80,23 +114,15 @@ def infidelity(
     one_of("kind", kind, ("square", "gaussian"))
     maps = fitting_maps(images, as_maps(maps)).double()
     images = images.to(classifier.device)
-    n, mean, std = len(images), classifier.mean, classifier.std
-    whole = class_logits(classifier, n, lambda rows: images[rows], batch)
-    classes = classes_followed(whole, targets)
+    costs = shared(change_costs, classifier, images, targets, kind, samples, sigma, seed, batch)
     found = []
-    for i, image in enumerate(images):
-        taken = changes(image, mean, std, kind, samples, sigma, seed)
-
-        def copies(rows: Tensor, image: Tensor = image, taken: Tensor = taken) -> Tensor:
-            return image - taken[rows] * std[:, None, None]
-
-        left = class_logits(classifier, samples, copies, batch, classes[i].expand(samples))
-        lost = whole[i, classes[i]] - left
-        told = (taken.double().sum(1) * maps[i].to(taken.device)).sum((1, 2))
+    for image, saliency, lost in zip(images, maps.to(images.device), costs, strict=True):
+        taken = changes(image, classifier.mean, classifier.std, kind, samples, sigma, seed)
+        told = (taken.double().sum(1) * saliency).sum((1, 2))
         power = told.square().mean()
         beta = (told * lost).mean() / power.where(power > 0, 1) if scaled else 1.0
         found.append((beta * told - lost).square().mean())
-    return torch.stack(found) if found else whole.new_zeros(0)
+    return torch.stack(found) if found else costs.new_zeros(0)
 
 
 @metrics.register(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,15 @@ from maskwise.infill import Infiller
 from maskwise.measures.base import metrics
 from maskwise.measures.filling import HoleFill, fill_of, scores_without
 from maskwise.measures.inputs import fitting_maps
-from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
+from maskwise.measures.scoring import (
+    ClassifierMetric,
+    FollowedClass,
+    asked_for,
+    classes_followed,
+    log_probabilities,
+    whole_log_probabilities,
+)
+from maskwise.measures.shared_scores import shared
 from maskwise.measures.single_deletion import cell_numbers
 
 
@@ -27,6 +37,35 @@ def random_subsets(subsets: int, cells: int, share: float, seed: int = 0) -> Ten
     """
     draws = torch.Generator().manual_seed(seed)
     return torch.rand(subsets, cells**2, generator=draws) < share
+
+
+def subset_drops(
+    classifier: Classifier,
+    images: Tensor,
+    subsets: Tensor,
+    fill: HoleFill,
+    targets: Tensor | None = None,
+    batch: int | None = None,
+) -> Tensor:
+    """What the class's probability loses without each subset: (N,S), float64; arguments as ``mu_fidelity``."""
+    images = images.to(classifier.device)
+    number = cell_numbers(images.shape[-2], images.shape[-1], _side(subsets)).to(images.device)
+    subsets = subsets.to(images.device)
+    whole = whole_log_probabilities(classifier, images, batch)
+    classes = classes_followed(whole, targets)
+    without = scores_without(
+        fill.each_draw(images, classifier.mean),
+        lambda _rows, subset: subsets[subset][:, number],
+        len(images),
+        len(subsets),
+        lambda of, copies: log_probabilities(classifier, len(of), copies, batch, classes[of]).exp(),
+    )
+    return whole.gather(1, classes[:, None]).exp() - without
+
+
+def _side(subsets: Tensor) -> int:
+    """Cells a side of subsets (S, cells^2)."""
+    return math.isqrt(subsets.shape[1])
 
 
 def mu_fidelity(
@@ -53,22 +92,11 @@ def mu_fidelity(
         (N,) in [-1,1]; 0 where either side is the same for all subsets.
     """
     maps = fitting_maps(images, as_maps(maps)).double()
-    images = images.to(classifier.device)
-    n, count, cells = len(images), len(subsets), round(subsets.shape[1] ** 0.5)
-    number = cell_numbers(images.shape[-2], images.shape[-1], cells).to(images.device)
-    subsets = subsets.to(images.device)
-    whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
-    classes = classes_followed(whole, targets)
-    without = scores_without(
-        fill.each_draw(images, classifier.mean),
-        lambda _rows, subset: subsets[subset][:, number],
-        n,
-        count,
-        lambda of, copies: log_probabilities(classifier, len(of), copies, batch, classes[of]).exp(),
-    )
-    drops = whole.gather(1, classes[:, None]).exp() - without
-    in_cells = maps.to(drops.device).flatten(1) @ F.one_hot(number.flatten(), cells**2).double()
-    return spearman(in_cells @ subsets.double().T, drops, flat=0.0)
+    drops = shared(subset_drops, classifier, images, subsets, fill, targets, batch)
+    cells = _side(subsets)
+    member = F.one_hot(cell_numbers(maps.shape[1], maps.shape[2], cells).flatten(), cells**2).double()
+    in_cells = maps.to(drops.device).flatten(1) @ member.to(drops.device)
+    return spearman(in_cells @ subsets.to(drops.device).double().T, drops, flat=0.0)
 
 
 @metrics.register(

@@ -19,7 +19,8 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.measures.filling import Filled, HoleFill, from_substrate, scores_without
 from maskwise.measures.inputs import fitting_maps
-from maskwise.measures.scoring import classes_followed, log_probabilities
+from maskwise.measures.scoring import classes_followed, log_probabilities, whole_log_probabilities
+from maskwise.measures.shared_scores import shared
 
 CurveKind = Literal["insertion", "deletion"]
 Substrate = Literal["gaussian51", "rise11", "mean"]
@@ -69,7 +70,7 @@ def curves(
     ends = step_ends(step, size).to(images.device)
     steps = len(ends) - 1
     place = places(maps.to(images.device), ties)
-    whole = log_probabilities(classifier, n, lambda rows: images[rows], batch)
+    whole = whole_log_probabilities(classifier, images, batch)
     classes = classes_followed(whole, targets)
     # The whole picture is the last step of an insertion and the first of a deletion: it is known already.
     first = 0 if mode == "insertion" else 1
@@ -83,7 +84,8 @@ def curves(
 
     fills: Iterable[Filled]
     if fill is None:
-        fills = [from_substrate(images, substrate(images, classifier.mean, blur if mode == "insertion" else "mean"))]
+        around = blur if mode == "insertion" else "mean"
+        fills = [from_substrate(images, shared(substrate, images, classifier.mean, around))]
     else:
         fills = fill.each_draw(images, classifier.mean)
     drawn = scores_without(fills, gone, n, steps, scored)

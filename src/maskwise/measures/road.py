@@ -18,7 +18,14 @@ from maskwise.measures.base import Metric, metrics
 from maskwise.measures.filling import HoleFill, fill_of, scores_without
 from maskwise.measures.inputs import fitting_maps
 from maskwise.measures.perturbation import Ties, places
-from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, classes_followed, log_probabilities
+from maskwise.measures.scoring import (
+    ClassifierMetric,
+    FollowedClass,
+    asked_for,
+    classes_followed,
+    log_probabilities,
+    whole_log_probabilities,
+)
 
 Order = Literal["morf", "lerf"]
 RoadScore = Literal["probability", "accuracy"]
@@ -63,7 +70,7 @@ def road_scores(
     if order == "lerf":
         place = size - 1 - place
     counts = torch.tensor([round(p / 100 * size) for p in percent], device=images.device)
-    classes = classes_followed(log_probabilities(classifier, n, lambda rows: images[rows], batch), targets)
+    classes = classes_followed(whole_log_probabilities(classifier, images, batch), targets)
 
     def hole(rows: Tensor, share: Tensor) -> Tensor:
         return place[rows] < counts[share, None, None]

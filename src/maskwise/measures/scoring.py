@@ -15,6 +15,7 @@ from maskwise.core.modes import eval_mode
 from maskwise.core.portions import Portions
 from maskwise.measures.base import Metric
 from maskwise.measures.inputs import classes_of
+from maskwise.measures.shared_scores import shared
 
 FollowedClass = Literal["predicted", "class"]  # of the words of an evaluation's target those that a metric can follow
 
@@ -75,6 +76,20 @@ def class_logits(
 ) -> Tensor:
     """Logits (count,C) or, of the given classes, (count,); otherwise as ``log_probabilities``."""
     return _scores(classifier, count, make, batch, classes, lambda logits: logits)
+
+
+def whole_logits(classifier: Classifier, images: Tensor, batch: int | None = None) -> Tensor:
+    """Logits (N,C), float64, of images (N,3,H,W) as they are; not to be written to: see ``shared``."""
+    return shared(_whole_logits, classifier, images, batch)
+
+
+def _whole_logits(classifier: Classifier, images: Tensor, batch: int | None) -> Tensor:
+    return class_logits(classifier, len(images), lambda rows: images[rows], batch)
+
+
+def whole_log_probabilities(classifier: Classifier, images: Tensor, batch: int | None = None) -> Tensor:
+    """Their log probabilities (N,C), float64."""
+    return classifier.log_probabilities(whole_logits(classifier, images, batch))
 
 
 def _scores(

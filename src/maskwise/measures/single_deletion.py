@@ -16,7 +16,15 @@ from maskwise.infill import Infiller
 from maskwise.measures.base import metrics
 from maskwise.measures.filling import HoleFill, fill_of, scores_without
 from maskwise.measures.inputs import fitting_maps
-from maskwise.measures.scoring import ClassifierMetric, FollowedClass, asked_for, class_logits, classes_followed
+from maskwise.measures.scoring import (
+    ClassifierMetric,
+    FollowedClass,
+    asked_for,
+    class_logits,
+    classes_followed,
+    whole_logits,
+)
+from maskwise.measures.shared_scores import shared
 
 
 def cell_numbers(height: int, width: int, cells: int) -> Tensor:
@@ -49,7 +57,7 @@ def cell_drops(
     images = images.to(classifier.device)
     n, parts = len(images), cells**2
     number = cell_numbers(images.shape[-2], images.shape[-1], cells).to(images.device)
-    whole = class_logits(classifier, n, lambda rows: images[rows], batch)
+    whole = whole_logits(classifier, images, batch)
     classes = classes_followed(whole, targets)
     left = scores_without(
         fill.each_draw(images, classifier.mean),
@@ -87,7 +95,7 @@ def single_deletion(
         (N,) in [-1,1]; 0 where the map, or what is lost, is the same in all cells.
     """
     maps = fitting_maps(images, as_maps(maps)).double()
-    drops = cell_drops(classifier, images, fill, targets, cells, batch)
+    drops = shared(cell_drops, classifier, images, fill, targets, cells, batch)
     number = cell_numbers(maps.shape[1], maps.shape[2], cells).to(drops.device)
     member = F.one_hot(number.flatten(), cells**2).double()
     return spearman(maps.to(drops.device).flatten(1) @ member, drops if signed else drops.abs(), flat=0.0)

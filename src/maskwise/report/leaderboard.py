@@ -41,7 +41,7 @@ def interval_text(cell: Cell) -> str:
 
 
 def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
-    """Some metrics of one data set's lines; the best of each metric is bold."""
+    """Some metrics of one data set's lines; the best of each metric, and its equals, are bold."""
     table = Table("method", title=safe(f"{data}, {board.protocol['classifier']}"), title_justify="left")
     for name in metric_names:
         table.add_column(heading(board, name).partition(" (")[0], justify="right")
@@ -53,7 +53,7 @@ def rich_table(board: Leaderboard, data: str, metric_names: list[str]) -> Table:
         for name in metric_names:
             cell = line.cells[name]
             text = f"{short_number(cell.value)}\n[dim]{interval_text(cell).replace('[', chr(92) + '[')}[/dim]"
-            row.append(f"[bold]{text}[/bold]" if board.best.get((data, name)) == line.method else text)
+            row.append(f"[bold]{text}[/bold]" if board.is_best(line, name) else text)
         table.add_row(safe(line.method), *row, short_number(line.milliseconds))
     return table
 

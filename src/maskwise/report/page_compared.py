@@ -100,7 +100,9 @@ def cards_of(
         for i, box in enumerate(boxes(maps)):
             truth = _truth(batch, i)
             best = float(iou(box[None], truth).max()) if len(truth) else None
-            target = names.name(int(batch.targets[i])) if getattr(contender.explainer, "needs_target", True) else None
+            # Of which class a file's map is nobody knows.
+            asked = not read and getattr(contender.explainer, "needs_target", True)
+            target = names.name(int(batch.targets[i])) if asked else None
             answer = Answer(contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds)
             answers[i].append(replace(answer, confidence=confidences[i], scale=heat_scale(maps[i], display)))
     found = []
