@@ -21,7 +21,7 @@ from serving import Served, Visitor, form
 from typer.testing import CliRunner
 
 import maskwise
-from maskwise import formats, images
+from maskwise import formats, picture_headers
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
