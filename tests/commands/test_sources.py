@@ -270,8 +270,10 @@ def test_files(tmp_path: Path) -> None:
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     check_files({"labels": text, "weights": weights, "masker": "hf://owner/name", "recipe": "casm", "classifier": "x"})
     check_files({"classifier": ["timm/resnet18.a1_in1k", "efficientnet_lite0"], "recipe": "no such recipe"})
+    check_files({"masker": "distilled"})  # as `export` has it
     for given, words in (
         ({"weights": text}, "a file of text"),
+        ({"masker": "gone.safetensors"}, "gone.safetensors`: no such file"),
         ({"weights": pointer}, "only a pointer of Git LFS"),
         ({"classifier": str(tmp_path / "gone.py:net")}, "gone.py`: no such file"),
         ({"classifier": [str(tmp_path / "gone.onnx")]}, "gone.onnx`: no such file"),

@@ -27,8 +27,9 @@ def check_files(given: Mapping[str, Any]) -> None:
             or no maps. What lies on a hub is left to the reader, and so are names.
     """
     for option in (*TEXTS, *NO_TEXTS):
-        if given.get(option) is not None:
-            check_file(given[option], option, option in TEXTS)
+        value = given.get(option)
+        if isinstance(value, Path) or str(value).endswith(".safetensors"):  # `export` takes a method's name, too
+            check_file(value, option, option in TEXTS)
     recipe, classifiers = given.get("recipe"), given.get("classifier")
     if isinstance(recipe, str) and recipe not in recipe_names(recipe) and _is_path(recipe):
         check_file(recipe, "recipe")
