@@ -28,7 +28,8 @@ def check_files(given: Mapping[str, Any]) -> None:
     """
     for option in (*TEXTS, *NO_TEXTS):
         value = given.get(option)
-        if isinstance(value, Path) or str(value).endswith(".safetensors"):  # `export` takes a method's name, too
+        # `export` takes a name of a method in the place, too.
+        if isinstance(value, Path) or (isinstance(value, str) and value.endswith(".safetensors")):
             check_file(value, option, option in TEXTS)
     recipe, classifiers = given.get("recipe"), given.get("classifier")
     if isinstance(recipe, str) and recipe not in recipe_names(recipe) and _is_path(recipe):
