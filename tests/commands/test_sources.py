@@ -102,7 +102,7 @@ def said(
     cases |= {
         f"{name}: {place}": _words(line, wrong[place])
         for name, line in TEXT_IS_RIGHT.items()
-        for place in ("empty", "everything")
+        for place in ("empty", "everything", "missing", *(() if name == "labels" else ("text",)))
     }
     fake = tmp_path_factory.mktemp("fake") / "dog.jpg"
     fake.write_text("no picture")
@@ -266,10 +266,12 @@ def test_files(tmp_path: Path) -> None:
     text, weights = tmp_path / "a.txt", tmp_path / "a.pth"
     text.write_text("one\ntwo\n")
     weights.write_bytes(b"PK\x03\x04\0\0")
+    recipe = tmp_path / "mine.yml"
+    recipe.write_text("base: casm\n")
     pointer = tmp_path / "lfs.pth"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     check_files({"labels": text, "weights": weights, "masker": "hf://owner/name", "recipe": "casm", "classifier": "x"})
-    check_files({"classifier": ["timm/resnet18.a1_in1k", "efficientnet_lite0"], "recipe": "no such recipe"})
+    check_files({"classifier": ["timm/resnet18.a1_in1k", "efficientnet_lite0"], "recipe": str(recipe)})
     check_files({"masker": "distilled"})  # as `export` has it
     for given, words in (
         ({"weights": text}, "a file of text"),
@@ -277,7 +279,9 @@ def test_files(tmp_path: Path) -> None:
         ({"weights": pointer}, "only a pointer of Git LFS"),
         ({"classifier": str(tmp_path / "gone.py:net")}, "gone.py`: no such file"),
         ({"classifier": [str(tmp_path / "gone.onnx")]}, "gone.onnx`: no such file"),
-        ({"recipe": str(tmp_path / "mine.yaml")}, "mine.yaml: no such file"),
+        ({"recipe": str(tmp_path / "mine.yaml")}, "no recipe '.*mine.yaml': name a .yaml file"),
+        ({"recipe": "casn"}, "such as casm"),
+        ({"recipe": str(text)}, "expected lines of `key: value`"),
         ({"folder": tmp_path / "gone"}, "no such folder"),
         ({"maps": f"{tmp_path / 'gone'}"}, "maps come in a folder"),
     ):

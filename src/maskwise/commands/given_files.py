@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maskwise.commands.completion import recipe_names
 from maskwise.core.errors import InputError
 from maskwise.core.files import is_file
+from maskwise.core.recipe_files import packaged_recipes, recipe_settings
 from maskwise.core.walk import is_root, none_below
 from maskwise.formats import ALL_FILES, HEAD, MAP_SUFFIXES, NO_MAPS, NOT_A_MAP_FOLDER, what_it_is
 from maskwise.picture_headers import find_pictures
 
 TEXTS = ("difficult", "labels")
 NO_TEXTS = ("apart", "compare_with", "masker", "masker_file", "old", "video", "weights")  # weights, maskers and videos
-ARGUMENTS = ("old", "recipe")  # which have no option to be named by
 NETWORKS = (".onnx", ".pt", ".pt2", ".pth")  # files that may stand for a classifier
 
 
@@ -32,8 +31,8 @@ def check_files(given: Mapping[str, Any]) -> None:
         if isinstance(value, Path) or (isinstance(value, str) and value.endswith(".safetensors")):
             check_file(value, option, option in TEXTS)
     recipe, classifiers = given.get("recipe"), given.get("classifier")
-    if isinstance(recipe, str) and recipe not in recipe_names(recipe) and _is_path(recipe):
-        check_file(recipe, "recipe")
+    if isinstance(recipe, str) and recipe not in packaged_recipes():
+        recipe_settings(recipe)
     for name in [classifiers] if isinstance(classifiers, str) else classifiers or ():
         file = name.rpartition(":")[0] if ".py:" in name else name
         if file.endswith((".py", *NETWORKS)):
@@ -54,7 +53,7 @@ def check_file(path: str | Path, option: str, text: bool = True) -> None:
     """
     if ":" in str(path).replace(":\\", ""):  # of a hub; a drive is none
         return
-    said = str(path) if option in ARGUMENTS else f"`{option}={path}`"
+    said = str(path) if option == "old" else f"`{option}={path}`"  # an argument has no option to be named by
     if not is_file(path):
         raise InputError(f"{said}: {'is a folder; name the file' if _is_folder(path) else 'no such file'}")
     if text:
@@ -87,11 +86,6 @@ def _is_folder(path: str | Path) -> bool:
         return Path(path).is_dir()
     except (OSError, ValueError):  # a name that no system has
         return False
-
-
-def _is_path(recipe: str) -> bool:
-    """Can it only be a file, and no packaged recipe?"""
-    return recipe.endswith((".yaml", ".yml")) or _is_folder(recipe)
 
 
 def _check_frames(folder: Path) -> None:
