@@ -295,6 +295,15 @@ def test_names_that_no_system_has(name: str) -> None:
         check_file(name, "weights")
 
 
+def test_a_file_that_may_not_be_read_is_left_to_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.pth").write_text("text")
+    monkeypatch.setattr("builtins.open", denied)
+    check_file(tmp_path / "a.pth", "weights", text=False)
+
+
 def test_a_folder_with_a_recipe_s_name_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "casm").mkdir()
     monkeypatch.chdir(tmp_path)

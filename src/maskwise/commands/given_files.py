@@ -58,8 +58,11 @@ def check_file(path: str | Path, option: str, text: bool = True) -> None:
         raise InputError(f"{said}: {'is a folder; name the file' if _is_folder(path) else 'no such file'}")
     if text:
         return
-    with open(path, "rb") as file:
-        head = file.read(HEAD)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:  # it may not be read, which the reader says
+        return
     if holds_text(head):
         what = what_it_is(head)
         raise InputError(f"{said}: is {what or 'a file of text'}")
