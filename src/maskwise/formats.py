@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from PIL import features
-
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 HEIC_SUFFIXES = (".heic", ".heif")  # pictures, too, as telephones make them, which Pillow alone does not read
 MAP_SUFFIXES = (".npy", ".npz", ".png")  # of maps that anybody made
@@ -58,6 +56,8 @@ def _reads_heic() -> bool:
 
 
 def _reads_avif() -> bool:
+    from PIL import features  # not above: the command line's help reads this file, too
+
     return "avif" in features.modules and bool(features.check("avif"))
 
 

@@ -11,7 +11,6 @@ from maskwise.core.files import is_file
 from maskwise.core.recipe_files import packaged_recipes, recipe_settings
 from maskwise.core.walk import is_root, none_below
 from maskwise.formats import ALL_FILES, HEAD, MAP_SUFFIXES, NO_MAPS, NOT_A_MAP_FOLDER, what_it_is
-from maskwise.picture_headers import find_pictures
 
 TEXTS = ("difficult", "labels")
 NO_TEXTS = ("apart", "compare_with", "masker", "masker_file", "old", "video", "weights")  # weights, maskers and videos
@@ -94,6 +93,8 @@ def _is_folder(path: str | Path) -> bool:
 def _check_frames(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
+    from maskwise.picture_headers import find_pictures
+
     find_pictures([folder])
 
 

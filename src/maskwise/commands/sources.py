@@ -15,7 +15,6 @@ from maskwise.core.errors import InputError
 from maskwise.core.files import is_file
 from maskwise.core.walk import is_root, none_below
 from maskwise.formats import ALL_FILES, HEIC_SUFFIXES, NO_DATA, NO_IMAGES, NO_PICTURES, PICTURE_SUFFIXES
-from maskwise.picture_headers import check_header
 
 F = TypeVar("F", bound=Callable[..., Any])
 DATA = ("data", "train_data", "test_data", "held_out")
@@ -53,6 +52,8 @@ def _check_pictures(pictures: Sequence[str | Path]) -> None:
             check_data(text)
     if len(files) < len(texts):
         return
+    from maskwise.picture_headers import check_header
+
     for number, file in enumerate(files, 1):
         try:
             check_header(file)

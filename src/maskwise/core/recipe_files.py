@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from maskwise.core.errors import InputError
-from maskwise.core.plain_yaml import read_yaml
 
 
 def packaged_recipes() -> list[str]:
@@ -44,6 +43,8 @@ def recipe_settings(recipe: str | Path) -> dict[str, Any]:
 
 
 def _mapping(text: str, name: str) -> dict[str, Any]:
+    from maskwise.core.plain_yaml import read_yaml  # not above: completion reads this file for the names alone
+
     settings = read_yaml(text, name)
     if not isinstance(settings, dict):
         raise InputError(f"recipe {name}: expected lines of `key: value`")
