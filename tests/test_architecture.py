@@ -17,6 +17,7 @@ HOUSE = Path(__file__).parents[1] / "src" / "maskwise"
 FLOORS = (
     "core",
     "deep_pictures formats papers schemas",
+    "picture_headers",
     "blending box images labels",
     "drawing",
     "classifiers infill",

@@ -73,3 +73,21 @@ def test_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_look_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     assert by_name()["own_weights"].state == "problem"
+
+
+def test_every_hint_is_a_sentence_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine on which nothing is as it should be."""
+    found = [*doctor.examine(False)]
+    monkeypatch.setattr(doctor, "_version", lambda name: "0.1" if name.startswith(("opencv", "torch")) else None)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: (_ for _ in ()).throw(TimeoutError()))
+    monkeypatch.setattr("torchvision.ops.nms", lambda *_: torch.ops.torchvision.no_such_operator())
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    found += doctor.examine(True)
+    hints = {finding.do for finding in found if finding.do}
+    assert {hint.split()[0] for hint in hints} >= {"Nothing", "Get", "It", "Remove", "Install", "This", "They"}
+    for hint in hints:
+        assert hint[0].isupper() and (hint.endswith(".") or ": pip " in hint), hint
+        assert len(hint.partition(":")[0].split()) > 2, f"a label, no sentence: {hint}"
+    assert all(finding.do for finding in found if finding.state == "problem")

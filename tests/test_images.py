@@ -18,15 +18,13 @@ from maskwise.core.errors import InputError
 from maskwise.data.store import Folder
 from maskwise.formats import readable_formats
 from maskwise.images import (
-    MAX_PIXELS,
-    MAX_SIDE,
-    find_pictures,
     load_image,
     load_images,
     packaged_pictures,
     resize,
     to_uint8,
 )
+from maskwise.picture_headers import MAX_PIXELS, MAX_SIDE, find_pictures
 
 
 def saved(array: np.ndarray, path: Path, mode: str | None = None, **options: object) -> Path:

@@ -12,6 +12,18 @@ def test_odd_targets_are_clear_errors(target: str) -> None:
         imagenet_labels().resolve(target)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "offered"),
+    [("elefant", ["indian elephant", "african elephant"]), ("tigger", ["tiger", "tiger cat", "tiger shark"]),
+     ("egiptian cat", ["egyptian cat"]), ("labrador", ["labrador retriever"])],
+)  # fmt: skip
+def test_what_is_offered_for_an_unknown_name_has_its_words(wanted: str, offered: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        imagenet_labels().resolve(wanted)
+    names = str(error.value).partition("did you mean ")[2].rstrip("?").replace("'", "").split(" or ")
+    assert names[: len(offered)] == offered and len(names) <= 3
+
+
 def test_every_class_answers_to_its_index_and_wordnet_id() -> None:
     labels = imagenet_labels()
     assert labels.wnids is not None and len(set(labels.wnids)) == len(labels) == 1000

@@ -1,11 +1,14 @@
 """Labels, blending, infillers, files and the registry."""
 
+import ast
 from pathlib import Path
 
 import pytest
 import torch
 
+import maskwise
 from maskwise.blending import masked_in, masked_out
+from maskwise.core import registry as registries
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_folder, atomic_write
 from maskwise.core.registry import Registry
@@ -82,3 +85,25 @@ def test_the_registry_offers_close_names() -> None:
         registry.get("gradcam")
     with pytest.raises(KeyError, match="twice"):
         registry.register("grad_cam")(2)
+    for number in range(9):
+        registry.register(f"grad_cam_{number}")(number)
+    with pytest.raises(InputError) as error:
+        registry.get("grad_cam_")
+    assert str(error.value).count("grad_cam_") - 1 <= 3 and str(error.value).count(" or ") == 2
+    with pytest.raises(InputError, match=r"there is grad_cam, grad_cam_0, grad_cam_1 and 7 more$"):
+        registry.get("x")
+
+
+def test_no_refusal_offers_more_than_three_names() -> None:
+    """``difflib`` is asked for three at most, by everybody who asks it; what it gives unasked is three."""
+    house = Path(maskwise.__file__).parent
+    asked = 0
+    for path in house.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "get_close_matches":
+                asked += 1
+                given = next((k.value for k in node.keywords if k.arg == "n"), node.args[2] if node.args[2:] else None)
+                most = registries.MOST if isinstance(given, ast.Name) and given.id == "MOST" else given
+                most = most.value if isinstance(most, ast.Constant) else 3 if most is None else most
+                assert isinstance(most, int) and most <= 3, path
+    assert asked >= 5

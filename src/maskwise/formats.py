@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from PIL import features
-
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 HEIC_SUFFIXES = (".heic", ".heif")  # pictures, too, as telephones make them, which Pillow alone does not read
+MAP_SUFFIXES = (".npy", ".npz", ".png")  # of maps that anybody made
 # Pillow reads dozens more, some through other programs (PostScript); what is read here is also fuzzed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?=[^/])")  # of two slashes a path keeps one; one letter is a drive
 HEAD = 512  # bytes that tell one kind of file from another
 
 NO_DATA = "{}: neither a folder nor a zip archive of pictures"
+NO_IMAGES = "{}: has no folder images/, and no pictures of its own"
+NO_PICTURES = "{}: holds no pictures"
+NO_MAPS = f"{{}}: the folder holds no maps ({', '.join(MAP_SUFFIXES)})"
+NOT_A_MAP_FOLDER = "{}: no such folder; maps come in a folder, a file a picture"
+ALL_FILES = "{}: is the folder of all files; name the one that is meant"
 AS_JPEG = "save it as JPEG or PNG, as `magick A B.jpg` does"
 OTHER_TIFF = (
     "a TIFF that is damaged or of a kind that is not read, such as colours in floats: save it with 8 bits a channel"
@@ -52,6 +56,8 @@ def _reads_heic() -> bool:
 
 
 def _reads_avif() -> bool:
+    from PIL import features  # not above: the command line's help reads this file, too
+
     return "avif" in features.modules and bool(features.check("avif"))
 
 

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterable
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from threading import RLock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import is_file
-from maskwise.core.quiet import Quiet
-from maskwise.core.walk import files_below
 from maskwise.deep_pictures import Depth, to_unit_range
-from maskwise.formats import HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, is_url, readable_formats, what_it_is
+from maskwise.picture_headers import MAX_PIXELS, check_is_file, opened
 
-MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
-MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
 THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
-_PILLOW_QUIET = Quiet("PIL")  # it warns of damage that it raises, too, and of bombs that are refused here
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -81,13 +70,7 @@ def _read(
     """Picture, EXIF orientation and upright (width, height); with ``least`` a JPEG's longer side may be as short."""
     name = name or str(source)
     if isinstance(source, (str, Path)):
-        path = Path(source)
-        if os.path.isdir(path):  # noqa: PTH112, Path's own raises at a name that is too long
-            raise InputError(f"{name}: is a folder; name the pictures in it")
-        if not is_file(path):
-            raise _not_there(name)
-        if path.stat().st_size == 0:
-            raise InputError(f"{name}: the file is empty (0 bytes)")
+        check_is_file(source, name)
     with opened(source, name) as picture:
         orientation = _orientation(picture)
         width, height = picture.size
@@ -104,81 +87,6 @@ def _read(
     # Warnings, too, are said only out here: within the block those of damaged files are silenced.
     image = values if depth is None else to_unit_range(values, depth, name).repeat(3, 1, 1)
     return image, after if after in TURNS else orientation, stored
-
-
-def _not_there(name: str) -> InputError:
-    if is_url(name):
-        return InputError(f"{name}: is a URL, and pictures are read from files; download it first")
-    return InputError(f"{name}: no such file")
-
-
-@contextmanager
-def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> Iterator[Image.Image]:
-    """A picture of which only the header has been read.
-
-    Args:
-        name: what an error calls it.
-        what: it should be; what goes wrong within the block is said of that.
-
-    Raises:
-        InputError: not one of the ``readable_formats``, more than ``MAX_PIXELS`` or ``MAX_SIDE``, or damaged.
-    """
-    try:
-        with _PILLOW_QUIET.here(), Image.open(source, formats=readable_formats()) as picture:
-            if max(picture.size) > MAX_SIDE:
-                raise InputError(
-                    f"{name}: {picture.width}x{picture.height} pixels, and no side may pass {MAX_SIDE:,}; "
-                    "shrink or cut it"
-                )
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(
-                    f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
-                )
-            with _silent() if picture.format == "TIFF" else nullcontext():
-                yield picture
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        is_it = what_it_is(_head(source))
-        why = "" if is_it is None else f"; it is {is_it}"
-        raise InputError(f"{name}: not a {what} in a format that is known (JPEG, PNG, WebP, TIFF, …){why}") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: has more than {MAX_PIXELS:,} pixels; shrink it") from None
-    except Exception as error:  # damaged files make Pillow's readers raise nearly every kind
-        raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
-
-
-def _head(source: str | Path | BytesIO) -> bytes:
-    if isinstance(source, BytesIO):
-        return source.getvalue()[:HEAD]
-    try:
-        with open(source, "rb") as file:
-            return file.read(HEAD)
-    except OSError:
-        return b""
-
-
-_ONE_AT_A_TIME = RLock()
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors, which are raised as well, go to stderr
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """While open, nothing reaches standard error: libtiff writes there itself, past Python, of every damaged tag."""
-    with _ONE_AT_A_TIME:
-        try:
-            kept = os.dup(2)
-        except OSError:  # there is none
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nowhere)
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -289,37 +197,6 @@ def to_uint8(image: Tensor) -> np.ndarray:
 def to_bytes(images: Tensor) -> Tensor:
     """Values (…) in [0,1] as uint8, rounded; exact for pictures of 8 bits."""
     return (images * 255).round().to(torch.uint8)
-
-
-def find_pictures(paths: Sequence[str | Path], out: Path | None = None) -> list[Path]:
-    """Files as they are, and folders as the pictures below them (see ``files_below``), sorted.
-
-    Args:
-        paths: of files and folders.
-        out: where results are written to: what lies there is no picture to be explained.
-
-    Raises:
-        InputError: nothing given, or a folder that holds no picture, or a link to one elsewhere.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            # HEIC is found, too, and refused when it is read, so that no picture is left out without a word.
-            inside = files_below(path, PICTURE_SUFFIXES + HEIC_SUFFIXES, partial(_stays_inside, path), out)
-            if not inside:
-                raise InputError(f"{path}: the folder holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
-            found += sorted(path / name for name in inside)
-        else:
-            found.append(path)
-    if not found:
-        raise InputError("no pictures were given")
-    return found
-
-
-def _stays_inside(folder: Path, name: str) -> None:
-    link = folder / name
-    if not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(folder)):
-        raise InputError(f"{link}: is a link out of the folder; name the file itself if you trust it")
 
 
 def packaged_pictures() -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -64,10 +65,28 @@ class Labels:
             return hits[0]
         if hits:
             raise InputError(f"class {text!r} is the name of {hits}: give the index")
-        close = difflib.get_close_matches(wanted[:LONGEST_NAME], [n for names in synonyms for n in names], n=3)
+        close = _alike(wanted[:LONGEST_NAME], [n for names in synonyms for n in names])
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
         shown = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
         raise InputError(f"unknown class {shown!r}{hint}")
+
+
+def _alike(wanted: str, names: Sequence[str]) -> list[str]:
+    """Three names at most: like the wanted one as a whole, or with a word that is like it.
+
+    Example:
+        >>> _alike("elefant", ["velvet", "Indian elephant", "eft", "African elephant"])
+        ['Indian elephant', 'African elephant', 'velvet']
+    """
+    having: dict[str, list[str]] = {}
+    for name in names:
+        for part in (name, *name.split()):
+            having.setdefault(part, []).append(name)
+    found: dict[str, None] = {}
+    for part in difflib.get_close_matches(wanted, having, n=3):
+        # Of many names with the word those that are shortest are nearest to it.
+        found |= dict.fromkeys(sorted(having[part], key=len))
+    return list(found)[:3]
 
 
 def _key(name: str) -> str:

@@ -31,6 +31,18 @@ def test_quiet_says_nothing_and_writes_all(tmp_path: Path) -> None:
     ]
 
 
+def test_pages_that_were_made_are_named(tmp_path: Path) -> None:
+    """Who asked for a report is told where it is; who asked for JSON gets that alone."""
+    assert "report.html" in explain(tmp_path / "with", "--report").stdout
+    assert "report.html" not in explain(tmp_path / "without").stdout
+    asked = ["compare", "--data", "shapes:n=2,size=32", "--methods", "center", "--metrics", "area", "--report", "--out"]
+    told = CliRunner().invoke(app, [*asked, str(tmp_path / "a")])
+    assert told.stdout.endswith(f"on one page: {tmp_path / 'a' / 'report.html'}\n"), told.output
+    as_json = CliRunner().invoke(app, [*asked, str(tmp_path / "b"), "--json"])
+    assert json.loads(as_json.stdout) and "report.html" not in as_json.stdout
+    assert CliRunner().invoke(app, [*asked, str(tmp_path / "c"), "-q"]).stdout == ""
+
+
 def test_quiet_keeps_what_was_asked_for_and_errors(tmp_path: Path) -> None:
     assert json.loads(explain(tmp_path / "a", "-q", "--json").stdout)[0]["method"] == "center"
     refused = explain(tmp_path / "b", "-q", "--target", "no such class")

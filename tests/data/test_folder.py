@@ -1,5 +1,6 @@
 """Folders of one's own: every file that may lie beside images/, and every way in which one may be wrong."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -285,3 +286,18 @@ def test_results_beside_pictures_are_none_of_them(tmp_path: Path) -> None:
     for name in ("map.npy", "result.json"):
         (tmp_path / "explained" / "a" / name).touch()
     assert [record.id for record in read_data(tmp_path).records] == ["a.png"]
+
+
+def test_without_images_what_lies_deeper_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the folder of all files is refused at once, whatever the links in /proc do."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    picture(tmp_path / "deep" / "er" / "b.png")
+    (tmp_path / "deep" / "circle").symlink_to(tmp_path / "deep")
+    looked: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: looked.append(str(folder)) or scan(folder))
+    with pytest.raises(InputError, match="has no folder images/, and no pictures of its own"):
+        read_data(str(tmp_path))
+    picture(tmp_path / "a.png")
+    assert [record.id for record in read_data(str(tmp_path)).records] == ["a.png"]
+    assert looked and not [folder for folder in looked if "deep" in folder]

@@ -18,7 +18,8 @@ from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.store import MOST_BYTES, MOST_TEXT
 from maskwise.data.voc_xml import read_xml
-from maskwise.images import MAX_PIXELS, load_image
+from maskwise.images import load_image
+from maskwise.picture_headers import MAX_PIXELS
 
 
 def png(width: int, height: int, data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from data.making import mask, picture, text
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.data.store import Folder
-from maskwise.images import find_pictures
+from maskwise.picture_headers import find_pictures
 
 ELSEWHERE = ("../secret.png", "a/../../secret.png", "/etc/passwd", "..", "../set-2/secret.png", "a\0b")
 

@@ -330,5 +330,9 @@ def test_the_command(scenes: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)
     assert row["masker"]["clean"] == 100 and Path(row["path"]).is_file()
-    use = _lines(Fitted(Path("f"), 1, 1.0, True, *[Quality(1, 1, 1, 1, 1)] * 2, (1, 1)), Model(activation="sigmoid"))[1]
+    alike, better = Quality(1, 1, 1, 1, 1), Quality(1, 1, 1, 1, 0.9)
+    done, use = _lines(Fitted(Path("f"), 1, 1.0, True, alike, alike, (1, 1)), Model(activation="sigmoid"))
     assert use.endswith("explain PICTURE --classifier efficientnet_lite0 --activation sigmoid --masker f")
+    poor = "no better than the square in the middle"
+    assert poor in done, "who fits on few pictures or steps is told"
+    assert poor not in _lines(Fitted(Path("f"), 1, 1.0, True, better, alike, (1, 1)), Model())[0]

@@ -21,7 +21,7 @@ from serving import Served, Visitor, form
 from typer.testing import CliRunner
 
 import maskwise
-from maskwise import formats, images
+from maskwise import formats, picture_headers
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
@@ -99,7 +99,7 @@ def test_avif_and_heic(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of pixels is the one of all pictures, with its words."""
     sent = save(tmp_path / "dog.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 1199)
+    monkeypatch.setattr(picture_headers, "MAX_PIXELS", 1199)
     for read in (pictures.open_picture, load_image):
         with pytest.raises(InputError, match="dog.png: 40x30 pixels are more than 1,199; shrink it"):
             read(sent)

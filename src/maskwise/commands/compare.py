@@ -26,6 +26,7 @@ from maskwise.commands.groups.sess import EnhanceEach
 from maskwise.commands.measured import measure_and_tell
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
+from maskwise.core.text import printable
 
 
 @command(
@@ -113,6 +114,7 @@ def compare_command(
         from maskwise.report.agreement import write_agreement
 
         write_agreement(ranked(measured), out, figures.format, figures.dpi)
+        output.also(f"which metrics rank alike: {printable(out / 'agreement.md')}")
     if report and out is not None and board is not None:
         from maskwise.report.page_compared import write_compared
 
@@ -121,3 +123,4 @@ def compare_command(
                 measured.contenders, classifier, measured.sets, settings, out, board, progress=step,
                 display=figures.display,
             )  # fmt: skip
+        output.also(f"leaderboard and pictures on one page: {printable(out / 'report.html')}")

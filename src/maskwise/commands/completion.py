@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import maskwise
+from maskwise.core.recipe_files import packaged_recipes
 
 ROOT = Path(maskwise.__file__).parent
 LITE = tuple(f"efficientnet_lite{i}" for i in range(3))  # registered in a loop, under names that are put together
@@ -55,12 +56,6 @@ def _registers(called: ast.expr, registry: str) -> bool:
     )
 
 
-def _recipes() -> list[str]:
-    """The packaged recipes: their files below ``recipes/``."""
-    folder = ROOT / "recipes"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
 def _presets() -> list[str]:
     """Of metrics: the keys of their file, read without a library."""
     text = (ROOT / "evaluation" / "presets.yaml").read_text(encoding="utf-8")
@@ -101,7 +96,7 @@ classifier_names = _one(_classifiers)
 classifier_list = _several(_classifiers)
 data_sources = _one(lambda: [f"{name}:" for name in registered("data", "datasets")])
 infiller_names = _one(lambda: registered("infill", "infillers"))
-recipe_names = _one(_recipes)
+recipe_names = _one(packaged_recipes)
 study_names = _one(lambda: registered("studies", "studies"))
 devices = _words("auto", "cpu", "cuda", "mps")
 precisions = _words("fp32", "bf16", "fp16", "auto")

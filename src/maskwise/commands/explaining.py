@@ -67,6 +67,7 @@ def explain_pictures(
 
     one_of("resize", wanted.resize, ("squash", "crop"))
     check_writable(out)
+    paths, failed = _found(pictures, out, output)
     figures.check()
     from maskwise.core.allocator import keep_freed_memory
     from maskwise.explain import explain_picture
@@ -75,7 +76,6 @@ def explain_pictures(
     from maskwise.report.explained import check_replaceable, write_explanation
     from maskwise.report.figure import fig2
 
-    paths, failed = _found(pictures, out)
     method.check()
     keep_freed_memory()
     paint = infiller(wanted.infill)
@@ -122,19 +122,20 @@ def explain_pictures(
         colour = classifier.mean.tolist()
         report_page.write(cards, out / "report.html", title, colour=colour, protocol=done[0].facts()["protocol"])
     if done or output.as_json:
-        said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}" if done else ""
+        page = ", all on one page in report.html there" if cards else ""
+        said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
         output.tell([e.facts() for e in done], table_of(done), lines=(said,))
     if failed:
         raise typer.Exit(2)
 
 
-def _found(pictures: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
-    """The files, and whether something was named that is none.
+def _found(pictures: Sequence[Path], out: Path, output: Output) -> tuple[list[Path], bool]:
+    """The files, and whether something was named that is none. No library is loaded to say that there is no picture.
 
     Raises:
         typer.Exit: with 2: there is no picture at all.
     """
-    from maskwise.images import find_pictures
+    from maskwise.picture_headers import check_header, find_pictures
 
     paths: list[Path] = []
     failed = False
@@ -144,9 +145,18 @@ def _found(pictures: Sequence[Path], out: Path) -> tuple[list[Path], bool]:
         except InputError as error:
             complain(error)
             failed = True
-    if not paths:
-        raise typer.Exit(2)
-    return paths, failed
+    wrong: list[InputError] = []
+    for path in paths:
+        try:
+            check_header(path)
+            return paths, failed
+        except InputError as error:
+            wrong.append(error)
+    for fault in wrong:
+        complain(fault)
+    if output.as_json:
+        output.tell([])
+    raise typer.Exit(2)
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -115,6 +115,8 @@ def _lines(fitted: Fitted, model: Model) -> tuple[str, ...]:
         f"{how_many(fitted.steps, 'step')} in {fitted.seconds / 60:.1f} min"
     )
     use = f"use it: maskwise explain PICTURE {' '.join(_said(model))} --masker {fitted.path}"
+    if fitted.masker.objective >= fitted.centre.objective:
+        done += "; it is no better than the square in the middle: give it more pictures, or more steps (--max-steps)"
     if fitted.teacher is None:
         flattened = "the objective had flattened"
         why = flattened if fitted.flattened else "all steps were used and it may still learn: --max-steps"

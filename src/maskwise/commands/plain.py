@@ -76,6 +76,8 @@ def speaks_plainly(command: Callable[..., Any], after: After = "anew") -> Callab
         except InputError as error:
             complain(error)
             raise typer.Exit(2) from None
+        except typer.Exit:  # a RuntimeError, too, by which what is wrong was said already
+            raise
         except (MemoryError, RuntimeError, OSError) as error:
             from maskwise.core.portions import out_of_memory  # with torch, which is loaded where memory can run out
 

@@ -16,7 +16,7 @@ from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import BOX_COLUMNS, boxes_by_file, csv_rows, one_each, whole_number
 from maskwise.data.unmatched import say_unmatched
-from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, PICTURE_SUFFIXES, readable_formats
+from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, NO_IMAGES, PICTURE_SUFFIXES, readable_formats
 from maskwise.labels import imagenet_labels
 
 
@@ -45,7 +45,7 @@ class PictureFolder(PictureFiles):
         below = "images/" if (place.path / "images").is_dir() else ""
         files = _pictures(store, below)
         if not below and not files:
-            raise InputError(f"{place.path}: has no folder images/, and no pictures of its own")
+            raise InputError(NO_IMAGES.format(place.path))
         labels = _labels(store)
         boxes = {}
         if store.exists("boxes.csv"):
@@ -73,9 +73,8 @@ class PictureFolder(PictureFiles):
 
 def _pictures(store: Folder, below: str) -> list[str]:
     """Names of the pictures below ``images/``, or of those in the folder itself."""
-    found = store.walk(below.rstrip("/"), PICTURE_SUFFIXES + HEIC_SUFFIXES)
-    if not below:
-        found = [name for name in found if "/" not in name]
+    # Without images/ what lies deeper is none of it, and is not looked at: the folder may be of all of a user's files.
+    found = store.walk(below.rstrip("/"), PICTURE_SUFFIXES + HEIC_SUFFIXES, deep=bool(below))
     if "HEIF" in readable_formats():
         return found
     unread = [name for name in found if name.lower().endswith(HEIC_SUFFIXES)]

@@ -13,7 +13,8 @@ from maskwise.core.errors import InputError
 from maskwise.data.dataset import Box, DataSet, Record
 from maskwise.data.sample import Sample, clipped
 from maskwise.data.store import Store
-from maskwise.images import load_turned, opened
+from maskwise.images import load_turned
+from maskwise.picture_headers import opened
 
 OVERSHOOT = 1.01  # pixels; CUB-200-2011 has boxes that end one pixel after the picture
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from maskwise.core.errors import InputError
 from maskwise.data.dataset import DataSet
 from maskwise.data.store import Folder
+from maskwise.formats import NO_PICTURES
 
 LABELS = ("classifier", "own")  # the options that every data set on disk has
 LINKS = ("inside", "follow")
@@ -91,7 +92,7 @@ class Place:
             InputError: it is empty.
         """
         if not data.records:
-            raise InputError(f"{self.path}: holds no pictures")
+            raise InputError(NO_PICTURES.format(self.path))
         return data.with_own_labels() if self.options["labels"] == "own" else data
 
 

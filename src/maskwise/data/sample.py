@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
-from maskwise.images import MAX_PIXELS, resize
+from maskwise.images import resize
+from maskwise.picture_headers import MAX_PIXELS
 
 # EXIF orientations as sequences of mirroring left-right (f) and swapping rows with columns (t).
 ORIENTATIONS = {2: "f", 3: "ftft", 4: "tft", 5: "t", 6: "tf", 7: "tftft", 8: "ft"}

@@ -77,14 +77,18 @@ class Folder(Store):
     def title(self, name: str) -> str:
         return str(self.path / name)
 
-    def walk(self, below: str = "", suffixes: tuple[str, ...] = PICTURE_SUFFIXES) -> list[str]:
+    def walk(self, below: str = "", suffixes: tuple[str, ...] = PICTURE_SUFFIXES, deep: bool = True) -> list[str]:
         """Names of all files with one of these suffixes, relative to folder ``below``, sorted (see ``files_below``).
 
         Raises:
             InputError: a link that leaves the folder, or links in a circle.
         """
         self.inside(below)
-        return files_below(self.path / below, suffixes, lambda name: self.inside(f"{below}/{name}" if below else name))
+
+        def inside(name: str) -> Path:
+            return self.inside(f"{below}/{name}" if below else name)
+
+        return files_below(self.path / below, suffixes, inside, deep=deep)
 
     def inside(self, name: str) -> Path:
         """The path of a name that begins and ends in the folder: names also come from listings that strangers wrote."""

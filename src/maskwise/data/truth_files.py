@@ -20,7 +20,8 @@ from maskwise.data.object_masks import object_masks
 from maskwise.data.picture_files import box_tensor, checked, pixel_values
 from maskwise.data.sample import Sample
 from maskwise.data.tables import MOST_CLASSES, make_box, whole_number
-from maskwise.images import MAX_PIXELS, MAX_SIDE, load_image, to_uint8
+from maskwise.images import load_image, to_uint8
+from maskwise.picture_headers import MAX_PIXELS, MAX_SIDE
 
 MASKS = {"mask": "mask.png", "ignore": "ignore.png"}  # of a sample's attribute, the file
 CLASS_MAP = "class_map.png"

@@ -19,8 +19,9 @@ from maskwise.core.options import one_of
 from maskwise.core.text import first_few, how_many, utf8
 from maskwise.core.walk import files_below
 from maskwise.data.file_digests import file_digests
-from maskwise.evaluation.map_files import MAP_SUFFIXES, StoredMap, read_map_file
+from maskwise.evaluation.map_files import StoredMap, read_map_file
 from maskwise.evaluation.store import key_of
+from maskwise.formats import MAP_SUFFIXES, NO_MAPS, NOT_A_MAP_FOLDER
 from maskwise.images import resize
 
 MapScale = Literal["auto", "unit", "min_max", "relu", "abs"]
@@ -113,11 +114,10 @@ class GivenMaps:
             InputError: no such folder, or none in it.
         """
         if not self.folder.is_dir():
-            is_file = "is a file" if self.folder.exists() else "no such folder"
-            raise InputError(f"{self.folder}: {is_file}; maps come in a folder, a file a picture")
+            raise InputError(NOT_A_MAP_FOLDER.format(self.folder))
         names = files_below(self.folder, MAP_SUFFIXES, self._inside)
         if not names:
-            raise InputError(f"{self.folder}: the folder holds no maps ({', '.join(MAP_SUFFIXES)})")
+            raise InputError(NO_MAPS.format(self.folder))
         return names
 
     def _inside(self, name: str) -> None:

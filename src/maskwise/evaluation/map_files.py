@@ -11,9 +11,8 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.core.npy import opened_npz, read_npy
-from maskwise.images import MAX_PIXELS, MAX_SIDE, opened
+from maskwise.picture_headers import MAX_PIXELS, MAX_SIDE, opened
 
-MAP_SUFFIXES = (".npy", ".npz", ".png")
 WHITE = {"uint8": 255.0, "uint16": 65535.0}  # what 1 is stored as; other kinds of numbers are taken as they are
 MAP_KEY = "map"  # of an .npz with several arrays, as this package writes them
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from maskwise.core.errors import InputError
 from maskwise.core.files import is_file
-from maskwise.images import find_pictures, load_image, to_uint8
+from maskwise.images import load_image, to_uint8
+from maskwise.picture_headers import find_pictures
 
 FPS = 25.0  # of what does not say
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,14 @@ from pydantic import ValidationError
 
 from maskwise.core.errors import InputError
 from maskwise.core.plain_yaml import read_yaml
+from maskwise.core.recipe_files import packaged_recipes, recipe_settings
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.trainer import trainers
 
 
 def names() -> list[str]:
     """The packaged recipes; those of a folder as folder/name."""
-    root = Path(str(resources.files("maskwise") / "recipes"))
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+    return packaged_recipes()
 
 
 def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
@@ -36,7 +33,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
     Raises:
         InputError: no such recipe, broken YAML, unknown kind or key, or a value out of range.
     """
-    settings = _settings(recipe)
+    settings = recipe_settings(recipe)
     given = {override.partition("=")[0].strip() for override in overrides}
     if "epochs" in given and "steps" not in given and "steps" in settings and _may_lack_steps(settings):
         del settings["steps"]  # the recipe's own number would decide alone, and the caller's epochs say nothing
@@ -46,26 +43,6 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Any:
             raise InputError(f"`overrides` are key=value, not {override!r}")
         _put(settings, key.strip().split("."), read_yaml(value, override), override)
     return parse(settings, str(recipe))
-
-
-def _settings(recipe: str | Path) -> dict[str, Any]:
-    if str(recipe) in names():
-        text = (resources.files("maskwise") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif os.path.isfile(recipe):  # noqa: PTH113, Path's own raises at a name that is too long
-        try:
-            text = Path(recipe).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"recipe {recipe}: can't be read as text ({error})") from None
-    else:
-        raise InputError(
-            f"no recipe {str(recipe)!r}: name a .yaml file, or one that `maskwise recipes` lists, "
-            f"such as {' or '.join(difflib.get_close_matches(str(recipe), names(), 3) or ['casm'])}"
-        )
-    own = _mapping(text, str(recipe))
-    base = own.pop("base", None)
-    if base is not None and str(base) not in names():  # packaged ones have no circles
-        raise InputError(f"recipe {recipe}: base {base!r} is not a packaged recipe")
-    return {**(_settings(str(base)) if base is not None else {}), **own}
 
 
 def _may_lack_steps(settings: dict[str, Any]) -> bool:
@@ -95,10 +72,3 @@ def _put(settings: dict[str, Any], path: Sequence[str], value: Any, override: st
             raise InputError(f"`overrides={override}`: {key} is a value, not a mapping with keys of its own")
         settings[key] = settings = dict(inner)
     settings[last] = value
-
-
-def _mapping(text: str, name: str) -> dict[str, Any]:
-    settings = read_yaml(text, name)
-    if not isinstance(settings, dict):
-        raise InputError(f"recipe {name}: expected lines of `key: value`")
-    return settings

@@ -94,6 +94,12 @@ class Output(Volume):
         for line in lines:
             typer.echo(line)
 
+    def also(self, *lines: str) -> None:
+        """Lines below an answer that was told already, of what was made after it."""
+        if not (self.as_json or self.quiet):
+            for line in lines:
+                typer.echo(line)
+
 
 @contextlib.contextmanager
 def _talking() -> Iterator[None]:
