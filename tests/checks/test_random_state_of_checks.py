@@ -68,10 +68,10 @@ def test_a_check_draws_from_its_own(name: str, seed: int, classifier: Classifier
 
 
 def test_so_do_a_masker_that_is_trained_for_one_and_the_audit(classifier: Classifier, tmp_path: Path) -> None:
-    data = scenes(tmp_path / "scenes", count=24)
+    data, network = scenes(tmp_path / "scenes", count=24), reader("object")
     before = shared_generators()
-    make = trained_masker("casm", overrides=["epochs=1", "batch_size=6"])
+    make = trained_masker("casm", overrides=["epochs=1", "batch_size=6", "input_size=32"])
     make(classifier, TRAIN, tmp_path / "masker")
     assert shared_generators() == before, "the masker"
-    audit(reader("object"), data, "gradient", out=tmp_path / "audit")
+    audit(network, data, "gradient", out=tmp_path / "audit")
     assert shared_generators() == before, "the audit"
