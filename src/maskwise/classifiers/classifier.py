@@ -231,10 +231,10 @@ class Classifier(nn.Module):
             normalised = normalised.to(self.dtype)
         with nullcontext() if self._is_as_told() else eval_mode(self.module):
             if self.ends_in is None:
-                return self.read(run(normalised), len(normalised))
+                return self.read(run(normalised), normalised)
             with inputs_of(self.module.get_submodule(self.ends_in)) as given:
                 run(normalised)
-            return self.read(given[-1], len(normalised))
+            return self.read(given[-1], normalised)
 
     def _is_as_told(self) -> bool:
         """Is the module in the mode that it is asked in? In train mode of this object each part is in its own."""
@@ -242,10 +242,10 @@ class Classifier(nn.Module):
             return True
         return not any(part.training for part in self.module.modules())
 
-    def read(self, raw: Any, count: int | None = None) -> Tensor:
-        """Logits (N,K) in what the module gave for ``count`` pictures."""
+    def read(self, raw: Any, given: Tensor | None = None) -> Tensor:
+        """Logits (N,K) in what the module gave; where it is a black box, for the pictures (N,C,H,W) ``given``."""
         if self.is_black_box:  # which may have computed anywhere, in any type, and answer a part of what it was asked
-            scores = scores_of(raw, self.output, count).to(self.device, torch.float32)
+            scores = scores_of(raw, self.output, None if given is None else len(given)).to(self.device, torch.float32)
         else:
             scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
             if scores.dtype in HALVES and self.dtype in HALVES:

@@ -74,6 +74,8 @@ def agnostic_settings(text: str) -> tuple[Layout, Finish, _Reading]:
 def unet_settings(text: str) -> dict[str, Any]:
     """Options of ``ClassMasker.build``; errors as ``agnostic_settings``."""
     found = _typed(_UNetSettings, _object(text), whole=True)
+    if not found.widths:
+        raise ValueError("widths: a list without a number")
     _modest(WIDEST, *_short(found.widths))
     _modest(MOST_BOTTLENECKS, 1 if found.bottlenecks is None else found.bottlenecks)
     return asdict(found)
