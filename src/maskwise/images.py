@@ -12,6 +12,7 @@ from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from threading import RLock
+from typing import BinaryIO, cast
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from maskwise.formats import HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, is_url, read
 MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
 MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
 THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
+MOST_PLAIN = 2_000_000  # numbers that are written as text
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
 _PILLOW_QUIET = Quiet("PIL")  # it warns of damage that it raises, too, and of bombs that are refused here
@@ -134,6 +136,8 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
                 raise InputError(
                     f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
                 )
+            if picture.format == "PPM":
+                _check_plain(picture, name)
             with _silent() if picture.format == "TIFF" else nullcontext():
                 yield picture
     except InputError:
@@ -146,6 +150,22 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
         raise InputError(f"{name}: has more than {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly every kind
         raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
+
+
+def _check_plain(picture: Image.Image, name: str) -> None:
+    """Numbers of a PPM that are written as text are read by Python, a million a quarter of a second.
+
+    Raises:
+        InputError: they are too many, or there is much beside them.
+    """
+    if not picture.tile or picture.tile[0][0] != "ppm_plain":
+        return
+    file = cast("BinaryIO", picture.fp)
+    place, end = file.tell(), file.seek(0, os.SEEK_END)
+    file.seek(place)
+    numbers = picture.width * picture.height * len(picture.getbands())
+    if numbers > MOST_PLAIN or end > 16 * MOST_PLAIN:
+        raise InputError(f"{name}: more than {MOST_PLAIN:,} numbers as plain text; save it as PNG, or as a binary PPM")
 
 
 def _head(source: str | Path | BytesIO) -> bytes:
