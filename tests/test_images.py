@@ -401,3 +401,11 @@ def test_a_small_ppm_of_plain_text_is_read() -> None:
     assert load_image(io.BytesIO(b"P3 2 1 255\n255 0 0 0 51 255\n"), "a.ppm").flatten(1).tolist() == [
         [1.0, 0.0], [0.0, pytest.approx(0.2)], [0.0, 1.0],
     ]  # fmt: skip
+
+
+def test_a_webp_is_bounded_by_what_its_reader_takes() -> None:
+    """7,800 x 7,800 pixels took 1.3 GB."""
+    stream = io.BytesIO()
+    Image.new("RGB", (7000, 6000)).save(stream, "WEBP", quality=1, method=0)
+    with pytest.raises(InputError, match="7000x6000 pixels are more than 40,666,666"):
+        load_image(stream, "a.webp")

@@ -30,6 +30,7 @@ from maskwise.formats import HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, is_url, read
 MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
 MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
 THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
+COPIED = ("WEBP",)  # whose reader keeps three copies of the picture: two thirds of that size take the same memory
 MOST_PLAIN = 2_000_000  # numbers that are written as text
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
@@ -132,10 +133,9 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
                     f"{name}: {picture.width}x{picture.height} pixels, and no side may pass {MAX_SIDE:,}; "
                     "shrink or cut it"
                 )
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(
-                    f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
-                )
+            most = MAX_PIXELS * 2 // 3 if picture.format in COPIED else MAX_PIXELS
+            if picture.width * picture.height > most:
+                raise InputError(f"{name}: {picture.width}x{picture.height} pixels are more than {most:,}; shrink it")
             if picture.format == "PPM":
                 _check_plain(picture, name)
             with _silent() if picture.format == "TIFF" else nullcontext():
