@@ -387,7 +387,7 @@ def test_a_link_to_itself_is_no_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [
     b"P2 1500 1500 255\n" + b"1 " * 2_250_000, b"P3 900 800 255\n" + b"1 " * 2_160_000, b"P1 7800 7800\n1",
-    b"P2 4 4 255\n" + b"#\n" * 17_000_000,
+    b"P2 4 4 255\n" + b"#\n" * 17_000_000, b"P6 900 800 100\n" + b"\1" * 2_160_000,
 ])  # fmt: skip
 def test_a_ppm_of_plain_text_has_a_bound_of_its_own(content: bytes) -> None:
     """Pillow reads it number by number in Python: 40 MB took five seconds."""

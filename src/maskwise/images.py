@@ -12,7 +12,7 @@ from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from threading import RLock
-from typing import BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a sm
 MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
 THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
 COPIED = ("WEBP",)  # whose reader keeps three copies of the picture: two thirds of that size take the same memory
-MOST_PLAIN = 2_000_000  # numbers that are written as text
+MOST_PLAIN = 1_000_000  # numbers of a PPM that Pillow reads one by one
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
 _PILLOW_QUIET = Quiet("PIL")  # it warns of damage that it raises, too, and of bombs that are refused here
@@ -153,20 +153,20 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
         raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
 
 
-def _check_plain(picture: Image.Image, name: str) -> None:
-    """Numbers of a PPM that are written as text are read by Python, a million a quarter of a second.
+def _check_plain(picture: Any, name: str) -> None:
+    """Numbers of a PPM that are text, or whose white is neither 255 nor 65535, are read by Python, one by one.
 
     Raises:
         InputError: they are too many, or there is much beside them.
     """
-    if not picture.tile or picture.tile[0][0] != "ppm_plain":
+    if not picture.tile or picture.tile[0][0] not in ("ppm_plain", "ppm"):
         return
-    file = cast("BinaryIO", picture.fp)
+    file = picture.fp
     place, end = file.tell(), file.seek(0, os.SEEK_END)
     file.seek(place)
     numbers = picture.width * picture.height * len(picture.getbands())
     if numbers > MOST_PLAIN or end > 16 * MOST_PLAIN:
-        raise InputError(f"{name}: more than {MOST_PLAIN:,} numbers as plain text; save it as PNG, or as a binary PPM")
+        raise InputError(f"{name}: more than {MOST_PLAIN:,} numbers as plain text or of an odd range; save it as PNG")
 
 
 def _head(source: str | Path | BytesIO) -> bytes:
