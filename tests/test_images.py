@@ -4,6 +4,7 @@ import io
 import math
 import os
 import random
+import time
 import warnings
 from pathlib import Path
 
@@ -380,3 +381,29 @@ def test_a_link_to_itself_is_no_picture(tmp_path: Path) -> None:
     saved(np.zeros((4, 6, 3), np.uint8), tmp_path / "a.png")
     (tmp_path / "loop").symlink_to("loop")
     assert find_pictures([tmp_path]) == [tmp_path / "a.png"]
+
+
+@pytest.mark.parametrize("content", [
+    b"P2 1500 1500 255\n" + b"1 " * 2_250_000, b"P3 900 800 255\n" + b"1 " * 2_160_000, b"P1 7800 7800\n1",
+    b"P2 4 4 255\n" + b"#\n" * 17_000_000, b"P6 900 800 100\n" + b"\1" * 2_160_000,
+])  # fmt: skip
+def test_a_ppm_of_plain_text_has_a_bound_of_its_own(content: bytes) -> None:
+    """Pillow reads it number by number in Python: 40 MB took five seconds."""
+    began = time.process_time()
+    with pytest.raises(InputError, match="numbers as plain text"):
+        load_image(io.BytesIO(content), "a.ppm")
+    assert time.process_time() - began < 1
+
+
+def test_a_small_ppm_of_plain_text_is_read() -> None:
+    assert load_image(io.BytesIO(b"P3 2 1 255\n255 0 0 0 51 255\n"), "a.ppm").flatten(1).tolist() == [
+        [1.0, 0.0], [0.0, pytest.approx(0.2)], [0.0, 1.0],
+    ]  # fmt: skip
+
+
+def test_a_webp_is_bounded_by_what_its_reader_takes() -> None:
+    """7,800 x 7,800 pixels took 1.3 GB."""
+    stream = io.BytesIO()
+    Image.new("RGB", (7000, 6000)).save(stream, "WEBP", quality=1, method=0)
+    with pytest.raises(InputError, match="7000x6000 pixels are more than 40,666,666"):
+        load_image(stream, "a.webp")

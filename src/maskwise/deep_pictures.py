@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import Tensor
@@ -28,9 +29,9 @@ def to_unit_range(values: Tensor, depth: Depth, name: str) -> Tensor:
     Raises:
         InputError: values that are not numbers, below 0, or above all that can be meant; it calls the picture ``name``.
     """
-    if not values.isfinite().all():
+    low, high = map(float, values.aminmax())  # one pass; NaN anywhere makes both NaN
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{name}: holds values that are not numbers")
-    low, high = float(values.min()), float(values.max())
     slack = ROUNDING if depth == "floats" else 0.0
     white = next((w for w in WHITE[depth] if high <= w * (1 + slack)), None)
     if white is None or low < -slack * white:

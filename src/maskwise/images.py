@@ -84,6 +84,7 @@ def _read(
         stored = (height, width) if after in SIDEWAYS else (width, height)
         del picture
         values, depth = _values(upright, form)
+        del upright  # before the values are repeated
     # Warnings, too, are said only out here: within the block those of damaged files are silenced.
     image = values if depth is None else to_unit_range(values, depth, name).repeat(3, 1, 1)
     return image, after if after in TURNS else orientation, stored

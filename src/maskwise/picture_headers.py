@@ -10,6 +10,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -21,6 +22,8 @@ from maskwise.formats import ALL_FILES, HEAD, HEIC_SUFFIXES, PICTURE_SUFFIXES, i
 
 MAX_PIXELS = 61_000_000  # of 16 bytes while they are read: a gigabyte, and a small file may be a bomb
 MAX_SIDE = 65_535  # pixels, as a JPEG can have: a line of millions costs gigabytes when it is brought to a square
+COPIED = ("WEBP",)  # whose reader keeps three copies of the picture: two thirds of that size take the same memory
+MOST_PLAIN = 1_000_000  # numbers of a PPM that Pillow reads one by one
 _PILLOW_QUIET = Quiet("PIL")  # it warns of damage that it raises, too, and of bombs that are refused here
 
 
@@ -66,10 +69,11 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
                     f"{name}: {picture.width}x{picture.height} pixels, and no side may pass {MAX_SIDE:,}; "
                     "shrink or cut it"
                 )
-            if picture.width * picture.height > MAX_PIXELS:
-                raise InputError(
-                    f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS:,}; shrink it"
-                )
+            most = MAX_PIXELS * 2 // 3 if picture.format in COPIED else MAX_PIXELS
+            if picture.width * picture.height > most:
+                raise InputError(f"{name}: {picture.width}x{picture.height} pixels are more than {most:,}; shrink it")
+            if picture.format == "PPM":
+                _check_plain(picture, name)
             with _silent() if picture.format == "TIFF" else nullcontext():
                 yield picture
     except InputError:
@@ -82,6 +86,22 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
         raise InputError(f"{name}: has more than {MAX_PIXELS:,} pixels; shrink it") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly every kind
         raise InputError(f"{name}: the {what} is damaged ({' '.join(str(error).split())[:100]})") from None
+
+
+def _check_plain(picture: Any, name: str) -> None:
+    """Numbers of a PPM that are text, or whose white is neither 255 nor 65535, are read by Python, one by one.
+
+    Raises:
+        InputError: they are too many, or there is much beside them.
+    """
+    if not picture.tile or picture.tile[0][0] not in ("ppm_plain", "ppm"):
+        return
+    file = picture.fp
+    place, end = file.tell(), file.seek(0, os.SEEK_END)
+    file.seek(place)
+    numbers = picture.width * picture.height * len(picture.getbands())
+    if numbers > MOST_PLAIN or end > 16 * MOST_PLAIN:
+        raise InputError(f"{name}: more than {MOST_PLAIN:,} numbers as plain text or of an odd range; save it as PNG")
 
 
 def _head(source: str | Path | BytesIO) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_net, tiny_vit
+from generators import shared_generators
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -71,7 +72,7 @@ def state(classifier: Classifier) -> tuple:  # type: ignore[type-arg]
         [m.training for m in classifier.modules()],
         [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in classifier.modules()],
         [(p.requires_grad, p.grad) for p in classifier.parameters()],
-        torch.get_rng_state().tolist(),
+        shared_generators(),
     )
 
 

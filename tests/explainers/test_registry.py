@@ -7,6 +7,7 @@ import timm
 import torch
 import torchvision
 from explainers.test_methods import CONSTANT, FAST, IMAGES, build  # noqa: F401  (a fixture)
+from generators import shared_generators
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -148,9 +149,9 @@ def test_building_draws_no_random_number_and_half_pictures_are_explained(
 ) -> None:
     """On a CPU, which does not resize pictures in half precision, and at their own size."""
     build(name)  # makes the masker that it reads
-    before = torch.get_rng_state()
+    before = shared_generators()
     explain = build(name)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert shared_generators() == before
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         given = IMAGES.to(dtype)
         maps = explain(given, 3)

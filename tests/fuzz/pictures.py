@@ -35,6 +35,7 @@ KINDS = {
     ),
     "WEBP": (("RGB", {}), ("RGBA", {"lossless": True}), ("RGB", {"save_all": True})),
     "BMP": (("RGB", {}), ("P", {}), ("1", {})),
+    "PPM": (("RGB", {}), ("L", {}), ("1", {}), ("I;16", {}), ("F", {})),
     "AVIF": (("RGB", {}), ("RGBA", {"quality": 90}), ("L", {}), ("RGB", {"save_all": True})),
 }  # fmt: skip
 KINDS = {form: kinds for form, kinds in KINDS.items() if form in readable_formats()}
@@ -99,6 +100,8 @@ def huge(form: str, data: bytes, random: Random) -> bytes:
     elif form == "AVIF":
         start = out.find(b"ispe") + 8
         out[start : start + 8] = struct.pack(">II", width % 2**32, height % 2**32)
+    elif form == "PPM":
+        return bytes(out).replace(b"%d %d" % (SIDE, SIDE), b"%d %d" % (width, height), 1)
     elif form == "WEBP":
         out[24:30] = struct.pack("<I", width % 2**24)[:3] + struct.pack("<I", height % 2**24)[:3]
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fuzz import commands, kept, maps, pictures, recipes, shards, tables, weights
+from fuzz import commands, graphs, kept, maps, pictures, recipes, shards, tables, weights
 from fuzz.harness import Target
 
-MODULES = (pictures, tables, shards, recipes, weights, maps, kept, commands)
+MODULES = (pictures, tables, shards, recipes, weights, graphs, maps, kept, commands)
 TARGETS: dict[str, Target] = {target.name: target for module in MODULES for target in module.TARGETS}
 
 

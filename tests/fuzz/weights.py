@@ -25,9 +25,15 @@ from maskwise.classifiers.loading import read_labels
 from maskwise.convert.checkpoint import read_checkpoint
 from maskwise.core.errors import InputError
 from maskwise.core.weights import read_weights
+from maskwise.explainers import explainer
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.maskers.store import load_masker, save_masker
 from maskwise.training.checkpoint import MARK, read_sealed
+
+RECIPE = (
+    "width", "mix", "taps", "gate_scales", "superpixels", "temperature", "sharpness", "class_gate", "pamr", "gumbel",
+    "shared", "encoder", "first_tap", "channel", "regions", "class_tap", "class_embedding",
+)  # fmt: skip
 
 
 @cache
@@ -93,11 +99,11 @@ def with_header(data: bytes, random: Random) -> bytes:
 def oversized(about: dict[str, Any], random: Random) -> dict[str, str]:
     """One setting of the header is a number, or a list of numbers, that would take all memory."""
     key, names = random.choice(
-        [("recipe", ("width", "mix", "taps", "gate_scales", "superpixels", "temperature", "sharpness", "class_gate"))]
-        + [("settings", ("widths", "bottlenecks", "kernel"))] * ("settings" in about)
+        [("recipe", RECIPE)] + [("settings", ("widths", "bottlenecks", "kernel"))] * ("settings" in about)
     )
     number = random.choice((*SIZES, -1, 0.5, 1e9, 1e300, float("nan"), float("inf")))
-    value = random.choice((number, [number], [number] * 100, [4] * random.choice((10, 10_000))))
+    lists = ([number], [number] * 100, [4] * random.choice((10, 10_000)), [[number]])
+    value = random.choice((number, number, *lists, random.choice(WORDS), True, None, 0, {}))
     kind = {"decoder": "mixed"} if random.random() < 0.3 else {}
     return {key: json.dumps({**json.loads(about[key]), **kind, random.choice(names): value})}
 
@@ -110,7 +116,11 @@ def make_masker(random: Random) -> bytes:
 def read_masker(data: bytes, folder: Path) -> None:
     path = folder / "masker.safetensors"
     path.write_bytes(data)
-    load_masker(path, classifier())
+    masker = load_masker(path, classifier())
+    picture = torch.rand(1, 3, 40, 52, generator=torch.Generator().manual_seed(0))
+    method = "dabkowski_gal" if isinstance(masker, ClassMasker) else "casm"
+    (found,) = explainer(method, classifier(), masker=path)(picture, 1 if masker.needs_class else None)
+    assert found.shape == (40, 52) and found.isfinite().all()  # what is wrong is said when it is read
 
 
 def make_state(random: Random) -> bytes:

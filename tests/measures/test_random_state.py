@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import random
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from conftest import tiny_net
+from generators import shared_generators
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -27,18 +24,13 @@ MADE = [
 ]
 
 
-def state() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state()
-    return torch.get_rng_state().tolist(), random.getstate(), kind, np.asarray(keys).tolist(), rest
-
-
 @pytest.mark.parametrize(("kind", "name"), MADE)
 def test_making_one_draws_nothing(kind: str, name: str) -> None:
     """Not even one that is refused, for want of a transformer or of weights."""
     classifier = Classifier(tiny_net(classes=8), input_size=32, name="tiny")
-    before = state()
+    before = shared_generators()
     with contextlib.suppress(InputError):
         explainer(name, classifier) if kind == "method" else (
             metric(name, classifier) if kind == "metric" else infiller(name)
         )
-    assert state() == before
+    assert shared_generators() == before

@@ -54,11 +54,19 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 RECIPES = (
     {"width": 4096}, {"width": 5}, {"width": 10**9}, {"width": -1}, {"decoder": "mixed", "mix": 4096}, {"taps": [0]},
     {"taps": [0] * 100_000}, {"taps": "01"}, {"gate_scales": [1e9], "class_gate": 0.3}, {"gate_scales": [1.5] * 100},
-    {"superpixels": 10**12}, {"superpixels": -1}, {"temperature": float("nan")}, {"sharpness": "a"},
+    {"superpixels": 10**12}, {"superpixels": -1}, {"superpixels": 0}, {"superpixels": True}, {"superpixels": 2.5},
+    {"temperature": float("nan")}, {"sharpness": "a"}, {"sharpness": 0}, {"sharpness": float("inf")},
+    {"class_gate": "a"}, {"class_gate": 2**64}, {"class_gate": 1.5}, {"class_gate": 0}, {"class_gate": [0.5]},
+    {"gate_scales": []}, {"gate_scales": [0.5]}, {"gate_scales": [[1]]}, {"gate_scales": ["1"]},
+    {"pamr": -1}, {"pamr": 1000}, {"pamr": "2"}, {"pamr": True}, {"gumbel": "loud"}, {"gumbel": 1},
+    {"shared": 0}, {"shared": "true"}, {"taps": [1.5]}, {"taps": [9]}, {"taps": []}, {"encoder": 5},
+    {"encoder": "timm/vit_giant"}, {"decoder": "nothing"}, {"decoder": ["added"]}, {"channel": 3}, {"width": "4"},
 )  # fmt: skip
 SETTINGS = (
     {"widths": [4096, 4096]}, {"widths": [8, 4] * 1000}, {"widths": [10**12, 4]}, {"bottlenecks": 4000},
-    {"bottlenecks": 9}, {"kernel": 3}, {"unknown": 1}, {"empty": False},
+    {"bottlenecks": 9}, {"kernel": 3}, {"unknown": 1}, {"empty": False}, {"empty": True}, {"widths": []},
+    {"widths": 4}, {"widths": [8.5, 4]}, {"widths": [True, 4]}, {"widths": None}, {"bottlenecks": 0}, {"kernel": "2"},
+    {"encoder": "timm/vit_giant"}, {"upsampling": "none"}, {"x" * 10_000: 1},
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from maskwise.images import resize, with_channels
 from maskwise.labels import Labels
 
 log = logging.getLogger(__name__)
+MOST_PIXELS = 2**23  # of an input: two are made at once when a network is first looked at
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -104,6 +105,11 @@ class Classifier(nn.Module):
         self._unread = uuid4().hex  # in place of a digest of what can't be read
         height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
         self.size = (int(height), int(width))
+        if min(self.size) < 1 or self.size[0] * self.size[1] > MOST_PIXELS:
+            raise InputError(
+                f"{name}: an input of {self.size[0]}x{self.size[1]} pixels: a side has at least 1, and both together "
+                f"no more than {MOST_PIXELS:,}; give another `input_size`"
+            )
         for key, values in (("mean", mean), ("std", std)):
             self.register_buffer(key, torch.tensor([float(v) for v in values]), persistent=False)
         check_normalisation(self.mean, self.std, name)
@@ -225,10 +231,10 @@ class Classifier(nn.Module):
             normalised = normalised.to(self.dtype)
         with nullcontext() if self._is_as_told() else eval_mode(self.module):
             if self.ends_in is None:
-                return self.read(run(normalised))
+                return self.read(run(normalised), normalised)
             with inputs_of(self.module.get_submodule(self.ends_in)) as given:
                 run(normalised)
-            return self.read(given[-1])
+            return self.read(given[-1], normalised)
 
     def _is_as_told(self) -> bool:
         """Is the module in the mode that it is asked in? In train mode of this object each part is in its own."""
@@ -236,13 +242,14 @@ class Classifier(nn.Module):
             return True
         return not any(part.training for part in self.module.modules())
 
-    def read(self, raw: Any) -> Tensor:
-        """Logits (N,K) in what the module gave."""
-        scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
-        if self.is_black_box:  # which may have computed anywhere, in any type
-            scores = scores.to(self.device, torch.float32)
-        elif scores.dtype in HALVES and self.dtype in HALVES:
-            scores = scores.float()
+    def read(self, raw: Any, given: Tensor | None = None) -> Tensor:
+        """Logits (N,K) in what the module gave; where it is a black box, for the pictures (N,C,H,W) ``given``."""
+        if self.is_black_box:  # which may have computed anywhere, in any type, and answer a part of what it was asked
+            scores = scores_of(raw, self.output, None if given is None else len(given)).to(self.device, torch.float32)
+        else:
+            scores = raw if isinstance(raw, Tensor) and raw.ndim == 2 else scores_of(raw, self.output, None)
+            if scores.dtype in HALVES and self.dtype in HALVES:
+                scores = scores.float()
         if self.reads_probabilities:
             return scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
         if not self.is_paired:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
 COLOURS = (1, 3)
+SILENT = 4  # what is fatal alone: what fails is raised, and would be written to stderr, too
+MOST_NUMBERS = 2**27  # of the pictures that a graph asks for at once: half a gigabyte
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -51,16 +55,21 @@ class OnnxBox(BlackBox):
             graph = onnx.load(str(path), load_external_data=False).graph
             super().__init__(_content(path, graph))
             options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
+            options.log_severity_level = SILENT
             options.intra_op_num_threads = torch.get_num_threads()
             there = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
-            session = onnxruntime.InferenceSession(str(path), options, providers=there)
+            # Where there is nothing to fall back to, it would try once more, and print that it does.
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=there, enable_fallback=int(len(there) > 1)
+            )
         except InputError:
             raise
         except Exception as error:  # onnxruntime's and protobuf's own classes derive from Exception alone
             said = f"{type(error).__name__}: {one_line(error, 120)}"
             raise InputError(f"{path}: can't be run as an ONNX file ({said})") from None
         self.session: Any = session
+        self.quietly: Any = onnxruntime.RunOptions()
+        self.quietly.log_severity_level = SILENT
         inputs = session.get_inputs()
         shape = list(inputs[0].shape) if inputs else []
         if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in TYPES:
@@ -72,6 +81,12 @@ class OnnxBox(BlackBox):
         sides = shape[1:3] if self.colours_last else shape[2:4]
         self.size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
         self.pictures = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+        numbers = (self.pictures or 1) * math.prod(side for side in shape[1:] if isinstance(side, int) and side > 0)
+        if numbers > MOST_NUMBERS:
+            raise InputError(
+                f"{path}: takes {inputs[0].shape}, {numbers:,} numbers at once, and no more than {MOST_NUMBERS:,} are "
+                "given: export it for fewer or smaller pictures"
+            )
         self.outputs = [one.name for one in session.get_outputs()]
 
     def answer(self, normalised: Tensor) -> Any:
@@ -80,15 +95,24 @@ class OnnxBox(BlackBox):
             raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {had}")
         given = normalised.permute(0, 2, 3, 1) if self.colours_last else normalised
         found = [self._run(part) for part in given.to(self.floats).cpu().split(self.pictures or len(given))]
-        held = {name: torch.cat([part[k] for part in found])[: len(given)] for k, name in enumerate(self.outputs)}
+        held = {name: torch.cat([part[k] for part in found]) for k, name in enumerate(self.outputs)}
         return next(iter(held.values())) if len(held) == 1 else held
 
     def _run(self, part: Tensor) -> list[Tensor]:
-        """Outputs of pictures, in their order."""
-        missing = (self.pictures or len(part)) - len(part)
-        if missing:
-            part = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-        return [torch.from_numpy(array) for array in self.session.run(None, {self.input: part.contiguous().numpy()})]
+        """Outputs of pictures, in their order; what has another number of rows than pictures were given is left so."""
+        count, asked = len(part), self.pictures or len(part)
+        if count < asked:
+            part = torch.cat([part, part.new_zeros(asked - count, *part.shape[1:])])
+        given = {self.input: part.contiguous().numpy()}
+        found = [_tensor_of(array) for array in self.session.run(None, given, self.quietly)]
+        return [one[:count] if one.ndim and len(one) == asked else one for one in found]
+
+
+def _tensor_of(array: Any) -> Tensor:
+    """Whole numbers without a sign as those with one, since little is defined of them in torch."""
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.float64)
+    return torch.from_numpy(array)
 
 
 def _content(path: Path, graph: GraphProto) -> bytes:

@@ -51,7 +51,7 @@ class PictureArchive(PictureFiles):
     def read(cls, rest: str) -> DataSet:
         place = Place.parse(rest)
         store = _open(place.path)
-        rows = csv_rows(store.text("images.csv"), store.title("images.csv"), ("file",))
+        rows = list(csv_rows(store.text("images.csv"), store.title("images.csv"), ("file",)))
         _once_each(rows)
         listed = {row["file"] for row in rows}
         splits = {row["split"] for row in rows if row.get("split")}
@@ -98,19 +98,20 @@ def _boxes(store: Archive) -> tuple[Boxes, tuple[str, ...]]:
     boxes: Boxes = defaultdict(list)
     if not store.exists("boxes.csv"):
         return boxes, ()
-    rows = csv_rows(store.text("boxes.csv"), store.title("boxes.csv"), BOX_COLUMNS)
-    for row in rows:
+    named = list[TableRow]()
+    for row in csv_rows(store.text("boxes.csv"), store.title("boxes.csv"), BOX_COLUMNS):
         if row.get("kind", "body_from_trimap") != "body_from_trimap":
             continue  # Oxford Pets' second kind outlines the head only
         kind = whole_number(row["class"], row.title, f"the class of {row['file']!r}") if row.get("class") else None
         boxes[row["file"]].append((row_box(row), kind))
-    named = [row for row in rows if row.get("class") and row.get("kind", "body_from_trimap") == "body_from_trimap"]
+        if kind is not None:
+            named.append(row)
     return boxes, _in_order(_names(named, "class", lambda row: row.get("name") or ""))
 
 
 def _map_classes(store: Archive, things: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """mask_classes.csv: the boxes' classes and after them those that only maps have; each pixel value's class."""
-    rows = csv_rows(store.text("mask_classes.csv"), store.title("mask_classes.csv"), ("mask_value", "name"))
+    rows = list(csv_rows(store.text("mask_classes.csv"), store.title("mask_classes.csv"), ("mask_value", "name")))
     names = _names(rows, "mask_value", lambda row: row["name"])
     names.pop(0, None)  # unlabelled
     classes = [*things, *(name for _, name in sorted(names.items()) if name not in things)]
@@ -121,7 +122,7 @@ def _map_classes(store: Archive, things: tuple[str, ...]) -> tuple[tuple[str, ..
 def _own_classes(store: Archive, rows: list[TableRow]) -> tuple[str, ...]:
     """Names by label: from classes.csv, or the column class, or labels that are names themselves."""
     if store.exists("classes.csv"):
-        table = csv_rows(store.text("classes.csv"), store.title("classes.csv"), ("label", "name"))
+        table = list(csv_rows(store.text("classes.csv"), store.title("classes.csv"), ("label", "name")))
         names = _names(table, "label", lambda row: row["name"])
     elif rows and {"label", "class"} <= rows[0].keys():
         names = _names(rows, "label", lambda row: row["class"])

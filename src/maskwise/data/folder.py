@@ -90,7 +90,7 @@ def _labels(store: Folder) -> dict[str, int]:
     if not store.exists("labels.csv"):
         return {}
     rows = csv_rows(store.text("labels.csv"), store.title("labels.csv"), ("file", "label"))
-    known = [row for row in rows if row["label"]]
+    known = (row for row in rows if row["label"])
     return one_each(
         known, "file", lambda row: whole_number(row["label"], row.title, f"the label of {row['file']!r}"), "label"
     )

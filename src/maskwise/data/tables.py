@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -29,15 +29,27 @@ FROM_ONE: Box = (-1, -1, 0, 0)  # first and last pixel, counted from 1
 
 
 class TableRow(dict[str, str]):
-    """The fields of a row by column, the columns' names in lower case; ``title`` is file and line, for errors."""
+    """The fields of a row by column, the columns' names in lower case.
 
-    def __init__(self, fields: Mapping[str, str], title: str) -> None:
+    Attributes:
+        name: of the file.
+        line: at which the row ends.
+    """
+
+    __slots__ = ("line", "name")
+
+    def __init__(self, fields: Mapping[str, str], name: str, line: int) -> None:
         super().__init__(fields)
-        self.title = title
+        self.name, self.line = name, line
+
+    @property
+    def title(self) -> str:
+        """File and line, for errors."""
+        return f"{self.name}: line {self.line}"
 
 
-def csv_rows(text: str, name: str, needed: Sequence[str]) -> list[TableRow]:
-    """The rows of a csv with a header, as spreadsheets write it, too.
+def csv_rows(text: str, name: str, needed: Sequence[str]) -> Iterator[TableRow]:
+    """The rows of a csv with a header, as spreadsheets write it, too; one after the other, for there may be a million.
 
     Commas, semicolons or tabs may part the fields; names of columns may be in any case; rows without content are
     passed over.
@@ -55,23 +67,23 @@ def csv_rows(text: str, name: str, needed: Sequence[str]) -> list[TableRow]:
         if not set(needed) <= set(header):
             has = f"; it has {', '.join(header)[:100]}" if any(header) else ""
             raise InputError(f"{name}: needs the columns {', '.join(needed)}{has}")
-        rows = []
+        count = 0
         for fields in reader:
-            if not any(field.strip() for field in fields):
+            if not any(map(str.strip, fields)):
                 continue
-            title = f"{name}: line {reader.line_num}"
             if len(fields) < len(header) and any(column in needed for column in header[len(fields) :]):
-                raise InputError(f"{title} has fewer fields than the header")
+                raise InputError(f"{name}: line {reader.line_num} has fewer fields than the header")
             if any(field.strip() for field in fields[len(header) :]):
                 raise InputError(
-                    f"{title} has more fields than the header; a name that holds {separator!r} needs quotes"
+                    f"{name}: line {reader.line_num} has more fields than the header; a name that holds "
+                    f"{separator!r} needs quotes"
                 )
-            rows.append(TableRow(dict(zip(header, map(str.strip, fields), strict=False)), title))
-            if len(rows) > MOST_ROWS:
+            count += 1
+            if count > MOST_ROWS:
                 raise InputError(f"{name}: has more than {MOST_ROWS:,} rows")
+            yield TableRow(dict(zip(header, map(str.strip, fields), strict=False)), name, reader.line_num)
     except csv.Error as error:
         raise InputError(f"{name}: not a csv table ({error})") from None
-    return rows
 
 
 def _separator(text: str, needed: Sequence[str]) -> str:
@@ -86,7 +98,7 @@ def _separator(text: str, needed: Sequence[str]) -> str:
     return ","
 
 
-def one_each(rows: Sequence[TableRow], key: str, value: Callable[[TableRow], T], what: str) -> dict[str, T]:
+def one_each(rows: Iterable[TableRow], key: str, value: Callable[[TableRow], T], what: str) -> dict[str, T]:
     """The value of each key.
 
     Args:
@@ -97,19 +109,16 @@ def one_each(rows: Sequence[TableRow], key: str, value: Callable[[TableRow], T],
     Raises:
         InputError: two rows give one key different values; it names both lines.
     """
-    found: dict[str, tuple[T, TableRow]] = {}
+    found, lines = dict[str, T](), dict[str, int]()
     for row in rows:
         now = value(row)
-        before, first = found.setdefault(row[key], (now, row))
+        before, first = found.setdefault(row[key], now), lines.setdefault(row[key], row.line)
         if before != now:
             raise InputError(
-                f"{first.title} and {_line(row)} give {row[key]!r} two {what}s, {before} and {now}; keep one"
+                f"{row.name}: line {first} and line {row.line} give {row[key]!r} two {what}s, {before} and {now}; "
+                "keep one"
             )
-    return {name: now for name, (now, _) in found.items()}
-
-
-def _line(row: TableRow) -> str:
-    return row.title.rpartition(": ")[2]
+    return found
 
 
 def whole_number(text: str, name: str, what: str) -> int:
@@ -160,7 +169,7 @@ def row_box(row: TableRow, shift: Box = AS_IS) -> Box:
     return make_box([row[edge] for edge in BOX_COLUMNS[1:]], row.title, row["file"], shift)
 
 
-def boxes_by_file(rows: Sequence[TableRow]) -> dict[str, list[Box]]:
+def boxes_by_file(rows: Iterable[TableRow]) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = defaultdict(list)
     for row in rows:
         boxes[row["file"]].append(row_box(row))

@@ -19,17 +19,13 @@ from maskwise.core.portions import out_of_memory
 from maskwise.core.seal import DTYPES, check_seal, save_sealed
 from maskwise.core.text import one_line
 from maskwise.maskers.class_masker import ClassMasker
-from maskwise.maskers.finish import Finish
 from maskwise.maskers.hub import MaskerFiles, OnHub
-from maskwise.maskers.layout import Layout
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.own_encoder import SMALL, own_encoder
+from maskwise.maskers.settings_read import LONGEST_LIST, agnostic_settings, cell_settings, unet_settings
 from maskwise.maskers.shapley_masker import ShapleyMasker
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
-WIDEST, LONGEST_LIST, MOST_BOTTLENECKS = 4096, 64, 64
-LARGEST_SCALE, MOST_SUPERPIXELS = 4, 100_000  # of a gate's enlarged picture; of a picture
-MOST_ROUNDS = 101  # of refinement, and one
 AnyMasker = Masker | ClassMasker
 StoredMasker = AnyMasker | ShapleyMasker
 _Kind = TypeVar("_Kind", Masker, ClassMasker, ShapleyMasker)
@@ -275,28 +271,9 @@ def _check_shapes(prefix: str, network: nn.Module, shapes: Mapping[str, tuple[in
             raise ValueError(f"{prefix}{key} is {have}, where the header has {need}")
 
 
-def _modest(most: int, *sizes: Any) -> None:
-    """No network of a thousand layers, and no picture of a million pixels a side, is made because a header says so."""
-    if not all(isinstance(size, (int, float)) and 0 < size <= most for size in sizes):
-        raise ValueError(f"a number of the header is not above 0 and at most {most}: {str(list(sizes))[:60]}")
-
-
-def _short(values: Any) -> Any:
-    if isinstance(values, (list, tuple)) and len(values) > LONGEST_LIST:
-        raise ValueError(f"a list of the header is longer than {LONGEST_LIST}")
-    return values
-
-
 def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
-    recipe = json.loads(header["recipe"])
-    layout, finish = Layout.of({**recipe, "head_std": None}), Finish.of(recipe)
-    _modest(WIDEST, layout.width, layout.mix)
-    _modest(LARGEST_SCALE, *_short(finish.gate_scales))
-    _modest(MOST_SUPERPIXELS, finish.superpixels or 1)
-    _modest(MOST_ROUNDS, finish.pamr + 1)
-    _modest(WIDEST, finish.temperature, finish.sharpness or 1)
-    shared, taps, own = recipe.get("shared", True), _short(recipe.get("taps")), own_encoder_of(recipe)
-    encoder = None
+    layout, finish, reading = agnostic_settings(header["recipe"])
+    own, encoder = own_encoder_of(json.loads(header["recipe"])), None
     if own is not None:
         with torch.random.fork_rng(devices=[]):  # weights that the file's replace
             encoder = own_encoder(own, classifier)
@@ -306,22 +283,17 @@ def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
                 f"other weights ({encoder.fingerprint()}): install the version that it was trained with"
             )
     return Masker.build(
-        classifier, reads=taps, finish=finish, shares_encoder=shared, layout=layout, empty=True, encoder=encoder
-    )
+        classifier, reads=reading.taps, finish=finish, shares_encoder=reading.shared, layout=layout, empty=True,
+        encoder=encoder,
+    )  # fmt: skip
 
 
 def _unet(classifier: Classifier, header: dict[str, str]) -> ClassMasker:
-    settings = json.loads(header["settings"])
-    _modest(WIDEST, *_short(settings.get("widths", ())))
-    _modest(MOST_BOTTLENECKS, settings.get("bottlenecks") or 1)
-    return ClassMasker.build(classifier, **settings, empty=True)
+    return ClassMasker.build(classifier, **unet_settings(header["settings"]), empty=True)
 
 
 def _shapley(classifier: Classifier, header: dict[str, str]) -> ShapleyMasker:
-    settings = json.loads(header["settings"])
-    _modest(WIDEST, settings["width"])
-    _modest(LONGEST_LIST, settings["grid"])
-    return ShapleyMasker.build(classifier, **settings, empty=True)
+    return ShapleyMasker.build(classifier, **cell_settings(header["settings"]), empty=True)
 
 
 SAYS: dict[type[StoredMasker], str] = {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import Count, counted
@@ -15,6 +14,9 @@ from maskwise.training.class_mask_recipe import ClassMaskRecipe
 from maskwise.training.crops import PixelSize, sides
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 SAMPLE = 2  # pictures of the step that is counted
 

@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.fabric import Fabric
 
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import counted
 from maskwise.planning.phases import SAMPLE, Phase, trainer_of
 from maskwise.training.crops import PixelSize, sides
 from maskwise.training.distributed.processes import fabric_of, reader_threads
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 AT_ONCE = 2 * SAMPLE  # pictures of a timed step on a CPU, where time is in proportion to them
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from maskwise.core.errors import InputError
@@ -18,6 +17,7 @@ from maskwise.planning.throughput import Throughput, step_throughput
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.crop_size import crop_size
+from maskwise.training.distributed.alone import alone
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.trainer import Trainer
 
@@ -104,7 +104,7 @@ def plan_training(
     steps = settings.total_steps(per_epoch)
     pictures = torch.rand(1, network.channels, *size)
     forward = counted(lambda: network.logits(pictures), network.module).flops
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = alone(torch.device("cpu"))
     phases = [counted_phase(p, network, fabric, size) for p in phases_of(settings, steps)]
     trainer = trainer_of(phases[-1].settings, network, fabric)
     totals = [p.steps * p.batch for p in phases]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.class_objective import Seen
@@ -23,6 +22,9 @@ from maskwise.training.likelihood import Categorical, likelihood_of
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def fake_classes(labels: Tensor, count: int) -> Tensor:

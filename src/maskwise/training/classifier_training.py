@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier, still_copy
@@ -23,6 +22,9 @@ from maskwise.training.likelihood import likelihood_of
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 FORMAT = "maskwise-classifier-1"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -33,6 +32,9 @@ from maskwise.training.progress import progress_bar
 from maskwise.training.seeds import drawn_seeds, on_seeds, seed_loss, seed_regions
 from maskwise.training.teacher import Lesson, Teacher
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 LABELS = "labels.npz"
 SEEDS = 1  # of the draws of a step: those of what is pasted have no number

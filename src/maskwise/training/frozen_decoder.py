@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from lightning.fabric import Fabric
 from pydantic import Field
 
 from maskwise.classifiers import Classifier
@@ -17,6 +16,9 @@ from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe, Decay
 from maskwise.training.crop_size import check_takes, crop_size
 from maskwise.training.draws import seeded
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 class FrozenRecipe(BaseRecipe):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from lightning.fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -24,6 +23,9 @@ from maskwise.training.likelihood import Likelihood
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 FORMAT = "maskwise-infiller-2"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -37,6 +36,9 @@ from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.pool import Snapshot, SnapshotPool
 from maskwise.training.trainer import Trainer, trainers
 from maskwise.training.views import MaskView, seen_through
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 BySide = dict[Side, Tensor]  # masked pictures (B,3,S,S), or what a classifier says of them (B,K)
 

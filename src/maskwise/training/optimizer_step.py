@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.training.distributed.share import MicroBatch
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 class OptimizerStep:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -33,6 +32,9 @@ from maskwise.training.ranking_recipe import RankingRecipe
 from maskwise.training.soft_order import first_of, gumbel_noise, quantile_gate, sinkhorn_order
 from maskwise.training.trainer import Trainer, trainers
 from maskwise.training.views import Infill, MaskView, seen_through
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 TRAINED_ON = ("insertion", "deletion")
 SIDES: tuple[tuple[Side, str, int], ...] = (("out", "deletion", 1), ("in", "insertion", -1))

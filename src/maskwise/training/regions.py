@@ -6,11 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.blending import masked_in
@@ -40,6 +39,9 @@ from maskwise.training.regions_recipe import RegionsRecipe
 from maskwise.training.tail import Tail
 from maskwise.training.tap_file import TapFile, write_taps
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 TAPS = "taps.npy"
 ASKED = 64  # pictures that say which region is the object, where the losses don't

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.blending import masked_in
@@ -26,6 +25,9 @@ from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.shapley_recipe import ShapleyRecipe
 from maskwise.training.trainer import Trainer, trainers
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 @trainers.register("shapley")

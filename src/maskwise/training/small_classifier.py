@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from maskwise.classifiers import Classifier
@@ -17,6 +16,7 @@ from maskwise.core.signals import Interrupted
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.classifier_recipe import ClassifierRecipe, Start
 from maskwise.training.classifier_training import ClassifierTrainer
+from maskwise.training.distributed.alone import alone
 from maskwise.training.distributed.processes import Silence
 from maskwise.training.guard import Guard
 from maskwise.training.loop import Batches, Rhythm, run_steps
@@ -90,9 +90,7 @@ def train_small_classifier(
     Raises:
         InputError: the loss or a weight became NaN.
     """
-    device = classifier.device
-    fabric = Fabric(accelerator=device.type, devices=[device.index] if device.index is not None else 1)
-    trainer = SmallTrainer(classifier, recipe, batches.steps, fabric)
+    trainer = SmallTrainer(classifier, recipe, batches.steps, alone(classifier.device))
     state = TrainingState(trainer, Path(), recipe.total_steps(batches.steps))
     done = count(1)
 

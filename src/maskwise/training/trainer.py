@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -22,6 +21,9 @@ from maskwise.training.likelihood import Categorical, Likelihood
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter, read_meters
 from maskwise.training.optimizer_step import OptimizerStep
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 class Trainer(ABC):

@@ -8,17 +8,18 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
 
 from maskwise.core.devices import device_of
 from maskwise.core.errors import InputError
 from maskwise.core.precision import resolved_precision
 from maskwise.training.log import Log
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 PATIENCE = timedelta(minutes=10)  # until a process that does not answer counts as gone
 T = TypeVar("T")
@@ -38,6 +39,9 @@ def fabric_of(device: str, devices: int = 1, nodes: int = 1, precision: str = "f
         InputError: more devices than there are, numbers that contradict ``torchrun``, or a precision that this device
             does not know.
     """
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies import DDPStrategy
+
     kind = device_of(device).type
     devices, nodes = _torchrun(devices, nodes)
     if kind == "cuda" and devices > torch.cuda.device_count():
