@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import tiny_net
+from conftest import Patches, tiny_net
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -130,6 +130,32 @@ def test_tokens_keep_their_prefix_and_neighbours() -> None:
             expected[i, j] = net.forward_head(net.norm(net.blocks[2](alone)))[0, 2]
     found = explain.low_resolution(images, _first(2))[0][0, 0]
     assert torch.allclose(found, min_max(expected[None].detach())[0], atol=1e-3) and found.std() > 0.1
+
+
+def test_neighbours_count_half_and_corners_a_quarter() -> None:
+    """Where no norm comes behind: one that divides by a token's own length sees no difference between 1/2 and 1/4.
+
+    Behind a mean of tokens the logit is linear in them, so that the map is a sum over 3x3 places; of each picture, its
+    own class.
+    """
+    net = nn.Sequential(Patches(places=64), nn.Identity(), Mean(), nn.Linear(16, 3))
+    tokens = Classifier(net, taps=["1"], **PLAIN)
+    found = explainer("recipro_cam", tokens, layer="1").low_resolution(IMAGES, _each(2, 0))[0][:, 0]
+    said = torch.stack([net[0](IMAGES)[n, 1:] @ net[3].weight[k] for n, k in ((0, 2), (1, 0))])  # type: ignore[operator, union-attr, index]
+    kernel = torch.tensor([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
+    expected = F.conv2d(said.detach().unflatten(1, (1, 8, 8)), kernel[None, None], padding=1)[:, 0]
+    assert torch.allclose(found, min_max(expected), atol=1e-3) and found.std() > 0.1
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+def _each(*classes: int) -> Any:
+    from maskwise.explainers.targets import Targets
+
+    return Targets(torch.tensor(classes)[:, None])
 
 
 def _first(index: int) -> Any:
