@@ -218,7 +218,7 @@ def test_gated_products_halve() -> None:
 
 @pytest.mark.parametrize("norm", ["layer", "rms", "group"])
 def test_a_gated_product_behind_each_norm_keeps_the_sum(norm: str) -> None:
-    """In float64, without biases, sum x * g is the logit to the last digits: were one factor whole it would be twice."""
+    """In float64, without biases, sum x * g is the logit to the last digits; of whole factors it would be twice."""
     draws = torch.Generator().manual_seed(2)
     up, gate, down = (torch.randn(*s, generator=draws, dtype=torch.float64) for s in ((9, 6), (9, 6), (4, 9)))
     weight = torch.rand(6, generator=draws, dtype=torch.float64) + 0.5
