@@ -237,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--measure", metavar="CLASSIFIER", help="no training: in how many of --val is this one right?")
     given = parser.parse_args(arguments)
     if given.measure:
-        report = right(load_classifier(given.measure).to(device_of(given.device)), given.val, device_of(given.device))
-        print(json.dumps(report))
-        return report
+        measured = right(load_classifier(given.measure).to(device_of(given.device)), given.val, device_of(given.device))
+        print(json.dumps(measured))
+        return measured
     if not (given.data and given.teacher and given.out):
         parser.error("give --data, --teacher and --out, or --measure")
     if (given.steps is None) == (given.minutes is None):

@@ -17,7 +17,7 @@ from maskwise.explainers import explainer, methods
 from maskwise.explainers.doubts import handed_on
 
 # As quick as they can be; what takes hundreds of forwards or has no options for less is not among them.
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "rise": {"masks": 6},
     "occlusion": {"window": 0.5, "stride": 0.5},
     "integrated_gradients": {"steps": 2},
@@ -35,7 +35,7 @@ SLOW = {
 }  # fmt: skip
 QUICK = [n for n, facts in methods.items() if facts["family"] not in ("maskers", "references") and n not in SLOW]
 # Options that take another way through a network than the default does.
-OTHER_WAYS = [
+OTHER_WAYS: list[tuple[str, dict[str, Any]]] = [
     ("gradient", {"balanced": True}), ("grad_cam", {"balanced": True}), ("lrp", {"softmax": "gradient"}),
     ("legrad", {"score": "token_mean", "layers": 1}), ("generic_attention", {"start_layer": -1}),
     ("score_cam", {"top": 2}), ("refine_cam", {"top": None}), ("recipro_cam", {"kernel": "gaussian"}),
@@ -72,7 +72,8 @@ def answer(name: str, classifier: Classifier, **options: Any) -> tuple[Tensor | 
 
 
 def test_every_quick_method_has_a_map_or_says_why_not(classifier: Classifier) -> None:
-    for name, options in [*((name, {}) for name in QUICK), *OTHER_WAYS]:
+    default: dict[str, Any] = {}
+    for name, options in [*((name, default) for name in QUICK), *OTHER_WAYS]:
         found, warnings = answer(name, classifier, **options)
         if isinstance(found, str):
             assert "\n" not in found and classifier.name in found, f"{name}: {found}"
