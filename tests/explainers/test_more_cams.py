@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import Patches, tiny_net
+from conftest import Block, First, Patches, tiny_net
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -76,6 +76,14 @@ def test_layers_that_the_answer_does_not_reach_are_left_out() -> None:
     vit = Classifier(net, input_size=64)
     explain = explainer("refine_cam", vit)
     assert "norm" in vit.tap_names and "norm" not in explain.layers and len(explain.layers) > 1  # type: ignore[attr-defined]
+
+
+def test_a_scale_whose_last_layer_is_not_read_has_the_one_before() -> None:
+    """A stem of convolutions and blocks with a class token behind it: the blocks' scale is not left out."""
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), Patches(places=16), Block(), Block(), First())
+    hybrid = Classifier(nn.Sequential(*net, nn.Linear(16, 3)).eval(), **PLAIN)
+    assert hybrid.tap_names == ("1", "4"), "the last block, whose places nothing reads"
+    assert explainer("refine_cam", hybrid).layers == ("1", "3")  # type: ignore[attr-defined]
 
 
 # ---- Recipro-CAM --------------------------------------------------------------------------------------------
