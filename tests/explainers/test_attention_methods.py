@@ -290,6 +290,24 @@ def test_grad_eclip_is_its_formula(name: str, target: int) -> None:
     assert close(ours.flatten(1), expected.relu())
 
 
+def test_grad_eclip_of_class_attention() -> None:
+    """CaiT's last layer: its class token asks, and is itself the first of the keys, no place."""
+    module, size = network("cait")
+    ours = raw("grad_eclip", module, pictures(size))
+    layer, seen = module.blocks_token_only[-1].attn, dict[str, Tensor]()  # type: ignore[union-attr, index]
+    for name in ("q", "k", "v", "proj"):
+        part = getattr(layer, name)
+        part.register_forward_hook(
+            lambda _, args, given, name=name: seen.update({name: args[0] if name == "proj" else given})
+        )
+    (w,) = torch.autograd.grad(module(pictures(size).requires_grad_(True))[:, TARGET].sum(), seen["proj"])
+    query, key, value = (seen[name].detach() for name in ("q", "k", "v"))
+    cosines = torch.cosine_similarity(query.reshape(2, 1, -1), key[:, 1:], dim=2)
+    low, high = cosines.amin(1, keepdim=True), cosines.amax(1, keepdim=True)
+    said = (w.reshape(2, 1, -1) * value[:, 1:]).sum(2)
+    assert close(ours.flatten(1), ((cosines - low) / (high - low) * said).relu())
+
+
 # Of all
 
 
