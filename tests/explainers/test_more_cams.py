@@ -172,6 +172,13 @@ def _first(index: int) -> Any:
     return Targets(torch.tensor([[index]]))
 
 
+def test_what_lies_behind_the_layer_runs_in_float32_also_under_autocast(classifier: Classifier) -> None:
+    """In bfloat16 the scores of places, which hardly differ, would be of a few values."""
+    half = explainer("recipro_cam", classifier, layer="10", precision="bf16")(IMAGES, 3)
+    assert torch.allclose(half, explainer("recipro_cam", classifier, layer="10")(IMAGES, 3), atol=0.1)
+    assert len(half.unique()) > 200
+
+
 def test_what_leads_around_the_layer_is_said() -> None:
     class Skip(nn.Module):
         def __init__(self) -> None:
