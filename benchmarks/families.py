@@ -55,7 +55,8 @@ FAMILIES: dict[str, tuple[str, Callable[[], nn.Module]]] = {
 
 # Fewer rounds than by default: these are about what a network lets through, not about how good a map becomes.
 QUICK: dict[str, dict[str, Any]] = {
-    "rise": {"masks": 100}, "xrai": {"steps": 4}, "smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 5},
+    "rise": {"masks": 100}, "banzhaf": {"masks": 100}, "kernel_shap": {"masks": 100},
+    "xrai": {"steps": 4}, "smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 5},
     "extremal_perturbation": {"iterations": 10, "areas": [0.1]}, "fido": {"iterations": 4},
     "meaningful_perturbation": {"iterations": 10}, "dabkowski_gal_iterative": {"iterations": 10},
     "feedback": {"iterations": 5}, "guided_feature_inversion": {"iterations": 12},

@@ -218,8 +218,8 @@ def right(classifier: Classifier, sources: Sequence[str], device: torch.device) 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", required=True, help="to learn from, labels unused; may be repeated")
-    parser.add_argument("--teacher", action="append", required=True, help="NAME or NAME=WEIGHTS; may be repeated")
+    parser.add_argument("--data", action="append", default=[], help="to learn from, labels unused; may be repeated")
+    parser.add_argument("--teacher", action="append", default=[], help="NAME or NAME=WEIGHTS; may be repeated")
     parser.add_argument("--val", action="append", default=[], help="labelled pictures to measure on; may be repeated")
     parser.add_argument("--minutes", type=float, default=None, help="of the clock, instead of --steps")
     parser.add_argument("--steps", type=int, default=None)
@@ -233,8 +233,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--checkpoint-minutes", type=float, default=5)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out")
+    parser.add_argument("--measure", metavar="CLASSIFIER", help="no training: in how many of --val is this one right?")
     given = parser.parse_args(arguments)
+    if given.measure:
+        measured = right(load_classifier(given.measure).to(device_of(given.device)), given.val, device_of(given.device))
+        print(json.dumps(measured))
+        return measured
+    if not (given.data and given.teacher and given.out):
+        parser.error("give --data, --teacher and --out, or --measure")
     if (given.steps is None) == (given.minutes is None):
         parser.error("give --steps or --minutes")
     out = Path(given.out)

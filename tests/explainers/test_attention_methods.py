@@ -17,6 +17,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.explainers import explainer
 from maskwise.explainers.attention.base import AttentionExplainer
+from maskwise.explainers.contrasts import Contrast
 from maskwise.explainers.targets import Targets
 
 TARGET = 2
@@ -289,6 +290,24 @@ def test_grad_eclip_is_its_formula(name: str, target: int) -> None:
     assert close(ours.flatten(1), expected.relu())
 
 
+def test_grad_eclip_of_class_attention() -> None:
+    """CaiT's last layer: its class token asks, and is itself the first of the keys, no place."""
+    module, size = network("cait")
+    ours = raw("grad_eclip", module, pictures(size))
+    layer, seen = module.blocks_token_only[-1].attn, dict[str, Tensor]()  # type: ignore[union-attr, index]
+    for name in ("q", "k", "v", "proj"):
+        part = getattr(layer, name)
+        part.register_forward_hook(
+            lambda _, args, given, name=name: seen.update({name: args[0] if name == "proj" else given})
+        )
+    (w,) = torch.autograd.grad(module(pictures(size).requires_grad_(True))[:, TARGET].sum(), seen["proj"])
+    query, key, value = (seen[name].detach() for name in ("q", "k", "v"))
+    cosines = torch.cosine_similarity(query.reshape(2, 1, -1), key[:, 1:], dim=2)
+    low, high = cosines.amin(1, keepdim=True), cosines.amax(1, keepdim=True)
+    said = (w.reshape(2, 1, -1) * value[:, 1:]).sum(2)
+    assert close(ours.flatten(1), ((cosines - low) / (high - low) * said).relu())
+
+
 # Of all
 
 
@@ -307,6 +326,20 @@ def test_company_changes_nothing(name: str, kind: str) -> None:
     score = explain(images, lambda logits: logits[:, 1] - logits[:, 3])
     same = explain(images, [lambda logits: logits[:, 1] - logits[:, 3]] * 3)
     assert torch.allclose(score, same, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vit", "vit_pooled"])
+def test_of_no_class_it_is_that_of_the_top_class_of_the_whole_network(kind: str) -> None:
+    """Tokens of an early block speak for other classes, and LeGrad does not follow them; nor do contrasts."""
+    module, size = network(kind)
+    classifier, images = bare(module, size), pictures(size, 3)
+    order = module(images).argsort(1, descending=True)
+    for name in ("legrad", "generic_attention", "grad_eclip"):
+        explain = explainer(name, classifier)
+        assert torch.allclose(explain(images), explain(images, order[:, 0].tolist()), atol=1e-5), name
+        nearest = explain(images, Contrast(nearest=1))
+        named = explain(images, [Contrast(int(row[0]), int(row[1])) for row in order])
+        assert torch.allclose(nearest, named, atol=1e-5), name
 
 
 def test_a_place_that_alone_matters_is_found() -> None:

@@ -214,3 +214,25 @@ def test_gated_products_halve() -> None:
     classifier, images = bare(without_biases(swiglu()), 56), torch.rand(1, 3, 56, 56) + 0.1
     found, logit = gradient(classifier, images, 1, balanced=True)
     assert found.isfinite().all() and torch.allclose((found * images).sum(), logit.sum(), rtol=0.05)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms", "group"])
+def test_a_gated_product_behind_each_norm_keeps_the_sum(norm: str) -> None:
+    """In float64, without biases, sum x * g is the logit to the last digits; of whole factors it would be twice."""
+    draws = torch.Generator().manual_seed(2)
+    up, gate, down = (torch.randn(*s, generator=draws, dtype=torch.float64) for s in ((9, 6), (9, 6), (4, 9)))
+    weight = torch.rand(6, generator=draws, dtype=torch.float64) + 0.5
+
+    def net(x: Tensor) -> Tensor:
+        if norm == "layer":
+            seen = F.layer_norm(x, (6,), weight)
+        elif norm == "rms":
+            seen = F.rms_norm(x, (6,), weight)
+        else:
+            seen = F.group_norm(x, 2, weight)
+        return F.linear(F.silu(F.linear(seen, gate)) * F.linear(seen, up), down)
+
+    x = torch.randn(3, 6, generator=draws, dtype=torch.float64)
+    found, logit = relevance(net, x, Epsilon(0), 1)
+    assert torch.allclose(logit, net(x)[:, 1], atol=1e-10)
+    assert torch.allclose(found.sum(1), logit, rtol=1e-6) and logit.abs().min() > 0.1

@@ -75,6 +75,31 @@ def test_the_others_are_those_of_the_clean_picture(linear: Classifier) -> None:
     assert targets.of(torch.tensor([1])).scores(masked[:1]).item() == 6.0
 
 
+def test_rows_are_of_their_pictures_also_before_they_are_settled(linear: Classifier) -> None:
+    turned = parse_targets(["finer", "cat - dog"], 2, linear).of(torch.tensor([1, 0, 1]))
+    assert turned.resolved(LOGITS[[1, 0, 1]]).scores(LOGITS[[1, 0, 1]])[:, 0].tolist() == pytest.approx(
+        [-1.0, 4 - 5.5 / 3, -1.0]
+    )
+
+
+def test_the_class_that_a_method_can_name_is_the_first(linear: Classifier) -> None:
+    """Also where the others weigh more."""
+    heavy = parse_targets(Contrast("dog", ["cat"], weight=3), 2, linear)
+    assert heavy.classes_of(LOGITS).tolist() == [[1], [1]]
+    assert heavy.resolved(LOGITS).classes_of(LOGITS).tolist() == [[1], [1]]
+
+
+def test_of_probabilities_it_is_their_difference(linear: Classifier) -> None:
+    """In both ways: of the scores, and by a method that masks and asks for probabilities."""
+    found = parse_targets("cat - dog", 2, linear).resolved(LOGITS).probabilities(LOGITS)[:, 0]
+    shares = LOGITS.exp() / LOGITS.exp().sum(1, keepdim=True)
+    torch.testing.assert_close(found, shares[:, 0] - shares[:, 1])
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    explain = mw.explainer("rise", linear, masks=20)
+    by_function = explain(images, lambda y: y.softmax(1)[:, 0] - y.softmax(1)[:, 1])
+    torch.testing.assert_close(explain(images, "cat - dog"), by_function)
+
+
 def test_maps_are_those_of_the_function_of_the_same_score(linear: Classifier) -> None:
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     for method, options in (

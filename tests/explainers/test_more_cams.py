@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import tiny_net
+from conftest import Block, First, Patches, tiny_net
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -78,6 +78,14 @@ def test_layers_that_the_answer_does_not_reach_are_left_out() -> None:
     assert "norm" in vit.tap_names and "norm" not in explain.layers and len(explain.layers) > 1  # type: ignore[attr-defined]
 
 
+def test_a_scale_whose_last_layer_is_not_read_has_the_one_before() -> None:
+    """A stem of convolutions and blocks with a class token behind it: the blocks' scale is not left out."""
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), Patches(places=16), Block(), Block(), First())
+    hybrid = Classifier(nn.Sequential(*net, nn.Linear(16, 3)).eval(), **PLAIN)
+    assert hybrid.tap_names == ("1", "4"), "the last block, whose places nothing reads"
+    assert explainer("refine_cam", hybrid).layers == ("1", "3")  # type: ignore[attr-defined]
+
+
 # ---- Recipro-CAM --------------------------------------------------------------------------------------------
 
 
@@ -132,10 +140,43 @@ def test_tokens_keep_their_prefix_and_neighbours() -> None:
     assert torch.allclose(found, min_max(expected[None].detach())[0], atol=1e-3) and found.std() > 0.1
 
 
+def test_neighbours_count_half_and_corners_a_quarter() -> None:
+    """Where no norm comes behind: one that divides by a token's own length sees no difference between 1/2 and 1/4.
+
+    Behind a mean of tokens the logit is linear in them, so that the map is a sum over 3x3 places; of each picture, its
+    own class.
+    """
+    net = nn.Sequential(Patches(places=64), nn.Identity(), Mean(), nn.Linear(16, 3))
+    tokens = Classifier(net, taps=["1"], **PLAIN)
+    found = explainer("recipro_cam", tokens, layer="1").low_resolution(IMAGES, _each(2, 0))[0][:, 0]
+    said = torch.stack([net[0](IMAGES)[n, 1:] @ net[3].weight[k] for n, k in ((0, 2), (1, 0))])  # type: ignore[operator, union-attr, index]
+    kernel = torch.tensor([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
+    expected = F.conv2d(said.detach().unflatten(1, (1, 8, 8)), kernel[None, None], padding=1)[:, 0]
+    assert torch.allclose(found, min_max(expected), atol=1e-3) and found.std() > 0.1
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+def _each(*classes: int) -> Any:
+    from maskwise.explainers.targets import Targets
+
+    return Targets(torch.tensor(classes)[:, None])
+
+
 def _first(index: int) -> Any:
     from maskwise.explainers.targets import Targets
 
     return Targets(torch.tensor([[index]]))
+
+
+def test_what_lies_behind_the_layer_runs_in_float32_also_under_autocast(classifier: Classifier) -> None:
+    """In bfloat16 the scores of places, which hardly differ, would be of a few values."""
+    half = explainer("recipro_cam", classifier, layer="10", precision="bf16")(IMAGES, 3)
+    assert torch.allclose(half, explainer("recipro_cam", classifier, layer="10")(IMAGES, 3), atol=0.1)
+    assert len(half.unique()) > 200
 
 
 def test_what_leads_around_the_layer_is_said() -> None:

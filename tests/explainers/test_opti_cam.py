@@ -58,6 +58,62 @@ def test_the_best_score_never_falls(classifier: Classifier) -> None:
     assert (scores[2] > scores[0] + 1e-4).any()
 
 
+def by_hand(classifier: Classifier, layer: str, target: int, iterations: int, rate: float) -> tuple[Tensor, Tensor]:
+    """The masks (N,H,W) with the largest of the ``iterations + 1`` scores (N,), by Adam's own equations."""
+    grid = activation(classifier, layer)
+    w = torch.full(grid.shape[:2], 0.5)
+    first, second = torch.zeros_like(w), torch.zeros_like(w)
+    best, most = torch.zeros(2, 32, 32), torch.full((2,), -torch.inf)
+    for step in range(1, iterations + 2):
+        w.requires_grad_(True)
+        shares = w.exp() / w.exp().sum(1, keepdim=True)
+        made = masks(grid, shares)
+        scores = classifier.logits(IMAGES * made[:, None])[:, target]
+        better = scores > most
+        best[better], most[better] = made[better].detach(), scores[better].detach()
+        (slope,) = torch.autograd.grad(-scores.sum(), w)
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        change = first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+        w = (w - rate * change).detach()
+    return best, most
+
+
+@pytest.mark.parametrize(("layer", "iterations", "rate"), [("10", 5, 0.5), ("9", 5, 0.5), ("10", 8, 30.0)])
+def test_it_is_its_equations(layer: str, iterations: int, rate: float, classifier: Classifier) -> None:
+    """Behind a ReLU, before one (whose negative values are nothing), and so fast that the best mask is not the last."""
+    explain = explainer("opti_cam", classifier, layer=layer, iterations=iterations, learning_rate=rate)
+    found = explain(IMAGES, 3)
+    best, most = by_hand(classifier, layer, 3, iterations, rate)
+    torch.testing.assert_close(explain.report["score"].flatten(), most, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found, best, atol=1e-3, rtol=0)
+
+
+def test_of_no_class_it_is_that_of_the_top_class_of_the_clean_picture(classifier: Classifier) -> None:
+    """Not of whatever class is the likeliest behind each mask."""
+    net = tiny_net()
+    with torch.no_grad():
+        clean = net(IMAGES)
+        other = int(clean[0].argsort()[-2])
+        net[-1].bias[other] += (clean.amax(1) - clean[:, other]).min() - 1e-3  # type: ignore[operator, index, union-attr]
+    near = Classifier(net, **PLAIN)
+    top = near.logits(IMAGES).argmax(1).tolist()
+    explain = explainer("opti_cam", near, layer="10", iterations=6, learning_rate=0.5)
+    expected = explain(IMAGES, top)
+    masked = near.logits(IMAGES * expected[:, None]).argmax(1).tolist()
+    assert masked != top, "behind its mask another class is the likeliest"
+    torch.testing.assert_close(explain(IMAGES), expected, atol=1e-5, rtol=0)
+
+
+def test_an_answer_that_no_mask_changes_has_a_map_of_zeros() -> None:
+    class Deaf(Halves):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * 0 + torch.tensor([1.0, 2.0])
+
+    images = torch.rand(2, 3, 32, 32)
+    maps = explainer("opti_cam", Classifier(Deaf(), **PLAIN, taps=["layer"]), layer="layer", iterations=2)(images, 0)
+    assert not maps.any()
+
+
 class Halves(nn.Module):
     """Two channels, lit on the left and on the right; class 0 counts the light on the left."""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers.black_box import BlackBox
 from maskwise.classifiers.grids import GridLayout, GridSize, layout_of
+from maskwise.classifiers.learned_queries import Askers
 from maskwise.classifiers.prefix_tokens import prefix_tokens
 from maskwise.core.errors import InputError
 
@@ -24,7 +25,7 @@ class Call:
     Attributes:
         name: of the module; of one that is called again the last call is ``NAME``, those before ``NAME#1``, ``NAME#2``.
         inputs, output: identities of the tensor that came in and of the one that went out.
-        layout, grid: of the output, where it has places: where they are, and (h,w).
+        layout, grid: of the output, where it has places: where they are, and (h,w); ``learned_queries`` are none.
         rows: of the output; as many as pictures, but for what a detector's head has: one for each proposal.
         children: calls within this one.
     """
@@ -81,22 +82,26 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     root, size = Call("", module), (example.shape[-2], example.shape[-1])
     stack, alive, handles = [root], [], []
     maps: list[GridSize] = []  # of outputs with channels so far
+    outputs: list[tuple[Call, Tensor]] = []
+    askers = Askers()
     names = {m: n for n, m in module.named_modules()}
     times: Counter[nn.Module] = Counter()
     prefix = prefix_tokens(module)
 
-    def before(m: nn.Module, args: Any) -> None:
+    def before(m: nn.Module, args: Any, kwargs: Any) -> None:
         times[m] += 1
         call = Call(f"{names[m]}#{times[m]}", m, id(args[0]) if args and isinstance(args[0], Tensor) else None)
         stack[-1].children.append(call)
         stack.append(call)
         alive.append(args)
+        askers.note(args, kwargs, len(outputs))
 
     def after(m: nn.Module, args: Any, output: Any) -> None:
         call = stack.pop()
         alive.append(output)
         if not isinstance(output, Tensor):
             return
+        outputs.append((call, output))
         call.output, call.rows = id(output), len(output) if output.ndim else 1
         call.layout = layout_of(output, size, maps, prefix)
         grid = None if call.layout is None else call.layout.grid(output)
@@ -108,13 +113,17 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     try:
         for m in module.modules():
             if m is not module:
-                handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
+                handles += [m.register_forward_pre_hook(before, with_kwargs=True), m.register_forward_hook(after)]
         with torch.no_grad():
             given = module(example)
             root.output = id(given) if isinstance(given, Tensor) else None
     finally:
         for handle in handles:
             handle.remove()
+    for since, tokens in askers.learned(module, example):
+        for call, output in outputs[since:]:
+            if output.ndim == 3 and output.shape[1] == tokens:
+                call.layout = call.grid = None
     for call in root.all_calls():
         path, _, number = call.name.rpartition("#")
         if int(number) == times[call.module]:

@@ -98,7 +98,10 @@ class RefineCam(Explainer):
 
 
 def answering_taps(classifier: Classifier, layers: Sequence[MeasuredLayer] | None = None) -> tuple[str, ...]:
-    """The taps that the answer depends on, fine to coarse; all of them where it depends on none.
+    """The taps, fine to coarse; for one that the answer does not depend on, the deepest step of its size that it does.
+
+    A class token leaves the last layers' places unread, and without those before them their whole scale would be
+    missing. All of the taps where the answer depends on no layer.
 
     Args:
         layers: ``measured_layers`` of the classifier, where they are at hand.
@@ -108,6 +111,12 @@ def answering_taps(classifier: Classifier, layers: Sequence[MeasuredLayer] | Non
     """
     measured = measured_layers(classifier) if layers is None else layers
     largest = max(layer.share for layer in measured)
-    share = {layer.name: layer.share for layer in measured}
-    taps = classifier.tap_names
-    return tuple(name for name in taps if share.get(name, largest) > ANSWERS * largest) or taps
+    seen = {layer.name: layer for layer in measured}
+    answers = {name for name, layer in seen.items() if layer.share > ANSWERS * largest}
+    found = []
+    for tap in classifier.tap_names:
+        if tap in answers or tap not in seen:
+            found.append(tap)
+        else:
+            found += [name for name, layer in seen.items() if name in answers and layer.grid == seen[tap].grid][-1:]
+    return tuple(dict.fromkeys(found)) or classifier.tap_names
