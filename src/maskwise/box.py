@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
@@ -61,6 +62,25 @@ def binarise(maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0
     else:
         raise InputError(f"unknown rule {rule!r}: value or rank")
     return keep.reshape(shape)
+
+
+def above_otsu(maps: Tensor | np.ndarray) -> Tensor:
+    """Pixels (N,H,W) bool above Otsu's threshold of their map: it splits the values into two groups least spread.
+
+    A map of one value is above its own nowhere.
+    """
+    maps = as_maps(maps)
+    values, order = maps.flatten(1).double().sort(1)
+    count = torch.arange(1, values.shape[1], device=maps.device)
+    below = values.cumsum(1)
+    low = below[:, :-1] / count
+    high = (below[:, -1:] - below[:, :-1]) / (values.shape[1] - count)
+    between = count * (values.shape[1] - count) * (high - low) ** 2
+    # A split parts different values only; of one value there is none, and the last place says so.
+    between = F.pad(between.where(values[:, 1:] > values[:, :-1], -1.0), (0, 1), value=0.0)
+    first = between.argmax(1, keepdim=True) + 1
+    upper = torch.arange(values.shape[1], device=maps.device) >= first
+    return torch.zeros_like(upper).scatter_(1, order, upper).reshape(maps.shape)
 
 
 def _flattened(maps: Tensor | np.ndarray) -> tuple[Tensor, torch.Size]:

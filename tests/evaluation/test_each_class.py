@@ -184,7 +184,7 @@ def test_a_classifier_from_files(root: Path, files: tuple[Path, Path], tmp_path:
     assert board["protocol"]["metrics"]["pointing_difficult"]["options"]["cases"].startswith("list.txt#")
     (tmp_path / "names.txt").write_text("dog\n")
     refused(call(*given, *options, "--labels", files[1]), "names 1 classes", "has 2")
-    refused(call(*given, *options, "--labels", tmp_path / "none.txt"), "can't be read")
+    refused(call(*given, *options, "--labels", tmp_path / "none.txt"), "none.txt: no such file")
     assert CLASSES == ("car", "dog")
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from maskwise.box import above_otsu
 from maskwise.core.errors import InputError
 from maskwise.measures import metric
-from maskwise.measures.iou import above_otsu
 
 DRAWS = torch.Generator().manual_seed(6)
 MASKS = torch.rand(5, 12, 14, generator=DRAWS) < 0.4

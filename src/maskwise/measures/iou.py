@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from maskwise.box import as_maps, as_tensor, binarise
+from maskwise.box import above_otsu, as_tensor, binarise
 from maskwise.core.errors import InputError
 from maskwise.measures.base import Metric, metrics
 from maskwise.measures.inputs import masks_like
@@ -27,25 +25,6 @@ def mask_iou(kept: Tensor, masks: Tensor, ignore: Tensor | None = None) -> Tenso
     both, either = (kept & masks).sum((1, 2)), (kept | masks).sum((1, 2))
     found = both.double() / either.where(either > 0, 1)
     return found.masked_fill(~masks.flatten(1).any(1), torch.nan)
-
-
-def above_otsu(maps: Tensor | np.ndarray) -> Tensor:
-    """Pixels (N,H,W) bool above Otsu's threshold of their map: it splits the values into two groups least spread.
-
-    A map of one value is above its own nowhere.
-    """
-    maps = as_maps(maps)
-    values, order = maps.flatten(1).double().sort(1)
-    count = torch.arange(1, values.shape[1], device=maps.device)
-    below = values.cumsum(1)
-    low = below[:, :-1] / count
-    high = (below[:, -1:] - below[:, :-1]) / (values.shape[1] - count)
-    between = count * (values.shape[1] - count) * (high - low) ** 2
-    # A split parts different values only; of one value there is none, and the last place says so.
-    between = F.pad(between.where(values[:, 1:] > values[:, :-1], -1.0), (0, 1), value=0.0)
-    first = between.argmax(1, keepdim=True) + 1
-    upper = torch.arange(values.shape[1], device=maps.device) >= first
-    return torch.zeros_like(upper).scatter_(1, order, upper).reshape(maps.shape)
 
 
 class ThresholdIoU(Metric):

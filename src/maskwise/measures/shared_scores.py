@@ -45,8 +45,9 @@ def shared(function: Callable[..., T], *given: object) -> T:
 
     Example:
         >>> calls = []
+        >>> ask = calls.append
         >>> with shared_scores():
-        ...     shared(calls.append, 1), shared(calls.append, 1), shared(calls.append, 2)
+        ...     shared(ask, 1), shared(ask, 1), shared(ask, 2)
         (None, None, None)
         >>> calls
         [1, 2]

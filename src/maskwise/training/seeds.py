@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskwise.measures.iou import above_otsu
+from maskwise.box import above_otsu
 
 ERODED, SIDE = 11, 224  # F-CAM's pixels of a picture of so many
 LOWEST = 0.1  # the part of a picture that is background
