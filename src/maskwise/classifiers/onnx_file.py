@@ -102,6 +102,12 @@ class OnnxBox(BlackBox):
         """Outputs of pictures, in their order; what has another number of rows than pictures were given is left so."""
         count, asked = len(part), self.pictures or len(part)
         if count < asked:
+            numbers = asked * part[0].numel()  # which the graph alone does not tell where sides are free
+            if numbers > MOST_NUMBERS:
+                raise InputError(
+                    f"this ONNX file takes {asked:,} pictures at once, {numbers:,} numbers, and no more than "
+                    f"{MOST_NUMBERS:,} are given: export it for fewer or smaller pictures"
+                )
             part = torch.cat([part, part.new_zeros(asked - count, *part.shape[1:])])
         given = {self.input: part.contiguous().numpy()}
         found = [_tensor_of(array) for array in self.session.run(None, given, self.quietly)]
