@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ from maskwise.images import to_bytes
 from maskwise.maskers import load_masker
 from maskwise.training import Callback, TrainingState, recipes, train
 from maskwise.training.crops import Crop, random_crop, resized, resized_map
-from maskwise.training.distil import DistilRecipe, DistilTrainer, root_mean_square, target
+from maskwise.training.distil import DistilRecipe, DistilTrainer, LabelKind
 from maskwise.training.draws import generator
 from maskwise.training.label_file import LabelFile
+from maskwise.training.label_kinds import LABEL_KINDS, ValuesLabel, root_mean_square
 from maskwise.training.loader import Loader
 from maskwise.training.teacher import Lesson, Teacher, TeacherView
 
@@ -74,7 +76,14 @@ def test_maps_come_along_with_the_crops(picture_folder: Path) -> None:
     assert set(sizes) == {(40, 48)}
 
 
+def target(
+    saliency: Tensor, mean: float, kind: str, crop: Crop, picture: tuple[int, int], size: int | tuple[int, int]
+) -> Tensor:
+    return LABEL_KINDS[kind]().of_crop(resized_map(saliency, crop, picture, size), mean)[None]
+
+
 def test_targets() -> None:
+    assert set(LABEL_KINDS) == set(get_args(LabelKind))
     saliency = torch.rand(56, 56, generator=torch.Generator().manual_seed(0))
     whole, mean = Crop(0, 0, 112, 112, False), float(saliency.mean())
     raw = target(saliency, mean, "raw", whole, (112, 112), 56)
@@ -176,7 +185,8 @@ def test_squared_error_of_a_noisy_label_is_that_of_the_clean_one_and_the_noise()
     noise = torch.randn(4, 1, 8, 8, generator=draws)
     for sign in (0.0, 1.0, -1.0):  # noise of mean zero: each with its opposite
         trainer = DistilTrainer(classifier(), recipe, 5, Fabric(accelerator="cpu", devices=1))
-        trainer.unit = 2.0
+        assert isinstance(trainer.label, ValuesLabel)
+        trainer.label.unit = 2.0
         wanted = (clean + sign * noise).repeat_interleave(4, 2).repeat_interleave(4, 3)
         losses.append(trainer.step(torch.cat([images, wanted], 1), labels)["loss"])
     assert losses[0] > 0.1
@@ -317,7 +327,8 @@ def test_what_is_logged_of_values_is_in_their_own_size() -> None:
         update={"target": "values", "teacher": Lesson(views={"cam": TeacherView()}, stretch=False)}
     )
     trainer = DistilTrainer(classifier(), recipe, 5, Fabric(accelerator="cpu", devices=1))
-    trainer.unit = 0.01
+    assert isinstance(trainer.label, ValuesLabel)
+    trainer.label.unit = 0.01
     draws = torch.Generator().manual_seed(0)
     images, labels = torch.rand(4, 3, 32, 32, generator=draws), torch.tensor([0, 1, 2, 3])
     wanted = 0.01 * torch.randn(4, 1, 8, 8, generator=draws)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -23,13 +23,13 @@ from maskwise.training.distributed.processes import all_gather
 from maskwise.training.draws import generator
 from maskwise.training.frozen_decoder import FrozenRecipe, frozen_masker
 from maskwise.training.label_file import LabelFile, label_pictures
+from maskwise.training.label_kinds import LABEL_KINDS
 from maskwise.training.likelihood import Likelihood
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
 from maskwise.training.pasted import pasted
 from maskwise.training.progress import progress_bar
-from maskwise.training.seeds import drawn_seeds, on_seeds, seed_loss, seed_regions
 from maskwise.training.teacher import Lesson, Teacher
 from maskwise.training.trainer import Trainer, trainers
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 LABELS = "labels.npz"
-SEEDS = 1  # of the draws of a step: those of what is pasted have no number
+LABEL = 1  # of the draws of a step: those of what is pasted have no number
 LabelKind = Literal["above_mean", "raw", "seeds", "values"]
 
 
@@ -117,7 +117,7 @@ class DistilTrainer(Trainer):
         # What comes after the last tap of an encoder of its own has no part in the mask.
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip, self.learns_encoder)
         self.features = self.masker.encoder.features
-        self.unit = 1.0  # of the target ``values``
+        self.label = LABEL_KINDS[recipe.target]()
 
     def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:
         """Lets the teacher make its maps, once for each picture; each process makes its share."""
@@ -138,18 +138,15 @@ class DistilTrainer(Trainer):
             taught = teacher.of_several
             mine = label_pictures(file, teacher.key(), picture, taught, places, batch, lambda: advance(""))
         everybody = all_gather(mine) if world > 1 else [mine]
-        self.maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
-        self.means = {place: several.float().mean((1, 2)).tolist() for place, several in self.maps.items()}
-        if self.recipe.target == "seeds":
-            self.maps = {place: seed_regions(several) for place, several in self.maps.items()}
-        if self.recipe.target == "values":  # one number for all pictures, which bends nothing
-            self.unit = root_mean_square(self.maps.values())
+        maps = {place: saliency for theirs in everybody for place, saliency in theirs.items()}
+        self.means = {place: several.float().mean((1, 2)).tolist() for place, several in maps.items()}
+        self.maps = self.label.keep(maps)
         loader.along = self._wanted
 
     def _wanted(self, place: int, crop: Crop, picture: tuple[int, int], size: PixelSize) -> Tensor:
         """(K,h,w) of the classes that a picture is asked for."""
         pairs = zip(self.maps[place], self.means[place], strict=True)
-        return torch.cat([target(saliency, mean, self.recipe.target, crop, picture, size) for saliency, mean in pairs])
+        return torch.stack([self.label.of_crop(resized_map(kept, crop, picture, size), mean) for kept, mean in pairs])
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         meter, channels = Meter(self.fabric), self.classifier.channels
@@ -160,9 +157,8 @@ class DistilTrainer(Trainer):
                 images[:, :channels], images[:, channels], labels[:, 0], self.recipe.pasted, draws
             )
             images = torch.cat([images, maps], 1)
-        if self.recipe.target == "seeds":
-            draws = generator(self.recipe.seed, self.steps, self.fabric.global_rank, SEEDS)
-            images = torch.cat([images[:, :channels], drawn_seeds(images[:, channels:], draws)], 1)
+        draws = generator(self.recipe.seed, self.steps, self.fabric.global_rank, LABEL)
+        images = torch.cat([images[:, :channels], self.label.of_step(images[:, channels:], draws)], 1)
         for mine in self.parts(images, labels):
             with self.alone_with(mine) as part:
                 pictures = part.images[:, :channels].contiguous(memory_format=torch.channels_last)
@@ -172,21 +168,10 @@ class DistilTrainer(Trainer):
                 logits = self.masker.logits_of(taps, size, part.labels).float()
                 grid = (logits.shape[-2], logits.shape[-1])
                 wanted = F.adaptive_avg_pool2d(part.images[:, channels:], grid).float()
-                if self.recipe.target == "raw":
-                    loss = F.mse_loss(logits.sigmoid(), wanted)
-                elif self.recipe.target == "values":
-                    loss = F.mse_loss(logits, wanted / self.unit)
-                elif self.recipe.target == "seeds":
-                    loss = seed_loss(logits, wanted)
-                else:
-                    loss = F.binary_cross_entropy_with_logits(logits, wanted)
+                loss = self.label.loss(logits, wanted)
                 self.update.add(loss, part)
-                masks = logits.detach().sigmoid()
-                said = logits.detach() * self.unit if self.recipe.target == "values" else masks
-                off = (said - wanted).abs().mean()
-                if self.recipe.target == "seeds":
-                    off = on_seeds((masks - wanted.round()).abs(), wanted)
-                facts = {"area": masks.mean(), "wanted": wanted.mean(), "off": off}
+                said = logits.detach()
+                facts = {"area": said.sigmoid().mean(), "wanted": wanted.mean(), "off": self.label.off(said, wanted)}
                 meter.add({"loss": loss, **facts}, len(part.labels))
         self.update.update(self.recipe.masker_lr * self.learning_rate_factor())
         self.steps += 1
@@ -206,27 +191,3 @@ class DistilTrainer(Trainer):
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         recipe = self.recipe.model_dump(mode="json")
         save_masker(path, self.masker, self.classifier, recipe, half_encoder=half_encoder)
-
-
-def target(
-    saliency: Tensor, mean: float, kind: LabelKind, crop: Crop, picture: tuple[int, int], size: PixelSize
-) -> Tensor:
-    """What is wanted (1,h,w) of a crop: the teacher's map there, or where it is at least its mean over the picture.
-
-    A map without contrast wants nothing.
-    """
-    cut = resized_map(saliency, crop, picture, size)
-    if kind != "above_mean":
-        return cut[None]
-    return ((cut >= mean) & (mean > 0)).float()[None]
-
-
-def root_mean_square(maps: Iterable[Tensor]) -> float:
-    """Of all numbers of some maps; 1 where all of them are 0.
-
-    Example:
-        >>> root_mean_square([torch.tensor([[3.0]]), torch.tensor([[4.0]])])
-        3.5355339059327378
-    """
-    squares = [float(saliency.double().square().mean()) for saliency in maps]
-    return (sum(squares) / len(squares)) ** 0.5 if any(squares) else 1.0
