@@ -103,7 +103,7 @@ def _check_maps(text: str) -> None:
     _, equals, rest = text.partition("=")
     folder = Path(text if Path(text).is_dir() or not equals else rest).expanduser()
     if not folder.is_dir():
-        raise InputError(NOT_A_MAP_FOLDER.format(folder))
+        raise InputError(NOT_A_MAP_FOLDER.format(folder, "is a file" if is_file(folder) else "no such folder"))
     if is_root(folder):
         raise InputError(ALL_FILES.format(folder))
     if none_below(folder, MAP_SUFFIXES):

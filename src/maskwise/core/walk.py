@@ -49,7 +49,7 @@ def files_below(
         InputError: links lead in a circle, or what ``check_link`` raises.
     """
     skipped = None if passed_over is None else os.path.realpath(passed_over)
-    return sorted(_walk(str(root), "", suffixes, check_link, skipped, 0 if deep else None))
+    return sorted(_walk(str(root), "", suffixes, check_link, skipped, 0, deep))
 
 
 def _walk(
@@ -58,11 +58,12 @@ def _walk(
     suffixes: tuple[str, ...],
     check_link: Callable[[str], object],
     skipped: str | None,
-    links: int | None,
+    links: int,
+    deep: bool,
 ) -> Iterator[str]:
-    """``links`` counts those that led here; None stays in this folder."""
+    """``links`` counts those that led here."""
     folder = os.path.join(root, below)  # noqa: PTH118, Path would be made a million times
-    if links is not None and links > MOST_LINKS:
+    if links > MOST_LINKS:
         raise InputError(f"{folder}: links lead in a circle")
     try:
         entries = list(os.scandir(folder))
@@ -77,14 +78,14 @@ def _walk(
         linked = entry.is_symlink()
         if _is_folder(entry):
             if (
-                links is None
+                not deep
                 or entry.name.lower() in SYSTEM_FOLDERS
                 or (skipped is not None and os.path.realpath(entry.path) == skipped)
             ):
                 continue
             if linked:
                 check_link(name)
-            yield from _walk(root, f"{name}/", suffixes, check_link, skipped, links + linked)
+            yield from _walk(root, f"{name}/", suffixes, check_link, skipped, links + linked, deep)
         elif entry.name.lower().endswith(suffixes):
             if linked:
                 check_link(name)

@@ -114,7 +114,8 @@ class GivenMaps:
             InputError: no such folder, or none in it.
         """
         if not self.folder.is_dir():
-            raise InputError(NOT_A_MAP_FOLDER.format(self.folder))
+            is_file = "is a file" if self.folder.exists() else "no such folder"
+            raise InputError(NOT_A_MAP_FOLDER.format(self.folder, is_file))
         names = files_below(self.folder, MAP_SUFFIXES, self._inside)
         if not names:
             raise InputError(NO_MAPS.format(self.folder))
