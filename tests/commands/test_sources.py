@@ -283,7 +283,8 @@ def test_files(tmp_path: Path) -> None:
         ({"recipe": "casn"}, "such as casm"),
         ({"recipe": str(text)}, "expected lines of `key: value`"),
         ({"folder": tmp_path / "gone"}, "no such folder"),
-        ({"maps": f"{tmp_path / 'gone'}"}, "maps come in a folder"),
+        ({"maps": f"{tmp_path / 'gone'}"}, "gone: no such folder; maps come in a folder"),
+        ({"maps": f"theirs={text}"}, "is a file; maps come in a folder"),
     ):
         with pytest.raises(InputError, match=words):
             check_files(given)

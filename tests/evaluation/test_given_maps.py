@@ -296,6 +296,9 @@ class TestWhatIsMissing:
             mw.compare({"theirs": tmp_path / "m"}, data, judge, ["area"])
         with pytest.raises(InputError, match="no such folder"):
             mw.compare({"theirs": tmp_path / "none"}, data, judge, ["area"])
+        (tmp_path / "one.npy").touch()
+        with pytest.raises(InputError, match="is a file; maps come in a folder"):
+            mw.compare({"theirs": tmp_path / "one.npy"}, data, judge, ["area"])
 
     def test_all_faults_in_one_line(self, judge: Classifier, data: DataSet, folder: Path) -> None:
         ids = [record.id for record in data.records]
