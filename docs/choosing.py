@@ -27,7 +27,7 @@ overlap: take a method for what it needs first, and measure yours with `maskwise
 
 """
 ATTENTION = "where a transformer's own attention goes"
-OTHER_NETWORK = """These are of another network, the packaged `vit_tiny_distilled`, which is a weak one, and of other pictures (250 of ilsvrc500, the
+OTHER_NETWORK = """These are of another network, the packaged `vit_tiny_distilled`, which is a weak one, and of other pictures (all of ilsvrc500, the
 labels explained), so they do not compare with the rest of this page; [which they are](methods.md#transformers-methods-that-read-attention).
 
 """

@@ -17,6 +17,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.explainers import explainer
+from maskwise.explainers.recipro_cam import one_place_each
 
 PLAIN: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1), "input_size": 32}
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
@@ -84,6 +85,28 @@ def test_a_scale_whose_last_layer_is_not_read_has_the_one_before() -> None:
     hybrid = Classifier(nn.Sequential(*net, nn.Linear(16, 3)).eval(), **PLAIN)
     assert hybrid.tap_names == ("1", "4"), "the last block, whose places nothing reads"
     assert explainer("refine_cam", hybrid).layers == ("1", "3")  # type: ignore[attr-defined]
+
+
+def test_refine_cam_of_activations_below_zero_equals_its_formula() -> None:
+    """Behind SiLU: Grad-CAM++'s weights, of the activations as they are, and the ReLU of each layer's sum alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        fine = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.SiLU())
+        deep = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.SiLU())
+        net = nn.Sequential(fine, deep, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4)).eval()
+    first = net[0](IMAGES)
+    second = net[1](first)
+    assert (first < 0).float().mean() > 0.2 and (second < 0).float().mean() > 0.2
+    slopes = torch.autograd.grad(net[2:](second)[:, 3].sum(), (first, second))
+    expected = torch.ones(2, 16, 16)
+    for grid, slope in zip((first, second), slopes, strict=True):
+        alpha = slope**2 / (2 * slope**2 + grid.sum((2, 3), keepdim=True) * slope**3)
+        alpha = torch.where(slope == 0, 0, alpha)
+        one = min_max(((alpha * slope.relu()).sum((2, 3), keepdim=True) * grid).sum(1).relu())
+        expected *= F.interpolate(one[:, None].detach(), (16, 16), mode="bilinear", align_corners=False)[:, 0]
+    classifier = Classifier(net, **PLAIN)
+    found = explainer("refine_cam", classifier, layers="0.1,1.1").low_resolution(IMAGES, _target(3))[0][:, 0]
+    assert torch.allclose(found, min_max(expected), atol=1e-3) and found.std() > 0.05
 
 
 # ---- Recipro-CAM --------------------------------------------------------------------------------------------
@@ -158,6 +181,20 @@ def test_neighbours_count_half_and_corners_a_quarter() -> None:
 class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(1)
+
+
+def test_places_of_several_pictures_follow_one_another() -> None:
+    """All places of the first picture, then all of the second: each row keeps its own place alone."""
+    layer = nn.Identity()
+    maps = torch.rand(2, 5, 3, 4)
+    with one_place_each(nn.Sequential(layer), "0", 1, lambda output: output, "cell") as grids:
+        rows = layer(maps)
+    assert grids == [(3, 4)] and rows.shape == (24, 5, 3, 4)
+    for n in range(2):
+        for place in range(12):
+            alone = torch.zeros(5, 12)
+            alone[:, place] = maps[n].flatten(1)[:, place]
+            assert torch.equal(rows[12 * n + place].flatten(1), alone)
 
 
 def _each(*classes: int) -> Any:
@@ -265,11 +302,17 @@ def test_gscorecam_equals_a_loop_over_channels(variant: str, dropped: str) -> No
     assert torch.allclose(maps, min_max(expected.relu()), atol=1e-3) and maps.std() > 0.05
 
 
-def test_all_channels_as_the_top_ones_are_score_cam() -> None:
+@pytest.mark.parametrize("level", [0.0, 0.7])
+def test_all_channels_as_the_top_ones_are_score_cam(level: float) -> None:
+    """One of them the same everywhere: it has no contrast, masks nothing and adds nothing."""
     classifier = strong()
+    last = classifier.module[8]  # type: ignore[index]
+    with torch.no_grad():
+        last.weight[4], last.bias[4] = 0, level
     for variant in ("released", "paper"):
-        whole = explainer("score_cam", classifier, layer="10", variant=variant)(IMAGES, [[3, 1]] * 2)
-        again = explainer("score_cam", classifier, layer="10", variant=variant, top=99)(IMAGES, [[3, 1]] * 2)
-        assert torch.allclose(whole, again, atol=1e-4)
+        whole = explainer("score_cam", classifier, layer="10", variant=variant)
+        again = explainer("score_cam", classifier, layer="10", variant=variant, top=99)
+        assert torch.allclose(whole(IMAGES, [[3, 1]] * 2), again(IMAGES, [[3, 1]] * 2), atol=1e-4)
+        assert torch.allclose(whole.saliency(IMAGES, _target(3)), again.saliency(IMAGES, _target(3)), atol=1e-4)
     with pytest.raises(InputError, match="at least 1"):
         explainer("score_cam", classifier, top=0)

@@ -207,8 +207,9 @@ class AttentionRecorder(BackwardRules):
     ) -> Tensor:
         """Files a call; gives its output for the network to go on with."""
         goes_on = output
-        if torch.is_grad_enabled() and not output.requires_grad:
-            output = output.detach().requires_grad_(True)
+        if torch.is_grad_enabled():
+            if not output.requires_grad:
+                output = output.detach().requires_grad_(True)
             goes_on = output.clone()  # which the network may overwrite
         q, k, v, a, m = (None if x is None else x.detach() for x in (query, key, value, given, mask))
         assert v is not None
