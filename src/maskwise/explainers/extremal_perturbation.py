@@ -79,8 +79,10 @@ class ExtremalPerturbation(Explainer):
         smooth: float = 0.09,
     ) -> None:
         super().__init__(classifier)
-        if isinstance(areas, (str, float, int)) or not areas or not all(0 < a < 1 for a in areas):
-            raise InputError(f"areas must be numbers between 0 and 1, at least one, not {areas!r}")
+        if isinstance(areas, (str, float, int)) or not areas:
+            raise InputError(f"areas must be a list of numbers, such as [0.05, 0.2], not {areas!r}")
+        if not all(0 < a < 1 for a in areas):
+            raise InputError(f"areas must be numbers between 0 and 1, not {list(areas)}")
         ranges(iterations=(iterations, 1, inf), learning_rate=(learning_rate, 0, inf), momentum=(momentum, 0, 0.999))
         ranges(step=(step, 0.01, inf), sigma=(sigma, 0.01, inf), levels=(levels, 2, inf), max_blur=(max_blur, 0, inf))
         ranges(area_weight=(area_weight, 0, inf), growth=(growth, 0, inf), smooth=(smooth, 0, inf))
