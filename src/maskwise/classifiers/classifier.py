@@ -23,7 +23,7 @@ from maskwise.classifiers.normalisation import IMAGENET_MEAN, IMAGENET_STD, chec
 from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.classifiers.taps import Taps, layer_of, tapped
 from maskwise.classifiers.token_mask import attention_mask
-from maskwise.classifiers.wrappers import inputs_of, unwrapped
+from maskwise.classifiers.wrappers import unwrapped
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
@@ -120,7 +120,7 @@ class Classifier(nn.Module):
         draws = torch.Generator().manual_seed(0)
         images = torch.rand(2, self.channels, *self.size, generator=draws).to(self.device)
         look = first_look(self.module, self.normalise(images).to(self.dtype), activation, output, name)
-        self.ends_in = look.ends_in  # name of the layer of the activation, whose input are the logits
+        self.ends_in = look.ends_in  # the activation whose input are the logits
         self.is_paired = look.is_paired  # one output, two classes
         self.reads_probabilities = look.reads_probabilities  # of classes, whose logarithms are its logits
         self.activation: Activation = look.activation
@@ -232,9 +232,9 @@ class Classifier(nn.Module):
         with nullcontext() if self._is_as_told() else eval_mode(self.module):
             if self.ends_in is None:
                 return self.read(run(normalised), normalised)
-            with inputs_of(self.module.get_submodule(self.ends_in)) as given:
+            with self.ends_in.before(self.module) as logits:
                 run(normalised)
-            return self.read(given[-1], normalised)
+            return self.read(logits(), normalised)
 
     def _is_as_told(self) -> bool:
         """Is the module in the mode that it is asked in? In train mode of this object each part is in its own."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.black_box import BlackBox, FunctionBox
+from maskwise.classifiers.endings import Ending, ending_of
 from maskwise.classifiers.link import Activation
 from maskwise.classifiers.output import ScoresAt, scores_of
-from maskwise.classifiers.wrappers import LAYERS, last_activation
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.portions import out_of_memory
+
+ENOUGH = 6  # numbers, that chance puts them all between 0 and 1 no more
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,14 @@ class FirstLook:
 
     Attributes:
         activation: what makes probabilities of its logits, settled.
-        ends_in: name of the layer of the activation, whose input are the logits; None reads what the module gives.
+        ends_in: the activation whose input are the logits; None reads what the module gives.
         is_paired: one output, two classes.
         reads_probabilities: of classes that exclude each other; their logarithms are its logits.
         outputs: how many scores a picture has.
     """
 
     activation: Activation
-    ends_in: str | None
+    ends_in: Ending | None
     is_paired: bool
     reads_probabilities: bool
     outputs: int
@@ -52,28 +55,26 @@ def first_look(
     """
     with torch.inference_mode(False), torch.no_grad(), eval_mode(module):
         try:
-            with last_activation(module) as ends:
+            with ending_of(module) as ends:
                 raw = module(normalised)
         except Exception as error:  # every network has its own way to refuse a picture
             if not out_of_memory(error):
                 raise InputError(_refusal(module, normalised, error, name)) from None
             normalised = normalised[:1]  # later, too, it is asked for smaller batches
-            with last_activation(module) as ends:
+            with ending_of(module) as ends:
                 raw = module(normalised)
         scores = scores_of(raw, output, len(normalised))
-        ending = ends(raw) if isinstance(raw, Tensor) else None
-        ends_in: str | None = None
-        if ending is not None:
+        ends_in: Ending | None = None
+        if not isinstance(module, BlackBox) and (ending := ends(scores)) is not None:
             ends_in, before = ending
             scores = scores_of(before, None, len(normalised))
-    kind = None if ends_in is None else LAYERS[type(module.get_submodule(ends_in))]
+    kind = None if ends_in is None else ends_in.activation
     is_paired, is_black_box = scores.shape[1] == 1, isinstance(module, BlackBox)
     reads_probabilities = False
     if is_black_box and activation in (None, "softmax") and not is_paired and _link_of(scores) == "none":
         reads_probabilities, activation = True, "softmax"
     if activation is None:
-        if is_black_box:
-            _check_told(scores, name)
+        _check_told(scores, name, is_black_box, kind)
         activation = kind or ("sigmoid" if is_paired else _link_of(scores))
     elif kind is not None and activation == "none":
         ends_in, scores = None, scores_of(raw, output, len(normalised))  # its outputs as they are
@@ -93,17 +94,26 @@ def _refusal(module: nn.Module, given: Tensor, error: Exception, name: str) -> s
     )
 
 
-def _check_told(scores: Tensor, name: str) -> None:
-    """Of a network its last layer tells what its numbers are; of a black box these alone do.
+def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation | None) -> None:
+    """Of a network its last activation tells what its numbers are; where there is none to be seen these alone do.
 
     Raises:
-        InputError: they may be several things.
+        InputError: of a black box they may be several things; of a network that is a warning.
     """
     in_range = bool((scores >= 0).all()) and bool((scores <= 1).all())
-    if in_range and _link_of(scores) != "none":
+    if kind is not None or not in_range or _link_of(scores) == "none":
+        return
+    said = f"{name} gives numbers from 0 to 1 that don't add up to one"
+    if is_black_box:
         raise InputError(
-            f"{name} gives numbers from 0 to 1 that don't add up to one: say what they are, `activation=none` for "
-            "probabilities of findings that don't exclude each other, sigmoid or softmax for scores"
+            f"{said}: say what they are, `activation=none` for probabilities of findings that don't exclude each "
+            "other, sigmoid or softmax for scores"
+        )
+    if scores.numel() >= ENOUGH and not (scores == scores.flatten()[0]).all():
+        warnings.warn(
+            f"{said}, and they are taken for logits; say `activation=none` if they are probabilities of findings, or "
+            "`activation=softmax` if they are logits",
+            stacklevel=6,
         )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ from maskwise.core.errors import InputError
 
 SAME_SCALE_TAPS = 4  # how many depths are tapped where the scale never changes
 SCALES_OF_A_NETWORK = 3  # so many sizes within one opaque step with a grid: that is no block
-# A bare convolution is not an activation; identities and dropouts only repeat the step before them.
+# A bare convolution is no activation where one follows; identities and dropouts only repeat the step before them.
 REPEATS, BARE = (nn.Identity, nn.Dropout), nn.Conv2d
 
 
@@ -83,7 +83,23 @@ def steps_of(root: Call, size: tuple[int, int], pictures: int = 1) -> list[Call]
     steps = [step for i, step in enumerate(steps) if i >= first or step.grid != size]
     steps = [step for step in steps if step.rows == pictures]
     there = [s for s in steps if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, REPEATS)]
-    return [step for step in there if not isinstance(step.module, BARE)] or there
+    read = {call.inputs for call in root.all_calls()}
+    return [step for i, step in enumerate(there) if _is_activation(step, there[i + 1 :], read)] or there
+
+
+def _is_activation(step: Call, later: Sequence[Call], read: Collection[int | None]) -> bool:
+    """Any step but a bare convolution; that, too, where no module reads it and none of its grid comes later.
+
+    What follows it is then written as a function, ``F.relu(self.conv(x))``, and without it the network's last layer, or
+    a whole scale, would be missing.
+
+    Args:
+        later: the steps behind it.
+        read: identities of all tensors that modules were given.
+    """
+    if not isinstance(step.module, BARE):
+        return True
+    return step.output not in read and all(s.grid != step.grid or isinstance(s.module, BARE) for s in later)
 
 
 def _flat(call: Call) -> list[Call]:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import get_ident
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from maskwise.classifiers.link import Activation
 from maskwise.core.errors import InputError
-
-LAYERS: dict[type[nn.Module], Activation] = {nn.Softmax: "softmax", nn.Sigmoid: "sigmoid"}
 
 
 def unwrapped(module: Any) -> nn.Module:
@@ -43,48 +37,3 @@ def unwrapped(module: Any) -> nn.Module:
         what = "a class" if isinstance(module, type) else type(module).__name__
         raise InputError(f"a classifier is made around a torch.nn.Module, not {what}")
     return module
-
-
-@contextmanager
-def last_activation(module: nn.Module) -> Iterator[Callable[[Tensor], tuple[str, Tensor] | None]]:
-    """While open, softmax and sigmoid layers are watched.
-
-    Yields:
-        A function from what the module gave to the name of the layer that gave it, and what that got: the logits.
-        None if it was none of them.
-    """
-    seen: dict[int, tuple[str, Tensor, Tensor]] = {}
-    names = {layer: name for name, layer in module.named_modules()}
-    handles = []
-
-    def keep(layer: nn.Module, args: Any, output: Any) -> None:
-        if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-            seen[id(output)] = (names[layer], args[0], output)  # which keeps it, and so its identity, alive
-
-    def found(given: Tensor) -> tuple[str, Tensor] | None:
-        return seen[id(given)][:2] if id(given) in seen else None
-
-    try:
-        if not isinstance(module, torch.jit.ScriptModule):
-            handles = [m.register_forward_hook(keep) for m in names if type(m) in LAYERS]
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """While open, files what the layer is given in this thread."""
-    given: list[Tensor] = []
-    mine = get_ident()
-
-    def keep(_: nn.Module, args: Any) -> None:
-        if get_ident() == mine:
-            given.append(args[0])
-
-    handle = layer.register_forward_pre_hook(keep)
-    try:
-        yield given
-    finally:
-        handle.remove()
