@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from maskwise.classifiers.classifier import Classifier
 from maskwise.core.modes import eval_mode, frozen
+from maskwise.core.portions import out_of_memory
 
 ANSWERS = 1e-6  # of the largest share: what is less is rounding
 
@@ -49,9 +51,7 @@ def measured_layers(classifier: Classifier) -> tuple[MeasuredLayer, ...]:
         with classifier.tapped(steps, raw=True) as seen:
             logits = classifier.logits(image.requires_grad_(True))
         mixture = torch.randn(logits.shape, generator=draws).to(logits)
-        found = {name: output for name, output in seen.items() if output.requires_grad}
-        slopes = torch.autograd.grad((logits * mixture).sum(), list(found.values()), allow_unused=True) if found else ()
-    slope_of = dict(zip(found, slopes, strict=True))
+        slope_of = _slopes((logits * mixture).sum(), {name: x for name, x in seen.items() if x.requires_grad})
     measured = []
     for name in steps:
         layout, slope = classifier.layout(name), slope_of.get(name)
@@ -83,3 +83,19 @@ def answering_layer(classifier: Classifier, layers: Sequence[MeasuredLayer] | No
         if layer.share > ANSWERS * largest:
             return layer.name
     return layers[-1].name  # the answer is always the same, and so is every map
+
+
+def _slopes(score: Tensor, outputs: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """d score / d output of each; none at all where the network can't be differentiated.
+
+    Methods without gradients need not know; those with gradients meet the error themselves, and say it in words.
+    """
+    if not outputs or not score.requires_grad:
+        return {}
+    try:
+        found = torch.autograd.grad(score, list(outputs.values()), allow_unused=True)
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        return {}
+    return dict(zip(outputs, found, strict=True))

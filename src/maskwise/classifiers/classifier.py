@@ -27,12 +27,12 @@ from maskwise.classifiers.wrappers import unwrapped
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
+from maskwise.core.precision import HALVES
 from maskwise.images import resize, with_channels
 from maskwise.labels import Labels
 
 log = logging.getLogger(__name__)
 MOST_PIXELS = 2**23  # of an input: two are made at once when a network is first looked at
-HALVES = (torch.float16, torch.bfloat16)
 
 
 class Classifier(nn.Module):

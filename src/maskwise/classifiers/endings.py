@@ -1,4 +1,4 @@
-"""Where a network ends in softmax or sigmoid, as a layer or as a function: the logits are what that gets."""
+"""Where a network ends in softmax, sigmoid or their logarithm, as a layer or a function: logits are what that gets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from torch.overrides import TorchFunctionMode
 
 from maskwise.classifiers.link import Activation
 
-LAYERS: dict[type[nn.Module], Activation] = {nn.Softmax: "softmax", nn.Sigmoid: "sigmoid"}
+LAYERS: dict[type[nn.Module], Activation] = {
+    nn.Softmax: "softmax", nn.LogSoftmax: "softmax", nn.Sigmoid: "sigmoid", nn.LogSigmoid: "sigmoid"
+}  # fmt: skip
 FUNCTIONS: dict[str, Activation] = {
-    "softmax": "softmax", "special_softmax": "softmax", "sigmoid": "sigmoid", "special_expit": "sigmoid"
+    "softmax": "softmax", "special_softmax": "softmax", "log_softmax": "softmax", "special_log_softmax": "softmax",
+    "sigmoid": "sigmoid", "special_expit": "sigmoid", "log_sigmoid": "sigmoid",
 }  # fmt: skip
 EXACT = 1e-4  # how far the activation of the logits may be from what the network gave
 
@@ -96,14 +99,16 @@ class _LastCall(TorchFunctionMode):
     kind: Activation | None = None
     given: Tensor
     _gave: Tensor
+    _is_log: bool
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        kind = FUNCTIONS.get(getattr(func, "__name__", ""))
+        name = getattr(func, "__name__", "")
+        kind = FUNCTIONS.get(name)
         if kind is not None and isinstance(result, Tensor):
             given = args[0] if args else (kwargs or {}).get("input")
             if isinstance(given, Tensor):
-                self.kind, self.given, self._gave = kind, given, result
+                self.kind, self.given, self._gave, self._is_log = kind, given, result, "log_" in name
         return result
 
     def made(self, scores: Tensor) -> bool:
@@ -112,10 +117,8 @@ class _LastCall(TorchFunctionMode):
         same = gave.numel() == scores.numel() and gave.data_ptr() == scores.data_ptr() and gave.numel() > 0
         if not same or given.ndim not in (1, 2) or given.shape != gave.shape:
             return False
-        if self.kind == "sigmoid":
-            expected = given.sigmoid()
-        elif given.ndim == 2:
-            expected = given.softmax(1)
-        else:
+        if self.kind == "softmax" and given.ndim == 1:
             return False
-        return bool((expected.flatten() - scores.flatten()).abs().max() <= EXACT)
+        expected = given.sigmoid() if self.kind == "sigmoid" else given.softmax(1)
+        found = scores.flatten().exp() if self._is_log else scores.flatten()
+        return bool((expected.flatten() - found).abs().max() <= EXACT)

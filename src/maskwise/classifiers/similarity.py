@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from maskwise.classifiers.output import ScoresAt, scores_of
 from maskwise.core.errors import InputError
+from maskwise.core.precision import HALVES
 
-HALF = (torch.float16, torch.bfloat16)
 TINY = 1e-12  # length of an embedding below which it has no direction
 
 
@@ -59,7 +59,7 @@ class CosineScores(nn.Module):
         # LeGrad and Recipro-CAM run many variants behind one picture: rows (N,D) may then be more than the pictures.
         count = None if isinstance(raw, Tensor) and raw.ndim == 2 else len(images)
         found = scores_of(raw, self.output, count)
-        found = found.float() if found.dtype in HALF else found
+        found = found.float() if found.dtype in HALVES else found
         if found.shape[1] != self.embeddings.shape[1]:
             raise InputError(
                 f"the encoder gives embeddings of {found.shape[1]} numbers, and those of the classes have "

@@ -83,11 +83,11 @@ def steps_of(root: Call, size: tuple[int, int], pictures: int = 1) -> list[Call]
     steps = [step for i, step in enumerate(steps) if i >= first or step.grid != size]
     steps = [step for step in steps if step.rows == pictures]
     there = [s for s in steps if s.grid is not None and min(s.grid) > 1 and not isinstance(s.module, REPEATS)]
-    read = {call.inputs for call in root.all_calls()}
+    read = {(call.inputs, call.read) for call in root.all_calls()}
     return [step for i, step in enumerate(there) if _is_activation(step, there[i + 1 :], read)] or there
 
 
-def _is_activation(step: Call, later: Sequence[Call], read: Collection[int | None]) -> bool:
+def _is_activation(step: Call, later: Sequence[Call], read: Collection[tuple[int | None, int]]) -> bool:
     """Any step but a bare convolution; that, too, where no module reads it and none of its grid comes later.
 
     What follows it is then written as a function, ``F.relu(self.conv(x))``, and without it the network's last layer, or
@@ -95,11 +95,13 @@ def _is_activation(step: Call, later: Sequence[Call], read: Collection[int | Non
 
     Args:
         later: the steps behind it.
-        read: identities of all tensors that modules were given.
+        read: identities and versions of all tensors that modules were given.
     """
     if not isinstance(step.module, BARE):
         return True
-    return step.output not in read and all(s.grid != step.grid or isinstance(s.module, BARE) for s in later)
+    return (step.output, step.made) not in read and all(
+        s.grid != step.grid or isinstance(s.module, BARE) for s in later
+    )
 
 
 def _flat(call: Call) -> list[Call]:

@@ -25,6 +25,7 @@ class Call:
     Attributes:
         name: of the module; of one that is called again the last call is ``NAME``, those before ``NAME#1``, ``NAME#2``.
         inputs, output: identities of the tensor that came in and of the one that went out.
+        read, made: how often these had been overwritten in place by then.
         layout, grid: of the output, where it has places: where they are, and (h,w); ``learned_queries`` are none.
         rows: of the output; as many as pictures, but for what a detector's head has: one for each proposal.
         children: calls within this one.
@@ -34,6 +35,8 @@ class Call:
     module: nn.Module
     inputs: int | None = None
     output: int | None = None
+    read: int = 0
+    made: int = 0
     layout: GridLayout | None = None
     grid: GridSize | None = None
     rows: int = 1
@@ -90,7 +93,9 @@ def watch(module: nn.Module, example: Tensor) -> Call:
 
     def before(m: nn.Module, args: Any, kwargs: Any) -> None:
         times[m] += 1
-        call = Call(f"{names[m]}#{times[m]}", m, id(args[0]) if args and isinstance(args[0], Tensor) else None)
+        call = Call(f"{names[m]}#{times[m]}", m)
+        if args and isinstance(args[0], Tensor):
+            call.inputs, call.read = id(args[0]), _version(args[0])
         stack[-1].children.append(call)
         stack.append(call)
         alive.append(args)
@@ -102,7 +107,8 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         if not isinstance(output, Tensor):
             return
         outputs.append((call, output))
-        call.output, call.rows = id(output), len(output) if output.ndim else 1
+        call.output, call.made = id(output), _version(output)
+        call.rows = len(output) if output.ndim else 1
         call.layout = layout_of(output, size, maps, prefix)
         grid = None if call.layout is None else call.layout.grid(output)
         if grid is not None:
@@ -129,6 +135,10 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         if int(number) == times[call.module]:
             call.name = path
     return root
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _has_layers(module: nn.Module) -> bool:

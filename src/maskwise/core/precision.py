@@ -9,6 +9,7 @@ import torch
 from maskwise.core.errors import InputError
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
+HALVES = (torch.float16, torch.bfloat16)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

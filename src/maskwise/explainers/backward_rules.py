@@ -159,5 +159,6 @@ def check_met(rules: ReluRules, method: str, classifier: Classifier) -> None:
     if not rules.met:
         raise InputError(
             f"{method} changes how ReLU passes gradients back, but {classifier.name} uses no ReLU that can be seen "
-            "(it has other activations, or is scripted or compiled); use gradient, smooth_grad or integrated_gradients"
+            "(it has other activations, runs without gradients, or is scripted or compiled); use gradient, smooth_grad "
+            "or integrated_gradients"
         )

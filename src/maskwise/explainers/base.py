@@ -17,15 +17,16 @@ from maskwise.core.modes import eval_mode, frozen
 from maskwise.core.precision import Precision, autocast
 from maskwise.core.registry import Registry
 from maskwise.explainers.doubts import (
-    classes_alike,
     coarse_grid,
     doubts,
     flat_map,
     hearing,
     line_of,
+    pixel_gradient,
     warn_once,
     within_rounding,
 )
+from maskwise.explainers.gradient_errors import in_words
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
 methods: Registry[type[Explainer]] = Registry("method", caution="")
@@ -128,7 +129,7 @@ class Explainer:
             # Tensors of a caller's inference mode could not be differentiated.
             given = images.clone() if images.is_inference() else images
             if self.differentiates and self.needs_target and parsed.score is None and len(self.classifier.labels) > 1:
-                self.doubt("same_gradient", classes_alike(self.classifier, given[:1]))
+                self.doubt("same_gradient", pixel_gradient(self.classifier, given[:1]) == "alike")
             maps = self.explain(given, parsed)
         maps = maps.to(device).clamp(-1 if self.signed else 0, 1)
         return maps if many(targets) else maps[:, 0]
@@ -138,12 +139,21 @@ class Explainer:
         """What a call sets and puts back: a fresh report, eval mode, precision, no gradients unless asked for.
 
         At its end the report has its warnings, and somebody is told.
+
+        Raises:
+            InputError: the network can't be differentiated.
         """
         self.report, self.doubted, self._spread = {}, {}, None
         precise = autocast(self.precision, self.classifier.device.type)
         held = self.classifier
-        with torch.inference_mode(False), torch.no_grad(), eval_mode(held), frozen(held), precise:
-            yield
+        try:
+            with torch.inference_mode(False), torch.no_grad(), eval_mode(held), frozen(held), precise:
+                yield
+        except RuntimeError as error:
+            said = in_words(error, held.name)
+            if said is None:
+                raise
+            raise said from error
         self._tell()
 
     def explain(self, images: Tensor, targets: Targets) -> Tensor:

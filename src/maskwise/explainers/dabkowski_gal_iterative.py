@@ -81,7 +81,7 @@ class DabkowskiGalIterative(Explainer):
         with torch.no_grad():
             classes = targets.classes_of(self.classifier.logits(images))[:, 0]
         draws = generators(images, self.seed)
-        with learning(images, replace(targets, classes=classes[:, None], score=None)) as (pixels, wanted):
+        with learning(self, images, replace(targets, classes=classes[:, None], score=None)) as (pixels, wanted):
             assert wanted.classes is not None
             labels, real = wanted.classes[:, 0], torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
             sigma = scaled(11.0, pixels)

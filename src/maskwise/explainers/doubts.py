@@ -24,10 +24,12 @@ ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
 ALIKE = 1e-4  # of the largest gradient: two backwards differ by more than their rounding only where classes do
 FEW_PLACES = 4
 Hearing = Literal["nobody", "front door", "patches"]
+# none: its answer has no graph; zero: none but zeros; alike: the same for two classes; unknown: an error came.
+PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
 
 doubts: Registry[Any] = Registry("warning")
 _hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
-_alike: WeakKeyDictionary[Classifier, bool] = WeakKeyDictionary()
+_pixel_gradients: WeakKeyDictionary[Classifier, PixelGradient] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
 
 
@@ -61,6 +63,16 @@ def same_gradient(first: Tensor, second: Tensor) -> Tensor:
     """(N,) of the gradients (N,…) of two classes: are they one, within rounding, and not zero?"""
     largest = torch.maximum(first.abs(), second.abs()).flatten(1).amax(1)
     return ((first - second).abs().flatten(1).amax(1) <= ALIKE * largest) & (largest > 0)
+
+
+@doubts.register(
+    "dead_pixels",
+    cause="the answer's gradient by the pixels is zero, so that nothing leads the mask",
+    cure="see whether the network rounds its pictures or its scores, or take a method without gradients, such as rise",
+)
+def dead_pixels(known: PixelGradient) -> bool:
+    """Of ``pixel_gradient``: does a mask on the pixels learn nothing from the answer?"""
+    return known == "zero"
 
 
 @doubts.register(
@@ -177,27 +189,34 @@ def warn_once(line: str, classifier: Classifier) -> None:
 # ---- asked once of a classifier -----------------------------------------------------------------------------
 
 
-def classes_alike(classifier: Classifier, images: Tensor) -> bool:
-    """Do its most and its least likely class have the same gradient by the pixels (``same_gradient``)?
+def pixel_gradient(classifier: Classifier, images: Tensor) -> PixelGradient:
+    """What gradients by the pixels its most and its least likely class have.
 
-    Found once a classifier, by one forward and two backwards of the first picture that it explains. False where it
-    has no gradients at all.
+    Found once a classifier, by one forward and two backwards of the first picture that it explains; again for each
+    call, where those of the last one were zero.
 
     Args:
         images: (1,C,H,W) in [0,1], of any size.
     """
-    if classifier not in _alike:
-        _alike[classifier] = _have_same_gradient(classifier, images)
-    return _alike[classifier]
+    known = _pixel_gradients.get(classifier)
+    if known is None:
+        known = _pixel_gradient(classifier, images)
+        if known != "zero":
+            _pixel_gradients[classifier] = known
+    return known
 
 
-def _have_same_gradient(classifier: Classifier, images: Tensor) -> bool:
+def _pixel_gradient(classifier: Classifier, images: Tensor) -> PixelGradient:
     try:
-        with torch.enable_grad():
-            pixels = classifier.prepare(images).detach().float().requires_grad_(True)
+        with torch.inference_mode(False), torch.enable_grad():
+            pixels = classifier.prepare(images).detach().clone().float().requires_grad_(True)
             logits = classifier.logits(pixels)
+            if not logits.requires_grad:
+                return "none"
             ends = (logits[0].amax(), logits[0].amin())
             first, second = (torch.autograd.grad(end, pixels, retain_graph=True)[0].detach() for end in ends)
-    except RuntimeError:  # a program without gradients; the method itself says so better
-        return False
-    return bool(same_gradient(first, second).all())
+    except RuntimeError:  # the method itself will meet it
+        return "unknown"
+    if not first.any() and not second.any():
+        return "zero"
+    return "alike" if bool(same_gradient(first, second).all()) else "apart"

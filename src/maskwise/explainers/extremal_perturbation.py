@@ -92,7 +92,7 @@ class ExtremalPerturbation(Explainer):
         self.flip, self.area_weight, self.growth, self.smooth = flip, area_weight, growth, smooth
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
-        with learning(images, self.resolve(images, targets)) as (pixels, wanted):
+        with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             masks = self.optimise(pixels, wanted)
         reached = masks.mean((2, 3))
         self.report = {"area": reached.mean(1)} | {

@@ -62,7 +62,7 @@ class Feedback(Explainer):
         self.iterations, self.rate, self.penalty = iterations, rate, penalty
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
-        with learning(images, self.resolve(images, targets)) as (pixels, wanted):
+        with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             gates: list[Tensor] = []
             costs: list[Tensor] = []
             pixels.requires_grad_(True)  # so that the frozen network records its forward

@@ -85,7 +85,7 @@ class Fido(Explainer):
     def map(self, images: Tensor, targets: Targets) -> Tensor:
         draws = generators(images, self.seed)
         sign = 1 if self.objective == "ssr" else -1
-        with learning(images, self.resolve(images, targets)) as (pixels, wanted):
+        with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             n, _, height, width = pixels.shape
             rows = torch.arange(n, device=pixels.device).repeat_interleave(self.samples)
             fill = infill(self.infill, pixels, self.classifier, self.blur, draws)

@@ -90,7 +90,7 @@ class GuidedFeatureInversion(LayerExplainer):
         self.decay, self.fine_decay, self.blur = decay, fine_decay, blur
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
-        with learning(images, self.resolve(images, targets)) as (pixels, wanted):
+        with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             found = [self.optimised(pixels, wanted, turn) for turn in range(len(pixels))]
         maps, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
         if self.iterations > self.inversion:  # else no copy was scored

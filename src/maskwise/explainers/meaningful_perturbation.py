@@ -91,7 +91,7 @@ class MeaningfulPerturbation(Explainer):
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
         draws = generators(images, self.seed)
-        with learning(images, self.resolve(images, targets)) as (pixels, wanted):
+        with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             reach = round(scaled(self.jitter / 2, pixels))
             moves = (uniform(draws, self.iterations, 2) * (2 * reach + 1)).floor().long().to(pixels.device) - reach
             fill = infill(self.infill, pixels, self.classifier, self.blur, draws)

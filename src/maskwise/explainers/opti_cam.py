@@ -56,7 +56,7 @@ class OptiCam(LayerExplainer):
             logits, output = self.activation(images)
             grid = self.grid(output).float().relu()
         size = (images.shape[-2], images.shape[-1])
-        with learning(images, targets.resolved(logits)) as (pixels, wanted):
+        with learning(self, images, targets.resolved(logits)) as (pixels, wanted):
             channels = grid.clone()
             weights = torch.full(channels.shape[:2], 0.5, device=pixels.device, requires_grad=True)
             optimiser = torch.optim.Adam([weights], lr=self.learning_rate)

@@ -13,6 +13,8 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.explainers.base import Explainer
+from maskwise.explainers.doubts import dead_pixels, pixel_gradient
+from maskwise.explainers.gradient_errors import no_gradient
 from maskwise.explainers.perturb import normal
 from maskwise.explainers.targets import Targets
 from maskwise.infill import infiller
@@ -22,8 +24,18 @@ PAPERS_SIDE = 224  # lengths are given in pixels of a picture of this side, and 
 
 
 @contextmanager
-def learning(images: Tensor, targets: Targets) -> Iterator[tuple[Tensor, Targets]]:
-    """Gradients on, also inside a caller's inference mode; gives copies of pictures and targets that left it."""
+def learning(explainer: Explainer, images: Tensor, targets: Targets) -> Iterator[tuple[Tensor, Targets]]:
+    """Gradients on, also inside a caller's inference mode; gives copies of pictures and targets that left it.
+
+    A mask that hears nothing of the answer would follow its own terms alone, and look like a map.
+
+    Raises:
+        InputError: the answer has no gradient by the pixels; where that is zero the explainer doubts its maps.
+    """
+    known = pixel_gradient(explainer.classifier, images[:1])
+    if known == "none":
+        raise no_gradient(explainer.classifier.name)
+    explainer.doubt("dead_pixels", dead_pixels(known))
     with torch.inference_mode(False), torch.enable_grad():
         classes = None if targets.classes is None else targets.classes.clone()
         goals = None if targets.goals is None else targets.goals.clone()

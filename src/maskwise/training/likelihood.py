@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.precision import HALVES
 
 SURE = 1e-6  # no further from 0 and 1 is what a black box calls certain
 LIKELY = 0.1  # from this probability on a finding is one that a classifier's own answer names
@@ -182,4 +182,4 @@ def likelihood_of(classifier: Classifier) -> Likelihood:
 
 
 def _float(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return logits.float() if logits.dtype in HALVES else logits

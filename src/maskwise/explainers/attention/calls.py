@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.precision import HALVES
 
 EXACT, HALF = 1e-5, 1e-2  # |A V - O|, relative to the largest |O| where that exceeds one
 
@@ -62,7 +63,7 @@ class AttentionCall:
             InputError: A V is not O.
         """
         seen, wanted = self.weights() @ self.heads(self.value), self.heads(self.output)
-        half = self.output.dtype in (torch.float16, torch.bfloat16)
+        half = self.output.dtype in HALVES
         bound = (HALF if half else EXACT) * max(1.0, float(wanted.abs().max()))
         if seen.shape != wanted.shape or not (seen - wanted).abs().max() <= bound:
             raise InputError(

@@ -110,7 +110,7 @@ def run(
     if final is None or not logits.requires_grad:
         raise InputError(
             f"{method} finds no way from the answer of {classifier.name} to its layers: it must give logits (no "
-            f"softmax) and be neither scripted nor compiled; {instead}"
+            f"softmax), with gradients (no torch.no_grad), and be neither scripted nor compiled; {instead}"
         )
     if not logits.isfinite().all():
         raise InputError(f"the answer of {classifier.name} holds NaN or infinity")

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from maskwise.core.precision import HALVES
+
 LIKE: dict[Any, Callable[..., Tensor]] = {torch.rand_like: torch.rand, torch.randn_like: torch.randn}
 
 
@@ -165,7 +167,7 @@ def batch_norm(
             ),
         )
     values, others = (
-        x.float() if x.dtype in (torch.float16, torch.bfloat16) else x,
+        x.float() if x.dtype in HALVES else x,
         [d for d in range(x.ndim) if d != 1],
     )
     shape = [1, -1] + [1] * (x.ndim - 2)
