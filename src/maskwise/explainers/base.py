@@ -26,7 +26,7 @@ from maskwise.explainers.doubts import (
     warn_once,
     within_rounding,
 )
-from maskwise.explainers.gradient_errors import in_words
+from maskwise.explainers.gradient_errors import differentiation_error
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
 methods: Registry[type[Explainer]] = Registry("method", caution="")
@@ -150,7 +150,7 @@ class Explainer:
             with torch.inference_mode(False), torch.no_grad(), eval_mode(held), frozen(held), precise:
                 yield
         except RuntimeError as error:
-            said = in_words(error, held.name)
+            said = differentiation_error(error, held.name)
             if said is None:
                 raise
             raise said from error
@@ -244,6 +244,8 @@ class Explainer:
             return maps
         dead = within_rounding(low, high)
         self.doubt("dead_perturbation", dead)
+        if "dead_pixels" in self.doubted:  # the same fault: one line is enough
+            self.doubt("dead_pixels", self.doubted.pop("dead_pixels") & ~dead.any(1))
         return torch.where(dead[..., None, None], 0.0, maps) if self.normalise else maps
 
     def _tell(self) -> None:

@@ -40,7 +40,7 @@ def no_gradient(name: str, where: str = "its pictures") -> InputError:
     return InputError(NONE.format(name=name, where=where))
 
 
-def in_words(error: RuntimeError, name: str) -> InputError | None:
+def differentiation_error(error: RuntimeError, name: str) -> InputError | None:
     """What an error of PyTorch's autograd means for a classifier; None where it is about something else.
 
     Args:
