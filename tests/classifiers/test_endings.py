@@ -66,12 +66,57 @@ def test_logits_are_read_before_the_function(kind: Any, ending: Callable[[Tensor
         ended = Classifier(Ends(net, ending), **PLAIN)
     bare = Classifier(net, activation=kind, **PLAIN)
     assert ended.activation == kind and torch.equal(ended(IMAGES), bare(IMAGES))
+    with torch.inference_mode():
+        assert torch.equal(ended(IMAGES), bare(IMAGES))
     given = ended.read(ended.module(IMAGES)).flatten(1)
     assert torch.allclose(ended.probabilities(ended(IMAGES)), given, atol=1e-6)
     weights = {name: 2 * weight for name, weight in ended.module.state_dict().items()}
     twice = copy.deepcopy(ended)
     twice.module.load_state_dict(weights)
     assert torch.equal(ended.logits(IMAGES, weights), twice(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        ("softmax", lambda y: F.log_softmax(y, 1)),
+        ("softmax", lambda y: y.log_softmax(-1)),
+        ("softmax", nn.LogSoftmax(1)),
+        ("sigmoid", F.logsigmoid),
+        ("sigmoid", nn.LogSigmoid()),
+        ("softmax", nn.Softmax(1)),
+        ("sigmoid", nn.Sequential(nn.Identity(), nn.Sigmoid())),
+    ],
+)
+def test_layers_and_logarithms_are_endings_too(kind: Any, ending: Callable[[Tensor], Any]) -> None:
+    net = strong(tiny_net())
+    for give in (ending, lambda y: {"scores": ending(y)}):
+        wrapped = Ends(net, give)
+        wrapped.part = ending if isinstance(ending, nn.Module) else nn.Identity()  # so that its hooks can be found
+        ended = Classifier(wrapped.eval(), **PLAIN)
+        assert ended.activation == kind and torch.equal(ended(IMAGES), net(IMAGES))
+
+
+@pytest.mark.parametrize("ending", [torch.sigmoid, nn.Sigmoid()])
+def test_a_network_that_ends_otherwise_in_train_mode(ending: Any) -> None:
+    """Scores for the loss there, probabilities in eval mode; attention's softmax is no ending either."""
+
+    class Either(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.ending = tiny_vit(), ending
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights = self.net(x).softmax(1)
+            y: Tensor = self.net(x) + 0 * weights
+            return y if self.training else self.ending(y)
+
+    net = Either().eval()
+    classifier = Classifier(net, **PLAIN)
+    expected = classifier(IMAGES)
+    assert classifier.activation == "sigmoid" and torch.equal(expected, net.net(IMAGES))
+    classifier.train()
+    assert torch.allclose(classifier(IMAGES), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["gradient", "grad_cam", "layer_cam", "cam", "excitation_backprop", "lrp", "rise"])
@@ -101,6 +146,8 @@ def test_one_probability_is_two_classes() -> None:
         assert ended.is_paired and ended.activation == "sigmoid"
         expected = net(IMAGES)
         assert torch.allclose(ended(IMAGES), torch.cat([-expected, expected], 1))
+        with torch.inference_mode():
+            assert torch.allclose(ended(IMAGES), torch.cat([-expected, expected], 1))
 
 
 def test_probabilities_as_they_are_where_they_are_asked_for() -> None:

@@ -233,8 +233,9 @@ class Classifier(nn.Module):
             if self.ends_in is None:
                 return self.read(run(normalised), normalised)
             with self.ends_in.before(self.module) as logits:
-                run(normalised)
-            return self.read(logits(), normalised)
+                raw = run(normalised)
+                scores = raw if isinstance(raw, Tensor) else scores_of(raw, self.output, None)
+            return self.read(logits(scores), normalised)
 
     def _is_as_told(self) -> bool:
         """Is the module in the mode that it is asked in? In train mode of this object each part is in its own."""

@@ -37,15 +37,16 @@ class Ending:
     layer: str | None = None
 
     @contextmanager
-    def before(self, module: nn.Module) -> Iterator[Callable[[], Tensor]]:
+    def before(self, module: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
         """While open, what the activation gets is filed in this thread.
 
         Yields:
-            A function to the logits of the last forward.
+            A function from the scores of a forward to its logits: the same where it did without the activation, as
+            some networks do in train mode.
         """
         if self.layer is None:
             with _LastCall() as last:
-                yield lambda: last.given
+                yield lambda scores: last.given if last.gave_to(scores) else scores
             return
         given: list[Tensor] = []
         mine = get_ident()
@@ -56,7 +57,7 @@ class Ending:
 
         handle = module.get_submodule(self.layer).register_forward_pre_hook(keep)
         try:
-            yield lambda: given[-1]
+            yield lambda scores: given[-1] if given else scores
         finally:
             handle.remove()
 
@@ -82,7 +83,7 @@ def ending_of(module: nn.Module) -> Iterator[Callable[[Tensor], tuple[Ending, Te
             if id(scores) in seen:
                 name, given, _ = seen[id(scores)]
                 return Ending(LAYERS[type(module.get_submodule(name))], name), given
-            return None if last.kind is None or not last.made(scores) else (Ending(last.kind), last.given)
+            return (Ending(last.kind), last.given) if last.kind is not None and last.made(scores) else None
 
         try:
             if not isinstance(module, torch.jit.ScriptModule):
@@ -111,11 +112,18 @@ class _LastCall(TorchFunctionMode):
                 self.kind, self.given, self._gave, self._is_log = kind, given, result, "log_" in name
         return result
 
+    def gave_to(self, scores: Tensor) -> bool:
+        """Did that call give these scores, or what they are a view of?"""
+        if self.kind is None or scores.numel() != self._gave.numel():
+            return False
+        if scores.is_inference():  # whose views know of no base
+            return scores.data_ptr() == self._gave.data_ptr()
+        return scores is self._gave or scores._base is self._gave
+
     def made(self, scores: Tensor) -> bool:
-        """Did that call give these scores, or what they are a view of, and are they its activation over classes?"""
-        gave, given = self._gave, self.given
-        same = gave.numel() == scores.numel() and gave.data_ptr() == scores.data_ptr() and gave.numel() > 0
-        if not same or given.ndim not in (1, 2) or given.shape != gave.shape:
+        """Did it, and are they its activation over the classes?"""
+        given = self.given
+        if not self.gave_to(scores) or given.ndim > 2 or given.shape != self._gave.shape:
             return False
         if self.kind == "softmax" and given.ndim == 1:
             return False
