@@ -107,7 +107,7 @@ def test_a_network_that_ends_otherwise_in_train_mode(ending: Any) -> None:
             self.net, self.ending = tiny_vit(), ending
 
         def forward(self, x: Tensor) -> Tensor:
-            weights = self.net(x).softmax(1)
+            weights = (3 * self.net(x)).softmax(1)
             y: Tensor = self.net(x) + 0 * weights
             return y if self.training else self.ending(y)
 
@@ -134,7 +134,11 @@ def test_softmax_within_the_network_is_no_ending() -> None:
     vit = tiny_vit()
     assert torch.equal(Classifier(vit, **PLAIN)(IMAGES), vit(IMAGES))
     net = strong(tiny_net())
-    for ending in (lambda y: y.softmax(1).log(), lambda y: y * y.sigmoid(), lambda y: y.softmax(0) - 0.5):
+    changes: list[Callable[[Tensor], Tensor]] = [
+        lambda y: y.softmax(1).log(), lambda y: y * y.sigmoid(), lambda y: y.softmax(0) - 0.5,
+        lambda y: y.sigmoid().mul_(3), lambda y: (9 * y).softmax(0).mul_(2), lambda y: (9 * y).sigmoid().mul_(2)[:, :3],
+    ]  # fmt: skip
+    for ending in changes:
         changed = Classifier(Ends(net, ending), **PLAIN)
         assert changed.activation == "softmax" and torch.equal(changed(IMAGES), ending(net(IMAGES)))
 

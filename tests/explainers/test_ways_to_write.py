@@ -232,6 +232,8 @@ def test_layers_that_are_computed_anew_are_said(name: str) -> None:
 
 
 def test_pixels_alone_may_be_computed_anew() -> None:
+    with pytest.raises(InputError, match="mine computes its layers anew"):
+        maps("gradient", written(AnewReentrant))
     for name in ("gradient", "integrated_gradients", "smooth_grad", "meaningful_perturbation"):
         assert torch.allclose(maps(name, written(Anew)), maps(name, written(Net)), atol=1e-4)
 
@@ -253,7 +255,28 @@ def test_a_mask_that_nothing_leads_is_doubted(name: str) -> None:
     assert "dead_pixels" not in explain.doubted
 
 
+def test_a_first_picture_without_a_gradient_says_nothing_of_the_next() -> None:
+    class Bright(Net):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(F.relu(x - 0.2))
+
+    explain = explainer("meaningful_perturbation", written(Bright), **FEW["meaningful_perturbation"])
+    with pytest.warns(UserWarning, match="under every mask|gradient by the pixels"):
+        explain(0.1 * IMAGES, 1)
+    explain(IMAGES, 1)
+    assert not {"dead_pixels", "dead_perturbation"} & set(explain.doubted)
+
+
+class Casts(OwnAutocast):
+    def features(self, x: Tensor) -> Tensor:
+        x = self.relu1(self.norm1(self.conv1(x))).bfloat16()
+        x = self.relu2(self.norm2(self.conv2(x)))
+        x = self.relu3(self.norm3(self.conv3(x)) + x)
+        return self.relu4(self.conv4(x))
+
+
+@pytest.mark.parametrize("kind", [OwnAutocast, Casts])
 @pytest.mark.parametrize("name", ["lrp", "excitation_backprop", "contrastive_excitation_backprop"])
-def test_relevance_is_in_float32_also_within_an_autocast_of_the_network(name: str) -> None:
+def test_relevance_is_in_float32_also_within_an_autocast_of_the_network(name: str, kind: type[Net]) -> None:
     expected = maps(name, written(Net))
-    assert torch.allclose(maps(name, written(OwnAutocast)), expected, atol=2e-2) and expected.std() > 0.05
+    assert torch.allclose(maps(name, written(kind)), expected, atol=4e-2) and expected.std() > 0.05

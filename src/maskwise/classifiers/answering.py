@@ -90,10 +90,8 @@ def _slopes(score: Tensor, outputs: Mapping[str, Tensor]) -> dict[str, Tensor | 
 
     Methods without gradients need not know; those with gradients meet the error themselves, and say it in words.
     """
-    if not outputs or not score.requires_grad:
-        return {}
     try:
-        found = torch.autograd.grad(score, list(outputs.values()), allow_unused=True)
+        found = torch.autograd.grad(score, list(outputs.values()), allow_unused=True) if outputs else ()
     except RuntimeError as error:
         if out_of_memory(error):
             raise
