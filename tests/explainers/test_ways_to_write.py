@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torchvision.models import VisionTransformer
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -190,6 +191,12 @@ def test_a_convolution_that_a_module_reads_is_no_layer_of_its_own() -> None:
         nn.Flatten(), nn.Linear(128, 3),
     )  # fmt: skip
     assert Classifier(net.eval(), input_size=32).tap_names == ("2", "4")
+
+
+def test_a_convolution_whose_grid_the_blocks_keep_is_no_layer_of_its_own() -> None:
+    """A transformer's patches are cut by one, reshaped by a function: the blocks behind it are the layers."""
+    vit = VisionTransformer(32, 8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=5)
+    assert Classifier(vit.eval(), input_size=32).taps.steps[0] == "encoder.layers.encoder_layer_0"
 
 
 @pytest.mark.parametrize("kind", [NoGradients, ByNumPy])
