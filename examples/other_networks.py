@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision.models as tv
@@ -41,14 +42,19 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     cat, coffee = (mw.load_images([path], size=160) for path in packaged_pictures()[:2])
-    scores = {
-        "detector": (mw.DetectorScore(detector(), cat, least=0.0, most=3), "occlusion"),
-        "segmenter": (mw.RegionScore(segmenter(), cat), "gradient"),
-        "similarity": (mw.SimilarityScore(encoder(), cat, coffee), "grad_cam"),
+    scores: dict[str, tuple[Any, str, dict[str, float]]] = {
+        # a detector takes its time, so the square that hides a part of the picture moves in larger steps
+        "detector": (
+            mw.DetectorScore(detector(), cat, least=0.0, most=3),
+            "occlusion",
+            {"window": 0.25, "stride": 0.1},
+        ),
+        "segmenter": (mw.RegionScore(segmenter(), cat), "gradient", {}),
+        "similarity": (mw.SimilarityScore(encoder(), cat, coffee), "grad_cam", {}),
     }
-    for name, (score, method) in scores.items():
+    for name, (score, method, options) in scores.items():
         classifier = score.classifier()
-        maps = mw.explainer(method, classifier)(cat, classifier.labels.names[-1])
+        maps = mw.explainer(method, classifier, **options)(cat, classifier.labels.names[-1])
         mw.show(cat, maps).save(out / f"{name}.png")
         print(f"{name}: {method} of {classifier.labels.names[-1]!r} among {len(score.names)}")
 
