@@ -166,8 +166,11 @@ def test_probabilities_as_they_are_where_they_are_asked_for() -> None:
 def test_numbers_that_may_be_probabilities_are_asked_about() -> None:
     net = strong(tiny_net())
     hidden = Ends(net, lambda y: 1 / (1 + (-y).exp()))
-    with pytest.warns(UserWarning, match=r"mine gives numbers from 0 to 1 that don't add up to one.*activation=none"):
+    with pytest.warns(
+        UserWarning, match=r"mine gives numbers from 0 to 1 that don't add up to one.*activation=none"
+    ) as told:
         Classifier(hidden, name="mine", **PLAIN)
+    assert told[0].filename == __file__, "where the classifier was made"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for said in ("none", "softmax", "sigmoid"):

@@ -113,7 +113,7 @@ def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation 
         warnings.warn(
             f"{said}, and they are taken for logits; say `activation=none` if they are probabilities of findings, or "
             "`activation=softmax` if they are logits",
-            stacklevel=6,
+            stacklevel=4,
         )
 
 
