@@ -44,20 +44,20 @@ class Ending:
             A function from the scores of a forward to its logits: the same where it did without the activation, as
             some networks do in train mode.
         """
+        last = _LastCall()
         if self.layer is None:
-            with _LastCall() as last:
-                yield lambda scores: last.given if last.gave_to(scores) else scores
+            with last:
+                yield last.before
             return
-        given: list[Tensor] = []
         mine = get_ident()
 
-        def keep(_: nn.Module, args: Any) -> None:
+        def keep(_: nn.Module, args: Any, output: Any) -> None:
             if get_ident() == mine:
-                given.append(args[0])
+                last.file(self.activation, args[0], output)
 
-        handle = module.get_submodule(self.layer).register_forward_pre_hook(keep)
+        handle = module.get_submodule(self.layer).register_forward_hook(keep)
         try:
-            yield lambda scores: given[-1] if given else scores
+            yield last.before
         finally:
             handle.remove()
 
@@ -109,8 +109,16 @@ class _LastCall(TorchFunctionMode):
         if kind is not None and isinstance(result, Tensor):
             given = args[0] if args else (kwargs or {}).get("input")
             if isinstance(given, Tensor):
-                self.kind, self.given, self._gave, self._is_log = kind, given, result, "log_" in name
+                self.file(kind, given, result)
+                self._is_log = "log_" in name
         return result
+
+    def file(self, kind: Activation, given: Tensor, gave: Tensor) -> None:
+        self.kind, self.given, self._gave = kind, given, gave
+
+    def before(self, scores: Tensor) -> Tensor:
+        """The logits of scores that it gave; other scores as they are."""
+        return self.given if self.gave_to(scores) else scores
 
     def gave_to(self, scores: Tensor) -> bool:
         """Did that call give these scores, or what they are a view of?"""
