@@ -11,6 +11,7 @@ from torch import Tensor
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
 from maskwise.core.correlation import spearman
+from maskwise.core.errors import InputError
 from maskwise.explainers import explainer
 from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller
@@ -42,19 +43,37 @@ class SmallMaps(Metric):
 
 
 class Features(ClassifierMetric):
-    """Rows (N,c): means over the places of the classifier's last tap, of length 1: which pictures are alike."""
+    """Rows (N,c) of length 1: which pictures are alike to the classifier.
+
+    Means over the places of its last tap. Of a network that shows no layer with places, as a black box, the square
+    roots of its probabilities, so that a product of two rows is their Bhattacharyya coefficient.
+    """
 
     needs = ("images",)
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.ask(classifier, None)
+        self.reads_layers = shows_layers(classifier)
 
     def per_image(self, maps: Tensor, *, images: Tensor) -> Tensor:
         with asking(self.classifier):
             prepared = self.classifier.prepare(images.to(self.classifier.device))
-            _, taps = self.classifier.features(prepared.contiguous(memory_format=torch.channels_last))
-        return F.normalize(taps[-1].float().mean((2, 3)), dim=1).double().cpu()
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
+            if self.reads_layers:
+                _, taps = self.classifier.features(prepared)
+                seen = taps[-1].float().mean((2, 3))
+            else:
+                seen = self.classifier.probabilities(self.classifier.logits(prepared)).sqrt()
+        return F.normalize(seen, dim=1).double().cpu()
+
+
+def shows_layers(classifier: Classifier) -> bool:
+    """Has it a layer with places, that can be read?"""
+    try:
+        return not classifier.is_black_box and bool(classifier.tap_names)
+    except InputError:
+        return False
 
 
 class MaskedAnswers(ClassifierMetric):

@@ -36,6 +36,7 @@ CRITERIA = (
     "worse",
 )  # fmt: skip
 PREFERRED = ("distilled", "grad_cam", "gradient")  # the first that the network allows
+ASKING = "banzhaf"  # of a black box, which allows none of them
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
     ("background", reliance_section), ("spurious", spurious_section),
@@ -105,7 +106,7 @@ def audit(
         classifier: a network that names one of several classes (softmax).
         data: one or more sources as ``read_data`` takes them, or data sets; labels and boxes or masks where there are.
         explainer: a method's name, or any (images, targets) -> maps. None is the first of ``distilled``, ``grad_cam``
-            and ``gradient`` that this network allows.
+            and ``gradient`` that this network allows; of a black box ``banzhaf``.
         out: folder for rows and pictures; a killed audit goes on from there.
         compare_with: another checkpoint, that is asked about the same pictures.
         limit: only so many pictures of each data set, evenly spread.
@@ -161,6 +162,8 @@ def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tupl
         return explainer, by_name(explainer, classifier)
     if explainer is not None:
         return _name_of(explainer), explainer
+    if classifier.is_black_box:
+        return ASKING, by_name(ASKING, classifier)
     refused: InputError | None = None
     for name in PREFERRED:
         try:
@@ -188,6 +191,8 @@ def _name_of(explainer: AnyExplainer) -> str:
 def _why(method: str) -> str:
     if method == PREFERRED[0]:
         return "the packaged masker, which was trained on this very classifier"
+    if method == ASKING:
+        return f"a black box shows neither layers nor gradients; {method} only asks it"
     return f"no packaged masker is of this classifier; {method} is the first method that it allows"
 
 

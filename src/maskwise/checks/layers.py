@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from maskwise.classifiers.black_box import BlackBox
 from maskwise.core.errors import InputError
 
 
@@ -38,7 +39,7 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
         depth: parts of a name; None is every module for itself.
 
     Raises:
-        InputError: a depth below 1, or a network without parameters.
+        InputError: a depth below 1, a black box, or a network without parameters.
 
     Example:
         >>> net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)), nn.Flatten(), nn.Linear(16, 2))
@@ -49,6 +50,8 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
     """
     if depth is not None and depth < 1:
         raise InputError(f"depth counts the parts of a layer's name and is at least 1, not {depth}")
+    if isinstance(module, BlackBox):
+        raise InputError("a black box (a function, an ONNX file) shows no weights: nothing can be randomised")
     ran = _running_order(module, example)
     place = {name: i for i, name in enumerate(ran)}
     found: list[tuple[int, str]] = []
