@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,97 @@ def test_a_training_goes_on_where_it_ended(picture_folder: Path, tmp_path: Path)
         SMALL, picture_folder, out=tmp_path / "b", classifier=classifier(), device="cpu", page=False, resume=True
     )
     assert settings and whole.read_bytes() == parts.read_bytes()
+
+
+# ---- its end --------------------------------------------------------------------------------------------------------
+
+
+HELD = SMALL.model_copy(update={"held_back": 0.3})
+
+
+def test_no_step_sees_what_is_held_back(picture_folder: Path, tmp_path: Path) -> None:
+    """Every other picture comes once an epoch; the file has no row of those that are held back."""
+    trainer = RegionsTrainer(classifier(), HELD, 3, fabric())
+    loader = Loader([read_data(picture_folder)], HELD, 32)
+    loader.hold_back(HELD.part_held_back)
+    assert len(loader.held_back) == 6 and loader.steps == 3, "14 of 20 pictures, 4 a batch"
+    for epoch in range(3):
+        order = [i for i, _ in loader._order(epoch)]
+        assert sorted(order) == [i for i in range(20) if i not in loader.held_back]
+    trainer.prepare(loader, tmp_path)
+    assert len(TapFile(tmp_path / "taps.npy", trainer.width).records) == 14
+    held = sorted(loader.held_back)
+    assert torch.cat([labels for _, labels in trainer.held]).tolist() == [loader.labels[i] for i in held]
+    whole = [F.interpolate(loader.picture(i)[None] / 255, (32, 32), mode="bilinear", antialias=True) for i in held]
+    with torch.no_grad():
+        _, taps = trainer.classifier.features(torch.cat(whole))
+    rows = torch.cat([tap.flatten(1) for tap in taps[-2:]], 1)
+    torch.testing.assert_close(torch.cat([own for own, _ in trainer.held]).float(), rows, rtol=2e-3, atol=2e-3)
+
+
+def test_other_seeds_hold_back_others_and_never_all(picture_folder: Path) -> None:
+    loaders = [Loader([read_data(picture_folder)], HELD.model_copy(update={"seed": seed}), 32) for seed in (0, 0, 1)]
+    for loader in loaders:
+        loader.hold_back(0.3)
+    assert loaders[0].held_back == loaders[1].held_back != loaders[2].held_back
+    for part, count in ((0.001, 1), (0.999, 19)):
+        loaders[0].hold_back(part)
+        assert len(loaders[0].held_back) == count
+    loaders[0].keep([3])
+    with pytest.raises(InputError, match="held_back=0"):
+        loaders[0].hold_back(0.3)
+
+
+def test_the_loss_on_what_is_held_back_by_hand(picture_folder: Path, tmp_path: Path) -> None:
+    """In eval mode, of all of it, and every part of the training as it was."""
+    recipe = HELD.model_copy(update={"losses": {"trilite": {"alpha": 2}}, "dropout": 0.9})
+    trainer = RegionsTrainer(classifier(), recipe, 3, fabric())
+    loader = Loader([read_data(picture_folder)], recipe, 32)
+    loader.hold_back(0.3)
+    trainer.prepare(loader, tmp_path)
+    trainer.step(*loader.batch(0))
+    before = [value.clone() for module in trainer.modules().values() for value in module.state_dict().values()]
+    found = trainer.held_out_loss()
+    after = [value for module in trainer.modules().values() for value in module.state_dict().values()]
+    assert all(map(torch.equal, before, after)) and all(module.training for module in trainer.modules().values())
+    taps = trainer._taps(torch.cat([rows for rows, _ in trainer.held]))
+    labels = torch.cat([own for _, own in trainer.held])
+    assert trainer.head is not None
+    with torch.no_grad():
+        regions = trainer.decoder.eval().scores(taps).softmax(1)
+        linear, losses = trainer.head[1], []
+        for n in range(len(labels)):
+            means = []
+            for k in (0, 1):
+                parts = []
+                for tap in taps:
+                    weight = F.adaptive_avg_pool2d(regions[n : n + 1, k], tap.shape[-2:])[0]
+                    parts.append((weight * tap[n]).sum((1, 2)) / weight.sum())
+                means.append(linear(torch.cat(parts)).softmax(0)[labels[n]].double())
+            losses.append(-means[0].log() - 2 * (1 - means[1]).log())
+    assert found == pytest.approx(float(torch.stack(losses).mean()), rel=1e-3)
+
+
+def test_it_ends_where_that_loss_no_longer_falls_and_keeps_the_best(picture_folder: Path, tmp_path: Path) -> None:
+    """Of pictures of noise nothing is learned that holds for others: an endless training ends, and goes back."""
+    noisy = tmp_path / "noise"
+    (noisy / "images").mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    for i in range(20):
+        Image.fromarray(draws.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(noisy / "images" / f"{i:02}.png")
+    (noisy / "labels.csv").write_text("file,label\n" + "".join(f"{i:02}.png,{i % 5}\n" for i in range(20)))
+    recipe = HELD.model_copy(update={"steps": 4000, "masker_lr": 0.02, "lr_decay": "none"})
+    settings = {"classifier": classifier(), "device": "cpu", "page": False}
+    file = train(recipe, noisy, out=tmp_path / "r", **settings)  # type: ignore[arg-type]
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "r" / "log.jsonl").read_text().splitlines()]
+    assert 3 * 7 <= len(losses) < 600
+    again = train(recipe, noisy, out=tmp_path / "again", **settings)  # type: ignore[arg-type]
+    assert file.read_bytes() == again.read_bytes()
+    last = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)
+    kept = load_agnostic_masker(file, classifier()).decoder.state_dict()
+    best = last["callbacks"][0]["state"]
+    assert best["best_step"] % 3 == 0 and best["best_step"] < len(losses)
+    assert all(torch.allclose(kept[name], value, atol=1e-3) for name, value in best["best"].items())
 
 
 COLOURS = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])

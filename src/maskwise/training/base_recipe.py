@@ -54,6 +54,11 @@ class BaseRecipe(BaseModel):
         """Is the classifier only asked in this training, so that it may be a black box?"""
         return False
 
+    @property
+    def part_held_back(self) -> float:
+        """Part of the pictures that no step sees, since they say when the training ends."""
+        return 0.0
+
     def total_steps(self, steps_per_epoch: int) -> int:
         return self.steps or self.epochs * steps_per_epoch
 

@@ -49,6 +49,7 @@ class Loader:
         skip_damaged: in the place of a picture that can't be read the next one is taken, with its label.
         along: from a picture's place in ``items``, a crop, the picture's height and width, and ``size``, to maps
             (m,h,w) that come as further channels of the crop; None adds none.
+        held_back: places in ``items`` of pictures that no step sees.
         instead: from a picture's place and the epoch to the place of the one that is taken, and to numbers (D,) of it
             that come in place of a crop, as they are; no picture is read then. None cuts crops.
         channels: of a crop, 3 or 1: that are made of RGB when a batch arrives.
@@ -70,6 +71,7 @@ class Loader:
         self.labels = [record.label for _, record in self.items]
         self.findings: Tensor | None = None
         self.asked: Tensor | None = None
+        self.held_back: frozenset[int] = frozenset()
         self.cache = PictureCache(self.cache_bytes, self.device)
         self.damaged: dict[int, str] = {}  # what is wrong with the pictures that were passed over, by their place
         self._order = lru_cache(maxsize=2)(self._order_of)
@@ -145,10 +147,23 @@ class Loader:
         self.findings = None if self.findings is None else self.findings[list(indices)]
         self.asked = None if self.asked is None else self.asked[list(indices)]
 
+    def hold_back(self, part: float) -> None:
+        """Steps no longer see this part of the pictures, at least one and not all, drawn by the recipe's seed.
+
+        Raises:
+            InputError: there is one picture alone.
+        """
+        count = len(self.items)
+        if count < 2:
+            raise InputError("one picture can't be trained on and held back: give more, or held_back=0")
+        order = torch.randperm(count, generator=generator(self.recipe.seed, 6)).tolist()
+        self.held_back = frozenset(order[: min(max(round(part * count), 1), count - 1)])
+
     @property
     def steps(self) -> int:
         """Batches an epoch; the last, smaller one is left out."""
-        return max(int(len(self.items) * self.recipe.fraction) // self.recipe.batch_size, 1)
+        seen = len(self.items) - len(self.held_back)
+        return max(int(seen * self.recipe.fraction) // self.recipe.batch_size, 1)
 
     def batches(
         self, first: int, end: int, rank: int = 0, world: int = 1
@@ -178,8 +193,9 @@ class Loader:
 
     def _order_of(self, epoch: int) -> list[tuple[int, int]]:
         draws = generator(self.recipe.seed, epoch)
-        rounds = max(math.ceil(self.recipe.batch_size / len(self.items)), 1)
-        return [(i, again) for again in range(rounds) for i in epoch_order(self._groups(), draws)]
+        rounds = max(math.ceil(self.recipe.batch_size / (len(self.items) - len(self.held_back))), 1)
+        orders = [(again, epoch_order(self._groups(), draws)) for again in range(rounds)]
+        return [(i, again) for again, order in orders for i in order if i not in self.held_back]
 
     def _groups(self) -> list[int | None]:
         """Which shard each picture is in, numbered over all data sets; None where the order costs nothing."""

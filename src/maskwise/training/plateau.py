@@ -10,7 +10,6 @@ from torch import Tensor
 from maskwise.maskers import Masker
 from maskwise.training.callbacks import Callback, TrainingState
 from maskwise.training.guard import copied
-from maskwise.training.mask import MaskTrainer
 
 EVERY = 25  # steps between two looks at the held-out pictures
 PATIENCE = 4  # looks without progress until the rates are cut, then half as many until the end
@@ -43,15 +42,15 @@ class Plateau(Callback):
             self.look(state)
 
     def look(self, state: TrainingState) -> None:
-        trainer = mask_trainer(state)
+        masker = masker_of(state)
         best = min(self.seen, default=float("inf"))
-        self.seen.append(self.objective(trainer.masker))
+        self.seen.append(self.objective(masker))
         if self.seen[-1] < best:
-            self.best, self.best_step = copied(trainer.masker.decoder.state_dict()), state.step
+            self.best, self.best_step = copied(masker.decoder.state_dict()), state.step
         way = self.seen[0] - best if len(self.seen) > 1 else 0.0
         self.since = 0 if self.seen[-1] < best - PROGRESS * max(way, 0.0) else self.since + 1
         if not self.cut and self.since >= self.patience:
-            self.cut, self.since, trainer.rate = True, 0, 0.1
+            self.cut, self.since, state.trainer.rate = True, 0, 0.1
         elif self.cut and self.since >= max(self.patience // 2, 1):
             self.flattened = True
             state.end("the objective has flattened")
@@ -61,7 +60,7 @@ class Plateau(Callback):
         if state.step % self.every and not state.interrupted:
             self.look(state)
         if self.best:
-            mask_trainer(state).masker.decoder.load_state_dict(self.best)
+            masker_of(state).decoder.load_state_dict(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("seen", "since", "cut", "flattened", "best", "best_step")}
@@ -71,6 +70,8 @@ class Plateau(Callback):
             setattr(self, name, value)
 
 
-def mask_trainer(state: TrainingState) -> MaskTrainer:
-    assert isinstance(state.trainer, MaskTrainer)
-    return state.trainer
+def masker_of(state: TrainingState) -> Masker:
+    """The masker that a training of masks is of."""
+    masker = getattr(state.trainer, "masker", None)
+    assert isinstance(masker, Masker)
+    return masker

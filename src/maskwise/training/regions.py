@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from maskwise.blending import masked_in
 from maskwise.classifiers import Classifier
 from maskwise.core.modes import eval_mode
+from maskwise.core.spread import evenly_spread
 from maskwise.images import resize, with_channels
 from maskwise.maskers import save_masker
 from maskwise.maskers.finish import Finish
@@ -23,6 +26,7 @@ from maskwise.maskers.masker import Masker
 from maskwise.maskers.region_decoder import BG, FG, RegionDecoder
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe
+from maskwise.training.callbacks import Callback
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crop_size import crop_size
 from maskwise.training.crops import Crop, random_crop, resized
@@ -33,6 +37,7 @@ from maskwise.training.likelihood import Categorical, Likelihood
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
+from maskwise.training.plateau import Plateau
 from maskwise.training.progress import progress_bar
 from maskwise.training.region_losses import RegionBatch
 from maskwise.training.regions_recipe import RegionsRecipe
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 TAPS = "taps.npy"
+LOOKED_AT = 512  # pictures that are held back, at most, of which the loss is asked
 ASKED = 64  # pictures that say which region is the object, where the losses don't
 
 
@@ -82,6 +88,7 @@ class RegionsTrainer(Trainer):
         self.weights = [*self.decoder.parameters(), *(self.head.parameters() if self.head is not None else ())]
         adam = torch.optim.AdamW(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
+        self.held: list[tuple[Tensor, Tensor]] = []  # batches of rows (B,D) in float16 and labels that no step sees
         self.asked: list[Tensor] = []  # pictures and labels, for ``_object_is_bg``
         self.asked_labels: list[int] = []
 
@@ -119,12 +126,14 @@ class RegionsTrainer(Trainer):
                 place, picture = loader.readable(k * len(loader.items) // count)
                 self.asked.append(resize(picture[None].float() / 255, self.classifier.size))
                 self.asked_labels.append(cast(int, loader.labels[place]))
+        self._hold_back(loader)
         if not self.recipe.cached:
             return
         rank, world, views = self.fabric.global_rank, self.fabric.world_size, self.recipe.views
         path = Path(self.recipe.tap_file) if self.recipe.tap_file else out / TAPS
         path = path if rank == 0 else path.with_stem(f"{path.stem}-rank{rank}")
-        jobs = [(place, view) for place in range(rank, len(loader.items), world) for view in range(views)]
+        own = [place for place in range(rank, len(loader.items), world) if place not in loader.held_back]
+        jobs = [(place, view) for place in own for view in range(views)]
         known: dict[tuple[int, int], tuple[int, str, int]] = {}  # the picture that is taken, its key, whose file
         which = self.tap_key()
         with progress_bar(progress, 2 * len(jobs), 0, "taps") as advance:
@@ -142,12 +151,11 @@ class RegionsTrainer(Trainer):
                 written = count
 
             def see(places: list[int]) -> Tensor:
-                cut = []
+                cuts = []
                 for place, view in (jobs[k] for k in places):
                     taken, picture = loader.readable(place)
-                    cut.append(resized(picture, self._view(picture, taken, view), self.size))
-                images = with_channels(torch.stack(cut), self.classifier.channels).to(self.fabric.device)
-                return torch.cat([tap.flatten(1) for tap in self._seen(images)], 1)
+                    cuts.append((picture, self._view(picture, taken, view)))
+                return self._rows(cuts)
 
             keys = [known[job][1] for job in jobs]
             write_taps(path, keys, self.width, see, self.classifier.batch, tell)  # type: ignore[arg-type]
@@ -164,12 +172,34 @@ class RegionsTrainer(Trainer):
 
         loader.instead = row
 
+    def _hold_back(self, loader: Loader) -> None:
+        """Keeps taps of whole pictures that no step sees, a batch at a time, as large as one of the training."""
+        places = sorted(loader.held_back)
+        places = [places[k] for k in evenly_spread(len(places), LOOKED_AT)]
+        if not places:
+            return
+        found = [loader.readable(place) for place in places]
+        size = self.classifier.batch
+        parts = [found[first : first + size] for first in range(0, len(found), size)]
+        rows = torch.cat([self._rows([(picture, _whole(picture)) for _, picture in part]) for part in parts])
+        labels = torch.tensor([cast(int, loader.labels[place]) for place, _ in found])
+        batches = math.ceil(len(found) / self.recipe.batch_size)
+        both = rows.half().cpu().tensor_split(batches), labels.tensor_split(batches)
+        self.held = list(zip(*both, strict=True))
+
+    def _rows(self, cuts: Sequence[tuple[Tensor, Crop]]) -> Tensor:
+        """(B,D): the taps of crops of pictures (3,H,W), one after another."""
+        cut = torch.stack([resized(picture, crop, self.size) for picture, crop in cuts])
+        images = with_channels(cut, self.classifier.channels).to(self.fabric.device)
+        return torch.cat([tap.flatten(1) for tap in self._seen(images)], 1)
+
     def _view(self, picture: Tensor, place: int, view: int) -> Crop:
         """The whole picture, as a masker sees it later, or the crop of another view."""
-        height, width = picture.shape[-2:]
         if view == 0:
-            return Crop(0, 0, width, height, False)
-        return random_crop(height, width, self.recipe.crop_area, generator(self.recipe.seed, 5, place, view))
+            return _whole(picture)
+        return random_crop(
+            picture.shape[-2], picture.shape[-1], self.recipe.crop_area, generator(self.recipe.seed, 5, place, view)
+        )
 
     # ---- a step -----------------------------------------------------------------------------------------------
 
@@ -179,8 +209,7 @@ class RegionsTrainer(Trainer):
             with self.alone_with(mine) as part:
                 taps = self._taps(part.images)
                 regions = self.decoder.scores(taps).float().softmax(1)
-                batch = RegionBatch(regions, taps, part.labels, self.head, self.tail)
-                losses = {name: loss.weight * loss(batch) for name, loss in self.losses.items()}
+                losses = self._losses(regions, taps, part.labels)
                 loss = torch.stack(list(losses.values())).sum()
                 self.update.add(loss, part)
                 shares = regions.detach().mean((0, 2, 3))
@@ -189,6 +218,30 @@ class RegionsTrainer(Trainer):
         self.update.update(self.recipe.masker_lr * self.learning_rate_factor())
         self.steps += 1
         return meter.reduce()
+
+    def _losses(self, regions: Tensor, taps: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
+        batch = RegionBatch(regions, taps, labels, self.head, self.tail)
+        return {name: loss.weight * loss(batch) for name, loss in self.losses.items()}
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """The loss on what is held back, without dropout."""
+        total, count = 0.0, sum(len(labels) for _, labels in self.held)
+        with ExitStack() as settled:
+            for learning in self.modules().values():
+                settled.enter_context(eval_mode(learning))
+            for rows, labels in self.held:
+                taps = self._taps(rows.to(self.fabric.device))
+                regions = self.decoder.scores(taps).float().softmax(1)
+                losses = self._losses(regions, taps, labels.to(self.fabric.device))
+                total += float(torch.stack(list(losses.values())).sum()) * len(labels) / count
+        return total
+
+    def callbacks(self) -> Sequence[Callback]:
+        """The end where the loss on what is held back flattens, asked once an epoch."""
+        if not self.recipe.held_back:
+            return ()
+        return (Plateau(lambda _masker: self.held_out_loss(), every=self.steps_per_epoch),)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"decoder": self.decoder, **({} if self.head is None else {"head": self.head})}
@@ -227,6 +280,11 @@ class RegionsTrainer(Trainer):
                     seen.append(encoder.logits(masked_in(images, kept[:, side], fill)))
         fg, bg = (_right(torch.cat(seen), labels) for seen in sides.values())
         return bg > fg
+
+
+def _whole(picture: Tensor) -> Crop:
+    """All of a picture (3,H,W)."""
+    return Crop(0, 0, picture.shape[-1], picture.shape[-2], False)
 
 
 def _right(logits: Tensor, labels: Tensor) -> tuple[float, float]:

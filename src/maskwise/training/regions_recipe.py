@@ -39,6 +39,13 @@ class RegionsRecipe(BaseRecipe):
     masker_lr: float = Field(1e-3, gt=0, description="AdamW, of the masker and of that linear layer")
     start: str | None = Field(None, description="a masker's file whose decoder the training begins with")
 
+    # its end
+    held_back: float = Field(
+        0.0, ge=0, lt=1,
+        description="part of the pictures that no step sees: the training ends where its loss on them no longer falls, "
+        "and the best decoder is kept; 0 trains to the last step",
+    )  # fmt: skip
+
     # its finish
     class_gate: float | None = Field(None, gt=0, le=1, description="the trained mask is gated by class")
     gate_scales: tuple[Annotated[float, Field(ge=1, le=4)], ...] = Field((1.0,), min_length=1)
@@ -54,6 +61,10 @@ class RegionsRecipe(BaseRecipe):
         if self.views > 1 and not self.cached:
             raise ValueError("views are of cached taps; without them each step sees a crop: views=1, or cached=true")
         return self
+
+    @property
+    def part_held_back(self) -> float:
+        return self.held_back
 
     def built_losses(self) -> dict[str, RegionLoss]:
         return losses_of(self.losses)

@@ -174,6 +174,8 @@ def train(
         loader.keep(kept)
         if settings.classes is not None:  # the file says which ones they were, not only how many
             settings = loader.recipe = settings.model_copy(update={"classes": tuple(classes)})
+    if settings.part_held_back:
+        loader.hold_back(settings.part_held_back)
     precision_name = fabric.strategy.precision.precision
     identity = {
         "fingerprint": classifier.fingerprint(),
@@ -201,7 +203,7 @@ def train(
             "accumulate": accumulate, "compiler": compiler or "none", "cache": f"{cache_gib:g} GiB", "on NaN": on_nan,
         }  # fmt: skip
         own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at) if main else []
-        watching = Callbacks([*callbacks, *own])
+        watching = Callbacks([*callbacks, *trainer.callbacks(), *own])
         checkpoints = Checkpoints(out, identity, watching)
         if resume and checkpoints.path.is_file():
             checkpoints.restore(trainer)
