@@ -16,8 +16,10 @@ TEXT = """# Which method when
 *Also looked for as: heatmap or heat map, saliency map, attribution, explanation of a CNN, a ViT or another
 transformer.*
 
-Everybody's first call is `maskwise explain dog.jpg`; that is `distilled` where the packaged classifier is explained.
-Beyond it, start from your question. Numbers are of one run of `maskwise study landscape`: localisation error (LE, how
+Everybody's first call is `maskwise explain dog.jpg`, with `--classifier` for a network of one's own. Where no method is
+named it takes `distilled` of the packaged classifier, and of another one the first that it allows of
+`generic_attention` (a transformer), `grad_cam` and `gradient` (a network without places); of a black box `banzhaf`. In
+Python that is `mw.explainer("auto", classifier)`. Beyond it, start from your question. Numbers are of one run of `maskwise study landscape`: localisation error (LE, how
 many boxes miss the object, in percent, lower is better; in brackets the 95% interval over pictures) and seconds a
 picture, all from [landscape](results/landscape.md), which says on what they were measured. Intervals of neighbours
 overlap: take a method for what it needs first, and measure yours with `maskwise compare`.

@@ -29,14 +29,13 @@ from maskwise.core.text import few
 from maskwise.data import DataSet
 from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
+from maskwise.explainers.first_choice import ASKING, BY_NETWORK, WITH_MASKER, first_choice
 from maskwise.sess.sweep import AnyExplainer
 
 CRITERIA = (
     "accuracy", "calibration", "evidence", "background", "classes", "spurious", "shortcut", "mprt", "stability", "leak",
     "worse",
 )  # fmt: skip
-PREFERRED = ("distilled", "grad_cam", "gradient")  # the first that the network allows
-ASKING = "banzhaf"  # of a black box, which allows none of them
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
     ("background", reliance_section), ("spurious", spurious_section),
@@ -105,8 +104,8 @@ def audit(
     Args:
         classifier: a network that names one of several classes (softmax).
         data: one or more sources as ``read_data`` takes them, or data sets; labels and boxes or masks where there are.
-        explainer: a method's name, or any (images, targets) -> maps. None is the first of ``distilled``, ``grad_cam``
-            and ``gradient`` that this network allows; of a black box ``banzhaf``.
+        explainer: a method's name, or any (images, targets) -> maps. None, or ``auto``, is the first that this network
+            allows (see ``first_choice``).
         out: folder for rows and pictures; a killed audit goes on from there.
         compare_with: another checkpoint, that is asked about the same pictures.
         limit: only so many pictures of each data set, evenly spread.
@@ -141,7 +140,7 @@ def audit(
         "maskwise": maskwise.__version__, "torch": torch.__version__, "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(), "classes": len(classifier.labels),
         "input_size": list(classifier.size), "activation": classifier.activation,
-        "method": method, "why_method": "as asked" if explainer is not None else _why(method),
+        "method": method, "why_method": _why(method) if explainer in (None, BY_NETWORK) else "as asked",
         "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
         "labelled": int(audited.labelled.sum()), "with_objects": int((~audited.rows("objects").isnan().any(1)).sum()),
         "fill": fill, "seed": seed, "limits": asdict(plan.limits),
@@ -158,20 +157,11 @@ def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tupl
     Raises:
         InputError: an unknown method, or none that the network allows.
     """
+    if explainer is None or explainer == BY_NETWORK:
+        explainer = first_choice(classifier)
     if isinstance(explainer, str):
         return explainer, by_name(explainer, classifier)
-    if explainer is not None:
-        return _name_of(explainer), explainer
-    if classifier.is_black_box:
-        return ASKING, by_name(ASKING, classifier)
-    refused: InputError | None = None
-    for name in PREFERRED:
-        try:
-            return name, by_name(name, classifier)
-        except InputError as error:
-            refused = error
-    assert refused is not None
-    raise refused
+    return _name_of(explainer), explainer
 
 
 def _not_done(sections: Sequence[Section], compare_with: Classifier | None) -> dict[str, str]:
@@ -189,7 +179,7 @@ def _name_of(explainer: AnyExplainer) -> str:
 
 
 def _why(method: str) -> str:
-    if method == PREFERRED[0]:
+    if method == WITH_MASKER:
         return "the packaged masker, which was trained on this very classifier"
     if method == ASKING:
         return f"a black box shows neither layers nor gradients; {method} only asks it"

@@ -29,8 +29,8 @@ def audit_command(
         str | None,
         typer.Option(
             "--method",
-            help="Whose maps; left out, distilled where it is of this classifier, else grad_cam; of a black box "
-            "banzhaf.",
+            help="Whose maps; left out, distilled where it is of this classifier, else the first that the network "
+            "allows of generic_attention, grad_cam and gradient; of a black box banzhaf.",
             rich_help_panel="Method",
             autocompletion=completion.method_names,
         ),

@@ -63,6 +63,7 @@ def evaluate_command(
     if maps is not None:
         contenders = [Contender.of(name, explainer) for name, explainer in given.items()]
     else:
+        method = method.settled(classifier)
         name = method.method if enhance is None else f"{method.method} + SESS"
         contenders = [Contender.of(name, method.make(classifier, model.precision, enhance))]
     sources = measuring.sources(data)

@@ -80,6 +80,7 @@ def explain_pictures(
     keep_freed_memory()
     paint = infiller(wanted.infill)
     classifier = model.load()
+    method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, wanted.enhance)
     explain_it.strict = wanted.strict
     if wanted.target is not None:

@@ -60,6 +60,7 @@ def live_command(
         sink = Video(place, source.fps) if place.suffix else Frames(place)
         out = place
     network = model.load()
+    method = method.settled(network)
     explainer = method.make(network, model.precision)
     classes = _classes(target or [], network)
 

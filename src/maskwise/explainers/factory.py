@@ -9,6 +9,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.precision import resolved_precision
 from maskwise.explainers.adapter import AdaptedExplainer
 from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.first_choice import BY_NETWORK, first_choice
 
 COMMON = ("precision", "progress", "strict")
 
@@ -17,7 +18,8 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     """An explainer by name, or around attributions from elsewhere.
 
     Args:
-        name: as ``maskwise methods`` lists it; or a captum object, or any function (see ``AdaptedExplainer``).
+        name: as ``maskwise methods`` lists it; ``auto``, the first that this network allows (see ``first_choice``); or
+            a captum object, or any function (see ``AdaptedExplainer``).
         classifier: what is explained.
         options: the method's own keywords, ``precision`` (fp32, bf16, fp16, auto), ``progress``, and ``strict``: an
             InputError where a map may be wrong, in place of a warning.
@@ -27,6 +29,8 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     """
     if not isinstance(name, str):
         return AdaptedExplainer(name, classifier, **options)
+    if name == BY_NETWORK:
+        name = first_choice(classifier, options)
     common = {key: options.pop(key) for key in COMMON if key in options}
     if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
         common["precision"] = resolved_precision(common["precision"], classifier.device.type)

@@ -42,7 +42,7 @@ class Plateau(Callback):
             self.look(state)
 
     def look(self, state: TrainingState) -> None:
-        masker = masker_of(state)
+        masker = watched_masker(state)
         best = min(self.seen, default=float("inf"))
         self.seen.append(self.objective(masker))
         if self.seen[-1] < best:
@@ -60,7 +60,7 @@ class Plateau(Callback):
         if state.step % self.every and not state.interrupted:
             self.look(state)
         if self.best:
-            masker_of(state).decoder.load_state_dict(self.best)
+            watched_masker(state).decoder.load_state_dict(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("seen", "since", "cut", "flattened", "best", "best_step")}
@@ -70,7 +70,7 @@ class Plateau(Callback):
             setattr(self, name, value)
 
 
-def masker_of(state: TrainingState) -> Masker:
+def watched_masker(state: TrainingState) -> Masker:
     """The masker that a training of masks is of."""
     masker = getattr(state.trainer, "masker", None)
     assert isinstance(masker, Masker)

@@ -26,7 +26,6 @@ from maskwise.maskers.masker import Masker
 from maskwise.maskers.region_decoder import BG, FG, RegionDecoder
 from maskwise.maskers.store import start_at
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.callbacks import Callback
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.crop_size import crop_size
 from maskwise.training.crops import Crop, random_crop, resized
@@ -37,7 +36,6 @@ from maskwise.training.likelihood import Categorical, Likelihood
 from maskwise.training.loader import Loader
 from maskwise.training.meter import Meter
 from maskwise.training.optimizer_step import OptimizerStep
-from maskwise.training.plateau import Plateau
 from maskwise.training.progress import progress_bar
 from maskwise.training.region_losses import RegionBatch
 from maskwise.training.regions_recipe import RegionsRecipe
@@ -236,12 +234,6 @@ class RegionsTrainer(Trainer):
                 losses = self._losses(regions, taps, labels.to(self.fabric.device))
                 total += float(torch.stack(list(losses.values())).sum()) * len(labels) / count
         return total
-
-    def callbacks(self) -> Sequence[Callback]:
-        """The end where the loss on what is held back flattens, asked once an epoch."""
-        if not self.recipe.held_back:
-            return ()
-        return (Plateau(lambda _masker: self.held_out_loss(), every=self.steps_per_epoch),)
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"decoder": self.decoder, **({} if self.head is None else {"head": self.head})}

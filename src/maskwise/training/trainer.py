@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,6 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.callbacks import Callback
 from maskwise.training.distributed.share import AsTheWhole, MicroBatch, portions
 from maskwise.training.draws import generator
 from maskwise.training.likelihood import Categorical, Likelihood
@@ -96,9 +95,9 @@ class Trainer(ABC):
             progress: show a progress bar.
         """
 
-    def callbacks(self) -> Sequence[Callback]:
-        """What this kind of training is watched by on its own, and may be ended by."""
-        return ()
+    def held_out_loss(self) -> float:
+        """The loss on what the loader holds back, asked of kinds whose recipes hold something back."""
+        raise NotImplementedError
 
     def compile(self, backend: str) -> None:
         """From now on the networks' forwards and backwards run through ``torch.compile``."""

@@ -65,6 +65,7 @@ def mprt_command(
     from maskwise.checks.tables import mprt_table
 
     classifier = model.load()
+    method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, enhance)
     images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
     with output.bar("random layers") as step:

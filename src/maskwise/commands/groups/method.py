@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from maskwise.explainers import Explainer
 
 METHOD = "Method"
+BY_NETWORK = "auto"  # as the explainers have it; their module loads torch
 MaskerFile = Annotated[
     Path | None,
     typer.Option(
@@ -37,8 +38,14 @@ class Method:
 
     heading: ClassVar[str] = METHOD
     method: Annotated[
-        str, typer.Option("--method", help="See `maskwise methods`.", autocompletion=completion.method_names)
-    ] = "distilled"
+        str,
+        typer.Option(
+            "--method",
+            help="See `maskwise methods`; auto: distilled where it is of this classifier, else the first that the "
+            "network allows of generic_attention, grad_cam and gradient; of a black box banzhaf.",
+            autocompletion=completion.method_names,
+        ),
+    ] = BY_NETWORK
     masker: MaskerFile = None
     options: MethodOptions = None
 
@@ -50,7 +57,21 @@ class Method:
         """
         from maskwise.explainers import methods
 
-        methods.get(self.method)
+        if self.method != BY_NETWORK:
+            methods.get(self.method)
+
+    def settled(self, classifier: Classifier) -> Method:
+        """The same with the method's own name, where it was left to the classifier.
+
+        Raises:
+            InputError: the network allows none.
+        """
+        from maskwise.explainers.first_choice import first_choice
+
+        if self.method != BY_NETWORK:
+            return self
+        given = {"masker"} if self.masker is not None else set(key_values(self.options, "--set"))
+        return replace(self, method=first_choice(classifier, given))
 
     def make(self, classifier: Classifier, precision: str, enhance: dict[str, Any] | None = None) -> Explainer:
         """The explainer, inside SESS where ``enhance`` has its keywords.

@@ -1,0 +1,85 @@
+"""What explains a classifier where nobody has named a method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from calling import call
+from conftest import tiny_net
+from torch import Tensor, nn
+
+import maskwise as mw
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.explainers.first_choice import first_choice
+
+
+def black_box() -> Classifier:
+    def predict(images: Tensor) -> Tensor:
+        return images.mean((2, 3)).softmax(1)
+
+    return Classifier(predict, input_size=32)
+
+
+def transformer() -> Classifier:
+    torch.manual_seed(0)
+    net = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, embed_dim=32, num_heads=2, num_classes=5
+    )
+    nn.init.normal_(net.head.weight)
+    return Classifier(net.eval(), input_size=32)
+
+
+def pixels_alone() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
+
+
+OWN = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+"""
+NETWORKS = {
+    "convolutions": (lambda: Classifier(tiny_net(), input_size=32), "grad_cam"),
+    "transformer": (transformer, "generic_attention"),
+    "no places": (
+        lambda: Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5)), input_size=32),
+        "gradient",
+    ),
+    "black box": (black_box, "banzhaf"),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_it_is_the_first_that_the_network_allows(kind: str) -> None:
+    make, wanted = NETWORKS[kind]
+    classifier, images = make(), torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert first_choice(classifier) == wanted
+    made = mw.explainer("auto", classifier)
+    assert made.identity["method"] == wanted
+    torch.testing.assert_close(made(images), mw.explainer(wanted, classifier)(images))
+
+
+def test_of_the_packaged_classifier_and_of_a_masker_s_file() -> None:
+    assert first_choice(mw.load_classifier("efficientnet_lite0")) == "distilled"
+    assert first_choice(NETWORKS["convolutions"][0](), ["masker"]) == "distilled"
+    with pytest.raises(InputError, match="no-such-file"):
+        mw.explainer("auto", NETWORKS["convolutions"][0](), masker="no-such-file.safetensors")
+
+
+def test_a_picture_of_a_classifier_of_one_s_own_needs_no_method(picture_folder: Path, tmp_path: Path) -> None:
+    """The command says which one it took, in words and in the result."""
+    (tmp_path / "own.py").write_text(OWN)
+    picture = sorted((picture_folder / "images").iterdir())[0]
+    found = call("explain", picture, "--classifier", f"{tmp_path}/own.py:network", "--out", tmp_path / "e")
+    assert found.exit_code == 0, found.output
+    assert "grad_cam on" in found.stdout
+    (result,) = (tmp_path / "e").glob("*/result.json")
+    assert json.loads(result.read_text())["method"] == "grad_cam"
