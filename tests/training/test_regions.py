@@ -305,13 +305,13 @@ def test_it_ends_where_that_loss_no_longer_falls_and_keeps_the_best(picture_fold
     settings = {"classifier": classifier(), "device": "cpu", "page": False}
     file = train(recipe, noisy, out=tmp_path / "r", **settings)  # type: ignore[arg-type]
     losses = [json.loads(line)["loss"] for line in (tmp_path / "r" / "log.jsonl").read_text().splitlines()]
-    assert 3 * 7 <= len(losses) < 600
+    assert 7 * 25 <= len(losses) < 2000, "an epoch has 3 steps, and what is learned in so few says nothing"
     again = train(recipe, noisy, out=tmp_path / "again", **settings)  # type: ignore[arg-type]
     assert file.read_bytes() == again.read_bytes()
     last = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)
     kept = load_agnostic_masker(file, classifier()).decoder.state_dict()
     best = last["callbacks"][0]["state"]
-    assert best["best_step"] % 3 == 0 and best["best_step"] < len(losses)
+    assert best["best_step"] % 25 == 0 and best["best_step"] < len(losses)
     assert all(torch.allclose(kept[name], value, atol=1e-3) for name, value in best["best"].items())
 
 

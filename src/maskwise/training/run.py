@@ -47,7 +47,7 @@ from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.loader import Loader
 from maskwise.training.log import Log
 from maskwise.training.loop import Rhythm, run_steps
-from maskwise.training.plateau import Plateau
+from maskwise.training.plateau import EVERY, Plateau
 from maskwise.training.progress import progress_bar
 from maskwise.training.subset import subset
 from maskwise.training.trainer import Trainer, trainers
@@ -204,7 +204,9 @@ def train(
             "accumulate": accumulate, "compiler": compiler or "none", "cache": f"{cache_gib:g} GiB", "on NaN": on_nan,
         }  # fmt: skip
         own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at) if main else []
-        ending = [Plateau(lambda _: trainer.held_out_loss(), loader.steps)] if settings.part_held_back else []
+        # No oftener than EVERY: within a few steps of a short epoch nothing is learned yet, running statistics neither.
+        end = Plateau(lambda _: trainer.held_out_loss(), max(loader.steps, EVERY))
+        ending = [end] if settings.part_held_back else []
         watching = Callbacks([*callbacks, *ending, *own])
         checkpoints = Checkpoints(out, identity, watching)
         if resume and checkpoints.path.is_file():
