@@ -96,9 +96,10 @@ class Leaderboard:
     def __str__(self) -> str:
         rows = [["data", "method", *self.metrics]]
         for line in self.lines:
-            values = [f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" for c in map(line.cells.get, self.metrics) if c]
+            cells = [line.cells.get(name) for name in self.metrics]  # a data set may lack what a metric needs
+            values = ["-" if c is None else f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" for c in cells]
             rows.append([line.data, line.method, *values])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     def plain(self) -> dict[str, Any]:
