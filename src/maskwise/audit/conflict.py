@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import lru_cache
 
 import torch
@@ -76,7 +77,9 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
     Returns:
         None where no class has two such pictures, or there is one class alone.
     """
-    identity = plain_identity(audited) | {"fill": audited.plan.fill}
+    # Beside another checkpoint those take part whose object both know, which may be others.
+    taking_part = zlib.crc32(torch.where(known, truth, -1).numpy().tobytes())
+    identity = plain_identity(audited) | {"fill": audited.plan.fill, "known": taking_part}
     rows = kept(audited.out, "conflict", identity, lambda: {"rows": exchanged(audited, truth, known)})["rows"]
     if not rows:
         return None

@@ -77,7 +77,7 @@ class AverageDrop(ClassifierMetric):
 
     def compared(self, whole: Tensor, part: Tensor) -> Tensor:
         """(N,) of the two probabilities."""
-        return (whole - part).clamp(min=0) / whole
+        return (whole - part).clamp(min=0) / whole.where(whole > 0, 1)  # who has nothing loses nothing
 
     def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
         asked = asked_for(self.target, targets)
