@@ -109,8 +109,8 @@ class IncreaseInConfidence(AverageDrop):
     title="average gain",
     paper="Zhang et al. 2024 (Opti-CAM)",
     says=(
-        "seeing the salient part alone closes {value} of the gap to certainty, where it makes the classifier "
-        "surer at all"
+        "seeing the salient part alone closes {value} of the gap to certainty on the mean, and 0 of it where the "
+        "classifier is no surer"
     ),
     unit="%",
     higher_is_better=True,
