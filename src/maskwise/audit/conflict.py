@@ -16,6 +16,7 @@ from maskwise.blending import masked_in, masked_out
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.infill import infiller
+from maskwise.measures.filling import filed_fill
 
 MOST = 300  # pictures whose object is put elsewhere
 
@@ -79,7 +80,7 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
     """
     # Beside another checkpoint those take part whose object both know, which may be others.
     taking_part = zlib.crc32(torch.where(known, truth, -1).numpy().tobytes())
-    identity = plain_identity(audited) | {"fill": audited.plan.fill, "known": taking_part}
+    identity = plain_identity(audited) | {"fill": filed_fill(audited.plan.fill), "known": taking_part}
     rows = kept(audited.out, "conflict", identity, lambda: {"rows": exchanged(audited, truth, known)})["rows"]
     if not rows:
         return None
