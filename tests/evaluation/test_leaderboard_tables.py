@@ -21,7 +21,7 @@ from maskwise.commands.tables import plain_lines
 from maskwise.data import DataSet, Record
 from maskwise.data.sample import Sample, no_boxes
 from maskwise.evaluation import Contender, Leaderboard, Settings, leaderboard, measure
-from maskwise.evaluation.run import Measured
+from maskwise.evaluation.run import MEASURED, Measured
 from maskwise.measures import Metric, metric
 from maskwise.report.leaderboard import rich_tables, short_number, write_csv, write_html, write_json
 
@@ -242,3 +242,68 @@ def test_methods_that_say_something_of_other_pictures_are_compared_on_those_of_b
     assert cell.difference is not None
     assert cell.difference[0] == pytest.approx(rows[1][both].mean() - rows[0][both].mean())
     assert "count for mine" in " ".join(board.protocol["in_words"])
+
+
+class MeanOfAny(Metric):
+    """The mean of the maps that mark anything; no number where none does."""
+
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserve(2)
+
+    def per_image(self, maps: Tensor) -> Tensor:
+        means = maps.double().mean((1, 2))
+        return torch.stack([means, (means > 0).double()], 1)
+
+    def value(self, total: Tensor, count: Tensor) -> Tensor:
+        return total[..., 0] / total[..., 1]
+
+
+class LeastMeanOfAny(MeanOfAny):
+    """The same, of which less is better."""
+
+    higher_is_better = False
+
+
+@pytest.mark.parametrize("kind", [MeanOfAny, LeastMeanOfAny])
+def test_a_method_without_a_number_is_never_the_best(kind: type[Metric]) -> None:
+    judge = Classifier(tiny_net(classes=3), input_size=SIDE, name="tiny")
+
+    def nothing(images: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros_like(images[:, 0])
+
+    contenders = [Contender.of("nothing", nothing), Contender.of("some", high)]
+    board = leaderboard(measure(contenders, judge, [SETS[2]], {"mine": kind()}, Settings("none")), 20)
+    assert board.best == {("both", "mine"): "some"}
+    assert [board.is_best(line, "mine") for line in board.lines] == [False, True]
+    assert math.isnan(board.cell("nothing", "mine").value)
+    plain = board.plain()["rows"][0]["metrics"]["mine"]
+    assert plain["value"] is None and plain["difference"]["value"] is None
+
+
+def test_classes_of_one_picture_are_drawn_together() -> None:
+    """Of six pictures with one to three classes each, those drawn come with all their classes."""
+    owners = [0, 1, 1, 2, 2, 2, 3, 4, 4, 5]
+    draws = torch.Generator().manual_seed(3)
+    rows = {name: torch.rand(len(owners), 1, generator=draws, dtype=torch.float64) for name in METHODS}
+    contenders = [Contender(name, high, {}) for name in METHODS]
+    measured = Measured("tiny", {"mae": metric("mae")}, Settings("none", "each"), contenders)
+    measured.pictures["d"] = [f"{owner}.jpg#00{owner}/{i}" for i, owner in enumerate(owners)]
+    for name in METHODS:
+        measured.statistics |= {("d", name, kind): torch.full((10, 1), math.nan) for kind in MEASURED}
+        measured.statistics["d", name, "mae"] = rows[name]
+    board = leaderboard(measured, resamples=300, seed=4)
+    drawn = torch.randint(6, (300, 6), generator=torch.Generator().manual_seed(4)).tolist()
+    means = {
+        name: [float(torch.cat([rows[name][[i for i, o in enumerate(owners) if o == p]] for p in one]).mean())
+               for one in drawn] for name in METHODS
+    }  # fmt: skip
+    for name in METHODS:
+        cell = board.cell(name, "mae")
+        assert [cell.low, cell.high] == pytest.approx(np.percentile(means[name], [2.5, 97.5]), abs=1e-9)
+        if cell.difference is not None:
+            best = board.best["d", "mae"]
+            ends = np.percentile(np.subtract(means[name], means[best]), [2.5, 97.5])
+            assert cell.difference[1:] == pytest.approx(ends, abs=1e-9)

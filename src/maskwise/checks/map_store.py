@@ -8,6 +8,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def map_key(subject: Subject, images: Values) -> str:
 
     Where the network does not see the images (N,3,H,W) at their own size, at which one is a part of it, too.
     """
-    facts = [subject.identity, subject.network.digest()]
+    facts: list[Any] = [subject.identity, subject.network.digest()]
     if subject.network.size != tuple(images.shape[-2:]):
         facts.append(subject.network.size)
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
