@@ -10,7 +10,7 @@ from audit.scenes import reader, scenes
 from scipy.stats import binomtest
 
 from maskwise.audit import audit
-from maskwise.audit.conflict import Conflict, exchanged, triples
+from maskwise.audit.conflict import Conflict, conflict, exchanged, triples
 from maskwise.audit.subject import AuditPlan, collect
 from maskwise.explainers import explainer
 
@@ -80,3 +80,14 @@ def test_objects_are_put_on_refilled_backgrounds(tmp_path: Path) -> None:
             other, hole = audited.object_of(background)
             expected = torch.where(there, own.image, torch.where(hole, torch.zeros(3, 1, 1), other.image))
             assert torch.allclose(shown, expected, atol=1e-6)
+
+
+def test_what_is_kept_is_of_the_pictures_that_took_part(tmp_path: Path) -> None:
+    """Beside another checkpoint fewer pictures may take part than before; rows of others would be compared with it."""
+    classifier = reader("object")
+    data = scenes(tmp_path / "scenes", 8)
+    audited = collect(classifier, explainer("gradient", classifier), "gradient", [str(data)], tmp_path / "out")
+    known = torch.ones(8, dtype=torch.bool)
+    assert len(conflict(audited, audited.labels, known).truth) == 8  # type: ignore[union-attr]
+    known[2] = False
+    assert len(conflict(audited, audited.labels, known).truth) == 7  # type: ignore[union-attr]

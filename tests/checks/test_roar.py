@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from maskwise.checks import Labelled, SmallTraining, roar
 from maskwise.checks.cells import Cells
 from maskwise.checks.map_store import stored_maps
+from maskwise.checks.networks import filed_as
 from maskwise.checks.removal import random_maps, removed
 from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
@@ -120,6 +121,23 @@ def test_a_killed_run_goes_on(classifier: Classifier, tmp_path: Path) -> None:
     assert run(tmp_path / "killed") == whole and counted.calls == 4
     with pytest.raises(InputError, match="another run .training"):
         roar({"counted": counted}, classifier, TRAIN, TEST, network=toy_net, settings=TRAINING, out=tmp_path / "killed")
+
+
+def test_another_network_of_the_same_name_has_no_old_trainings(classifier: Classifier, tmp_path: Path) -> None:
+    """Both are called ``<lambda>``; only one of them is what was trained."""
+    quick = TRAINING.model_copy(update={"epochs": 1})
+
+    def run(network: Any) -> None:
+        roar({"m": oracle}, classifier, TRAIN, TEST, network=network, settings=quick, fractions=[40], repeats=1,
+             out=tmp_path)  # fmt: skip
+
+    run(lambda classes: toy_net(classes))
+    written = (tmp_path / "rows.jsonl").read_text()
+    run(lambda classes: toy_net(classes))
+    assert (tmp_path / "rows.jsonl").read_text() == written
+    with pytest.raises(InputError, match="another run .network"):
+        run(lambda classes: tiny_net(classes=classes))
+    assert filed_as("small_cnn") == "small_cnn"
 
 
 def test_maps_are_squashed_to_the_size_that_is_trained_on(classifier: Classifier, tmp_path: Path) -> None:

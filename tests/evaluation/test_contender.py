@@ -26,6 +26,7 @@ from maskwise.measures import Metric, metric
 from maskwise.measures.filling import fill_of
 
 DATA = "shapes:n=4,size=40,labels=own"
+IMAGES = torch.zeros(1, 3, 32, 32)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_an_edited_one_has_no_old_rows(kind: str, judge: Classifier, tmp_path: P
     assert area(tmp_path, made(kind, 1.0, judge), judge) == (first[0], 0), "the same one finds its rows"
     edited = area(tmp_path, made(kind, 3.0, judge), judge)
     assert edited[0] != first[0] and edited[1] == 4
-    keys = [map_key(Subject.of(made(kind, power, judge), judge)) for power in (1.0, 1.0, 3.0)]
+    keys = [map_key(Subject.of(made(kind, power, judge), judge), IMAGES) for power in (1.0, 1.0, 3.0)]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -143,7 +144,7 @@ def test_a_network_of_other_code_has_no_old_rows(tmp_path: Path) -> None:
     judges = [Classifier(Times(by), input_size=32, name="own") for by in (1.0, 1.0, 2.0)]
     assert len({judge.fingerprint() for judge in judges}) == 1, "the weights are the same"
     assert [area(tmp_path, explainer("grad_cam", judge), judge)[1] for judge in judges] == [4, 0, 4]
-    keys = [map_key(Subject.of(explainer("grad_cam", judge), judge)) for judge in judges]
+    keys = [map_key(Subject.of(explainer("grad_cam", judge), judge), IMAGES) for judge in judges]
     assert keys[0] == keys[1] != keys[2]
     judges[0].module.draws = torch.Generator()
     with pytest.warns(UserWarning, match="the content of Generator can't be read"):
@@ -210,4 +211,4 @@ def test_one_that_can_not_be_read_is_measured_and_not_kept(judge: Classifier, tm
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         measure([contender], judge, [DATA], {"area": metric("area")})
-    assert map_key(Subject.of(noise, judge)) != map_key(Subject.of(noise, judge))
+    assert map_key(Subject.of(noise, judge), IMAGES) != map_key(Subject.of(noise, judge), IMAGES)

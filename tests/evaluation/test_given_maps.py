@@ -199,7 +199,8 @@ class TestContent:
         def function(images: Tensor, targets: Tensor, ids: list[str] | None = None) -> Tensor:
             return images.mean(1)
 
-        assert map_key(Subject.of(function, judge)) != map_key(Subject.of(function, judge))
+        images = torch.zeros(1, 3, 32, 32)
+        assert map_key(Subject.of(function, judge), images) != map_key(Subject.of(function, judge), images)
         with pytest.raises(InputError, match="which files can't give"):
             Subject.of(GivenMaps(folder), judge)
 

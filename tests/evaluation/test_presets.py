@@ -40,6 +40,13 @@ def test_each_preset_can_be_built_and_run(name: str, judge: Classifier) -> None:
     assert name not in metrics and name != "all", "a name has one meaning"
 
 
+@pytest.mark.parametrize("name", ["paper:rise", "paper:sess"])
+def test_curves_of_papers_take_equal_pixels_as_the_released_evaluator_does(name: str) -> None:
+    """RISE's, which Group-CAM and SESS use as well, flips an ascending sort: of equal pixels the last goes first."""
+    for one in chosen_metrics(name).metrics:
+        assert chosen_metrics(name).options[one]["ties"] == "reversed", one
+
+
 def test_names_are_put_together_in_order_each_once() -> None:
     assert chosen_metrics("quick, pxap,le").metrics == ("le", "f1", "pointing", "area", "pxap")
     assert chosen_metrics(["pxap", "quick"]).metrics == ("pxap", "le", "f1", "pointing", "area")

@@ -53,6 +53,21 @@ def test_a_map_of_zeros_leaves_the_mean_colour() -> None:
     assert rows.flatten().tolist() == pytest.approx((100 * (y - o).clamp(min=0) / y).tolist(), abs=1e-3)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_class_that_is_certain_or_impossible_has_numbers(sign: int) -> None:
+    """Logits 2000 apart: in float64 the probability is 1, or 0, and what would be divided by is nothing."""
+    network = tiny_net()
+    with torch.no_grad():
+        network[-1].weight.mul_(1e-3)
+        network[-1].bias.copy_(torch.tensor([1000.0, -1000, -1000, -1000, -1000]) * sign)
+    certain = Classifier(network, input_size=16)
+    images, maps = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)
+    wanted = torch.zeros(2, dtype=torch.int64)
+    for name in ("average_drop", "average_gain", "increase_in_confidence"):
+        rows = metric(name, certain, target="class").per_image(maps, images=images, targets=wanted)
+        assert rows.tolist() == [[0.0], [0.0]], name
+
+
 def test_what_does_not_fit_is_refused() -> None:
     images = torch.rand(2, 3, SIDE, SIDE)
     with pytest.raises(InputError, match="must fit"):

@@ -1,17 +1,19 @@
 """Insertion and deletion with an infiller in the holes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_net
+from safetensors.torch import save_file
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.infill import Infiller, infiller
 from maskwise.measures import metric
-from maskwise.measures.filling import HoleFill, fill_of
+from maskwise.measures.filling import HoleFill, filed_fill, fill_of
 from maskwise.measures.perturbation import curves, places
 
 SIDE = 32
@@ -93,6 +95,17 @@ def test_the_protocol_says_what_filled_and_keeps_the_keys_of_numbers_without() -
     network = metric("deletion", CLASSIFIER, fill="partial_conv").protocol()["fill"]
     assert network.startswith("partial_conv:weights=") and len(network.split("weights=")[1].split(",")[0]) == 8
     assert metric("deletion", CLASSIFIER, fill="mean").protocol()["fill"] == "mean"
+
+
+def test_a_fill_is_filed_by_its_weights_and_code_and_else_as_it_was_given(tmp_path: Path) -> None:
+    """What audits and judges keep: the file behind ``weights=`` may be another one by then."""
+    assert filed_fill("telea") == "telea" and filed_fill("noisy_linear:noise=0.02") == "noisy_linear:noise=0.02"
+    network, said = infiller("partial_conv").network, []
+    for shift in (0.0, 0.0, 0.5):
+        state = {key: value + shift * value.is_floating_point() for key, value in network.state_dict().items()}
+        save_file(state, tmp_path / "own.safetensors")
+        said.append(filed_fill(f"partial_conv:weights={tmp_path / 'own.safetensors'}"))
+    assert said[0] == said[1] != said[2]
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -65,6 +65,7 @@ def test_edges_are_sobel_s() -> None:
     found = edges(grey, 0.3)[0, 1:-1, 1:-1]
     assert torch.equal(found, torch.from_numpy(size * 1.0 > 0.3)[1:-1, 1:-1])
     assert edges(halves())[0].any(0).nonzero()[:, 0].tolist() == [7, 8]
+    assert edges(halves() / 2, 0.49).any() and not edges(halves() / 2, 0.5).any(), "of slopes of a half none is above"
 
 
 def test_only_edges_that_the_mask_draws_count() -> None:

@@ -73,6 +73,16 @@ def two_levels() -> torch.Tensor:
     return m
 
 
+def test_a_pixel_at_the_threshold_is_not_kept() -> None:
+    """Half of the largest value, 255, is cut to 127: so bright is the ground, and brighter the object alone."""
+    maps = torch.full((1, 32, 32), 127.5 / 255)
+    maps[0, 4:12, 6:20] = 1
+    found = metric("max_box_acc", steps=2, convention="half_open").per_image(
+        maps, boxes=[torch.tensor([[6, 4, 20, 12]])]
+    )
+    assert found.tolist() == [[0, 1]]
+
+
 def test_one_threshold_serves_the_whole_set() -> None:
     """Below .5 the large square is found, from .5 on the small one: each truth has its half, the set only one."""
     maps = torch.stack([two_levels()] * 3)

@@ -107,6 +107,16 @@ def test_difficult_by_rule_or_by_list() -> None:
     assert metric("pointing", classes=2, subset="difficult").protocol() == game.protocol()
 
 
+def test_a_resample_without_a_class_is_the_mean_over_those_it_has() -> None:
+    game = metric("pointing", classes=3)
+    rows = torch.zeros(3, 2, 4, dtype=torch.float64)  # hits and tries of classes 0, 1, 2 and the unknown one
+    for place, (kind, hit) in enumerate([(0, 1), (1, 0), (-1, 1)]):
+        rows[place, 0, kind], rows[place, 1, kind] = hit, 1
+    weights = torch.tensor([[1.0, 1, 1], [2, 1, 0], [1, 0, 0], [0, 3, 0], [0, 1, 2]], dtype=torch.float64)
+    values = game.value(weights @ rows.flatten(1), weights.sum(1))
+    assert values.tolist() == pytest.approx([200 / 3, 50, 100, 0, 50])
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (1.0, 100)])
 def test_the_whole_picture_is_always_hit_and_nothing_never(share: float, expected: float) -> None:
     game = metric("pointing", classes=1)

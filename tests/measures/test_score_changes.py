@@ -160,6 +160,8 @@ def test_squares_are_squares_and_leave_the_mean_colour() -> None:
     inside = taken.abs().sum(1) > 0
     sides = {(int(m.any(1).sum()), int(m.any(0).sum())) for m in inside}
     assert all(h == w for h, w in sides) and {h for h, _ in sides} == set(range(1, 7)), "10/32 of 20 is 6"
+    at_32 = changes(torch.zeros(3, 32, 32), TINY.mean, TINY.std, "square", 500, 0.2, 0).abs().sum(1) > 0
+    assert set(at_32.any(1).sum(1).tolist()) == set(range(1, 11)), "1 to 10 pixels, as the paper's of 28 or 32"
     assert (inside.sum((1, 2)) == inside.any(1).sum(1) * inside.any(2).sum(1)).all()
     assert inside.any(0).all(), "they reach every pixel"
     left = IMAGES[0] - taken * TINY.std[:, None, None]

@@ -118,6 +118,12 @@ def test_ground_truth_is_the_mean_over_a_picture_s_boxes() -> None:
     assert float(found[2]) == pytest.approx(-log_p(IMAGES[2:], 2), abs=1e-6), "cut at the border it is the picture"
 
 
+def test_edges_within_a_pixel_go_to_the_nearest_whole_one() -> None:
+    near = BOXES.double() + torch.tensor([[0.4, -0.4, -0.3, 0.45], [0.3, 0.2, 0.4, -0.4], [-0.4, 0.3, 0.0, 0.4]])
+    found = saliency_metric(CLASSIFIER, IMAGES, near, LABELS)
+    assert torch.equal(found, saliency_metric(CLASSIFIER, IMAGES, BOXES, LABELS))
+
+
 def test_the_centre_box_has_half_the_area() -> None:
     """33 pixels off each side of 224 leave 158 x 158 = 24,964 of 50,176, 49.75%."""
     box = reference_boxes("center", torch.zeros(2, 3, 224, 224))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import lru_cache
 
 import torch
@@ -15,6 +16,7 @@ from maskwise.blending import masked_in, masked_out
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.infill import infiller
+from maskwise.measures.filling import filed_fill
 
 MOST = 300  # pictures whose object is put elsewhere
 
@@ -76,7 +78,9 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
     Returns:
         None where no class has two such pictures, or there is one class alone.
     """
-    identity = plain_identity(audited) | {"fill": audited.plan.fill}
+    # Beside another checkpoint those take part whose object both know, which may be others.
+    taking_part = zlib.crc32(torch.where(known, truth, -1).numpy().tobytes())
+    identity = plain_identity(audited) | {"fill": filed_fill(audited.plan.fill), "known": taking_part}
     rows = kept(audited.out, "conflict", identity, lambda: {"rows": exchanged(audited, truth, known)})["rows"]
     if not rows:
         return None

@@ -17,6 +17,7 @@ from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller
 from maskwise.measures.base import Metric
 from maskwise.measures.energy import box_cover, energy_inside
+from maskwise.measures.filling import filed_fill
 from maskwise.measures.scoring import ClassifierMetric, asking, log_probabilities
 
 PLACES = 14  # a side of the small maps that are averaged and compared
@@ -106,7 +107,7 @@ class Objects(ClassifierMetric):
     def __init__(self, classifier: Classifier, fill: str = "telea") -> None:
         super().__init__()
         self.ask(classifier, None)
-        self.fill = fill
+        self.fill, self.painter = filed_fill(fill), fill
 
     def per_image(
         self,
@@ -124,7 +125,7 @@ class Objects(ClassifierMetric):
         if known.any():
             there, pictures = (cover[known] > 0.5).float(), images[known].to(self.classifier.device)
             there = there.to(pictures.device)
-            paint, colour = infiller(self.fill), self.classifier.mean
+            paint, colour = infiller(self.painter), self.classifier.mean
             changed = [
                 masked_in(pictures, there, paint(pictures, 1 - there, colour)),
                 masked_out(pictures, there, paint(pictures, there, colour)),

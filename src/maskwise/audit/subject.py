@@ -210,6 +210,7 @@ def plain_identity(audited: Audited) -> dict[str, Any]:
     return {
         "parts": PARTS,
         "classifier": audited.classifier.digest(),
+        "size": list(audited.classifier.size),
         "classes": list(audited.classifier.labels.names),
         "explainer": Contender.of(audited.method, audited.explainer).identity,
         "pictures": audited.pictures_digest(),

@@ -14,7 +14,7 @@ from torch import Tensor
 from maskwise.checks.base import register_check
 from maskwise.checks.cells import Cells
 from maskwise.checks.intervals import UndefinedRule, mean_of
-from maskwise.checks.networks import PRETRAINED, Maker, name_of
+from maskwise.checks.networks import PRETRAINED, Maker, filed_as
 from maskwise.checks.pictures import Labelled, RandomLabels, random_labels
 from maskwise.checks.protocol import comparison_protocol, versions
 from maskwise.checks.results import RANDOM_LABELS, TRUE_AGAIN, TRUE_LABELS, DrtResult, DrtRow
@@ -96,7 +96,7 @@ def drt(
         "check": "drt",
         "train": train.checksum(),
         "labels": labels,
-        "network": name_of(network),
+        "network": filed_as(network),
         "pretrained": pretrained.digest() if network == PRETRAINED and pretrained is not None else None,
         "training": settings.model_dump(),
     }

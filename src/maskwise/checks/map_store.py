@@ -8,6 +8,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def _made(
     subject: Subject, images: Values, targets: Tensor, size: int, folder: Path | None, batch: int
 ) -> Iterator[tuple[Tensor, Path]]:
     """Batch by batch, the maps and where they lie (nowhere without a folder)."""
-    who = map_key(subject)
+    who = map_key(subject, images)
     for part, goal in zip(images.split(batch), targets.split(batch), strict=True):
         path = None if folder is None else folder / f"{_key(who, part, goal, size)}.npy"
         maps = _read(path, (len(part), size, size))
@@ -89,10 +90,15 @@ def _made(
         yield maps, path or Path()
 
 
-def map_key(subject: Subject) -> str:
-    """First 16 hex digits of the SHA-256 of who explains what: explainer, options, the network's weights and code."""
-    facts = json.dumps([subject.identity, subject.network.digest()], sort_keys=True, default=str)
-    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+def map_key(subject: Subject, images: Values) -> str:
+    """First 16 hex digits of the SHA-256 of who explains what: explainer, options, the network's weights and code.
+
+    Where the network does not see the images (N,3,H,W) at their own size, at which one is a part of it, too.
+    """
+    facts: list[Any] = [subject.identity, subject.network.digest()]
+    if subject.network.size != tuple(images.shape[-2:]):
+        facts.append(subject.network.size)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _key(who: str, images: Tensor, targets: Tensor, size: int) -> str:
@@ -145,7 +151,7 @@ class MethodMaps:
         self._targets: list[Tensor] = []
         self._held: tuple[str, tuple[Values, Values]] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._keys = {name: map_key(subject) for name, subject in subjects.items()}
+        self._keys = {name: map_key(subject, sets[0].images) for name, subject in subjects.items()}
 
     def key(self, method: str) -> str | None:
         """Tells methods of one name with other options apart; the references have none."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import pairwise
+from uuid import uuid4
 
 import torch
 from torch import nn
 
 from maskwise.classifiers import Classifier
+from maskwise.core.code_digest import UnreadableCodeError, code_digest
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 
@@ -71,6 +73,19 @@ def network_maker(name: str | Maker, pretrained: Classifier | None = None) -> Ma
 
 def name_of(network: str | Maker) -> str:
     return network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
+
+
+def filed_as(network: str | Maker) -> str:
+    """Its name, and of a function of yours a digest of its code: trainings of an edited one are others.
+
+    One whose code can't be read is nobody's but this call's.
+    """
+    if isinstance(network, str):
+        return network
+    try:
+        return f"{name_of(network)}#{code_digest(network)[:16]}"
+    except UnreadableCodeError:
+        return f"{name_of(network)}#{uuid4().hex[:16]}"
 
 
 def last_linear(classifier: Classifier) -> tuple[str, nn.Linear]:

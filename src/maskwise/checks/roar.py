@@ -14,7 +14,7 @@ from maskwise.checks.base import register_check
 from maskwise.checks.cells import Cells
 from maskwise.checks.feeding import colours
 from maskwise.checks.map_store import MethodMaps
-from maskwise.checks.networks import PRETRAINED, Maker, name_of, network_maker
+from maskwise.checks.networks import PRETRAINED, Maker, filed_as, name_of, network_maker
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.protocol import versions
 from maskwise.checks.removal import Removed, removed
@@ -99,7 +99,7 @@ def roar(
         "train": train.checksum(),
         "test": test.checksum(),
         "size": size,
-        "network": name_of(network),
+        "network": filed_as(network),
         "training": settings.model_dump(),
     }
     cells = Cells(folder, run)

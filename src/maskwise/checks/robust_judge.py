@@ -28,6 +28,7 @@ from maskwise.core.seal import save_sealed
 from maskwise.core.weights import fill, read_weights
 from maskwise.infill import infiller
 from maskwise.infill.holes import blobs
+from maskwise.measures.filling import filed_fill
 
 GRIDS = (7, 14, 28)
 HOLES = "half cells of a 7, 14 or 28 grid at a keep rate from U(0,1), half blobs of an area from U(0,1)"
@@ -92,7 +93,7 @@ def robust_judge(
     side = classifier.input_size if size is None else size
     about: dict[str, Any] = {
         "classifier": classifier.digest(), "train": train.checksum(), "training": settings.model_dump(),
-        "fill": fill, "size": side, "holes": HOLES,
+        "fill": filed_fill(fill), "size": side, "holes": HOLES,
     }  # fmt: skip
     path = None if folder is None else Path(folder) / f"{judge_key(about)}.safetensors"
     start = still_copy(classifier.described(input_size=side, name=f"robust judge of {classifier.name}")).to(device)

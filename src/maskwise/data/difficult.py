@@ -70,7 +70,9 @@ class DifficultCases:
         listed = self.listed.get(stem(picture))
         if listed is None:
             return frozenset(classes if self.unlisted else ())
-        return frozenset(c for c in classes if str(c) in listed or (names and c < len(names) and names[c] in listed))
+        return frozenset(
+            c for c in classes if str(c) in listed or (names and 0 <= c < len(names) and names[c] in listed)
+        )
 
 
 def stem(picture: str) -> str:

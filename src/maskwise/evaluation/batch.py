@@ -86,18 +86,21 @@ class Batch:
         with torch.inference_mode():
             whole = classifier.prepare(torch.stack(rows))
             scores = Portions()(lambda part: classifier.logits(whole[part]).float().cpu(), len(whole))
-            probabilities = classifier.probabilities(torch.cat(scores))
+            logits = torch.cat(scores)
+            probabilities = classifier.probabilities(logits)
         if not probabilities.isfinite().all():
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")
         probabilities = probabilities.clone()[whose]  # no tensor of the inference mode leaves
-        predicted = probabilities.argmax(1)
+        predicted = logits.argmax(1).clone()[whose]  # of sigmoids in float32 several are 1
         wanted = class_asked(target, classifier)
         if wanted is not None:
             targets = torch.full_like(predicted, wanted)
         else:
             targets = predicted if target == "predicted" else torch.where(labels >= 0, labels, predicted)
         images = torch.stack([sample.image for sample in samples])
-        return cls(items, [_key(item) for item in items], images, probabilities, targets, labels, difficult)
+        listed = [None] * len(items) if difficult is None else difficult
+        keys = [_key(item, own) for item, own in zip(items, listed, strict=True)]
+        return cls(items, keys, images, probabilities, targets, labels, difficult)
 
     def has(self, name: str) -> list[bool]:
         """Which items know the truth ``name`` (see ``Metric``)."""
@@ -116,9 +119,12 @@ class Batch:
         return [name in ("images", "targets", "probabilities", "categories")] * len(self.items)
 
     def truth(self, names: Sequence[str], rows: Sequence[int]) -> dict[str, Any]:
-        """Keywords for ``Metric.per_image`` on items ``rows``; what none of them knows is left out."""
+        """Keywords for ``Metric.per_image`` on items ``rows``; what none of them knows is left out.
+
+        Regions are not: without them boxes would stand in, and an item's row would hang on its company.
+        """
         known = {name: self.has(name) for name in names}
-        return {name: self._one(name, rows) for name in names if any(known[name][i] for i in rows)}
+        return {name: self._one(name, rows) for name in names if name == "regions" or any(known[name][i] for i in rows)}
 
     def _one(self, name: str, rows: Sequence[int]) -> Any:
         chosen = [self.items[i] for i in rows]
@@ -163,10 +169,16 @@ def _boxes(sample: Sample) -> Tensor:
     return sample.boxes if sample.category is None else sample.boxes_of(sample.category)
 
 
-def _key(item: Item) -> str:
-    """The picture's name, a checksum of its pixels and its truth, and the class where one is asked."""
+def _key(item: Item, difficult: frozenset[int] | None) -> str:
+    """The picture's name, a checksum of its pixels and its truth, and the class where one is asked.
+
+    Args:
+        difficult: its classes that a list calls so; None without a list.
+    """
     s = item.sample
     code = zlib.crc32(f"{s.label} {s.category}".encode())
+    if difficult is not None:
+        code = zlib.crc32(repr(sorted(difficult)).encode(), code)
     for part in (s.image, s.boxes, s.box_classes, s.mask, s.ignore, s.class_map, s.difficult, s.box_masks):
         if part is not None:
             code = zlib.crc32(part.contiguous().numpy().tobytes(), code)

@@ -88,14 +88,24 @@ def innermost(explainer: Any) -> Any:
 
 
 def made_for(explainer: Any, judge: Classifier) -> list[str]:
-    """Digests of the classifiers that an explainer asks and that are not ``judge``, outermost first."""
+    """Digests of the classifiers that an explainer asks and that are not ``judge``, outermost first.
+
+    The same network that sees pictures at another size is another one; its size is said.
+    """
     asked: list[Classifier] = []
     while isinstance(explainer, (SESS, Explainer)):
         asked.append(explainer.settings.classifier if isinstance(explainer, SESS) else explainer.classifier)
         explainer = explainer.settings.explainer if isinstance(explainer, SESS) else getattr(explainer, "source", None)
     others = {id(one): one for one in asked if one is not judge}
     own = judge.digest() if others else ""
-    return [found for one in others.values() if (found := one.digest()) != own]
+    found = []
+    for one in others.values():
+        digest = one.digest()
+        if one.size != judge.size:
+            found.append(f"{digest} at {one.size[0]}x{one.size[1]}")
+        elif digest != own:
+            found.append(digest)
+    return found
 
 
 SET_BY_OPTIONS = ("normalise", "signed", "precision", "needs_target")

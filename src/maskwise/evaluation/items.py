@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Sample
+from maskwise.measures.pointing import box_regions
 
 RULES = ("predicted", "label", "each")
 Target = str | int  # one of the rules, or a class of the classifier's: index, name or WordNet id
@@ -30,8 +32,21 @@ class Item:
 
     @cached_property
     def regions(self) -> dict[int, Tensor]:
-        """Class to its pixels (H,W), of all classes in the picture."""
-        return self.sample.regions()
+        """Class to its pixels (H,W), of all classes in the picture; -1 is the one class of a picture that names none.
+
+        Where boxes have no classes of their own, one that is smaller than a pixel is the pixel that it lies in.
+        """
+        sample = self.sample
+        found = sample.regions()
+        if found or sample.box_classes is not None or sample.class_map is not None:
+            return found
+        named = sample.label if sample.label is not None else sample.category
+        only = -1 if named is None else named
+        if sample.mask is not None:
+            found = {only: sample.mask}
+        else:
+            [found] = box_regions([sample.boxes], torch.tensor([only]), (sample.height, sample.width))
+        return {own: pixels for own, pixels in found.items() if pixels.any()}
 
     @property
     def category(self) -> int:

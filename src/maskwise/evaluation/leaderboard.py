@@ -96,9 +96,10 @@ class Leaderboard:
     def __str__(self) -> str:
         rows = [["data", "method", *self.metrics]]
         for line in self.lines:
-            values = [f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" for c in map(line.cells.get, self.metrics) if c]
+            cells = [line.cells.get(name) for name in self.metrics]  # a data set may lack what a metric needs
+            values = ["-" if c is None else f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" for c in cells]
             rows.append([line.data, line.method, *values])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     def plain(self) -> dict[str, Any]:
@@ -177,7 +178,22 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
     left_out = {
         name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}" for name in missing
     }
-    return Leaderboard(lines, best, _protocol(measured, left_out, resamples, seed), left_out, measured.warnings())
+    protocol = _protocol(measured, left_out, _counted(lines, measured), resamples, seed)
+    return Leaderboard(lines, best, protocol, left_out, measured.warnings())
+
+
+def _counted(lines: list[Line], measured: Measured) -> list[str]:
+    """Of which metrics not every picture says something, a sentence for each such number of pictures."""
+    found: dict[tuple[str, int, str], dict[str, None]] = {}
+    for name in measured.metrics:
+        for line in lines:
+            counts = [each.cells[name].pictures for each in lines if each.data == line.data and name in each.cells]
+            if counts and min(counts) < line.pictures:
+                some = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
+                found.setdefault((line.data, line.pictures, some), {})[name] = None
+    what = "cases" if measured.settings.target == "each" else "pictures"
+    return [f"Of the {of:,} {what} of {data}, {some} count for {', '.join(names)}: the others lack what it takes."
+            for (data, of, some), names in found.items()]  # fmt: skip
 
 
 def _finite(value: Any) -> Any:
@@ -204,7 +220,9 @@ def _against(metric: Metric, cell: Cell, rows: Tensor, best: Tensor, draws: _Dra
     return Cell(cell.value, cell.low, cell.high, cell.pictures, (float(difference), float(low), float(high)))
 
 
-def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed: int) -> dict[str, Any]:
+def _protocol(
+    measured: Measured, left_out: dict[str, str], counted: list[str], resamples: int, seed: int
+) -> dict[str, Any]:
     described = {}
     for name, metric in measured.metrics.items():
         if name not in left_out:
@@ -224,7 +242,7 @@ def _protocol(measured: Measured, left_out: dict[str, str], resamples: int, seed
         "damaged": {source: list(names) for source, names in measured.damaged.items()},
         "without_maps": dict(measured.left_out),
         "trained_on": _own_objectives(measured, described),
-        "metrics": described, "in_words": _in_words(measured, described),
+        "metrics": described, "in_words": _in_words(measured, described, counted),
         "maskwise": maskwise.__version__, "torch": torch.__version__,
     }  # fmt: skip
 
@@ -236,9 +254,10 @@ def _own_objectives(measured: Measured, described: dict[str, Any]) -> dict[str, 
     return {name: trained for name, trained in found.items() if trained}
 
 
-def _in_words(measured: Measured, described: dict[str, Any]) -> list[str]:
+def _in_words(measured: Measured, described: dict[str, Any], counted: list[str]) -> list[str]:
     settings, counts = measured.settings, {source: len(pictures) for source, pictures in measured.pictures.items()}
     lines = run_in_words(measured.classifier, measured.input_size, counts, settings.resize, settings.target)
+    lines += counted
     lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
     for name, trained in _own_objectives(measured, described).items():
         lines.append(own_objective_in_words(name, trained))

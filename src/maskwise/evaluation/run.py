@@ -138,7 +138,7 @@ def measure(
     names = [contender.name for contender in contenders]
     if not names or len(set(names)) < len(names):
         raise InputError("a comparison needs at least one method, and each only once")
-    class_asked(settings.target, classifier)  # an unknown one is said before anything is read
+    asked = class_asked(settings.target, classifier)  # an unknown one is said before anything is read
     rank, world = rank_and_world()
     given = given_data(contenders, [s if isinstance(s, DataSet) else read_data(s) for s in data], settings)
     contenders, sets = given.contenders, given.sets
@@ -147,7 +147,7 @@ def measure(
     measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
-    who = classifier.digest()
+    who, (height, width) = classifier.digest(), classifier.size
     keep = MapFolder(out / "maps" if out is not None and save_maps else None)
     for contender in contenders:
         if contender.unread is not None and out is not None:
@@ -156,12 +156,14 @@ def measure(
         stores = {c.name: (kept, keep) if c.unread is None else (forgotten, MapFolder(None)) for c in contenders}
         runs = {
             c.name: stores[c.name][0].run(
-                {"classifier": who, "explainer": c.filed, "resize": settings.resize, "target": settings.target,
-                 "size": classifier.input_size, **_others(c.explainer, classifier)}
+                # A class by its index: a name may be another class's where labels are others.
+                {"classifier": who, "explainer": c.filed, "resize": settings.resize,
+                 "target": settings.target if asked is None else asked,
+                 "size": height if height == width else [height, width], **_others(c.explainer, classifier)}
             )
             for c in contenders
         }  # fmt: skip
-        atoms = {_key(atom): atom for metric in metrics.values() for atom in _atoms(metric)}
+        atoms = {_key(atom, classifier): atom for metric in metrics.values() for atom in _atoms(metric)}
         marks: dict[str, dict[str, str]] = {c.name: {} for c in contenders}
         for number, (data_set, indices) in enumerate(zip(sets, chosen, strict=True)):
             source, places = _name(data_set, measured.pictures), list[tuple[int, int]]()
@@ -190,7 +192,8 @@ def measure(
             for name, run in runs.items():
                 read, filed = stores[name][0].read, [marks[name][picture] for picture in pictures]
                 for metric_name, metric in metrics.items():
-                    found[name, metric_name] = torch.cat([read(run, _key(atom), filed) for atom in _atoms(metric)], 1)
+                    atom_keys = [_key(atom, classifier) for atom in _atoms(metric)]
+                    found[name, metric_name] = torch.cat([read(run, key, filed) for key in atom_keys], 1)
                 found |= {(name, key): read(run, key, filed) for key in MEASURED}
             measured.pictures[source], together = merged(gathered((places, pictures, found)))
             measured.statistics |= {(source, *names): statistics for names, statistics in together.items()}
@@ -208,9 +211,15 @@ def _atoms(metric: Metric) -> list[Metric]:
     return list(metric.parts()) or [metric]
 
 
-def _key(metric: Metric) -> str:
-    """What rows of a metric are filed under: its kind and settings; one of yours by its code, too."""
+def _key(metric: Metric, classifier: Classifier) -> str:
+    """What rows of a metric are filed under: its kind and settings; one of yours by its code, too.
+
+    Where it asks a classifier that sees pictures at another size than ``classifier``, by that size.
+    """
     protocol = metric.protocol()
+    judge = getattr(metric, "classifier", None)
+    if isinstance(judge, Classifier) and judge.size != classifier.size:
+        protocol["size"] = list(judge.size)
     if (code := code_of_own(type(metric))) is not None:
         protocol["code"] = code
     return f"{type(metric).__name__}:{key_of(protocol)}"

@@ -77,7 +77,7 @@ class AverageDrop(ClassifierMetric):
 
     def compared(self, whole: Tensor, part: Tensor) -> Tensor:
         """(N,) of the two probabilities."""
-        return (whole - part).clamp(min=0) / whole
+        return (whole - part).clamp(min=0) / whole.where(whole > 0, 1)  # who has nothing loses nothing
 
     def per_image(self, maps: Tensor, *, images: Tensor, targets: Tensor | None = None) -> Tensor:
         asked = asked_for(self.target, targets)
@@ -109,8 +109,8 @@ class IncreaseInConfidence(AverageDrop):
     title="average gain",
     paper="Zhang et al. 2024 (Opti-CAM)",
     says=(
-        "seeing the salient part alone closes {value} of the gap to certainty, where it makes the classifier "
-        "surer at all"
+        "seeing the salient part alone closes {value} of the gap to certainty on the mean, and 0 of it where the "
+        "classifier is no surer"
     ),
     unit="%",
     higher_is_better=True,

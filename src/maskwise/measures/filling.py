@@ -114,6 +114,19 @@ def fill_of(fill: str | Infiller, refill: Refill = "step", draws: int = 1) -> Ho
     return HoleFill(made, refill, draws)
 
 
+def filed_fill(fill: str) -> str:
+    """What numbers by an infiller are filed under: its name as given, or all that is known of one with weights or code.
+
+    A file of weights may be another one tomorrow.
+
+    Raises:
+        InputError: an unknown infiller or option.
+    """
+    made = infiller(fill)
+    own = isinstance(getattr(made, "network", None), nn.Module) or code_of_own(type(made)) is not None
+    return HoleFill(made).text() if own else fill
+
+
 def _checksum(network: nn.Module) -> int:
     code = 0
     for key, value in sorted(network.state_dict().items()):

@@ -42,7 +42,8 @@ def pointing_hits(maps: Tensor | np.ndarray, regions: Tensor | np.ndarray, toler
 def box_regions(boxes: Sequence[Tensor], classes: Tensor, size: tuple[int, int]) -> list[dict[int, Tensor]]:
     """Regions of pictures of one class each: the pixels whose centres lie in any of the boxes [(M,4), …].
 
-    A box that holds no centre is the pixel that its own middle lies in. A picture without boxes has no region.
+    Along an axis on which a box holds no centre it is the one pixel that its middle lies in. A picture without boxes
+    has no region.
     """
     made = []
     for own, category in zip(boxes, torch.as_tensor(classes).tolist(), strict=True):

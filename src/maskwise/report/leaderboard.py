@@ -127,7 +127,7 @@ def write_csv(board: Leaderboard, path: Path) -> None:
         for name, cell in line.cells.items():
             values = [cell.value, cell.low, cell.high, cell.pictures]
             difference = cell.difference or ("", "", "")
-            best = board.best.get((line.data, name), "")
+            best = no_formula(board.best.get((line.data, name), ""))
             writer.writerow(
                 [
                     no_formula(line.data),
