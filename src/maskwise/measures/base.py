@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-import torchmetrics
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.lazy_package import lazy_package
 from maskwise.core.registry import Registry
+
+lazy_package("torchmetrics", "utilities", _logger=logging.getLogger("torchmetrics"))  # of which one class is wanted
+import torchmetrics.metric  # noqa: E402
+from torchmetrics.utilities.distributed import gather_all_tensors  # noqa: E402
 
 
 class MetricRegistry(Registry["type[Metric]"]):
@@ -39,7 +43,7 @@ class MetricRegistry(Registry["type[Metric]"]):
 metrics = MetricRegistry("metric")
 
 
-class Metric(torchmetrics.Metric):
+class Metric(torchmetrics.metric.Metric):
     """Base of all metrics.
 
     A metric is a function of the sum over pictures of a vector of statistics, so that it streams, adds up over
