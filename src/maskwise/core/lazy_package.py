@@ -6,8 +6,10 @@ half of scipy: that doubles the time in which a command that measures starts.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec
 from threading import RLock
 from types import ModuleType
@@ -59,3 +61,9 @@ def lazy_package(name: str, first: str | None = None, **known: Any) -> ModuleTyp
     if first is not None:
         import_module(f"{name}.{first}")
     return package
+
+
+def lazy_torchmetrics() -> None:
+    """Before ``torchmetrics.metric`` is imported, and before a library that only asks which version is there."""
+    log = logging.getLogger("torchmetrics")
+    lazy_package("torchmetrics", "utilities", _logger=log, __version__=version("torchmetrics"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.core.lazy_package import lazy_package
+from maskwise.core.lazy_package import lazy_torchmetrics
 from maskwise.core.registry import Registry
 
-lazy_package("torchmetrics", "utilities", _logger=logging.getLogger("torchmetrics"))  # of which one class is wanted
+lazy_torchmetrics()  # of which one class is wanted
 import torchmetrics.metric  # noqa: E402
 from torchmetrics.utilities.distributed import gather_all_tensors  # noqa: E402
 
