@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,38 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 @contextmanager
-def opened(url: str, width: int = 1400, height: int = 1000, dark: bool = False) -> Iterator[Any]:
-    """A tab at ``url``; afterwards an error of the page, or a request to another host, fails the test."""
+def started() -> Iterator[Any]:
+    """A browser, which several tests of a file may share: each tab has storage and cookies of its own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no chromium here")
-    wrong: list[str] = []
-    own = url.split("/")[2]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=FLAGS)
         try:
-            scheme: Any = "dark" if dark else "light"
-            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(url: str, width: int = 1400, height: int = 1000, dark: bool = False, browser: Any = None) -> Iterator[Any]:
+    """A tab at ``url``; afterwards an error of the page, or a request to another host, fails the test.
+
+    In a browser of its own, which takes a second to start, or in ``browser``.
+    """
+    wrong: list[str] = []
+    own = url.split("/")[2]
+    with started() if browser is None else nullcontext(browser) as running:
+        scheme: Any = "dark" if dark else "light"
+        tab = running.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        try:
             tab.on("pageerror", lambda error: wrong.append(str(error)))
             tab.on("request", lambda request: wrong.append(request.url) if _abroad(request.url, own) else None)
             tab.goto(url)
             yield tab
         finally:
-            browser.close()
+            tab.close()
     assert not wrong, wrong
 
 

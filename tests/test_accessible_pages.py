@@ -5,12 +5,13 @@ None is wider than a telephone, and none loses anything on paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audit.scenes import reader, scenes
-from browser import lost_on_paper, opened, violations
+from browser import lost_on_paper, opened, started, violations
 from calling import save_picture
 from conftest import tiny_net
 from typer.testing import CliRunner
@@ -98,35 +99,41 @@ def tiny() -> Classifier:
     return Classifier(tiny_net(classes=8), input_size=32, name="tiny")
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as running:
+        yield running
+
+
 @pytest.mark.parametrize("name", WRITERS)
-def test_no_violation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_violation(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Any) -> None:
     monkeypatch.setattr(Model, "load", lambda self: tiny().to(self.on()))
     page = WRITERS[name](tmp_path)
     for dark, width in ((False, 1280), (True, 1280), (False, 390)):
-        with opened(f"file://localhost{page}", width=width, dark=dark) as tab:
+        with opened(f"file://localhost{page}", width=width, dark=dark, browser=browser) as tab:
             tab.wait_for_load_state("load")
             assert not violations(tab), f"{name}, dark={dark}, {width}: {violations(tab)}"
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
             assert not lost_on_paper(tab)
 
 
-def test_what_paper_loses_is_seen(tmp_path: Path) -> None:
+def test_what_paper_loses_is_seen(tmp_path: Path, browser: Any) -> None:
     wide = (
         "<div style='overflow:auto'><table><tr><td style='white-space:nowrap'>"
         + "word " * 300
         + "</td></tr></table></div>"
     )
     (tmp_path / "bad.html").write_text(f"<body><i style='background:red;display:block;height:9px'></i>{wide}</body>")
-    with opened(f"file://localhost{tmp_path / 'bad.html'}") as tab:
+    with opened(f"file://localhost{tmp_path / 'bad.html'}", browser=browser) as tab:
         found = lost_on_paper(tab)
     assert [line.partition(":")[0] for line in found] == ["cut", "not painted"], found
 
 
-def test_axe_sees_what_is_wrong(tmp_path: Path) -> None:
+def test_axe_sees_what_is_wrong(tmp_path: Path, browser: Any) -> None:
     """Or a page that did not open would pass."""
     pale = "<p style='color:#ccc;background:#fff'>Words that are too pale</p>"
     (tmp_path / "bad.html").write_text(f"<html><body><img src='data:,'>{pale}</body></html>")
-    with opened(f"file://localhost{tmp_path / 'bad.html'}") as tab:
+    with opened(f"file://localhost{tmp_path / 'bad.html'}", browser=browser) as tab:
         found = violations(tab)
     for rule in ("image-alt", "color-contrast", "document-title", "html-has-lang"):
         assert f"Rule Violated:\n{rule} " in found, found

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from browser import opened, violations
+from browser import opened, started, violations
 from static_files import served
 from test_docs import DOCS, ROOT
 
@@ -36,11 +38,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "out"
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as running:
+        yield running
+
+
 @pytest.mark.parametrize("page", ["", "checks/", "command-line/"])
-def test_no_violation(site: Path, page: str) -> None:
+def test_no_violation(site: Path, page: str, browser: Any) -> None:
     with served(site) as address:
         for dark, width in ((False, 1280), (True, 1280), (False, 390)):
-            with opened(f"{address}{page}", width=width, dark=dark) as tab:
+            with opened(f"{address}{page}", width=width, dark=dark, browser=browser) as tab:
                 tab.wait_for_load_state("networkidle")
                 scheme = tab.evaluate("document.body.getAttribute('data-md-color-scheme')")
                 assert scheme == ("slate" if dark else "default")

@@ -15,7 +15,7 @@ from convert.test_convert import save_casm
 from faults.commanding import WORKS, called, prepare, released
 
 from maskwise.audit import audit
-from maskwise.audit.run import CRITERIA
+from maskwise.audit.limits import CRITERIA
 from maskwise.commands.registration import commands
 from maskwise.schemas import SCHEMAS, schema
 

@@ -20,6 +20,7 @@ from maskwise.commands import completion
 from maskwise.commands.given_files import NO_TEXTS, TEXTS, check_file, check_files
 from maskwise.commands.groups.ungrouped import ungrouped
 from maskwise.commands.registration import commands
+from maskwise.commands.serve import _offline
 from maskwise.commands.sources import DATA, NOT_A_LAYOUT, check_data
 from maskwise.core.errors import InputError
 from maskwise.core.walk import none_below
@@ -60,6 +61,11 @@ CALLS = {
     "your own code": "methods --import @",
 }
 TEXT_IS_RIGHT = {"labels": "serve --labels @", "recipe": "plan @", "training": "train @ --data shapes:n=3 --out o"}
+# What an audit is asked for that it does not know.
+UNDER_OPTIONS = {
+    "worse": "--fail-on worse", "no criterion": "--fail-on nothing", "no bound": "--limit-set nothing=1"
+}  # fmt: skip
+_AUDIT = ("audit", "--data", "shapes:n=3", "--out", "o")
 OUTPUTS = {"out", "onnx", "web", "new", "judges"}
 OTHERWISE = {"imports", "runtime"}  # looked at by who reads them: one is read first of all, the other needs no network
 
@@ -109,6 +115,10 @@ def said(
     for name in ("explain", "fit", "evaluate", "pack"):
         cases[f"{name}: no picture"] = _words(CALLS[name], fake)
     cases["explain: several"] = ["explain", str(fake), str(fake)]
+    cases |= {f"audit: {what}": [*_AUDIT, *words.split()] for what, words in UNDER_OPTIONS.items()}
+    cases["frames: text"] = _words("live --folder @ --out o", wrong["text"])
+    if len(_offline()) > 1:
+        cases["labels: of several"] = _words(TEXT_IS_RIGHT["labels"], wrong["text"])
     done = subprocess.run(
         [sys.executable, "-c", RUN], input=json.dumps(list(cases.values())), capture_output=True, text=True, check=True,
         cwd=tmp_path_factory.mktemp("here"),
@@ -139,8 +149,10 @@ def test_the_line_names_the_place_and_the_option(said: dict[str, tuple[int, str,
         "explain: everything": "/: is the folder of all files; name the one that is meant",
         "evaluate: everything": "/: has no folder images/, and no pictures of its own",
         "evaluate: text": "notes.txt: neither a folder nor a zip archive of pictures",
-        "a layout: texts": "texts: holds no pictures", "a layout: text": "notes.txt: no such folder",
+        "a layout: texts": "texts: holds no pictures", "a layout: text": "notes.txt: is a file, not a folder",
         "maps: empty": "the folder holds no maps (.npy, .npz, .png)", "maps: text": "maps come in a folder",
+        "audit: worse": "add --compare-with", "audit: no criterion": "there is no criterion nothing",
+        "audit: no bound": "--limit-set takes criterion=value", "frames: text": "notes.txt: is a file, not a folder",
         "weights: missing": "gone: no such file", "weights: empty": "empty: is a folder; name the file",
         "a video: text": "notes.txt: is a file of text", "fit: no picture": "dog.jpg: not a picture",
     }  # fmt: skip
@@ -196,6 +208,14 @@ def test_the_reader_says_the_same(place: str, form: str, wrong: dict[str, Path |
             read(form.format(wrong[place]))
         said.append(str(error.value))
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("name", sorted({*completion.registered("data", "datasets")} - {*NOT_A_LAYOUT}))
+def test_a_file_in_place_of_the_folder_of_a_named_data_set(name: str, wrong: dict[str, Path | str]) -> None:
+    for read in (check_data, read_data):
+        with pytest.raises(InputError) as error:
+            read(f"{name}:{wrong['text']}")
+        assert str(error.value) == f"{wrong['text']}: is a file, not a folder"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def training(out: Path) -> None:
     train(RECIPE, PICTURES, classifier=network(), out=out, resume=True, checkpoint_every=2, device="cpu")
 
 
+def resumed(recipe: Recipe, data: Path, out: Path) -> None:
+    """A training of five classes, from where it stands; a checkpoint every three steps."""
+    torch.set_num_threads(1)
+    classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+    train(recipe, data, classifier=classifier, out=out, resume=True, checkpoint_every=3, device="cpu")
+
+
 def evaluation(out: Path) -> dict[str, Any]:
     """Two methods, rows and maps kept."""
     torch.set_num_threads(1)

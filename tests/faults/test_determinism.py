@@ -18,7 +18,7 @@ from maskwise.training import train
 # Some of each family; those with draws of their own are marked.
 METHODS = {
     "gradient": {}, "smooth_grad": {"samples": 4}, "integrated_gradients": {"steps": 4}, "grad_cam": {},
-    "score_cam": {}, "rise": {"masks": 32}, "occlusion": {}, "lrp": {}, "random": {},
+    "score_cam": {}, "rise": {"masks": 32}, "occlusion": {"stride": 1 / 7}, "lrp": {}, "random": {},
 }  # fmt: skip
 DRAWS = ("smooth_grad", "rise", "random")
 

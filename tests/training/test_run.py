@@ -1,10 +1,6 @@
 """Whole runs on a tiny network: killed and resumed, refused, and what Algorithm 1 does step by step."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import epoch, tiny_net
+from faults.killable import context, resumed
 from lightning.fabric import Fabric
 from safetensors.torch import load_file
 
@@ -45,18 +42,6 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(4, 3, 32, 32, generator=g), torch.randint(5, (4,), generator=g)
 
 
-KILLED = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-from conftest import epoch, tiny_net
-from maskwise.classifiers import Classifier
-from maskwise.training import Recipe, train
-recipe = Recipe(**{settings!r})
-train(recipe, {data!r}, classifier=Classifier(tiny_net(), input_size=32, name="tiny"), out={out!r},
-      resume=True, checkpoint_every=3, device="cpu")
-"""
-
-
 @pytest.mark.parametrize("update", ["averaged", "two_steps"])
 def test_killed_and_resumed_equals_never_killed(update: str, picture_folder: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle, twice at different steps; weights and log are the same to the last bit."""
@@ -66,18 +51,19 @@ def test_killed_and_resumed_equals_never_killed(update: str, picture_folder: Pat
         checkpoint_every=3, device="cpu",
     )  # fmt: skip
     out = tmp_path / "b"
-    script = KILLED.format(
-        tests=str(Path(__file__).parents[1]), settings=recipe.model_dump(), data=str(picture_folder), out=str(out)
-    )
     checkpoint = out / "checkpoint.pt"
     for _ in range(2):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
-        while process.poll() is None and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
+        process = context().Process(target=resumed, args=(recipe, picture_folder, out))
+        process.start()
+        while process.is_alive() and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process.kill()
+        process.join()
+    last = context().Process(target=resumed, args=(recipe, picture_folder, out))
+    last.start()
+    last.join()
+    assert last.exitcode == 0
     a, b = load_file(straight), load_file(out / "masker.safetensors")
     assert a.keys() == b.keys()
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from maskwise.core.errors import InputError
+from maskwise.core.text import few
+
+CRITERIA = (
+    "accuracy", "calibration", "evidence", "background", "classes", "spurious", "shortcut", "mprt", "stability", "leak",
+    "worse",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,3 +45,10 @@ class Limits:
             value = getattr(self, one.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 100:
                 raise InputError(f"the bound {one.name} is a number from 0 on, not {value!r}")
+
+
+def unknown_criteria(names: Sequence[str]) -> None:
+    """Raises InputError where a name is none of a criterion."""
+    wrong = [name for name in names if name not in CRITERIA]
+    if wrong:
+        raise InputError(f"there is no criterion {few(wrong)}: they are {', '.join(CRITERIA)}")

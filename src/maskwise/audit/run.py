@@ -25,17 +25,12 @@ from maskwise.audit.verdict import criteria_of, verdict_section
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import check_writable
-from maskwise.core.text import few
 from maskwise.data import DataSet
 from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
 from maskwise.explainers.first_choice import ASKING, BY_NETWORK, WITH_MASKER, first_choice
 from maskwise.sess.sweep import AnyExplainer
 
-CRITERIA = (
-    "accuracy", "calibration", "evidence", "background", "classes", "spurious", "shortcut", "mprt", "stability", "leak",
-    "worse",
-)  # fmt: skip
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
     ("background", reliance_section), ("spurious", spurious_section),
@@ -201,13 +196,6 @@ def _both(audited: Audited, other: Classifier) -> tuple[Audited, Audited]:
         return audited, asked(other, audited.method, folder)
     except InputError:
         return asked(audited.classifier, "grad_cam", audited.out), asked(other, "grad_cam", folder)
-
-
-def unknown_criteria(names: Sequence[str]) -> None:
-    """Raises InputError where a name is none of a criterion."""
-    wrong = [name for name in names if name not in CRITERIA]
-    if wrong:
-        raise InputError(f"there is no criterion {few(wrong)}: they are {', '.join(CRITERIA)}")
 
 
 def which_cannot_fail(found: Audit, names: Sequence[str]) -> list[str]:

@@ -82,12 +82,9 @@ def audit_command(
     """Can this classifier be trusted? Errors, evidence, background, a planted shortcut: one page and an exit code."""
     from dataclasses import replace
 
-    from maskwise.audit import Limits, audit
-    from maskwise.audit.run import unknown_criteria, which_cannot_fail
-    from maskwise.core.allocator import keep_freed_memory
+    from maskwise.audit.limits import Limits, unknown_criteria
     from maskwise.core.files import check_writable
 
-    keep_freed_memory()
     check_writable(out)
     criteria = names_of(fail_on)
     unknown_criteria(criteria)
@@ -99,6 +96,11 @@ def audit_command(
         raise InputError(
             f"--limit-set takes criterion=value, one of {', '.join(Limits.__dataclass_fields__)}"
         ) from None
+    # What takes seconds to load comes after what can be refused without it.
+    from maskwise.audit.run import audit, which_cannot_fail
+    from maskwise.core.allocator import keep_freed_memory
+
+    keep_freed_memory()
     classifier = model.load()
     other = None if compare_with is None else replace(model, weights=compare_with).load()
     given = key_values(options, "--set")

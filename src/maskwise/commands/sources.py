@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from maskwise.commands.completion import registered
 from maskwise.commands.given_files import check_files
 from maskwise.core.errors import InputError
-from maskwise.core.files import is_file
+from maskwise.core.files import is_file, why_no_folder
 from maskwise.core.walk import is_root, none_below
 from maskwise.formats import ALL_FILES, HEIC_SUFFIXES, NO_DATA, NO_IMAGES, NO_PICTURES, PICTURE_SUFFIXES
 
@@ -112,7 +112,7 @@ def _check_folder(path: str, source: str) -> None:
 def _check_layout(path: str) -> None:
     """Of the official layouts, all of which have pictures somewhere in a folder."""
     if not Path(path).is_dir():
-        raise InputError(f"{path}: no such folder")
+        raise InputError(f"{path}: {why_no_folder(path)}")
     if is_root(path):
         raise InputError(ALL_FILES.format(path))
     if none_below(path, SUFFIXES):

@@ -183,3 +183,8 @@ def unwritable(path: str | Path, error: OSError) -> InputError:
 def is_file(path: str | Path) -> bool:
     """Is there a file of this name? Of one that is too long, or holds a zero, Path's own question raises an error."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def why_no_folder(path: str | Path) -> str:
+    """What a path is that is no folder, for the line that refuses it."""
+    return "is a file, not a folder" if is_file(path) else "no such folder"

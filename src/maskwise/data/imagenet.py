@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import why_no_folder
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.imagenet_splits import PARTS, train_part
 from maskwise.data.imagenet_tables import known
@@ -56,7 +57,7 @@ class ImageNet(PictureFiles):
         place = Place.parse(rest, edges=tuple(EDGES))
         store = place.store(place.path)
         if not place.path.is_dir():
-            raise InputError(f"{place.path}: no such folder")
+            raise InputError(f"{place.path}: {why_no_folder(place.path)}")
         roots = {s: root for s in SPLITS if (root := _first(place.path, PICTURES, s))}
         if not roots:
             raise InputError(f"{place.path}: has none of {', '.join(p.format('train|val') for p in PICTURES)}")

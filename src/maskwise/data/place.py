@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskwise.core.errors import InputError
+from maskwise.core.files import why_no_folder
 from maskwise.data.dataset import DataSet
 from maskwise.data.store import Folder
 from maskwise.formats import NO_PICTURES
@@ -62,7 +63,7 @@ class Place:
             InputError: there is none.
         """
         if not self.path.is_dir():
-            raise InputError(f"{self.path}: no such folder")
+            raise InputError(f"{self.path}: {why_no_folder(self.path)}")
         for root in (self.path, *(self.path / name for name in inner)):
             if (root / marker).exists():
                 return root

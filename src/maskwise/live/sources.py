@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from maskwise.core.errors import InputError
-from maskwise.core.files import is_file
+from maskwise.core.files import is_file, why_no_folder
 from maskwise.images import load_image, to_uint8
 from maskwise.picture_headers import find_pictures
 
@@ -63,7 +63,7 @@ def folder(path: str | Path) -> FrameSource:
         InputError: no such folder, or no picture in it; and for a damaged one when its turn comes.
     """
     if not Path(path).is_dir():
-        raise InputError(f"{path}: no such folder")
+        raise InputError(f"{path}: {why_no_folder(path)}")
     paths = find_pictures([path])
     return FrameSource((to_uint8(load_image(p)) for p in paths), FPS, len(paths))
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-import torchmetrics
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.lazy_package import lazy_torchmetrics
 from maskwise.core.registry import Registry
+
+lazy_torchmetrics()  # of which one class is wanted
+import torchmetrics.metric  # noqa: E402
+from torchmetrics.utilities.distributed import gather_all_tensors  # noqa: E402
 
 
 class MetricRegistry(Registry["type[Metric]"]):
@@ -39,7 +42,7 @@ class MetricRegistry(Registry["type[Metric]"]):
 metrics = MetricRegistry("metric")
 
 
-class Metric(torchmetrics.Metric):
+class Metric(torchmetrics.metric.Metric):
     """Base of all metrics.
 
     A metric is a function of the sum over pictures of a vector of statistics, so that it streams, adds up over

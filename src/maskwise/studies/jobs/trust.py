@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
 
 KNOWN_SETTINGS = {
-    "smoke": KnownSettings(side=32, pictures=2, train=16, epochs=1, rise_masks=20),
+    "smoke": KnownSettings(side=20, pictures=2, train=16, epochs=1, rise_masks=10),
     "small": KnownSettings(side=32, pictures=24, train=1200, epochs=20, rise_masks=200),
     "full": KnownSettings(side=64, pictures=200, train=8000, epochs=40, rise_masks=2000),
 }

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ import torch.distributed as dist
 
 from maskwise.core.devices import device_of
 from maskwise.core.errors import InputError
+from maskwise.core.lazy_package import lazy_torchmetrics
 from maskwise.core.precision import resolved_precision
 from maskwise.training.log import Log
 
@@ -39,8 +41,7 @@ def fabric_of(device: str, devices: int = 1, nodes: int = 1, precision: str = "f
         InputError: more devices than there are, numbers that contradict ``torchrun``, or a precision that this device
             does not know.
     """
-    from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    fabric = _fabric()
 
     kind = device_of(device).type
     devices, nodes = _torchrun(devices, nodes)
@@ -48,16 +49,26 @@ def fabric_of(device: str, devices: int = 1, nodes: int = 1, precision: str = "f
         raise InputError(f"`devices={devices}`: here are {torch.cuda.device_count()} GPUs; each process needs its own")
     if kind == "mps" and devices * nodes > 1:
         raise InputError("on mps there is one process: leave `devices` and `nodes` out")
-    for library in ("fabric", "pytorch"):  # which say who joined
-        logging.getLogger(f"lightning.{library}.utilities.rank_zero").setLevel(logging.WARNING)
-        logging.getLogger(f"lightning.{library}").setLevel(logging.WARNING)
+    for library in ("lightning.fabric", "lightning.pytorch", "lightning_fabric"):  # which say who joined
+        logging.getLogger(f"{library}.utilities.rank_zero").setLevel(logging.WARNING)
+        logging.getLogger(library).setLevel(logging.WARNING)
     if kind == "cuda":  # sizes repeat, so the quickest kernels are looked for once
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
-    plan: Any = DDPStrategy(timeout=PATIENCE) if devices * nodes > 1 else "auto"
+    plan: Any = fabric.strategies.DDPStrategy(timeout=PATIENCE) if devices * nodes > 1 else "auto"
     mixed: Any = fabric_precision(precision, kind)
-    return Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=plan, precision=mixed)
+    made: Fabric = fabric.Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy=plan, precision=mixed)
+    return made
+
+
+def _fabric() -> Any:
+    """Lightning's Fabric under its other name, which comes without Lightning's trainer: that takes seconds to load."""
+    lazy_torchmetrics()
+    try:
+        return import_module("lightning_fabric")
+    except ModuleNotFoundError:
+        return import_module("lightning.fabric")
 
 
 def fabric_precision(precision: str, kind: str) -> str:
