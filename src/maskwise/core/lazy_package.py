@@ -1,7 +1,7 @@
 """A part of a large package, without the rest of it.
 
 ``from torchmetrics import Metric`` loads the hundred metrics beside it, and with them transformers, torchvision and
-half of scipy: that doubles the time in which a command that measures starts.
+half of scipy: up to three seconds of processor time, at the start of every command that measures.
 """
 
 from __future__ import annotations
