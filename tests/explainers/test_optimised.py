@@ -173,7 +173,7 @@ def test_log_odds() -> None:
 def test_fido_finds_the_patch(objective: str, infill: str) -> None:
     explain = explainer(
         "fido", patch_classifier(), objective=objective, infill=infill, iterations=80, learning_rate=0.1, l1=2e-4,
-        size=16, blur=60,
+        size=16, **({"blur": 60} if infill == "blur" else {}),
     )  # fmt: skip
     maps = explain(pictures(), 0)
     inside, outside = inside_and_outside(maps)

@@ -52,6 +52,8 @@ class LeGrad(AttentionExplainer):
             network whose head does not take blocks' tokens picture by picture.
     """
 
+    own_words = ("layers",)
+
     def __init__(self, classifier: Classifier, score: LayerScore = "own", layers: int | Literal["all"] = "all") -> None:
         super().__init__(classifier)
         one_of("score", score, ("own", "token_mean"))

@@ -14,6 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.option_types import typed
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
 from maskwise.explainers.doubts import other_classifier
@@ -61,6 +62,9 @@ class SESS(Explainer):
         >>> maps = explain(images, targets)                                                 # doctest: +SKIP
     """
 
+    own_words = ("explainer", "classifier", "scales")
+
+    @typed
     def __init__(
         self,
         explainer: AnyExplainer,
@@ -234,10 +238,7 @@ def enhanced(explainer: AnyExplainer, preset: str | None = None, **options: Any)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"SESS has no option {unknown[0]!r}; it has {', '.join(known)}")
-    try:
-        return SESS(explainer, **options) if preset is None else SESS.preset(preset, explainer, **options)
-    except TypeError as error:  # a text where a number belongs, say
-        raise InputError(f"SESS: an option has a value of the wrong type ({error})") from None
+    return SESS(explainer, **options) if preset is None else SESS.preset(preset, explainer, **options)
 
 
 def _sides(scales: int | Sequence[int], side: int) -> list[int]:
