@@ -24,6 +24,8 @@ from maskwise.core.errors import InputError
 from maskwise.core.option_types import GIVEN, fitting
 from maskwise.core.registry import Registry
 from maskwise.explainers import explainer, methods
+from maskwise.explainers.base import Explainer
+from maskwise.explainers.doubts import handed_on
 from maskwise.infill import infiller, infillers
 from maskwise.maskers import ClassMasker, Masker, ShapleyMasker, save_masker
 from maskwise.maskers.layout import Layout
@@ -213,16 +215,84 @@ def furthest(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max()) if a.shape == b.shape else math.inf
 
 
-@pytest.mark.parametrize("name", [name for name in methods.names() if options_of(methods.get(name))])
-def test_each_option_of_a_method_changes_the_map_and_batch_does_not(name: str, maskers: Callable[[str], Path]) -> None:
-    entry, family = methods.get(name), methods.facts(name)["family"]
-    net = tiny_vit() if family == "attention" else tiny_net()
-    classifier = Classifier(net, input_size=SIDE, name="tiny")
+def small(name: str, maskers: Callable[[str], Path]) -> tuple[Callable[..., Explainer], dict[str, Any]]:
+    """A method on a toy network with few steps, and the options that make it so."""
+    family = methods.facts(name)["family"]
+    classifier = Classifier(tiny_vit() if family == "attention" else tiny_net(), input_size=SIDE, name="tiny")
     usual = QUICK.get(name, {}) | ({"masker": maskers(name)} if family == "maskers" else {})
+    return lambda **options: explainer(name, classifier, **usual | options), usual
+
+
+WITH_OPTIONS = [name for name in methods.names() if options_of(methods.get(name))]
+ENDS = {int: (0, -1), float: (0.0, -1.0, 1e-30, 1e38, -1e38)}
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_a_number_at_the_end_of_its_range_gives_a_map_or_one_line(name: str, maskers: Callable[[str], Path]) -> None:
+    """Finite, and flat only with a warning; as the angle of a turn 1e38 once ended the process."""
+    make, _ = small(name, maskers)
+    entry = methods.get(name)
+    hints = get_type_hints(entry.__init__)
+    for option in options_of(entry):
+        others = companions(name, entry, option)
+        for kind in (int, float):
+            for value in ENDS[kind] if kind in kinds_of(hints[option]) else ():
+                try:
+                    explain = make(**others | {option: value})
+                    with handed_on():
+                        maps = explain(IMAGES, 1)
+                except InputError as error:
+                    assert "\n" not in str(error)
+                    continue
+                where = f"{name}: {option}={value}"
+                assert maps.isfinite().all() and maps.abs().max() <= 1, where
+                assert maps.flatten(1).std(1).min() > 1e-6 or explain.report["warnings"], f"{where}: flat, unsaid"
+
+
+# Beyond the ends that the types do not know.
+BEYOND: list[tuple[str, dict[str, Any]]] = [
+    ("augmented_grad_cam", {"angle": -0.1}), ("augmented_grad_cam", {"angle": 3.2}), ("rise", {"grid": SIDE + 1}),
+    ("augmented_grad_cam", {"shift": -0.1}), ("augmented_grad_cam", {"shift": 1.1}), ("banzhaf", {"grid": SIDE + 1}),
+    ("augmented_grad_cam", {"tv": -1.0}), ("augmented_grad_cam", {"energy": -1.0}), ("kernel_shap", {"grid": SIDE + 1}),
+    ("meaningful_perturbation", {"learning_rate": 0.0}), ("meaningful_perturbation", {"size": 1025}),
+    ("meaningful_perturbation", {"blur": 225.0}), ("meaningful_perturbation", {"mask_blur": 225.0}),
+    ("fido", {"learning_rate": 0}), ("fido", {"size": 1025}), ("fido", {"blur": 225}), ("opti_cam", {"learning_rate": 0}),
+    ("extremal_perturbation", {"learning_rate": 0}), ("extremal_perturbation", {"levels": 257}),
+    ("extremal_perturbation", {"step": 225}), ("extremal_perturbation", {"sigma": 225}),
+    ("extremal_perturbation", {"max_blur": 225}), ("extremal_perturbation", {"smooth": 1.1}),
+    ("dabkowski_gal_iterative", {"learning_rate": 0}), ("dabkowski_gal_iterative", {"size": 1025}),
+    ("guided_feature_inversion", {"learning_rate": 0}), ("guided_feature_inversion", {"blur": 225}),
+    ("integrated_gradients", {"steps": 1001}), ("xrai", {"steps": 1001}), ("legrad", {"layers": True}),
+    ("integrated_gradients", {"seed": 1}), ("score_cam", {"dropped": "released"}), ("lrp", {"alpha": 3.0}),
+    ("lrp", {"rule": "z_plus", "epsilon": 0.1}), ("refine_cam", {"layers": "2,6", "top": 1}),
+    ("refine_cam", {"layers": []}), ("fido", {"infill": "mean", "blur": 5.0}), ("kernel_shap", {"masks": None, "seed": 1}),
+]  # fmt: skip
+LAYERED = [(name, {"layer": ""}) for name in WITH_OPTIONS if "layer" in options_of(methods.get(name))]
+
+
+@pytest.mark.parametrize(("name", "options"), BEYOND + LAYERED)
+def test_what_makes_no_sense_is_named(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"\b{list(options)[-1]}\b"):
+        build(f"method {name}", **options)
+
+
+def test_sess_names_what_makes_no_sense() -> None:
+    for option, value in (
+        ("scales", 1001), ("scales", 0), ("scales", math.nan), ("scales", 2.5), ("scales", [SIDE, 40.5]),
+        ("budget", "inf"), ("budget", "infs"), ("budget", math.nan), ("smooth", "no"), ("stride", True),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=option):
+            build("SESS", **{option: value})
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_each_option_of_a_method_changes_the_map_and_batch_does_not(name: str, maskers: Callable[[str], Path]) -> None:
+    entry = methods.get(name)
+    make, usual = small(name, maskers)
     hints = get_type_hints(entry.__init__)
 
     def maps(**options: Any) -> Tensor:
-        return explainer(name, classifier, **usual | options)(IMAGES, 1)
+        return make(**options)(IMAGES, 1)
 
     for option, parameter in options_of(entry).items():
         others = companions(name, entry, option)
