@@ -256,7 +256,8 @@ BEYOND: list[tuple[str, dict[str, Any]]] = [
     ("augmented_grad_cam", {"tv": -1.0}), ("augmented_grad_cam", {"energy": -1.0}), ("kernel_shap", {"grid": SIDE + 1}),
     ("meaningful_perturbation", {"learning_rate": 0.0}), ("meaningful_perturbation", {"size": 1025}),
     ("meaningful_perturbation", {"blur": 225.0}), ("meaningful_perturbation", {"mask_blur": 225.0}),
-    ("fido", {"learning_rate": 0}), ("fido", {"size": 1025}), ("fido", {"blur": 225}), ("opti_cam", {"learning_rate": 0}),
+    ("fido", {"learning_rate": 0}), ("fido", {"size": 1025}), ("fido", {"blur": 225}),
+    ("opti_cam", {"learning_rate": 0}), ("opti_cam", {"learning_rate": 1001}),
     ("extremal_perturbation", {"learning_rate": 0}), ("extremal_perturbation", {"levels": 257}),
     ("extremal_perturbation", {"step": 225}), ("extremal_perturbation", {"sigma": 225}),
     ("extremal_perturbation", {"max_blur": 225}), ("extremal_perturbation", {"smooth": 1.1}),
@@ -265,7 +266,8 @@ BEYOND: list[tuple[str, dict[str, Any]]] = [
     ("integrated_gradients", {"steps": 1001}), ("xrai", {"steps": 1001}), ("legrad", {"layers": True}),
     ("integrated_gradients", {"seed": 1}), ("score_cam", {"dropped": "released"}), ("lrp", {"alpha": 3.0}),
     ("lrp", {"rule": "z_plus", "epsilon": 0.1}), ("refine_cam", {"layers": "2,6", "top": 1}),
-    ("refine_cam", {"layers": []}), ("fido", {"infill": "mean", "blur": 5.0}), ("kernel_shap", {"masks": None, "seed": 1}),
+    ("refine_cam", {"layers": []}), ("fido", {"infill": "mean", "blur": 5.0}),
+    ("kernel_shap", {"masks": None, "seed": 1}),
 ]  # fmt: skip
 LAYERED = [(name, {"layer": ""}) for name in WITH_OPTIONS if "layer" in options_of(methods.get(name))]
 

@@ -82,10 +82,8 @@ def test_what_the_command_line_says(tmp_path: Path, arguments: tuple[str, ...], 
 
 def test_a_layer_that_looks_like_a_number_is_taken_as_it_was_written() -> None:
     """0.10 is no other writing of 0.1 where both are layers; as a number it is."""
-    net = nn.Sequential(
-        nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(11))), nn.Flatten(), nn.Linear(192, 4)
-    )
-    classifier = maskwise.Classifier(net, input_size=8)
+    body = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(11)))
+    classifier = maskwise.Classifier(nn.Sequential(body, nn.Flatten(), nn.Linear(192, 4)), input_size=8)
     for text in ("0.1", "0.10"):
         made = maskwise.explainer("grad_cam", classifier, **key_values([f"layer={text}"], "--set"))
         assert made.layer == text  # type: ignore[attr-defined]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_net
 from torch import Tensor
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.explainers import explainer
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def check_descent(iterations: int, learning_rate: float, size: int = 1) -> None:
     """Of a mask that an optimiser makes: steps, their length, and cells a side of its grid.
 
     Raises:
-        InputError: no step; steps of length zero, which leave the mask as it began, or beyond all masks; no cell or too many.
+        InputError: no step; steps of length zero, which leave the mask as it began, or beyond 1,000; no cell or
+            too many.
     """
     ranges(iterations=(iterations, 1, inf), size=(size, 1, LARGEST_GRID))
     in_range("learning_rate", learning_rate, 0, 1000, above=True)
