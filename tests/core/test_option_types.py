@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +26,7 @@ def made(
     row: Sequence[float] = (1.0,),
     either: str | Sequence[str] | None = None,
     path: str | Path | None = None,
+    told: Callable[[int], None] | None = None,
     anything: Any = None,
 ) -> None: ...
 
@@ -38,7 +39,8 @@ def made(
         ("text", AsWritten("1.10"), "1.10"), ("word", "b", "b"), ("side", 8, 8), ("maybe", None, None), ("maybe", 2, 2),
         ("row", [1, 2.5], [1, 2.5]), ("row", (1,), (1,)), ("either", ["a"], ["a"]),
         ("either", AsWritten("0.10"), "0.10"),
-        ("path", "a/b", "a/b"), ("path", Path("a"), Path("a")), ("anything", {}, {}), ("number", AsWritten("0.5"), 0.5),
+        ("path", "a/b", "a/b"), ("path", Path("a"), Path("a")), ("anything", {}, {}),
+        ("told", print, print), ("number", AsWritten("0.5"), 0.5),
     ],
 )  # fmt: skip
 def test_what_fits_comes_back_plain(name: str, value: object, plain: object) -> None:
@@ -62,6 +64,7 @@ def test_what_fits_comes_back_plain(name: str, value: object, plain: object) -> 
         ("row", 1.0, "a list of finite numbers"),
         ("row", "12", "a list of finite numbers, not '12'"), ("row", [1, math.nan], "a list of finite numbers"),
         ("row", np.ones(2), "a list of finite numbers"), ("either", [1.5], "a text or a list of texts or nothing"),
+        ("told", 3, "told must be a function or nothing, not 3"),
         ("path", 3.5, "a text or a path or nothing"),
     ],
 )  # fmt: skip

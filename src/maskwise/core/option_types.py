@@ -148,6 +148,8 @@ def _as(value: Any, wanted: Any) -> Any:
         return _row(value, inner[0])
     if wanted is Any:
         return value
+    if origin is Callable:
+        return value if callable(value) else MISFIT
     if wanted in (int, float):
         return _number(value, wanted)
     if wanted is str and not isinstance(value, bool) and isinstance(value, (AsWritten, Integral)):
@@ -189,4 +191,6 @@ def _words(wanted: Any) -> str:
         return f"a list of {_words(inner[0]).removeprefix('a ')}s"
     if isinstance(wanted, type) and issubclass(wanted, os.PathLike):
         return "a path"
+    if origin is Callable:
+        return "a function"
     return WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
