@@ -203,7 +203,7 @@ def test_guided_feature_inversion_weights_the_channel_that_matters() -> None:
         assert result[own, own].mean() > result[other, other].mean() + 0.2
     # The first stage alone knows no class.
     blind = explainer("guided_feature_inversion", classifier, iterations=10)
-    assert torch.equal(blind(images, 0), blind(images, 1)) and set(blind.doubted) == {"no_class"}
+    assert torch.equal(blind(images, 0), blind(images, 1)) and "no_class" in blind.doubted
     assert "no_class" not in explain.doubted
 
 

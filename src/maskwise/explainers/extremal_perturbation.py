@@ -15,7 +15,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.blur_pyramid import between_levels, pyramid
-from maskwise.explainers.optimised import PAPERS_SIDE, check_descent, descend, learning, scaled, steps
+from maskwise.explainers.optimised import LEAST_BLUR, PAPERS_SIDE, check_descent, descend, learning, scaled, steps
 from maskwise.explainers.targets import Targets
 
 COLDNESS = 20  # 1 / temperature of the smooth maximum
@@ -84,7 +84,7 @@ class ExtremalPerturbation(Explainer):
         if not all(0 < a < 1 for a in areas):
             raise InputError(f"areas must be numbers between 0 and 1, not {list(areas)}")
         check_descent(iterations, learning_rate)
-        ranges(momentum=(momentum, 0, 0.999), levels=(levels, 2, 256), max_blur=(max_blur, 0, PAPERS_SIDE))
+        ranges(momentum=(momentum, 0, 0.999), levels=(levels, 2, 256), max_blur=(max_blur, LEAST_BLUR, PAPERS_SIDE))
         ranges(step=(step, 0.01, PAPERS_SIDE), sigma=(sigma, 0.01, PAPERS_SIDE), smooth=(smooth, 0, 1))
         ranges(area_weight=(area_weight, 0, inf), growth=(growth, 0, inf))
         one_of("variant", variant, ("preserve", "delete"))

@@ -15,6 +15,7 @@ from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.optimised import (
     INFILLS,
+    LEAST_BLUR,
     PAPERS_SIDE,
     check_descent,
     descend,
@@ -89,7 +90,7 @@ class Fido(Explainer):
         one_of("infill", infill, INFILLS)
         check_descent(iterations, learning_rate, size)
         ranges(l1=(l1, 0, inf), samples=(samples, 1, inf), temperature=(temperature, 1e-3, inf))
-        ranges(annealing=(annealing, 0, inf), blur=(blur, 0, PAPERS_SIDE))
+        ranges(annealing=(annealing, 0, inf), blur=(blur, LEAST_BLUR, PAPERS_SIDE))
         self.objective, self.iterations, self.learning_rate, self.l1 = objective, iterations, learning_rate, l1
         self.samples, self.size, self.temperature, self.annealing = samples, size, temperature, annealing
         self.infill, self.blur, self.seed = infill, blur, seed

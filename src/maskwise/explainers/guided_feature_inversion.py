@@ -15,7 +15,16 @@ from maskwise.core.options import ranges
 from maskwise.explainers.base import methods
 from maskwise.explainers.doubts import no_class
 from maskwise.explainers.layers import LayerExplainer, named_layer
-from maskwise.explainers.optimised import PAPERS_SIDE, check_descent, descend, learning, scaled, steps, upsampled
+from maskwise.explainers.optimised import (
+    LEAST_BLUR,
+    PAPERS_SIDE,
+    check_descent,
+    descend,
+    learning,
+    scaled,
+    steps,
+    upsampled,
+)
 from maskwise.explainers.targets import Targets
 
 FIRST_WEIGHT = 0.1
@@ -78,7 +87,7 @@ class GuidedFeatureInversion(LayerExplainer):
     ) -> None:
         super().__init__(classifier, layer)
         check_descent(iterations, learning_rate)
-        ranges(inversion=(inversion, 0, inf), halving=(halving, 1, inf), blur=(blur, 0, PAPERS_SIDE))
+        ranges(inversion=(inversion, 0, inf), halving=(halving, 1, inf), blur=(blur, LEAST_BLUR, PAPERS_SIDE))
         ranges(decay=(decay, 0, inf), fine_decay=(fine_decay, 0, inf))
         self.inverted = self.layer if inversion_layer is None else named_layer(classifier, inversion_layer)
         self.iterations, self.inversion, self.learning_rate, self.halving = (

@@ -17,6 +17,7 @@ from maskwise.core.total_variation import total_variation
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.optimised import (
     INFILLS,
+    LEAST_BLUR,
     PAPERS_SIDE,
     check_descent,
     descend,
@@ -95,7 +96,7 @@ class MeaningfulPerturbation(Explainer):
         super().__init__(classifier)
         check_descent(iterations, learning_rate, size)
         ranges(l1=(l1, 0, inf), tv=(tv, 0, inf), beta=(beta, 1, inf), jitter=(jitter, 0, PAPERS_SIDE))
-        ranges(blur=(blur, 0, PAPERS_SIDE), mask_blur=(mask_blur, 0, PAPERS_SIDE))
+        ranges(blur=(blur, LEAST_BLUR, PAPERS_SIDE), mask_blur=(mask_blur, 0, PAPERS_SIDE))
         one_of("infill", infill, INFILLS)
         one_of("start", start, ("circle", "ones"))
         self.iterations, self.learning_rate, self.l1, self.tv, self.beta = iterations, learning_rate, l1, tv, beta

@@ -23,6 +23,7 @@ from maskwise.infill import infiller
 
 INFILLS = ("blur", "mean", "noise")
 LARGEST_GRID = 1024  # cells a side of a mask: more are none of a picture that a classifier takes
+LEAST_BLUR = 0.1  # such pixels: with less a blur hides nothing, and no mask changes the answer
 PAPERS_SIDE = 224  # lengths are given in pixels of a picture of this side, and scaled to the classifier's
 
 
