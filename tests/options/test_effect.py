@@ -89,7 +89,11 @@ TRUTH: dict[str, Any] = {
     "targets": torch.arange(8) % 5, "labels": torch.arange(8) % 5, "probabilities": torch.eye(5)[torch.arange(8) % 5],
     "regions": [{i % 5: SMALL, 9: HALF} if i % 2 else {i % 5: HALF} for i in range(8)],
 }  # fmt: skip
-FEW = {"mu_fidelity": {"subsets": 12, "cells": 4}, "infidelity": {"samples": 8}}
+FEW: dict[str, dict[str, Any]] = {
+    "mu_fidelity": {"subsets": 12, "cells": 4}, "infidelity": {"samples": 8},
+    **{key: {"step": 200} for key in ("insertion", "deletion", "insertion_deletion", "aopc")},
+    **{key: {"percent": "30"} for key in ("road", "road_morf", "road_lerf")},
+}  # fmt: skip
 
 
 def rows(name: str, **options: Any) -> tuple[Tensor, Tensor]:
