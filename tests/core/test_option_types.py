@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from maskwise.core.errors import InputError
-from maskwise.core.option_types import GIVEN, AsWritten, OnlyWith, fitting, played, typed
+from maskwise.core.option_types import IS_SET, AsWritten, OnlyWith, fitting, held_to_types, played
 from maskwise.core.registry import Registry
 
 
@@ -91,10 +91,10 @@ def test_types_that_cannot_be_read_hold_nothing_back() -> None:
 
 
 class Fill:
-    only_with: ClassVar[OnlyWith] = {"sigma": {"kind": ("blur", "fog")}, "rest": {"top": GIVEN, "kind": ("blur",)}}
+    only_with: ClassVar[OnlyWith] = {"sigma": {"kind": ("blur", "fog")}, "rest": {"top": IS_SET, "kind": ("blur",)}}
     own_words = ("size",)
 
-    @typed
+    @held_to_types
     def __init__(
         self, kind: str = "blur", sigma: float = 5, top: int | None = None, rest: bool = False, size: int = 3
     ) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
-from maskwise.core.option_types import GIVEN
+from maskwise.core.option_types import IS_SET
 from maskwise.core.registry import Registry
 from maskwise.explainers import explainer, methods
 from maskwise.explainers.base import Explainer
@@ -131,7 +131,7 @@ def companions(who: str, entry: Any, name: str) -> dict[str, Any]:
     """Values of other options with which this one counts."""
     found: dict[str, Any] = {}
     for other, values in getattr(entry, "only_with", {}).get(name, {}).items():
-        if values != GIVEN:
+        if values != IS_SET:
             found[other] = values[0]
         elif inspect.signature(entry).parameters[other].default is None:
             found[other] = 3

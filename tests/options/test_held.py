@@ -28,7 +28,7 @@ from options.cases import (
 )
 
 from maskwise.core.errors import InputError
-from maskwise.core.option_types import GIVEN, fitting
+from maskwise.core.option_types import IS_SET, fitting
 from maskwise.explainers import methods
 from maskwise.explainers.doubts import handed_on
 
@@ -90,7 +90,7 @@ def test_what_an_option_belongs_to_is_told_of_options_that_there_are() -> None:
             continue
         for other, values in rule.items():
             assert other in known, f"{who}: {own}"
-            for value in () if values == GIVEN else values:
+            for value in () if values == IS_SET else values:
                 assert fitting(ENTRIES[who], {other: value}) == {other: value}
 
 

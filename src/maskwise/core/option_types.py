@@ -13,7 +13,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 
-GIVEN = "given"  # in ``only_with``: any value but None
+IS_SET = "set"  # in ``only_with``: any value but None
 P = ParamSpec("P")
 R = TypeVar("R")
 OnlyWith = Mapping[str, Mapping[str, tuple[Any, ...] | str]]
@@ -101,14 +101,14 @@ def played(entry: Callable[..., Any], options: Mapping[str, Any]) -> None:
             continue
         for other, values in rules[name].items():
             found = options.get(other, defaults[other])
-            if values == GIVEN and found is None:
+            if values == IS_SET and found is None:
                 raise InputError(f"{name}={options[name]!r} needs {other}, too")
-            if values != GIVEN and found not in values:
+            if values != IS_SET and found not in values:
                 said = " or ".join(f"{other}={value!r}" for value in values)
                 raise InputError(f"{name}={options[name]!r} is of {said} only, not {found!r}")
 
 
-def typed(constructor: Callable[P, R]) -> Callable[P, R]:
+def held_to_types(constructor: Callable[P, R]) -> Callable[P, R]:
     """Decorator of a constructor that users call themselves: its arguments are held against their types.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.core.option_types import GIVEN, OnlyWith
+from maskwise.core.option_types import IS_SET, OnlyWith
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.coalitions import MOST_PLAYERS, every_coalition
 from maskwise.explainers.perturb import Perturbation, generators
@@ -53,7 +53,7 @@ class CellGame(Perturbation):
         InputError: a number out of range, or an unknown scoring.
     """
 
-    only_with: ClassVar[OnlyWith] = {"seed": {"masks": GIVEN}}
+    only_with: ClassVar[OnlyWith] = {"seed": {"masks": IS_SET}}
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
-from maskwise.core.option_types import GIVEN, OnlyWith
+from maskwise.core.option_types import IS_SET, OnlyWith
 from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
@@ -104,7 +104,7 @@ class ScoreCam(MaskedByActivation):
         InputError: no such layer, an unknown variant, or top below 1.
     """
 
-    only_with: ClassVar[OnlyWith] = {"dropped": {"variant": ("paper",), "top": GIVEN}}
+    only_with: ClassVar[OnlyWith] = {"dropped": {"variant": ("paper",), "top": IS_SET}}
 
     def __init__(
         self,

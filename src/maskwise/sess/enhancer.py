@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
-from maskwise.core.option_types import typed
+from maskwise.core.option_types import held_to_types
 from maskwise.core.options import in_range
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
@@ -66,7 +66,7 @@ class SESS(Explainer):
 
     own_words = ("explainer", "classifier", "scales")
 
-    @typed
+    @held_to_types
     def __init__(
         self,
         explainer: AnyExplainer,
