@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from calling import call, refused
+from torch import nn
 
 import maskwise
 from maskwise.commands.flags import flags_of, with_flags, with_setting
+from maskwise.commands.groups.sess import key_values
 from maskwise.commands.groups.ungrouped import ungrouped
 from maskwise.commands.registration import commands
 
@@ -76,3 +78,14 @@ def test_a_setting_is_named_as_it_was_given() -> None:
 )
 def test_what_the_command_line_says(tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     refused(call(*(str(tmp_path / "out") if word == "OUT" else word for word in arguments)), *words)
+
+
+def test_a_layer_that_looks_like_a_number_is_taken_as_it_was_written() -> None:
+    """0.10 is no other writing of 0.1 where both are layers; as a number it is."""
+    body = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(11)))
+    classifier = maskwise.Classifier(nn.Sequential(body, nn.Flatten(), nn.Linear(192, 4)), input_size=8)
+    for text in ("0.1", "0.10"):
+        made = maskwise.explainer("grad_cam", classifier, **key_values([f"layer={text}"], "--set"))
+        assert made.layer == text  # type: ignore[attr-defined]
+    made = maskwise.explainer("occlusion", classifier, **key_values(["window=0.50", "stride=0.50"], "--set"))
+    assert made.identity["window"] == 0.5 and type(made.identity["window"]) is float

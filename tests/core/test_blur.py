@@ -53,3 +53,10 @@ def test_blur_is_scipys(sigma: float, border: Border, mode: str) -> None:
     images = torch.rand(2, 3, 20, 33)
     expected = gaussian_filter(images.numpy(), sigma, axes=(2, 3), mode=mode)  # type: ignore[call-overload]
     assert np.allclose(gaussian_blur(images, sigma, border).numpy(), expected, atol=1e-5)
+
+
+def test_a_tiny_deviation_blurs_nothing() -> None:
+    """Its square is zero in float64, and 0/0 was a picture of NaN."""
+    images = torch.rand(1, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    for sigma in (1e-30, 1e-200, 1e-300):
+        assert torch.equal(gaussian_blur(images, sigma, reach=3), images)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_net
 from torch import Tensor
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.explainers import explainer
 
 
 @pytest.fixture
@@ -91,3 +94,21 @@ def test_a_metric_of_quantus(tiny: Classifier, images: Tensor) -> None:
         n, ranks = len(values), np.arange(1, len(values) + 1)
         gini = ((2 * ranks - n - 1) * values).sum() / (n * values.sum())
         assert score == pytest.approx(gini, abs=1e-3)
+
+
+def test_what_every_explainer_takes_a_function_takes_too() -> None:
+    """Precision, progress and strictness once went to the function itself, which knew none of them."""
+
+    def seen(images: Tensor, targets: Tensor, gain: float = 1.0) -> Tensor:
+        return gain * images.mean(1)
+
+    classifier = Classifier(tiny_net(), input_size=32)
+    told = explainer(seen, classifier, gain=2.0, precision="bf16", strict=True, progress=print)
+    assert told.precision == "bf16" and told.strict and told.progress is print and told.options == {"gain": 2.0}
+    assert told.identity["precision"] == "bf16" and "precision" not in explainer(seen, classifier).identity
+    with pytest.raises(InputError, match="flat"):
+        told(torch.full((1, 3, 32, 32), 0.5))
+    for name in (seen, "gradient"):
+        for option, bad in (("strict", "no"), ("strict", 1), ("progress", 3), ("precision", "fp8")):
+            with pytest.raises(InputError, match=option):
+                explainer(name, classifier, **{option: bad})

@@ -177,7 +177,7 @@ class TestLrp:
         with pytest.raises(InputError, match="epsilon must"):
             explainer("lrp", classifier, epsilon=0)
         with pytest.raises(InputError, match="alpha - beta"):
-            explainer("lrp", classifier, alpha=1)
+            explainer("lrp", classifier, rule="alpha_beta", alpha=1)
         with torch.no_grad():
             classifier.module[-1].bias.fill_(torch.nan)  # type: ignore[index, operator, union-attr]
         for name in RELEVANCE:

@@ -277,6 +277,15 @@ def strong() -> Classifier:
     return Classifier(net, **PLAIN)
 
 
+def test_smooth_grad_cam_pp_behind_average_pooling_is_grad_cam_pp() -> None:
+    """d logit / d activation is w / (h w) there, whatever the picture; at an earlier layer noise is heard."""
+    classifier = Classifier(tiny_net(), input_size=32)
+    for layer, same in (("10", True), ("6", False)):
+        plain = explainer("grad_cam_pp", classifier, layer=layer)(IMAGES, 3)
+        noisy = explainer("smooth_grad_cam_pp", classifier, layer=layer, samples=4, noise=0.5)(IMAGES, 3)
+        assert torch.allclose(plain, noisy, atol=1e-5) == same
+
+
 @pytest.mark.parametrize(("variant", "dropped"), [("released", "clean"), ("paper", "clean"), ("paper", "released")])
 def test_gscorecam_equals_a_loop_over_channels(variant: str, dropped: str) -> None:
     classifier = strong()

@@ -150,6 +150,9 @@ def test_no_memory_for_a_file_is_no_damage_to_it(tmp_path: Path, monkeypatch: py
 def test_what_counts_as_out_of_memory() -> None:
     cpu = RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried …")
     assert all(map(out_of_memory, (torch.OutOfMemoryError(), MemoryError(), cpu)))
+    with pytest.raises(RuntimeError) as beyond:
+        torch.empty(2**62, 3)
+    assert out_of_memory(beyond.value)
     assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         Portions()(lambda part: (_ for _ in ()).throw(RuntimeError("shapes")), 3)

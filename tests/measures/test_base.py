@@ -182,7 +182,7 @@ def test_metrics_by_name_and_their_options() -> None:
         metric("area", x=1)
     with pytest.raises(InputError, match="asks a classifier"):
         metric("insertion")
-    with pytest.raises(InputError, match="wrong type"):
+    with pytest.raises(InputError, match="bins must be a whole number, not .many."):
         metric("pxap", bins="many")
     for name, options in {
         "le": {"rule": "median"}, "om": {"connectivity": 6}, "pxap": {"bins": 0}, "f1": {"truth": "rounded"},

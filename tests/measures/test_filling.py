@@ -112,6 +112,8 @@ def test_what_makes_no_sense_is_refused() -> None:
     for options, why in (
         ({"fill": "telea", "refill": "once"}, "no surroundings that telea"),
         ({"fill": "mean", "draws": 2}, "paints the same in each of 2 draws"),
+        ({"fill": "noisy_linear:noise=0", "draws": 2}, "paints the same in each of 2 draws"),
+        ({"fill": "colour_noise:noise=0,spread=0", "draws": 3}, "paints the same in each of 3 draws"),
         ({"fill": "noisy_linear", "draws": 0}, "draws must be at least 1"),
         ({"fill": "meen"}, "did you mean mean"),
         ({"fill": "mean", "refill": "never"}, "refill is step or once"),

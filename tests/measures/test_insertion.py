@@ -204,7 +204,7 @@ def test_steps_in_pixels_and_percent() -> None:
         1792, 1792, 448, 448, 25088, 50176,
     ]  # fmt: skip
     assert pixels_of("0.001%", 100) == 1
-    for wrong in (0, -5, 1.5, "-1%", "0%", "1792", "many"):
+    for wrong in (0, -5, 1.5, 1e-7, 1e-300, "-1%", "0%", "0.00001%", "1792", "many"):
         with pytest.raises(InputError, match="step is"):
             pixels_of(wrong, 50176)
 

@@ -88,6 +88,7 @@ def test_options_that_make_no_sense_are_refused() -> None:
         ("conciseness_preciseness", {"information": "bits"}),
         ("conciseness_preciseness", {"floor": 2}),
         ("hallucination", {"threshold": 0}),
+        ("hallucination", {"threshold": 1.1}),
     ):
         with pytest.raises(InputError):
             metric(name, CLASSIFIER, **options)

@@ -211,6 +211,16 @@ class TestProperties:
             )
             assert torch.equal(maps, torch.zeros(2, 40, 50))
 
+    def test_what_resizing_leaves_of_one_colour_is_no_contrast(self) -> None:
+        """A picture of one colour differs by float32's rounding once it is resized: stretched, that was a map."""
+        grey = torch.full((1, 3, 70, 80), 0.3)
+        noise = mw.SESS(brightness, TINY, scales=4, smooth=False)
+        assert torch.equal(noise(grey, 1), torch.zeros(1, 70, 80))
+        half = pictures(1, 70, 80)
+        half[:, :, :50] = 0.3
+        large = mw.SESS(brightness, TINY, scales=[59], smooth=False, final_min_max=False)
+        assert torch.equal(large(half, 1)[0, :30], torch.zeros(30, 80)), "windows that see one colour alone"
+
     def test_of_itself(self) -> None:
         inner = mw.SESS(mw.explainer("grad_cam", TINY), scales=2, smooth=False)
         maps = mw.SESS(inner, scales=3)(pictures(2, 40, 50), 1)

@@ -44,7 +44,7 @@ def gaussian_blur(images: Tensor, sigma: float, border: Border = "edge", reach: 
 def _matrix(size: int, sigma: float, border: Border, reach: int, device: torch.device) -> Tensor:
     """(size,size): row i holds the weights of the pixels that make pixel i."""
     offsets = torch.arange(-reach, reach + 1)
-    kernel = torch.softmax(-(offsets.double() ** 2) / (2 * sigma**2), 0)
+    kernel = torch.softmax(-((offsets.double() / sigma) ** 2) / 2, 0)  # the square of a tiny sigma is zero
     sources = torch.arange(size)[:, None] + offsets
     weights = kernel.expand(size, -1)
     if border == "zero":

@@ -27,7 +27,8 @@ def in_range(name: str, value: object, least: float, most: float = math.inf, *, 
     Example:
         >>> in_range("sigma", 2.5, 0, above=True)
     """
-    number = float(value) if isinstance(value, (int, float)) else math.nan
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
     if math.isfinite(number) and (number > least if above else number >= least) and number <= most:
         return
     if most == math.inf:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from maskwise.core.errors import InputError
+from maskwise.core.option_types import AsWritten
 
 DEEPEST = 20
 LONGEST = 100_000  # characters, a second of reading; the longest packaged recipe has 2,000
@@ -27,6 +28,17 @@ class _Loader(yaml.SafeLoader):
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
+
+
+def read_setting(text: str, name: str) -> Any:
+    """``read_yaml`` of one option's value, which may turn out to be a name that looks like a number.
+
+    Example:
+        >>> read_setting("1.10", "x"), str(read_setting("1.10", "x")), read_setting("[1, 2]", "x")
+        (1.1, '1.10', [1, 2])
+    """
+    value = read_yaml(text, name)
+    return AsWritten(text.strip(), value) if isinstance(value, float) else value
 
 
 def read_yaml(text: str, name: str) -> Any:

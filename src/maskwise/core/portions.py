@@ -16,6 +16,7 @@ T = TypeVar("T")
 SIGNS = (  # of what is raised as a RuntimeError alone
     "can't allocate memory", "not enough memory", "MPS backend out of memory", "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "bad_alloc", "Cannot allocate memory",
+    "Storage size calculation overflowed",
 )  # fmt: skip
 
 

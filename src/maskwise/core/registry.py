@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from maskwise.core.errors import InputError
+from maskwise.core.option_types import fitting, played
 
 T = TypeVar("T")
 MOST = 3  # names that a refusal offers: more are not read
@@ -95,9 +96,23 @@ class Registry(Generic[T]):
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise InputError(f"{self.kind} {name!r} has no option {unknown!r}; {has}")
         try:
-            return entry(*given, **options)
-        except TypeError as error:  # a text where a number belongs, say
+            return entry(*given, **self.fitted(name, options))
+        except TypeError as error:  # of an entry that names no types: a text where a number belongs, say
             raise InputError(f"{self.kind} {name!r}: an option has a value of the wrong type ({error})") from None
+
+    def fitted(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as plain values of the types that the entry names for them.
+
+        Raises:
+            InputError: unknown name, a value of the wrong type, or an option that plays no part beside the others.
+        """
+        entry: Any = self.get(name)
+        try:
+            fitted = fitting(entry, options)
+            played(entry, fitted)
+            return fitted
+        except InputError as error:
+            raise InputError(f"{self.kind} {name!r}: {error}") from None
 
     def facts(self, name: str) -> Mapping[str, Any]:
         self.get(name)

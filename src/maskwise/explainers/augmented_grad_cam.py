@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf, pi
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.options import ranges
 from maskwise.core.total_variation import total_variation
 from maskwise.explainers.base import gradients, methods
 from maskwise.explainers.doubts import zero_gradient
@@ -38,7 +40,7 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
         classifier: what is explained.
         layer: name of the layer; None is the deepest one that the answer depends on.
         copies: augmented pictures (100 in the authors' code).
-        angle: largest rotation, in radians.
+        angle: largest rotation, in radians, up to pi.
         shift: largest shift, as a share of the picture's side (30 of 224 pixels in the authors' code).
         tv, energy: weights of total variation and of the square.
         iterations: of Adam.
@@ -46,7 +48,7 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
         batch: copies in one forward.
 
     Raises:
-        InputError: no such layer, or no copies.
+        InputError: no such layer, or an option outside its range.
     """
 
     def __init__(
@@ -64,8 +66,8 @@ class AugmentedGradCam(Perturbation, LayerExplainer):
     ) -> None:
         Perturbation.__init__(self, classifier, batch)
         LayerExplainer.__init__(self, classifier, layer)
-        if copies < 1 or iterations < 0:
-            raise InputError(f"copies must be at least 1 and iterations 0, not {copies} and {iterations}")
+        ranges(copies=(copies, 1, inf), iterations=(iterations, 0, inf), angle=(angle, 0, pi), shift=(shift, 0, 1))
+        ranges(tv=(tv, 0, inf), energy=(energy, 0, inf))
         self.copies, self.angle, self.shift = copies, angle, shift
         self.tv, self.energy, self.iterations, self.seed = tv, energy, iterations, seed
 

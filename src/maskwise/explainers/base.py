@@ -17,6 +17,7 @@ from maskwise.core.modes import eval_mode, frozen
 from maskwise.core.precision import Precision, autocast
 from maskwise.core.registry import Registry
 from maskwise.explainers.doubts import (
+    ROUNDING,
     coarse_grid,
     doubts,
     flat_map,
@@ -214,6 +215,8 @@ class Explainer:
     def doubt_flat(self, maps: Tensor) -> None:
         """Notes flat maps (N,K,h,w); one whose reason is known needs no second line."""
         flat = flat_map(maps).any(1)
+        if not (self.normalise or self.signed):  # shown as they are: of values up to 1 such a range is none
+            flat |= (maps.amax((-2, -1)) - maps.amin((-2, -1)) <= ROUNDING).any(1)
         for known in self.doubted.values():
             flat = flat & ~known.to(flat.device)
         self.doubt("flat_map", flat)

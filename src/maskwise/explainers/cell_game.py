@@ -6,14 +6,15 @@ from abc import abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 from math import isqrt
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.core.options import one_of
+from maskwise.core.option_types import IS_SET, OnlyWith
+from maskwise.core.options import one_of, ranges
 from maskwise.explainers.coalitions import MOST_PLAYERS, every_coalition
 from maskwise.explainers.perturb import Perturbation, generators
 from maskwise.explainers.targets import Scoring, Targets
@@ -41,7 +42,7 @@ class CellGame(Perturbation):
     Args:
         classifier: what is explained.
         masks: coalitions that are valued, an even number, each with its complement; None values all 2^(g g) of them.
-        grid: g, cells a side.
+        grid: g, cells a side, at most the classifier's pixels.
         scoring: ``probability`` of the class, or its ``logit``.
         signed: give the values as they are, of both signs, where else each map is stretched to [0,1]. Of
             probabilities they lie in [-1,1]; those of logits are cut off there.
@@ -51,6 +52,8 @@ class CellGame(Perturbation):
     Raises:
         InputError: a number out of range, or an unknown scoring.
     """
+
+    only_with: ClassVar[OnlyWith] = {"seed": {"masks": IS_SET}}
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class CellGame(Perturbation):
         super().__init__(classifier, batch)
         if grid < 2:
             raise InputError(f"grid is at least 2 cells a side, not {grid}")
+        ranges(grid=(grid, 2, min(classifier.size)))  # a cell has a pixel
         if masks is None and grid * grid > MOST_PLAYERS:
             raise InputError(f"all coalitions (masks=None) of {grid * grid} cells are too many: grid is 4 at most then")
         if masks is not None and (masks < 2 or masks % 2):

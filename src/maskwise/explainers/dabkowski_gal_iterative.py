@@ -13,7 +13,7 @@ from maskwise.class_objective import Alternative, Paper, Reading, Released, Seen
 from maskwise.classifiers import Classifier
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
-from maskwise.explainers.optimised import descend, learning, scaled, steps, upsampled
+from maskwise.explainers.optimised import check_descent, descend, learning, scaled, steps, upsampled
 from maskwise.explainers.perturb import generators
 from maskwise.explainers.targets import Targets
 
@@ -70,7 +70,7 @@ class DabkowskiGalIterative(Explainer):
         seed: int = 0,
     ) -> None:
         super().__init__(classifier)
-        ranges(iterations=(iterations, 1, inf), learning_rate=(learning_rate, 0, inf), size=(size, 1, inf))
+        check_descent(iterations, learning_rate, size)
         one_of("reading", reading, ("paper", "released"))
         given = {name: value for name, value in (("area", area), ("tv", tv)) if value is not None}
         ranges(**{name: (value, 0, inf) for name, value in given.items()})

@@ -97,6 +97,16 @@ def within_rounding(low: Tensor, high: Tensor) -> Tensor:
 
 
 @doubts.register(
+    "no_class",
+    cause="the class plays no part: the first stage, which knows none, takes all steps",
+    cure="give more `iterations` than `inversion`",
+)
+def no_class(iterations: int, inversion: int) -> bool:
+    """Of a method in two stages, the second of which alone asks for the class: does that one never come?"""
+    return iterations <= inversion
+
+
+@doubts.register(
     "other_classifier",
     cause="the explainer was made for other weights than those of the classifier that is asked",
     cure="make it anew, with a masker that was trained on this classifier",

@@ -69,7 +69,7 @@ class ExcitationBackprop(LayerExplainer):
         contrastive: bool = False,
         variant: Variant = "paper",
     ) -> None:
-        super().__init__(classifier, layer or None)
+        super().__init__(classifier, layer)
         one_of("variant", variant, ("paper", "torchray"))
         self.contrastive, self.variant = contrastive, variant
         self.cut = carries_all(classifier, self.layer)  # then what comes before it need not be recorded

@@ -15,7 +15,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.blur_pyramid import between_levels, pyramid
-from maskwise.explainers.optimised import descend, learning, scaled, steps
+from maskwise.explainers.optimised import LEAST_BLUR, PAPERS_SIDE, check_descent, descend, learning, scaled, steps
 from maskwise.explainers.targets import Targets
 
 COLDNESS = 20  # 1 / temperature of the smooth maximum
@@ -83,9 +83,10 @@ class ExtremalPerturbation(Explainer):
             raise InputError(f"areas must be a list of numbers, such as [0.05, 0.2], not {areas!r}")
         if not all(0 < a < 1 for a in areas):
             raise InputError(f"areas must be numbers between 0 and 1, not {list(areas)}")
-        ranges(iterations=(iterations, 1, inf), learning_rate=(learning_rate, 0, inf), momentum=(momentum, 0, 0.999))
-        ranges(step=(step, 0.01, inf), sigma=(sigma, 0.01, inf), levels=(levels, 2, inf), max_blur=(max_blur, 0, inf))
-        ranges(area_weight=(area_weight, 0, inf), growth=(growth, 0, inf), smooth=(smooth, 0, inf))
+        check_descent(iterations, learning_rate)
+        ranges(momentum=(momentum, 0, 0.999), levels=(levels, 2, 256), max_blur=(max_blur, LEAST_BLUR, PAPERS_SIDE))
+        ranges(step=(step, 0.01, PAPERS_SIDE), sigma=(sigma, 0.01, PAPERS_SIDE), smooth=(smooth, 0, 1))
+        ranges(area_weight=(area_weight, 0, inf), growth=(growth, 0, inf))
         one_of("variant", variant, ("preserve", "delete"))
         self.areas, self.iterations, self.learning_rate, self.momentum = areas, iterations, learning_rate, momentum
         self.variant, self.step, self.sigma, self.levels, self.max_blur = variant, step, sigma, levels, max_blur

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from maskwise.classifiers import Classifier
+from maskwise.core.option_types import fitting
 from maskwise.core.precision import resolved_precision
 from maskwise.explainers.adapter import AdaptedExplainer
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.first_choice import BY_NETWORK, first_choice
 
-COMMON = ("precision", "progress", "strict")
+
+def _common(precision: Any = "fp32", progress: Callable[[int, int], None] | None = None, strict: bool = False) -> None:
+    """The options that every explainer has; ``precision`` has a check of its own."""
+
+
+COMMON = tuple(inspect.signature(_common).parameters)
 
 
 def explainer(name: str | object, classifier: Classifier, **options: Any) -> Explainer:
@@ -27,16 +34,22 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     Raises:
         InputError: unknown method, or an option that it does not have or a value that it does not take.
     """
-    if not isinstance(name, str):
-        return AdaptedExplainer(name, classifier, **options)
     if name == BY_NETWORK:
         name = first_choice(classifier, options)
-    common = {key: options.pop(key) for key in COMMON if key in options}
+    common = fitting(_common, {key: options.pop(key) for key in COMMON if key in options})
     if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
         common["precision"] = resolved_precision(common["precision"], classifier.device.type)
-    made: Explainer = methods.build(name, classifier, common=COMMON, **options)
+    made: Explainer
+    if isinstance(name, str):
+        made = methods.build(name, classifier, common=COMMON, **options)
+    else:
+        made = AdaptedExplainer(name, classifier, **options)
     for key, value in common.items():
         setattr(made, key, value)
+    if not isinstance(name, str):
+        made.identity |= {"precision": made.precision} if "precision" in common else {}
+        return made
+    options = methods.fitted(name, options)
     parameters = inspect.signature(type(made)).parameters
     defaults = {key: p.default for key, p in parameters.items() if p.default is not p.empty}
     made.identity |= {"method": name, **defaults, **options, "precision": made.precision}

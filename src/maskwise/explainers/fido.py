@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from math import inf
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from maskwise.blending import masked_in
 from maskwise.classifiers import Classifier
+from maskwise.core.option_types import OnlyWith
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
-from maskwise.explainers.optimised import INFILLS, PAPERS_SIDE, descend, infill, learning, steps, upsampled
+from maskwise.explainers.optimised import (
+    INFILLS,
+    LEAST_BLUR,
+    PAPERS_SIDE,
+    check_descent,
+    descend,
+    infill,
+    learning,
+    steps,
+    upsampled,
+)
 from maskwise.explainers.perturb import generators, uniform
 from maskwise.explainers.targets import Targets
 
@@ -56,6 +68,7 @@ class Fido(Explainer):
     """
 
     normalise = False
+    only_with: ClassVar[OnlyWith] = {"blur": {"infill": ("blur",)}}
 
     def __init__(
         self,
@@ -75,9 +88,9 @@ class Fido(Explainer):
         super().__init__(classifier)
         one_of("objective", objective, ("ssr", "sdr"))
         one_of("infill", infill, INFILLS)
-        ranges(iterations=(iterations, 1, inf), learning_rate=(learning_rate, 0, inf), l1=(l1, 0, inf))
-        ranges(samples=(samples, 1, inf), size=(size, 1, inf), temperature=(temperature, 1e-3, inf))
-        ranges(annealing=(annealing, 0, inf), blur=(blur, 0, inf))
+        check_descent(iterations, learning_rate, size)
+        ranges(l1=(l1, 0, inf), samples=(samples, 1, inf), temperature=(temperature, 1e-3, inf))
+        ranges(annealing=(annealing, 0, inf), blur=(blur, LEAST_BLUR, PAPERS_SIDE))
         self.objective, self.iterations, self.learning_rate, self.l1 = objective, iterations, learning_rate, l1
         self.samples, self.size, self.temperature, self.annealing = samples, size, temperature, annealing
         self.infill, self.blur, self.seed = infill, blur, seed

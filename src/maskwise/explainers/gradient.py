@@ -25,8 +25,9 @@ class Gradient(Explainer):
 
     Args:
         classifier: what is explained.
-        balanced: gradients by LibraGrad's rules (Mehri et al. 2025), made for transformers. These are the rules of
-            ``lrp``, and so is the caution about its patent.
+        balanced: gradients by LibraGrad's rules (Mehri et al. 2025), made for transformers: of a network of ReLUs
+            without gates and attention they are the usual ones. These are the rules of ``lrp``, and so is the caution
+            about its patent.
     """
 
     def __init__(self, classifier: Classifier, balanced: bool = False) -> None:

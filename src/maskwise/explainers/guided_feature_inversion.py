@@ -9,13 +9,22 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.taps import layer_of
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.min_max import min_max
 from maskwise.core.options import ranges
 from maskwise.explainers.base import methods
-from maskwise.explainers.layers import LayerExplainer
-from maskwise.explainers.optimised import descend, learning, scaled, steps, upsampled
+from maskwise.explainers.doubts import no_class
+from maskwise.explainers.layers import LayerExplainer, named_layer
+from maskwise.explainers.optimised import (
+    LEAST_BLUR,
+    PAPERS_SIDE,
+    check_descent,
+    descend,
+    learning,
+    scaled,
+    steps,
+    upsampled,
+)
 from maskwise.explainers.targets import Targets
 
 FIRST_WEIGHT = 0.1
@@ -53,7 +62,7 @@ class GuidedFeatureInversion(LayerExplainer):
         layer: whose channels make the mask; None is the deepest one that the answer depends on.
         inversion_layer: whose features are to come back; None is ``layer``.
         iterations: of both stages together.
-        inversion: of the first stage alone.
+        inversion: of the first stage alone, which knows no class.
         learning_rate: of Adam.
         halving: iterations after which it is halved, again and again.
         decay, fine_decay: weight of |w|^2 in the first and in the second stage.
@@ -77,10 +86,10 @@ class GuidedFeatureInversion(LayerExplainer):
         blur: float = 11.0,
     ) -> None:
         super().__init__(classifier, layer)
-        ranges(iterations=(iterations, 1, inf), inversion=(inversion, 0, inf), learning_rate=(learning_rate, 0, inf))
-        ranges(halving=(halving, 1, inf), decay=(decay, 0, inf), fine_decay=(fine_decay, 0, inf), blur=(blur, 0, inf))
-        self.inverted = inversion_layer or self.layer
-        layer_of(classifier.module, self.inverted)  # an unknown one is named now
+        check_descent(iterations, learning_rate)
+        ranges(inversion=(inversion, 0, inf), halving=(halving, 1, inf), blur=(blur, LEAST_BLUR, PAPERS_SIDE))
+        ranges(decay=(decay, 0, inf), fine_decay=(fine_decay, 0, inf))
+        self.inverted = self.layer if inversion_layer is None else named_layer(classifier, inversion_layer)
         self.iterations, self.inversion, self.learning_rate, self.halving = (
             iterations,
             inversion,
@@ -93,6 +102,7 @@ class GuidedFeatureInversion(LayerExplainer):
         with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             found = [self.optimised(pixels, wanted, turn) for turn in range(len(pixels))]
         maps, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+        self.doubt("no_class", no_class(self.iterations, self.inversion))
         if self.iterations > self.inversion:  # else no copy was scored
             self.scored(scores)
         self.report = {"area": min_max(maps).mean((1, 2))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,11 +10,14 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.option_types import OnlyWith
+from maskwise.core.options import in_range
 from maskwise.explainers.base import gradients, methods, recording
 from maskwise.explainers.perturb import Perturbation, generators, uniform
 from maskwise.explainers.relevance.balanced import logits_to_differentiate
 from maskwise.explainers.targets import Targets
 
+MOST_STEPS = 1000  # a rule of n points takes n^3 time to find, and no integral here needs so many
 Baseline = Literal["black", "white", "mean", "random"]
 
 
@@ -34,16 +37,18 @@ class IntegratedGradients(Perturbation):
 
     Args:
         classifier: what is explained.
-        steps: points on the line, of a Gauss-Legendre rule.
+        steps: points on the line, of a Gauss-Legendre rule; at most 1,000.
         baseline: x0: black (the paper), white, the classifier's mean colour, or uniform noise (as in SESS's code).
         times_difference: False leaves the factor (x - x0) out, as Group-CAM's and SESS's code do.
-        seed: of a random baseline.
+        seed: of a random baseline only.
         batch: points in one forward.
         balanced: as ``gradient`` has it. The integral is then no longer complete, as ``completeness_error`` says.
 
     Raises:
-        InputError: no steps, or an unknown baseline.
+        InputError: no steps or too many, or an unknown baseline.
     """
+
+    only_with: ClassVar[OnlyWith] = {"seed": {"baseline": ("random",)}}
 
     def __init__(
         self,
@@ -56,8 +61,7 @@ class IntegratedGradients(Perturbation):
         balanced: bool = False,
     ) -> None:
         super().__init__(classifier, batch)
-        if steps < 1:
-            raise InputError(f"steps must be at least 1, not {steps}")
+        in_range("steps", steps, 1, MOST_STEPS)
         if baseline not in ("black", "white", "mean", "random"):
             raise InputError(f"baseline is black, white, mean or random, not {baseline!r}")
         self.steps, self.baseline, self.times_difference, self.seed = steps, baseline, times_difference, seed

@@ -40,9 +40,7 @@ class LayerExplainer(Explainer):
 
     def __init__(self, classifier: Classifier, layer: str | None = None) -> None:
         super().__init__(classifier)
-        # A sequential network's layers are numbers, and so they arrive from a command line.
-        self.layer = self.usual_layer(classifier) if layer is None else str(layer)
-        layer_of(classifier.module, self.layer)  # an unknown one is named now rather than at the first picture
+        self.layer = named_layer(classifier, self.usual_layer(classifier) if layer is None else layer)
 
     @classmethod
     def usual_layer(cls, classifier: Classifier, layers: Sequence[MeasuredLayer] | None = None) -> str:
@@ -101,6 +99,21 @@ class LayerExplainer(Explainer):
             by_target = [self.grid(g.detach()) for g in gradients(targets.scores(logits), output)]
             self.doubt("zero_gradient", torch.stack([zero_gradient(g) for g in by_target], 1))
             return self.grid(output.detach()), by_target, logits.detach()
+
+
+def named_layer(classifier: Classifier, name: str) -> str:
+    """The name, of a layer that there is: an unknown one is told now rather than at the first picture.
+
+    Args:
+        name: a sequential network's layers are numbers, and as such they may come.
+
+    Raises:
+        InputError: no such layer; the network as a whole, whose name is empty, is none.
+    """
+    if not str(name):
+        raise InputError("a layer has a name, and this one is empty; see module.named_modules()")
+    layer_of(classifier.module, str(name))
+    return str(name)
 
 
 def weighted(weights: Tensor, activation: Tensor) -> Tensor:

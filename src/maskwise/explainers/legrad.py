@@ -52,11 +52,13 @@ class LeGrad(AttentionExplainer):
             network whose head does not take blocks' tokens picture by picture.
     """
 
+    own_words = ("layers",)
+
     def __init__(self, classifier: Classifier, score: LayerScore = "own", layers: int | Literal["all"] = "all") -> None:
         super().__init__(classifier)
         one_of("score", score, ("own", "token_mean"))
         count = len(self.reading.blocks)
-        if layers != "all" and not (isinstance(layers, int) and 1 <= layers <= count):
+        if layers != "all" and (isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= count):
             raise InputError(f"layers must be from 1 to {count}, or 'all', not {layers!r}")
         self.score, self.layers = score, layers
         self.blocks = self.reading.blocks if layers == "all" else self.reading.blocks[-int(layers) :]

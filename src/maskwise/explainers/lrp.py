@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.option_types import OnlyWith
 from maskwise.core.options import one_of
 from maskwise.explainers.base import Explainer, methods, recording
 from maskwise.explainers.relevance import run, slopes
@@ -44,7 +45,7 @@ class Lrp(Explainer):
         epsilon: above zero; more of it gives less noise (Montavon et al. 2019 take 0.25 in middle layers). Of
             "epsilon" only.
         relative: epsilon counts in root mean squares of each layer's output, so that it suits every layer and network;
-            without it in the paper's absolute units.
+            without it in the paper's absolute units. Of "epsilon" only.
         softmax: of attention. "constant": relevance goes to values alone, as Achtibat et al. do for ViTs, too.
             "gradient": by the softmax's gradient to queries and keys as well (AttnLRP, Achtibat et al. 2024). Of
             "epsilon" only.
@@ -56,6 +57,11 @@ class Lrp(Explainer):
     Raises:
         InputError: options that do not fit; at the first picture, a network whose layers cannot be seen.
     """
+
+    only_with: ClassVar[OnlyWith] = {
+        "epsilon": {"rule": ("epsilon",)}, "relative": {"rule": ("epsilon",)}, "softmax": {"rule": ("epsilon",)},
+        "alpha": {"rule": ("alpha_beta",)}, "beta": {"rule": ("alpha_beta",)},
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -75,8 +81,6 @@ class Lrp(Explainer):
         if beta < 0 or abs(alpha - beta - 1) > 1e-6:
             raise InputError(f"alpha - beta must be 1 and beta at least 0, not alpha {alpha} and beta {beta}")
         one_of("softmax", softmax, ("constant", "gradient"))
-        if softmax == "gradient" and rule != "epsilon":
-            raise InputError(f"softmax='gradient' is of rule='epsilon' only, not {rule!r}")
         self.rule: Epsilon | Signed = Epsilon(epsilon, relative, softmax == "gradient")
         if rule != "epsilon":
             self.rule = Signed(alpha, beta) if rule == "alpha_beta" else Signed()

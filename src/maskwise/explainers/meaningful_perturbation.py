@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,10 +11,22 @@ from torch import Tensor
 from maskwise.blending import masked_in
 from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
+from maskwise.core.option_types import OnlyWith
 from maskwise.core.options import one_of, ranges
 from maskwise.core.total_variation import total_variation
 from maskwise.explainers.base import Explainer, methods
-from maskwise.explainers.optimised import INFILLS, PAPERS_SIDE, descend, infill, learning, scaled, steps, upsampled
+from maskwise.explainers.optimised import (
+    INFILLS,
+    LEAST_BLUR,
+    PAPERS_SIDE,
+    check_descent,
+    descend,
+    infill,
+    learning,
+    scaled,
+    steps,
+    upsampled,
+)
 from maskwise.explainers.perturb import generators, uniform
 from maskwise.explainers.targets import Targets
 
@@ -49,7 +62,7 @@ class MeaningfulPerturbation(Explainer):
         l1, tv, beta: as above.
         size: side of the grid.
         infill: r: ``blur``, ``mean`` (the paper's constant) or ``noise``, drawn anew in each iteration.
-        blur: standard deviation of r's blur. Like the next two, in pixels of a 224-pixel picture.
+        blur: standard deviation of r's blur, where that is it. Like the next two, in pixels of a 224-pixel picture.
         mask_blur: standard deviation of the upsampled mask's blur.
         jitter: the picture is shifted anew in each iteration, by up to half of this each way (the authors crop
             at 0 to 3; ours is symmetric so that the mask has no offset).
@@ -62,6 +75,7 @@ class MeaningfulPerturbation(Explainer):
     """
 
     normalise = False
+    only_with: ClassVar[OnlyWith] = {"blur": {"infill": ("blur",)}}
 
     def __init__(
         self,
@@ -80,9 +94,9 @@ class MeaningfulPerturbation(Explainer):
         seed: int = 0,
     ) -> None:
         super().__init__(classifier)
-        ranges(iterations=(iterations, 1, inf), learning_rate=(learning_rate, 0, inf), l1=(l1, 0, inf))
-        ranges(tv=(tv, 0, inf), beta=(beta, 1, inf), size=(size, 1, inf), jitter=(jitter, 0, PAPERS_SIDE))
-        ranges(blur=(blur, 0, inf), mask_blur=(mask_blur, 0, inf))
+        check_descent(iterations, learning_rate, size)
+        ranges(l1=(l1, 0, inf), tv=(tv, 0, inf), beta=(beta, 1, inf), jitter=(jitter, 0, PAPERS_SIDE))
+        ranges(blur=(blur, LEAST_BLUR, PAPERS_SIDE), mask_blur=(mask_blur, 0, PAPERS_SIDE))
         one_of("infill", infill, INFILLS)
         one_of("start", start, ("circle", "ones"))
         self.iterations, self.learning_rate, self.l1, self.tv, self.beta = iterations, learning_rate, l1, tv, beta

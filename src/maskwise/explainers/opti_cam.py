@@ -10,10 +10,9 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.min_max import min_max
-from maskwise.core.options import ranges
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
-from maskwise.explainers.optimised import descend, learning, steps
+from maskwise.explainers.optimised import check_descent, descend, learning, steps
 from maskwise.explainers.targets import Targets
 
 
@@ -48,7 +47,7 @@ class OptiCam(LayerExplainer):
         self, classifier: Classifier, layer: str | None = None, iterations: int = 50, learning_rate: float = 0.1
     ) -> None:
         super().__init__(classifier, layer)
-        ranges(iterations=(iterations, 1, inf), learning_rate=(learning_rate, 0, inf))
+        check_descent(iterations, learning_rate)
         self.iterations, self.learning_rate = iterations, learning_rate
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
+from maskwise.core.options import in_range, ranges
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import dead_pixels, pixel_gradient
 from maskwise.explainers.gradient_errors import no_gradient
@@ -20,6 +22,8 @@ from maskwise.explainers.targets import Targets
 from maskwise.infill import infiller
 
 INFILLS = ("blur", "mean", "noise")
+LARGEST_GRID = 1024  # cells a side of a mask: more are none of a picture that a classifier takes
+LEAST_BLUR = 0.1  # such pixels: with less a blur hides nothing, and no mask changes the answer
 PAPERS_SIDE = 224  # lengths are given in pixels of a picture of this side, and scaled to the classifier's
 
 
@@ -60,6 +64,17 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = gradient
     optimiser.step()
+
+
+def check_descent(iterations: int, learning_rate: float, size: int = 1) -> None:
+    """Of a mask that an optimiser makes: steps, their length, and cells a side of its grid.
+
+    Raises:
+        InputError: no step; steps of length zero, which leave the mask as it began, or beyond 1,000; no cell or
+            too many.
+    """
+    ranges(iterations=(iterations, 1, inf), size=(size, 1, LARGEST_GRID))
+    in_range("learning_rate", learning_rate, 0, 1000, above=True)
 
 
 def scaled(pixels: float, images: Tensor) -> float:

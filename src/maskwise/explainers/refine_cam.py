@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +11,13 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import ANSWERS, MeasuredLayer, measured_layers
-from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.option_types import OnlyWith
 from maskwise.explainers.base import Explainer, methods, recording
 from maskwise.explainers.doubts import coarse_grid, zero_gradient
 from maskwise.explainers.grad_cam import pp_weights
-from maskwise.explainers.layers import LayerChoice, weighted
+from maskwise.explainers.layers import LayerChoice, named_layer, weighted
 from maskwise.explainers.targets import Targets
 
 TOP = 2  # layers
@@ -46,6 +47,8 @@ class RefineCam(Explainer):
         InputError: no such layer, or one without a spatial grid; top below 1.
     """
 
+    only_with: ClassVar[OnlyWith] = {"top": {"layers": (None,)}}
+
     def __init__(
         self, classifier: Classifier, layers: str | Sequence[str] | None = None, top: int | None = TOP
     ) -> None:
@@ -57,8 +60,9 @@ class RefineCam(Explainer):
             self.layers = answering_taps(classifier)[-(top or 0) :]
         else:
             self.layers = tuple(str(name).strip() for name in named)
-        for name in self.layers:
-            layer_of(classifier.module, name)
+        if not self.layers:
+            raise InputError("layers is empty: name one, or leave it out")
+        self.layers = tuple(named_layer(classifier, name) for name in self.layers)
 
     @classmethod
     def chosen(cls, classifier: Classifier, layers: Sequence[MeasuredLayer]) -> LayerChoice:

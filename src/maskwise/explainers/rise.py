@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.core.options import one_of
+from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import methods
 from maskwise.explainers.perturb import Perturbation, generators, uniform
 from maskwise.explainers.targets import Scoring, Targets
@@ -38,7 +38,7 @@ class Rise(Perturbation):
     Args:
         classifier: what is explained.
         masks: N; 4,000 to 8,000 in the paper.
-        grid: s, cells a side.
+        grid: s, cells a side, at most the classifier's pixels.
         keep: p, chance that a cell is kept.
         scoring: ``probability`` (the paper) or ``logit`` (Group-CAM's and SESS's runs).
         border: beyond the middle of its outermost cells a grid is mirrored there, ``mirror`` (the authors' code and
@@ -66,6 +66,7 @@ class Rise(Perturbation):
         super().__init__(classifier, batch)
         if masks < 2 or grid < 1 or not 0 < keep <= 1:
             raise InputError(f"rise needs masks >= 2, grid >= 1 and 0 < keep <= 1, not {masks}, {grid} and {keep}")
+        ranges(grid=(grid, 1, min(classifier.size)))
         one_of("scoring", scoring, get_args(Scoring))
         one_of("border", border, ("mirror", "clamp"))
         if tolerance is not None and tolerance <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.option_types import IS_SET, OnlyWith
 from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
@@ -102,6 +103,8 @@ class ScoreCam(MaskedByActivation):
     Raises:
         InputError: no such layer, an unknown variant, or top below 1.
     """
+
+    only_with: ClassVar[OnlyWith] = {"dropped": {"variant": ("paper",), "top": IS_SET}}
 
     def __init__(
         self,

@@ -27,7 +27,9 @@ from maskwise.explainers.targets import Targets
 class SmoothGradCamPP(Perturbation, LayerExplainer):
     """Grad-CAM++ whose first, second and third derivatives are means over noisy copies (Omeiza et al., Eq. 8-9).
 
-    The activations that are weighed, and that enter the weights' denominator, are the clean picture's.
+    The activations that are weighed, and that enter the weights' denominator, are the clean picture's. At a layer
+    behind which there is only average pooling and one linear layer, gradients are the same of every picture: noise
+    changes nothing there, and the map is that of ``grad_cam_pp``. An earlier ``layer`` has more to say.
 
     Args:
         classifier: what is explained.

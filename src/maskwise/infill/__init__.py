@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskwise.core.errors import InputError
-from maskwise.core.plain_yaml import read_yaml
+from maskwise.core.plain_yaml import read_setting
 from maskwise.core.registry import discover
 from maskwise.infill.base import Infiller, infillers
 
@@ -45,5 +45,5 @@ def _parsed(text: str) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals:
             raise InputError(f"infiller {text!r}: options are key=value, separated by commas")
-        given[key.strip()] = read_yaml(value, f"infiller {text!r}")
+        given[key.strip()] = read_setting(value, f"infiller {text!r}")
     return given

@@ -11,6 +11,8 @@ from maskwise.core.blur import gaussian_blur
 from maskwise.core.options import in_range
 from maskwise.infill.base import Infiller, infillers
 
+LARGEST = 1000  # pixels: more is one colour for any picture, and a kernel that fills the memory
+
 
 @infillers.register("blur", source="Phang et al. 2020, 4.3", reads_hole=True)
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Blur(Infiller):
     plays no part.
 
     Attributes:
-        sigma: standard deviation in pixels.
+        sigma: standard deviation in pixels, at most 1,000.
         reach: half-width of the kernel in pixels; None is ceil(4 sigma).
     """
 
@@ -29,8 +31,8 @@ class Blur(Infiller):
     reach: int | None = None
 
     def __post_init__(self) -> None:
-        in_range("blur's sigma", self.sigma, 0, above=True)
-        in_range("blur's reach", self.reach or 0, 0)
+        in_range("blur's sigma", self.sigma, 0, LARGEST, above=True)
+        in_range("blur's reach", self.reach or 0, 0, 4 * LARGEST)
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         reach = math.ceil(4 * self.sigma) if self.reach is None else self.reach

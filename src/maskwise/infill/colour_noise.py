@@ -41,6 +41,8 @@ class ColourNoise(Infiller):
                 raise InputError("colour_noise draws from a generator or by a seed; give one of them")
 
     def drawn(self, draw: int) -> ColourNoise:
+        if not (self.spread or self.noise):
+            return self
         return replace(self, generator=None, seed=(self.seed or 0) + draw)
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:

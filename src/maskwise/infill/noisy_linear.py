@@ -42,7 +42,7 @@ class NoisyLinear(Infiller):
         in_range("noisy_linear's largest", self.largest, 1)
 
     def drawn(self, draw: int) -> NoisyLinear:
-        return replace(self, seed=self.seed + draw)
+        return replace(self, seed=self.seed + draw) if self.noise else self
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         hard = holes > 0.5

@@ -51,7 +51,7 @@ class PartialConvInfiller(Infiller):
 
     @cached_property
     def network(self) -> PartialConvNet:
-        return with_weights(PartialConvNet, self.weights or PACKAGED, "partial_conv", ADVICE)
+        return with_weights(PartialConvNet, PACKAGED if self.weights is None else self.weights, "partial_conv", ADVICE)
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         network = self.network.to(images.device)

@@ -23,13 +23,13 @@ class Telea(Infiller):
     it takes the mean colour.
 
     Attributes:
-        radius: in pixels; 3 in CASM's released code.
+        radius: in pixels, from 1 to 100, between which OpenCV cuts it, and rounded by it; 3 in CASM's released code.
     """
 
     radius: float = 3
 
     def __post_init__(self) -> None:
-        in_range("telea's radius", self.radius, 0, above=True)
+        in_range("telea's radius", self.radius, 1, 100)
 
     def fill(self, images: Tensor, holes: Tensor, colour: Tensor) -> Tensor:
         hard = holes > 0.5

@@ -67,13 +67,13 @@ class Hallucination(ClassifierMetric):
 
     Args:
         classifier: its mean colour is what the mask hides; it is not asked.
-        threshold: of Sobel's slope, 1 beside an edge from black to white.
+        threshold: of Sobel's slope, above 0 and at most 1, which is beside an edge from black to white.
     """
 
     def __init__(self, classifier: Classifier, threshold: float = 0.1) -> None:
         super().__init__()
         self.ask(classifier, None)
-        in_range("threshold", threshold, 0, above=True)
+        in_range("threshold", threshold, 0, 1, above=True)
         self.threshold = threshold
 
     def per_image(self, maps: Tensor, *, images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from maskwise.box import as_maps, as_tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.keyed import keyed_generator
+from maskwise.core.option_types import OnlyWith
 from maskwise.core.options import in_range, one_of
 from maskwise.measures.base import metrics
 from maskwise.measures.inputs import fitting_maps
@@ -151,6 +152,8 @@ class Infidelity(ClassifierMetric):
         target: follow the class that is ``predicted`` for the whole picture, or the ``class`` that ``targets`` gives.
         batch: copies in one forward; None: 8 on a CPU, 64 elsewhere.
     """
+
+    only_with: ClassVar[OnlyWith] = {"sigma": {"kind": ("gaussian",)}}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskwise.box import Rule, binarise, largest_component, tight_boxes
 from maskwise.core.errors import InputError
+from maskwise.core.option_types import OnlyWith
 from maskwise.core.options import one_of
 from maskwise.measures.base import Metric, metrics
 from maskwise.measures.inputs import classes_of
@@ -48,6 +49,8 @@ class BoxMetric(Metric):
         component: take only the largest connected component?
         box: ``exclusive`` leaves out the last row and column, as the code that Phang et al. released does.
     """
+
+    only_with: ClassVar[OnlyWith] = {"alpha": {"rule": ("value",)}, "connectivity": {"component": (True,)}}
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ Substrate = Literal["gaussian51", "rise11", "mean"]
 Ties = Literal["reading", "reversed"]
 Step = int | float | str
 STEP = "3.571%"  # 8 rows, 1,792 pixels, of 224 x 224, as RISE and Group-CAM take it; 28 steps of any picture
+LEAST = 1e-6  # of a share: a million steps
 NEARLY = 0.01  # a share that goes into a whole so many times, but for rounding, does so
 
 
@@ -138,7 +139,7 @@ def pixels_of(step: Step, size: int) -> int:
         raise InputError(f"step is a number of pixels, a share below 1 or a text like '3.571%', not {step!r}") from None
     if isinstance(step, int) and step >= 1:
         return min(step, size)
-    if not 0 < share <= 1 or isinstance(step, int) or (isinstance(step, str) and not step.endswith("%")):
+    if not LEAST <= share <= 1 or isinstance(step, int) or (isinstance(step, str) and not step.endswith("%")):
         raise InputError(f"step is a number of pixels, a share below 1 or a text like '3.571%', not {step!r}")
     return max(round(share * size), 1)
 

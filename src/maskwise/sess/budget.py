@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from maskwise.core.errors import InputError
 
@@ -38,7 +39,7 @@ def parse_budget(budget: int | float | str) -> tuple[float, str]:
         amount = float(text.removesuffix("s"))
     except ValueError:
         amount = 0.0
-    if not amount > 0:
+    if not 0 < amount < inf:
         raise InputError(f"budget is a number of forwards a picture, or seconds such as '1.5s', not {budget!r}")
     return amount, unit
 

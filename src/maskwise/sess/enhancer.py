@@ -14,6 +14,8 @@ from maskwise.classifiers import Classifier
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
+from maskwise.core.option_types import held_to_types
+from maskwise.core.options import in_range
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
 from maskwise.explainers.doubts import other_classifier
@@ -28,6 +30,7 @@ from maskwise.sess.view import View, views_of
 
 SCALES, STEP = 12, 64 / 224  # of the paper: 224, 288, … 928 pixels for a window of 224
 KERNEL, SIGMA = 11, 5.0
+MOST_SCALES = 1000  # the last one is 286 times as large as the classifier's input
 
 
 class SESS(Explainer):
@@ -61,6 +64,9 @@ class SESS(Explainer):
         >>> maps = explain(images, targets)                                                 # doctest: +SKIP
     """
 
+    own_words = ("explainer", "classifier", "scales")
+
+    @held_to_types
     def __init__(
         self,
         explainer: AnyExplainer,
@@ -234,19 +240,15 @@ def enhanced(explainer: AnyExplainer, preset: str | None = None, **options: Any)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"SESS has no option {unknown[0]!r}; it has {', '.join(known)}")
-    try:
-        return SESS(explainer, **options) if preset is None else SESS.preset(preset, explainer, **options)
-    except TypeError as error:  # a text where a number belongs, say
-        raise InputError(f"SESS: an option has a value of the wrong type ({error})") from None
+    return SESS(explainer, **options) if preset is None else SESS.preset(preset, explainer, **options)
 
 
 def _sides(scales: int | Sequence[int], side: int) -> list[int]:
     """Shorter sides, in pixels, of all scales."""
     if isinstance(scales, int) and not isinstance(scales, bool):
-        if scales < 1:
-            raise InputError(f"scales must be at least 1, not {scales}")
+        in_range("scales", scales, 1, MOST_SCALES)
         return [side + round(STEP * side * i) for i in range(scales)]
-    if isinstance(scales, (bool, str)) or not all(isinstance(s, int) for s in scales):
+    if isinstance(scales, str) or not isinstance(scales, Sequence) or not all(isinstance(s, int) for s in scales):
         raise InputError(f"scales is a number of scales or a list of shorter sides in pixels, not {scales!r}")
     if not scales or min(scales) < side:
         raise InputError(f"every scale needs a shorter side of at least {side} pixels, the classifier's input")

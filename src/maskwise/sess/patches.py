@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.min_max import min_max
+from maskwise.explainers.doubts import within_rounding
 from maskwise.sess.windows import Size, Window, multi_scale
 
 ROUNDING = 1e-6  # of a patch's range: below it a value is float32's rounding
@@ -93,6 +94,9 @@ def prefilter(scores: Tensor, ratio: float) -> Tensor:
 def extracted(maps: Tensor, nan_safe: bool = True) -> Tensor:
     """Maps (…,h,w) of patches, min-max each (step 4); what is within rounding of its smallest value is 0.
 
+    A map is constant where its range is within rounding of its values: resizing leaves as much in a window of one
+    colour, and stretched it would be a map of noise.
+
     Args:
         maps: at the windows' size.
         nan_safe: a constant map becomes zeros; otherwise NaN, the 0/0 of the released code.
@@ -101,6 +105,8 @@ def extracted(maps: Tensor, nan_safe: bool = True) -> Tensor:
         >>> extracted(torch.tensor([[[2.0, 3.0], [4.0, 6.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
         [[[0.0, 0.25], [0.5, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
     """
-    normalised = min_max(maps, flat=0.0 if nan_safe else torch.nan)
+    flat = 0.0 if nan_safe else torch.nan
+    constant = within_rounding(maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True))
+    normalised = torch.where(constant, flat, min_max(maps, flat))
     # Where one batch gives 0 another gives 1e-8, and what exceeds theta = 0 is counted.
     return torch.where(normalised < ROUNDING, 0.0, normalised)

@@ -91,12 +91,12 @@ def key_values(given: list[str] | None, option: str) -> dict[str, Any]:
     Raises:
         InputError: a text is no such pair.
     """
-    from maskwise.core.plain_yaml import read_yaml
+    from maskwise.core.plain_yaml import read_setting
 
     values = {}
     for text in given or []:
         key, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option} takes key=value, not {text!r}")
-        values[key.strip()] = read_yaml(value, f"{option} {text}")
+        values[key.strip()] = read_setting(value, f"{option} {text}")
     return values
