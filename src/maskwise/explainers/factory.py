@@ -34,7 +34,7 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     Raises:
         InputError: unknown method, or an option that it does not have or a value that it does not take.
     """
-    if name == BY_NETWORK:
+    if isinstance(name, str) and name == BY_NETWORK:
         name = first_choice(classifier, options)
     common = fitting(_common, {key: options.pop(key) for key in COMMON if key in options})
     if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
