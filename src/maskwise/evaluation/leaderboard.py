@@ -238,10 +238,10 @@ def _own_objectives(measured: Measured, described: dict[str, Any]) -> dict[str, 
 
 def _in_words(measured: Measured, described: dict[str, Any]) -> list[str]:
     settings, counts = measured.settings, {source: len(pictures) for source, pictures in measured.pictures.items()}
-    lines = run_in_words(measured.classifier, measured.input_size, counts, settings.resize, settings.target)
+    lines = run_in_words(measured.classifier, measured.size, counts, settings.resize, settings.target)
     lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
     for name, trained in _own_objectives(measured, described).items():
         lines.append(own_objective_in_words(name, trained))
-    pixels = None if settings.resize == "none" else measured.input_size**2
+    pixels = {"none": None, "squash": math.prod(measured.size)}.get(settings.resize, max(measured.size) ** 2)
     of_metrics = (metric_in_words(name, facts["options"], pixels) for name, facts in described.items())
     return lines + [line for line in of_metrics if line]
