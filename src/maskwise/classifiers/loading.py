@@ -34,6 +34,7 @@ TEXT_SOURCES = ("open_clip/", "hf/")
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
 
 
+@torch.inference_mode(False)  # weights read in a caller's inference mode could not be differentiated through
 def load_classifier(
     name: str | PictureFunction = "efficientnet_lite0",
     weights: str | Path | None = None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
+
 from maskwise.classifiers import Classifier
 from maskwise.core.precision import resolved_precision
 from maskwise.explainers.adapter import AdaptedExplainer
@@ -30,7 +32,8 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     common = {key: options.pop(key) for key in COMMON if key in options}
     if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
         common["precision"] = resolved_precision(common["precision"], classifier.device.type)
-    made: Explainer = methods.build(name, classifier, common=COMMON, **options)
+    with torch.inference_mode(False):  # what is made in a caller's inference mode could not be differentiated
+        made: Explainer = methods.build(name, classifier, common=COMMON, **options)
     for key, value in common.items():
         setattr(made, key, value)
     parameters = inspect.signature(type(made)).parameters
