@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -245,3 +246,22 @@ def ramps(images: Tensor, targets: Tensor) -> Tensor:
     """Maps that rise to the right for one class and to the left for another."""
     rising = torch.linspace(0, 1, images.shape[-1]).expand(len(images), *images.shape[-2:])
     return torch.where(targets[:, None, None] > 0, rising, rising.flip(-1))
+
+
+def test_where_no_picture_names_its_classes(tmp_path: Path, judge: Classifier) -> None:
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(InputError, match="no picture names its classes.*boxes.csv the columns class and name"):
+        mw.compare({"s": ramps}, str(tmp_path), judge, ["deletion"], target="each")
+
+
+@pytest.mark.parametrize(
+    ("side", "resize", "is_told"), [(32, "squash", True), (60, "squash", False), (32, "none", False)]
+)
+def test_a_tolerance_that_is_most_of_the_picture_is_told(side: int, resize: Any, is_told: bool) -> None:
+    judge = Classifier(tiny_net(classes=8), input_size=side)
+    board = mw.compare(["center"], "shapes:n=2,size=64", judge, ["pointing", "le"], resize=resize)
+    told = [line for line in board.warnings if "pixels of the object" in line]
+    assert len(told) == is_told and (not told or "pointing.tolerance=2," in told[0])

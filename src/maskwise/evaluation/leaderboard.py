@@ -171,6 +171,11 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
             pictures = sum(len(measured.pictures[m]) for m in members)
             peak = float(megabytes[~megabytes.isnan()].max()) if not megabytes.isnan().all() else float("nan")
             lines.append(Line(group, name, pictures, 1000 * float(seconds.nanmedian()), peak, table[name]))
+    if not any(measured.pictures.values()) and measured.settings.target == "each":
+        raise InputError(
+            f"{', '.join(sources)}: no picture names its classes, which `target=each` asks for: give boxes.csv the "
+            "columns class and name, or take another `target`"
+        )
     if len(missing) == len(measured.metrics):
         needs = sorted({need for metric in measured.metrics.values() for need in metric.needs})
         raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}")

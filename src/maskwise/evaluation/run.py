@@ -89,6 +89,7 @@ class Measured:
     def warnings(self) -> list[str]:
         """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included."""
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
+        lines += self._too_tolerant()
         for contender in self.contenders:
             if isinstance(contender.explainer, GivenMaps):
                 lines += contender.explainer.doubts(contender.name)
@@ -100,6 +101,18 @@ class Measured:
                 if doubted.any():
                     lines.append(line_of(kind, contender.name, self.classifier, doubted))
         return lines
+
+    def _too_tolerant(self) -> list[str]:
+        """Metrics that call a hit what lies within some pixels, of pictures that have hardly more."""
+        side = min(self.size)
+        wide = {name: getattr(metric, "tolerance", None) or 0 for name, metric in self.metrics.items()}
+        return [
+            f"{name}: a hit is whatever lies within {tolerance:g} pixels of the object, which is most of a picture of "
+            f"{self.size[1]}x{self.size[0]} pixels: set {name}.tolerance={max(round(tolerance * side / 224), 1)}, the "
+            "same share of it as of 224"
+            for name, tolerance in wide.items()
+            if self.settings.resize != "none" and 4 * tolerance > side > 0
+        ]
 
 
 def measure(
