@@ -75,7 +75,7 @@ def test_a_recipe_for_another_network_is_no_larger_than_that_one_takes() -> None
 def test_train(tmp_path: Path) -> None:
     short = ["steps=1", "batch_size=2", "taps=null"]
     pictures = folder(tmp_path, 64)
-    with pytest.warns(UserWarning, match="it trains at 28"):
+    with pytest.warns(UserWarning, match="it trains at 28") as told:
         train(
             "casm_lite0",
             pictures,
@@ -86,6 +86,8 @@ def test_train(tmp_path: Path) -> None:
             page=False,
         )
     assert yaml.safe_load((tmp_path / "a" / "recipe.yaml").read_text())["input_size"] == 28
+    where = [Path(one.filename).name for one in told if "it trains at 28" in str(one.message)]
+    assert where == ["run.py"], "the command line says our own warnings in one line"
     with pytest.warns(UserWarning, match=r"32 pixels stripes says the same as at its own size in 0% only"):
         train("casm_lite0", pictures, classifier=striped(64), overrides=[*short, "input_size=32"], out=tmp_path / "b",
               device="cpu", page=False)  # fmt: skip

@@ -57,7 +57,7 @@ def own_size(settings: AnyRecipe, classifier: Classifier, said: Iterable[str] = 
     warnings.warn(
         f"the recipe's pictures of {size} pixels are larger than {classifier.name} takes: it trains at "
         f"{classifier.input_size}, unless `input_size` is set",
-        stacklevel=3,
+        stacklevel=2,
     )
     return settings.model_copy(update={"input_size": classifier.input_size})
 

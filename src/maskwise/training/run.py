@@ -287,7 +287,7 @@ def _doubt_size(classifier: Classifier, loader: Loader, size: tuple[int, int]) -
             warnings.warn(
                 f"of pictures of {max(size)} pixels {classifier.name} says the same as at its own size in {share:.0%} "
                 "only, so that a masker learns little of use from them: input_size=null trains at its own",
-                stacklevel=3,
+                stacklevel=2,
             )
 
 
