@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from conftest import tiny_net
 from PIL import Image
 
 import maskwise as mw
+from maskwise.core.weights import without_wrapper
 
 FILE = """
 import torch
@@ -77,6 +79,57 @@ def test_weights_for_it(file: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, state[key]) for key, value in found.module.state_dict().items())
     with pytest.raises(mw.InputError, match="do not fit"):
         mw.load_classifier(f"{file}:chest", tmp_path / "w.pth", mean=[0.5], std=[0.25])
+
+
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "model.", "_orig_mod.module.", "a.b."])
+@pytest.mark.parametrize("entry", ["state_dict", "model", None])
+def test_checkpoints_of_trainings(file: Path, tmp_path: Path, before: str, entry: str | None) -> None:
+    """What DataParallel, torch.compile and Lightning put before the names, and what else lies in a checkpoint."""
+    plain = mw.load_classifier(f"{file}:Binary", size=32).module.state_dict()
+    state = {before + key: value + 1 for key, value in plain.items()}
+    kept = state if entry is None else {"epoch": 3, entry: state, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save(kept, tmp_path / "w.pth")
+    found = mw.load_classifier(f"{file}:Binary", tmp_path / "w.pth", size=32).module.state_dict()
+    assert found.keys() == plain.keys()
+    assert all(torch.equal(value, plain[key] + 1) for key, value in found.items())
+
+
+def test_a_name_is_only_cut_where_nothing_else_can_be_meant(file: Path, tmp_path: Path) -> None:
+    plain = mw.load_classifier(f"{file}:Binary", size=32).module.state_dict()
+    assert without_wrapper(plain, plain) is plain
+    nested = {f"module.{key}": value for key, value in plain.items()}
+    assert without_wrapper(nested, nested) is nested, "names that the network has stay as they are"
+    for more in ("other.weight", "module.other.weight"):
+        state = {**nested, more: torch.zeros(1)}
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(mw.InputError, match=r"they lack .*layers.0.weight' and 5 more, and the network has no"):
+            mw.load_classifier(f"{file}:Binary", tmp_path / "w.pth", size=32)
+    torch.save({"model": plain, "ema": plain}, tmp_path / "two.pth")
+    with pytest.raises(mw.InputError, match=r"several state dicts \(ema, model\)"):
+        mw.load_classifier(f"{file}:Binary", tmp_path / "two.pth", size=32)
+
+
+def test_a_library_network_from_a_checkpoint_of_a_training(tmp_path: Path) -> None:
+    """The number of its classes is read from the names, too."""
+    from torchvision.models import squeezenet1_1
+
+    state = squeezenet1_1(num_classes=3).state_dict()
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "w.pth")
+    found = mw.load_classifier("torchvision/squeezenet1_1", tmp_path / "w.pth")
+    assert len(found.labels) == 3
+    assert all(torch.equal(value, state[key]) for key, value in found.module.state_dict().items())
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_layers.py").write_text(FILE)
+    (tmp_path / "json.py").write_text("raise RuntimeError('a file there takes no library's place')")
+    (tmp_path / "load.py").write_text("import json\nfrom their_layers import Binary\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert mw.load_classifier("load.py:Binary", size=32).activation == "sigmoid"
+    (tmp_path / "wrong.py").write_text("\nimport no_such_module_of_theirs\n")
+    with pytest.raises(mw.InputError, match=r"wrong.py`: line 2: ModuleNotFoundError"):
+        mw.load_classifier("wrong.py:net")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from evaluation.coco_scenes import CLASSES, SCENES, SIZE, write_scenes
 from safetensors.torch import save_file
 from torch import Tensor
 
+import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
@@ -21,6 +23,7 @@ from maskwise.data.difficult import DifficultCases
 from maskwise.evaluation import Contender, Settings, leaderboard, measure
 from maskwise.evaluation.items import class_of
 from maskwise.evaluation.leaderboard import Cell
+from maskwise.evaluation.presets import chosen_metrics
 from maskwise.measures import metric
 
 SPOTS = {0: (10, 10), 1: (44, 8)}  # x, y where the map of each class is brightest
@@ -214,3 +217,51 @@ def test_real_pictures_of_many_classes() -> None:
                     hits.setdefault(kind, []).append(bool(near.any()))
         assert cells[name].pictures == sum(map(len, hits.values())) > 100
         assert cells[name].value == pytest.approx(100 * sum(sum(v) / len(v) for v in hits.values()) / len(hits))
+
+
+@pytest.mark.parametrize("target", ["each", "car"])
+def test_metrics_follow_the_class_that_is_explained(root: Path, judge: Classifier, target: str) -> None:
+    """Deletion of the map of one class is of that class's probability, also where another one is likelier."""
+    names, data = ["deletion", "increase_in_confidence", "average_drop"], f"coco:{root}"
+    asked = mw.compare({"s": ramps}, data, judge, names, target=target)
+    told = {name: metric(name, judge, target="class") for name in names}
+    likeliest = {name: metric(name, judge, target="predicted") for name in names}
+    same = mw.compare({"s": ramps}, data, judge, told, target=target)
+    other = mw.compare({"s": ramps}, data, judge, likeliest, target=target)
+    values = [[board.cell("s", name).value for name in names] for board in (asked, same, other)]
+    assert values[0] == values[1]
+    assert values[0][0] != values[2][0], "the scenes tell the two apart"
+    assert asked.protocol["metrics"]["deletion"]["options"]["target"] == "class"
+
+
+def test_the_likeliest_class_is_followed_where_it_is_explained_and_what_is_said_counts(
+    root: Path, judge: Classifier
+) -> None:
+    board = mw.compare({"s": ramps}, f"coco:{root}", judge, ["deletion"])
+    assert board.protocol["metrics"]["deletion"]["options"]["target"] == "predicted"
+    assert chosen_metrics("paper:rise,le").options_in(Settings(target="each"))["le"] == {}
+
+
+def ramps(images: Tensor, targets: Tensor) -> Tensor:
+    """Maps that rise to the right for one class and to the left for another."""
+    rising = torch.linspace(0, 1, images.shape[-1]).expand(len(images), *images.shape[-2:])
+    return torch.where(targets[:, None, None] > 0, rising, rising.flip(-1))
+
+
+def test_where_no_picture_names_its_classes(tmp_path: Path, judge: Classifier) -> None:
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(InputError, match="no picture names its classes.*boxes.csv the columns class and name"):
+        mw.compare({"s": ramps}, str(tmp_path), judge, ["deletion"], target="each")
+
+
+@pytest.mark.parametrize(
+    ("side", "resize", "is_told"), [(32, "squash", True), (60, "squash", False), (32, "none", False)]
+)
+def test_a_tolerance_that_is_most_of_the_picture_is_told(side: int, resize: Any, is_told: bool) -> None:
+    judge = Classifier(tiny_net(classes=8), input_size=side)
+    board = mw.compare(["center"], "shapes:n=2,size=64", judge, ["pointing", "le"], resize=resize)
+    told = [line for line in board.warnings if "pixels of the object" in line]
+    assert len(told) == is_told and (not told or "pointing.tolerance=2," in told[0])

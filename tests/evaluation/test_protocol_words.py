@@ -85,8 +85,13 @@ def test_fill_and_followed_class(judge: Classifier) -> None:
      ("none", "each", ("own size", "each class", "1,200 cases of val")), ("none", "cat", ("class cat of lite0",))],
 )  # fmt: skip
 def test_a_run(resize: str, target: str, words: tuple[str, ...]) -> None:
-    said = " ".join(run_in_words("lite0", 224, {"val": 1200}, resize, target))
+    said = " ".join(run_in_words("lite0", (224, 224), {"val": 1200}, resize, target))
     assert all(word in said for word in words), said
+
+
+def test_pictures_of_a_network_that_is_not_square_are_of_its_shape() -> None:
+    assert "squashed to 512x128 pixels" in run_in_words("wide", (128, 512), {"val": 12}, "squash", "predicted")[0]
+    assert "512x512 pixels after" in run_in_words("wide", (128, 512), {"val": 12}, "crop", "predicted")[0]
 
 
 def test_in_terminal_json_and_page(judge: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

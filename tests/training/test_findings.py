@@ -336,3 +336,7 @@ def test_the_command(scenes: Path, tmp_path: Path) -> None:
     poor = "no better than the square in the middle"
     assert poor in done, "who fits on few pictures or steps is told"
     assert poor not in _lines(Fitted(Path("f"), 1, 1.0, True, better, alike, (1, 1)), Model())[0]
+    for inside, is_said in ((49.9, True), (50.0, False)):
+        quality = Quality(clean=100, masked_in=inside, masked_out=1, area=1, objective=0.9)
+        said = _lines(Fitted(Path("f"), 1, 1.0, True, quality, alike, (1, 1)), Model())[0]
+        assert ("these masks leave out what it uses" in said) == is_said, "lower loss alone makes no masker"

@@ -46,8 +46,8 @@ def measured_layers(classifier: Classifier) -> tuple[MeasuredLayer, ...]:
     """
     steps = tuple(dict.fromkeys(classifier.taps.steps)) or classifier.tap_names
     draws = torch.Generator().manual_seed(0)
-    image = torch.rand(1, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
     with torch.inference_mode(False), torch.enable_grad(), eval_mode(classifier), frozen(classifier):
+        image = torch.rand(1, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
         with classifier.tapped(steps, raw=True) as seen:
             logits = classifier.logits(image.requires_grad_(True))
         mixture = torch.randn(logits.shape, generator=draws).to(logits)

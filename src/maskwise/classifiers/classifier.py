@@ -83,6 +83,7 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
+    @torch.inference_mode(False)  # else its mean and deviation could not be differentiated through
     def __init__(
         self,
         module: nn.Module | PictureFunction,

@@ -25,7 +25,7 @@ from maskwise.classifiers.torchvision_models import ReleasedWeights, released_we
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.core.seal import ASSETS
-from maskwise.core.weights import built_with, fill, number_of_rows, read_weights
+from maskwise.core.weights import built_with, fill, number_of_rows, read_weights, without_wrapper
 from maskwise.labels import Labels, imagenet_labels
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ TEXT_SOURCES = ("open_clip/", "hf/")
 classifiers: Registry[Callable[[str | Path | None], Classifier]] = Registry("classifier")
 
 
+@torch.inference_mode(False)  # weights read in a caller's inference mode could not be differentiated through
 def load_classifier(
     name: str | PictureFunction = "efficientnet_lite0",
     weights: str | Path | None = None,
@@ -186,8 +187,8 @@ def _by_name(name: str, weights: str | Path | None) -> Classifier:
 def _classes(build: Callable[[], nn.Module], state: dict[str, Tensor], what: str) -> int:
     """How many classes a state dict is for: the rows of the layer that comes last in the architecture."""
     with torch.device("meta"):
-        last = list(build().state_dict())[-1]
-    return number_of_rows(state, last, f"the weights do not fit {what}")
+        names = list(build().state_dict())
+    return number_of_rows(without_wrapper(state, names), names[-1], f"the weights do not fit {what}")
 
 
 def _labels(classes: int) -> Labels | None:

@@ -32,7 +32,7 @@ def fit_command(
     pictures: Annotated[list[str], typer.Argument(help="Pictures, folders, zips or zip@split; labels are not needed.")],
     size: Annotated[
         int | None,
-        typer.Option("--size", min=32, help="Longer side of training pictures (160, or the classifier's own)."),
+        typer.Option("--size", min=8, help="Longer side of training pictures (160, or the classifier's own)."),
     ] = None,
     teacher: Annotated[
         str,
@@ -117,6 +117,11 @@ def _lines(fitted: Fitted, model: Model) -> tuple[str, ...]:
     use = f"use it: maskwise explain PICTURE {' '.join(_said(model))} --masker {fitted.path}"
     if fitted.masker.objective >= fitted.centre.objective:
         done += "; it is no better than the square in the middle: give it more pictures, or more steps (--max-steps)"
+    elif 2 * fitted.masker.masked_in < fitted.masker.clean:
+        done += (
+            "; masked in, the classifier is right on less than half of what it is right on whole: these masks leave "
+            "out what it uses (--max-steps, more pictures)"
+        )
     if fitted.teacher is None:
         flattened = "the objective had flattened"
         why = flattened if fitted.flattened else "all steps were used and it may still learn: --max-steps"

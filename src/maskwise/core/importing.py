@@ -14,6 +14,9 @@ from maskwise.core.files import is_file
 def import_file(path: Path, what: str = "imports") -> ModuleType:
     """Runs a Python file as a module, once in a process.
 
+    As with ``python FILE.py`` it may import what lies beside it; its folder is the last place where modules are looked
+    for, so that no file there takes a library's place.
+
     Args:
         what: the parameter that named it.
 
@@ -25,6 +28,9 @@ def import_file(path: Path, what: str = "imports") -> ModuleType:
         return sys.modules[name]
     if path.suffix != ".py" or not is_file(path):
         raise InputError(f"`{what}={path}`: no such Python file")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
@@ -43,7 +49,7 @@ def _line(error: BaseException, path: Path) -> str:
         return ""  # whose text says it
     found, at = "", error.__traceback__
     while at is not None:
-        if Path(at.tb_frame.f_code.co_filename) == path:
+        if Path(at.tb_frame.f_code.co_filename) == path.absolute():
             found = f"line {at.tb_lineno}: "
         at = at.tb_next
     return found

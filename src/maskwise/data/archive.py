@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from maskwise.core.errors import InputError
+from maskwise.data.class_boxes import Boxes, boxes_of, class_boxes, class_names, have_classes, in_order
 from maskwise.data.dataset import Box, DataSet, Record
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sample import Sample
 from maskwise.data.sources import datasets
 from maskwise.data.store import Archive
-from maskwise.data.tables import AS_IS, BOX_COLUMNS, FROM_ZERO, TableRow, csv_rows, one_each, row_box, whole_number
+from maskwise.data.tables import AS_IS, FROM_ZERO, TableRow, csv_rows, row_box, whole_number
 from maskwise.data.trimap import read_trimap
 from maskwise.data.unmatched import say_unmatched
-
-Boxes = dict[str, list[tuple[Box, int | None]]]
 
 INCLUSIVE = ("tiny_imagenet",)  # its boxes name the last pixel: none of 64 pixels' edges passes 63
 
@@ -58,7 +55,7 @@ class PictureArchive(PictureFiles):
         if place.split is not None:
             place.splits(sorted(splits))
             rows = [row for row in rows if row.get("split") == place.split]
-        boxes, classes = _boxes(store)
+        boxes, classes = class_boxes(store)
         say_unmatched(boxes, listed, store.title("boxes.csv"))
         map_classes, things = None, len(classes)
         if store.exists("mask_classes.csv"):
@@ -66,7 +63,7 @@ class PictureArchive(PictureFiles):
             things = things or len(classes)
         names = classes or _own_classes(store, rows)
         shift = FROM_ZERO if store.top.rstrip("/") in INCLUSIVE else AS_IS
-        multi = any(kind is not None for own in boxes.values() for _, kind in own)
+        multi = have_classes(boxes)
         records = [_record(row, names, boxes, multi, store, shift) for row in rows]
         return place.finish(cls(rest, records, names or None, store=store, map_classes=map_classes, things=things))
 
@@ -93,26 +90,10 @@ def _open(path: Path) -> Archive:
     return Archive(path, tables[0].removesuffix("images.csv"))
 
 
-def _boxes(store: Archive) -> tuple[Boxes, tuple[str, ...]]:
-    """boxes.csv: boxes with their class, if they have one, and the names of those classes."""
-    boxes: Boxes = defaultdict(list)
-    if not store.exists("boxes.csv"):
-        return boxes, ()
-    named = list[TableRow]()
-    for row in csv_rows(store.text("boxes.csv"), store.title("boxes.csv"), BOX_COLUMNS):
-        if row.get("kind", "body_from_trimap") != "body_from_trimap":
-            continue  # Oxford Pets' second kind outlines the head only
-        kind = whole_number(row["class"], row.title, f"the class of {row['file']!r}") if row.get("class") else None
-        boxes[row["file"]].append((row_box(row), kind))
-        if kind is not None:
-            named.append(row)
-    return boxes, _in_order(_names(named, "class", lambda row: row.get("name") or ""))
-
-
 def _map_classes(store: Archive, things: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """mask_classes.csv: the boxes' classes and after them those that only maps have; each pixel value's class."""
     rows = list(csv_rows(store.text("mask_classes.csv"), store.title("mask_classes.csv"), ("mask_value", "name")))
-    names = _names(rows, "mask_value", lambda row: row["name"])
+    names = class_names(rows, "mask_value", lambda row: row["name"])
     names.pop(0, None)  # unlabelled
     classes = [*things, *(name for _, name in sorted(names.items()) if name not in things)]
     values = range(max(names, default=0) + 1)
@@ -123,19 +104,12 @@ def _own_classes(store: Archive, rows: list[TableRow]) -> tuple[str, ...]:
     """Names by label: from classes.csv, or the column class, or labels that are names themselves."""
     if store.exists("classes.csv"):
         table = list(csv_rows(store.text("classes.csv"), store.title("classes.csv"), ("label", "name")))
-        names = _names(table, "label", lambda row: row["name"])
+        names = class_names(table, "label", lambda row: row["name"])
     elif rows and {"label", "class"} <= rows[0].keys():
-        names = _names(rows, "label", lambda row: row["class"])
+        names = class_names(rows, "label", lambda row: row["class"])
     else:
         return tuple(sorted({row["label"] for row in rows if row.get("label") and not row["label"].isdigit()}))
-    return _in_order(names)
-
-
-def _names(rows: list[TableRow], column: str, name: Callable[[TableRow], str]) -> dict[int, str]:
-    """Of each class its name."""
-    numbers = {text: whole_number(text, row.title, f"the {column}") for row in rows if (text := row[column])}
-    named = one_each([row for row in rows if row[column]], column, name, "name")
-    return {numbers[text]: found for text, found in named.items()}
+    return in_order(names)
 
 
 def _once_each(rows: list[TableRow]) -> None:
@@ -151,23 +125,16 @@ def _once_each(rows: list[TableRow]) -> None:
             raise InputError(f"{first.title} and {row.title.rpartition(': ')[2]} list {row['file']!r} twice; keep one")
 
 
-def _in_order(names: dict[int, str]) -> tuple[str, ...]:
-    return tuple(names.get(i) or f"class {i}" for i in range(max(names, default=-1) + 1))
-
-
 def _record(row: TableRow, classes: tuple[str, ...], boxes: Boxes, multi: bool, store: Archive, shift: Box) -> Record:
     title, file = row.title, row["file"]
     label, own = row.get("imagenet_index") or row.get("class_index"), row.get("label")
     if own in classes:
         own = str(classes.index(own))
-    listed = [(row_box(row, shift), None)] if row.get("x0") else boxes.get(file, [])
-    if multi and any(kind is None for _, kind in listed):
-        raise InputError(f"{store.title('boxes.csv')}: some boxes of {file!r} have no class")
+    listed = {file: [(row_box(row, shift), None)]} if row.get("x0") else boxes
     return Record(
         file,
         whole_number(label, title, f"the label of {file!r}") if label else None,
         whole_number(own, title, f"the label of {file!r}") if own else None,
-        tuple(box for box, _ in listed),
-        tuple(kind or 0 for _, kind in listed) if multi else None,
+        *boxes_of(listed, file, multi, store),
         masks=(row["mask"],) if row.get("mask") else (),
     )

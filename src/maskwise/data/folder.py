@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
 from maskwise.core.text import few, how_many
+from maskwise.data.class_boxes import boxes_of, class_boxes, have_classes
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.mask_files import mask_files
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
-from maskwise.data.tables import BOX_COLUMNS, boxes_by_file, csv_rows, one_each, whole_number
+from maskwise.data.tables import csv_rows, one_each, whole_number
 from maskwise.data.unmatched import say_unmatched
 from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, NO_IMAGES, PICTURE_SUFFIXES, readable_formats
 from maskwise.labels import imagenet_labels
@@ -23,7 +24,7 @@ from maskwise.labels import imagenet_labels
 @datasets.register(
     "folder",
     title="your own pictures",
-    boxes="boxes.csv: file,x0,y0,x1,y1",
+    boxes="boxes.csv: file,x0,y0,x1,y1[,class,name]",
     masks="masks/ and ignore/, the pictures' names as .png, .tif, .bmp or .gif",
     layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label",
     licence="yours",
@@ -47,12 +48,11 @@ class PictureFolder(PictureFiles):
         if not below and not files:
             raise InputError(NO_IMAGES.format(place.path))
         labels = _labels(store)
-        boxes = {}
-        if store.exists("boxes.csv"):
-            boxes = boxes_by_file(csv_rows(store.text("boxes.csv"), store.title("boxes.csv"), BOX_COLUMNS))
+        boxes, box_classes = class_boxes(store)
         for table, named in (("boxes.csv", boxes), ("labels.csv", labels)):
             say_unmatched(named, files, store.title(table), below or "the folder")
         classes, by_wnid = _classes(files)
+        multi = have_classes(boxes) and not classes  # in class folders all boxes are of the folder's class
         masks, ignores = (mask_files(store, folder, files) for folder in ("masks", "ignore"))
         records = []
         for file in files:
@@ -63,12 +63,12 @@ class PictureFolder(PictureFiles):
                     file,
                     labels.get(file, by_wnid.get(file.split("/")[0])),
                     category,
-                    tuple(boxes.get(file, ())),
+                    *boxes_of(boxes, file, multi, store),
                     masks=(masks[stem],) if stem in masks else (),
                     ignore=ignores.get(stem),
                 )
             )
-        return place.finish(cls(rest, records, classes or None, store=store, below=below))
+        return place.finish(cls(rest, records, classes or box_classes or None, store=store, below=below))
 
 
 def _pictures(store: Folder, below: str) -> list[str]:

@@ -148,13 +148,15 @@ def fitted(sample: Sample, classifier: Classifier, resize: Resize) -> Sample:
     """The picture as it is explained and measured.
 
     Args:
-        resize: ``squash`` to the classifier's input size; ``crop``: shorter side to it, then the centre, as CASM does;
-            ``none`` keeps it, and explainers bring it to the classifier and their maps back.
+        resize: ``squash`` to the classifier's input size, square or not; ``crop``: shorter side to the longer one of
+            that, then the square in the centre, as CASM does; ``none`` keeps it, and explainers bring it to the
+            classifier and their maps back.
     """
     if resize == "none":
         return sample
-    size = classifier.input_size
-    return sample.resized(size) if resize == "squash" else sample.shorter_side_crop(size, clip=False)
+    if resize == "squash":
+        return sample.resized(classifier.size)
+    return sample.shorter_side_crop(classifier.input_size, clip=False)
 
 
 def _once(images: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

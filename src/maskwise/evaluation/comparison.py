@@ -80,7 +80,7 @@ def compare(
     if not isinstance(metrics, Mapping):
         chosen = chosen_metrics(metrics)
         chosen.told(settings)
-        metrics = {name: metric(name, classifier, **chosen.options.get(name, {})) for name in chosen.metrics}
+        metrics = {name: metric(name, classifier, **own) for name, own in chosen.options_in(settings).items()}
     measured = measure(
         contenders, classifier, [s if isinstance(s, DataSet) else str(s) for s in sources], metrics, settings,
         None if out is None else Path(out), progress=progress,

@@ -172,6 +172,11 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
             pictures = sum(len(measured.pictures[m]) for m in members)
             peak = float(megabytes[~megabytes.isnan()].max()) if not megabytes.isnan().all() else float("nan")
             lines.append(Line(group, name, pictures, 1000 * float(seconds.nanmedian()), peak, table[name]))
+    if not any(measured.pictures.values()) and measured.settings.target == "each":
+        raise InputError(
+            f"{', '.join(sources)}: no picture names its classes, which `target=each` asks for: give boxes.csv the "
+            "columns class and name, or take another `target`"
+        )
     if len(missing) == len(measured.metrics):
         needs = sorted({need for metric in measured.metrics.values() for need in metric.needs})
         raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}")
@@ -256,11 +261,11 @@ def _own_objectives(measured: Measured, described: dict[str, Any]) -> dict[str, 
 
 def _in_words(measured: Measured, described: dict[str, Any], counted: list[str]) -> list[str]:
     settings, counts = measured.settings, {source: len(pictures) for source, pictures in measured.pictures.items()}
-    lines = run_in_words(measured.classifier, measured.input_size, counts, settings.resize, settings.target)
+    lines = run_in_words(measured.classifier, measured.size, counts, settings.resize, settings.target)
     lines += counted
     lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
     for name, trained in _own_objectives(measured, described).items():
         lines.append(own_objective_in_words(name, trained))
-    pixels = None if settings.resize == "none" else measured.input_size**2
+    pixels = {"none": None, "squash": math.prod(measured.size)}.get(settings.resize, max(measured.size) ** 2)
     of_metrics = (metric_in_words(name, facts["options"], pixels) for name, facts in described.items())
     return lines + [line for line in of_metrics if line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,19 @@ class Chosen:
     metrics: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]]
     presets: tuple[str, ...]
+
+    def options_in(self, settings: Settings) -> dict[str, dict[str, Any]]:
+        """Of each metric its options in a run.
+
+        A metric that follows a class follows the one that is explained, unless a preset says otherwise. By itself it
+        follows the likeliest one, which, where others are explained, is not what the map is of.
+        """
+        asked = {} if settings.target == "predicted" else {"target": "class"}
+        return {
+            name: (asked if "target" in inspect.signature(metrics.get(name)).parameters else {})
+            | dict(self.options.get(name, {}))
+            for name in self.metrics
+        }
 
     def told(self, settings: Settings) -> None:
         """Warns where the run is set otherwise than a preset says."""

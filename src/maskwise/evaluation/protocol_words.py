@@ -8,8 +8,8 @@ from typing import Any
 from maskwise.core.text import how_many
 
 RESIZED = {
-    "squash": "each squashed to {size}x{size} pixels, whatever its sides",
-    "crop": "of each the central square, {size}x{size} pixels after its shorter side was brought to that",
+    "squash": "each squashed to {width}x{height} pixels, whatever its sides",
+    "crop": "of each the central square, {side}x{side} pixels after its shorter side was brought to that",
     "none": "each at its own size",
 }
 EXPLAINED = {
@@ -75,7 +75,7 @@ SHARED: Mapping[str, Callable[[Any], str]] = {
     "connectivity": lambda value: f"{value} neighbours",
     "tolerance": lambda value: "the pixel itself" if value is None else f"hit within {value} pixels",
     "classes": lambda value: "",
-    "cases": lambda value: f"difficult by {value}",
+    "cases": lambda value: "difficult by rule" if value == "by rule" else f"difficult by {value}",
     "fill": lambda value: f"holes are filled by {value}",
     "draws": lambda value: "" if value == 1 else f"mean over {value} fills",
     "percent": lambda value: f"at {', '.join(str(value).split(','))}% of the pixels",
@@ -95,18 +95,28 @@ OWN: Mapping[tuple[str, str], Callable[[Any], str]] = {  # a word that another m
 ORDER = ("cells", "subsets", "share")  # said first where they are, one after another
 
 
-def run_in_words(classifier: str, size: int, data: Mapping[str, int], resize: str, target: Any) -> list[str]:
+def run_in_words(
+    classifier: str, size: tuple[int, int], data: Mapping[str, int], resize: str, target: Any
+) -> list[str]:
     """What is true of all numbers of a run.
 
+    Args:
+        classifier: its name.
+        size: height and width of the pictures that it takes.
+        data: pictures of each source.
+        resize, target: of the run.
+
     Example:
-        >>> run_in_words("lite0", 224, {"val": 100}, "none", 3)
+        >>> run_in_words("lite0", (224, 224), {"val": 100}, "none", 3)
         ['Pictures: 100 of val; each at its own size.', 'Class explained: class 3 of lite0, in every picture.']
     """
     several = "cases" if target == "each" else ""
     counted = ", ".join(f"{count:,} {several + ' ' if several else ''}of {source}" for source, count in data.items())
+    height, width = size
+    resized = RESIZED[resize].format(width=width, height=height, side=max(size))
     explained = EXPLAINED.get(target, f"class {target} of {{classifier}}, in every picture")
     return [
-        f"Pictures: {counted}; {RESIZED[resize].format(size=size)}.",
+        f"Pictures: {counted}; {resized}.",
         f"Class explained: {explained.format(classifier=classifier)}.",
     ]
 

@@ -60,7 +60,7 @@ class Measured:
         foreign: contenders whose explainer is of another classifier.
         sets: the data sets, without pictures that a folder of maps has no map of.
         left_out: by data set, how many pictures those were, and whose maps they lack.
-        input_size: of the classifier, in pixels.
+        size: height and width in pixels that the classifier takes.
     """
 
     classifier: str
@@ -74,7 +74,7 @@ class Measured:
     foreign: list[str] = field(default_factory=list)
     sets: list[DataSet] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    input_size: int = 0
+    size: tuple[int, int] = (0, 0)
 
     def rows(self, contender: str, metric: str, sources: Sequence[str] | None = None) -> Tensor:
         """(N,D), what each picture of these data sets, or of all, contributes; those that know nothing are NaN."""
@@ -89,6 +89,7 @@ class Measured:
     def warnings(self) -> list[str]:
         """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included."""
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
+        lines += self._too_tolerant()
         for contender in self.contenders:
             if isinstance(contender.explainer, GivenMaps):
                 lines += contender.explainer.doubts(contender.name)
@@ -100,6 +101,18 @@ class Measured:
                 if doubted.any():
                     lines.append(line_of(kind, contender.name, self.classifier, doubted))
         return lines
+
+    def _too_tolerant(self) -> list[str]:
+        """Metrics that call a hit what lies within some pixels, of pictures that have hardly more."""
+        side = min(self.size)
+        wide = {name: getattr(metric, "tolerance", None) or 0 for name, metric in self.metrics.items()}
+        return [
+            f"{name}: a hit is whatever lies within {tolerance:g} pixels of the object, which is most of a picture of "
+            f"{self.size[1]}x{self.size[0]} pixels: set {name}.tolerance={max(round(tolerance * side / 224), 1)}, the "
+            "same share of it as of 224"
+            for name, tolerance in wide.items()
+            if self.settings.resize != "none" and 4 * tolerance > side > 0
+        ]
 
 
 def measure(
@@ -143,23 +156,25 @@ def measure(
     given = given_data(contenders, [s if isinstance(s, DataSet) else read_data(s) for s in data], settings)
     contenders, sets = given.contenders, given.sets
     chosen = [evenly_spread(len(s), settings.limit)[rank::world] for s in sets]
-    measured = Measured(classifier.name, metrics, settings, contenders, sets=sets, input_size=classifier.input_size)
+    measured = Measured(classifier.name, metrics, settings, contenders, sets=sets, size=classifier.size)
     measured.foreign = [c.name for c in contenders if _is_foreign(c.explainer, classifier)]
     total, before = sum(map(len, chosen)) * len(contenders), 0
     portions = {contender.name: Portions() for contender in contenders}
-    who, (height, width) = classifier.digest(), classifier.size
+    who = classifier.digest()
     keep = MapFolder(out / "maps" if out is not None and save_maps else None)
     for contender in contenders:
         if contender.unread is not None and out is not None:
             warnings.warn(f"{contender.name}: {contender.unread}, so its rows are not kept", stacklevel=2)
+    h, w = classifier.size
+    size = h if h == w else [h, w]  # of squares a number, as rows had before there were other shapes
     with Rows(out) as kept, Rows(None) as forgotten:
         stores = {c.name: (kept, keep) if c.unread is None else (forgotten, MapFolder(None)) for c in contenders}
         runs = {
             c.name: stores[c.name][0].run(
                 # A class by its index: a name may be another class's where labels are others.
                 {"classifier": who, "explainer": c.filed, "resize": settings.resize,
-                 "target": settings.target if asked is None else asked,
-                 "size": height if height == width else [height, width], **_others(c.explainer, classifier)}
+                 "target": settings.target if asked is None else asked, "size": size,
+                 **_others(c.explainer, classifier)}
             )
             for c in contenders
         }  # fmt: skip

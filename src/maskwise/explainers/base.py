@@ -281,7 +281,10 @@ def check_images(images: Tensor, channels: int = 3) -> None:
         raise InputError(f"images must be float in [0,1], not {images.dtype}")
     low, high = images.aminmax()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise InputError(f"images must lie in [0,1], not [{low:.3g}, {high:.3g}]; do not normalise them yourself")
+        raise InputError(
+            f"images must lie in [0,1], not [{low:.3g}, {high:.3g}]; do not normalise them yourself, the classifier "
+            "does: images * std + mean undoes it"
+        )
 
 
 @contextmanager

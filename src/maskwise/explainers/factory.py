@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from maskwise.classifiers import Classifier
 from maskwise.core.option_types import fitting
 from maskwise.core.precision import resolved_precision
@@ -35,15 +37,17 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
         InputError: unknown method, or an option that it does not have or a value that it does not take.
     """
     if isinstance(name, str) and name == BY_NETWORK:
-        name = first_choice(classifier, options)
+        with torch.inference_mode(False):
+            name = first_choice(classifier, options)
     common = fitting(_common, {key: options.pop(key) for key in COMMON if key in options})
     if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
         common["precision"] = resolved_precision(common["precision"], classifier.device.type)
-    made: Explainer
-    if isinstance(name, str):
-        made = methods.build(name, classifier, common=COMMON, **options)
-    else:
-        made = AdaptedExplainer(name, classifier, **options)
+    with torch.inference_mode(False):  # what is made in a caller's inference mode could not be differentiated
+        made: Explainer = (
+            methods.build(name, classifier, common=COMMON, **options)
+            if isinstance(name, str)
+            else AdaptedExplainer(name, classifier, **options)
+        )
     for key, value in common.items():
         setattr(made, key, value)
     if not isinstance(name, str):

@@ -16,7 +16,7 @@ def with_weights(build: Callable[[], AnyModule], path: str | Path | None, name: 
 
     Args:
         build: makes the network.
-        path: as for ``read_weights``; ``module.`` before every name, as DataParallel writes it, is dropped.
+        path: as for ``read_weights``; what a wrapper put before every name is dropped.
         name: the infiller's, for messages.
         advice: which file to give.
 
@@ -25,7 +25,7 @@ def with_weights(build: Callable[[], AnyModule], path: str | Path | None, name: 
     """
     if path is None:
         raise InputError(f"infiller {name} needs its published weights: {advice}, as '{name}:weights=FILE'")
-    tensors = {key.removeprefix("module."): value for key, value in read_weights(path).items()}
+    tensors = read_weights(path)
     with torch.device("meta"):  # no time is spent on first weights that nobody needs
         network = build()
     fill(network, tensors, f"{path}: not the weights of {name} ({advice})", assign=True)

@@ -91,7 +91,10 @@ class Masker(OnHub, nn.Module):
         named = range(count) if reads is None else reads
         reads = sorted({tap + count if tap < 0 else tap for tap in named})
         if not reads or not 0 <= reads[0] <= reads[-1] < count:
-            raise InputError(f"{reading.name} has {count} taps: name some of 0…{count - 1}, not {list(named)}")
+            few = ",".join(map(str, range(count)[-5:]))
+            raise InputError(
+                f"{reading.name} has {count} taps: name some of 0…{count - 1}, as taps=[{few}], not {list(named)}"
+            )
         with torch.no_grad():
             _, taps = reading.features(reading.example())
         layout = layout if reads[0] == 0 else replace(layout, first_tap="projected")

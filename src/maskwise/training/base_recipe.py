@@ -27,7 +27,7 @@ class BaseRecipe(BaseModel):
     steps: int | None = Field(None, ge=1, description="so many steps in all, whatever the number of pictures")
     fraction: float = Field(1.0, gt=0, le=1, description="part of the pictures that one epoch sees")
     batch_size: int = Field(32, ge=2)
-    input_size: int | None = Field(None, ge=32, description="pixels of a crop's longer side; None: the classifier's")
+    input_size: int | None = Field(None, ge=8, description="pixels of a crop's longer side; None: the classifier's")
     crop_area: tuple[float, float] = Field((0.08, 1.0), description="random resized crop, part of the picture's area")
     classes: int | tuple[int, ...] | None = Field(
         None, description="train on so many classes, drawn by the seed, or on these; the others stay unseen"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.images import resize, with_channels
+from maskwise.training.base_recipe import BaseRecipe
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 
 
 def crop_size(classifier: Classifier, longer: int | None) -> tuple[int, int]:
@@ -32,6 +38,48 @@ def crop_size(classifier: Classifier, longer: int | None) -> tuple[int, int]:
     return height, width
 
 
+def own_size(settings: AnyRecipe, classifier: Classifier, said: Iterable[str] = ()) -> AnyRecipe:
+    """A recipe for another network than its own: pictures are no larger than that one takes.
+
+    A network of 32 pixels would see crops of 144 as it has never seen anything, or refuse them.
+
+    Args:
+        settings: the recipe, whose ``input_size`` suits the network that it names.
+        classifier: the network that was taken instead.
+        said: the overrides ``key=value``, of which ``input_size`` stands.
+
+    Warns:
+        UserWarning: where the size is another one now.
+    """
+    size = settings.input_size
+    if size is None or size <= classifier.input_size or any(one.startswith("input_size=") for one in said):
+        return settings
+    warnings.warn(
+        f"the recipe's pictures of {size} pixels are larger than {classifier.name} takes: it trains at "
+        f"{classifier.input_size}, unless `input_size` is set",
+        stacklevel=2,
+    )
+    return settings.model_copy(update={"input_size": classifier.input_size})
+
+
+def same_answers(classifier: Classifier, images: Sequence[Tensor], size: tuple[int, int]) -> float:
+    """Share of the pictures of which the classifier says at ``size`` (h,w) what it says at its own.
+
+    Its top class, or with sigmoid outputs the set of all that it gives more than 1/2 to.
+
+    Args:
+        images: each (1,C,H,W) in [0,1], of any size.
+    """
+    alike = 0
+    with torch.inference_mode():
+        for image in images:
+            own = classifier.logits(whole := classifier.prepare(image))
+            there = classifier.logits(resize(with_channels(image.to(whole), classifier.channels), size))
+            same = (own > 0) == (there > 0) if classifier.activation == "sigmoid" else own.argmax(1) == there.argmax(1)
+            alike += bool(same.all())
+    return alike / len(images)
+
+
 def check_takes(name: str, forward: Callable[[Tensor], object], example: Tensor) -> None:
     """Tries pictures of a training's size before it begins.
 
@@ -48,4 +96,6 @@ def check_takes(name: str, forward: Callable[[Tensor], object], example: Tensor)
             forward(example)
     except Exception as error:  # a transformer's patches, say; each library has its own way to refuse
         pixels = "x".join(map(str, example.shape[-2:]))
-        raise InputError(f"{name} takes no pictures of {pixels} pixels: leave `input_size` out") from error
+        raise InputError(
+            f"{name} takes no pictures of {pixels} pixels: input_size=null trains at the size that it takes"
+        ) from error

@@ -17,14 +17,15 @@ from maskwise.classifiers.black_box import PictureFunction
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet
-from maskwise.data.damaged import damaged_line, name_among, without_damaged
+from maskwise.data.damaged import damaged_line, name_among, says_how_to_skip, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import load_agnostic_masker
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, TrainingState
-from maskwise.training.crop_size import crop_size
+from maskwise.training.crop_size import crop_size, same_answers
 from maskwise.training.draws import generator
 from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.loader import Loader
@@ -40,6 +41,7 @@ COMMON = ("title=fitted", "batch_size=32", "crop_area=[0.3, 1.0]", "head_std=0.0
 SETTINGS = (
     *COMMON, "row=null", "fraction=1", "target_area=0.4", "lr_decay=none",
 )  # fmt: skip
+MOST_ASKED = 64  # held-out pictures by which the size is chosen
 AUTO, NONE = "auto", "none"
 STEPS, MASKED_STEPS = 300, 600
 
@@ -122,7 +124,7 @@ def fit(
         teacher: auto, none, one of ``TEACHERS``, or a method by its name. Auto is none for a network with sigmoid
             outputs: a method has a map also of a picture in which nothing is found, and the masker would learn it.
         size: pixels of the training pictures' longer side, in the shape that the classifier takes; None is 160, or the
-            classifier's own where it takes no other.
+            classifier's own where it takes no other, or says something else of more than half of the held-out pictures.
         max_steps: of 32 pictures. None is 300, all of which are taken, or 600 without a teacher.
         overrides: ``key=value`` settings of the recipe.
         resume: go on with an interrupted fit in ``out``.
@@ -141,7 +143,7 @@ def fit(
         classifier = load_classifier(classifier)
     if not resume:  # before pictures are judged for a minute
         check_new(Path(out))
-    size = _size(classifier, size)
+    asked, size = size, _size(classifier, size)
     if classifier.is_black_box:
         teacher = _of_black_box(teacher, classifier)
     if teacher == AUTO and isinstance(likelihood_of(classifier), Bernoulli):
@@ -149,14 +151,19 @@ def fit(
     if max_steps is None:
         max_steps = STEPS if teacher != NONE else MASKED_STEPS
     common = () if classifier.is_black_box else COMMON
-    own = [*common, f"steps={max_steps}", f"seed={seed}", f"input_size={size}", *overrides]
-    if teacher == NONE:
-        settings = recipes.load("phang/fix", [*SETTINGS, *own])
-    else:  # before anything is read; whose maps they are is said below
-        settings = taught_by(next(iter(TEACHERS)) if teacher == AUTO else teacher, classifier, own)
+    own = [*common, f"steps={max_steps}", f"seed={seed}"]
+
+    def recipe(taught: str) -> BaseRecipe:
+        said = [*own, f"input_size={size}", *overrides]
+        return recipes.load("phang/fix", [*SETTINGS, *said]) if taught == NONE else taught_by(taught, classifier, said)
+
+    recipe(next(iter(TEACHERS)) if teacher == AUTO else teacher)  # what it refuses is said before anything is read
     kept, held_out = _split(read_sources(pictures), seed)
     if skip_damaged:
         held_out = _readable(held_out)
+    if asked is None and not classifier.is_black_box:
+        size = _size_that_it_reads(classifier, held_out, size)
+    settings = recipe(next(iter(TEACHERS)) if teacher == AUTO else teacher)  # whose maps they are is said below
     # a teacher's maps, and the masks that it taught, are judged at the size at which they are asked for later
     validation = _validation(held_out, classifier, settings, size if teacher == NONE else classifier.input_size)
     plateau, keep = Plateau(lambda masker: validation.quality(validation.masks(masker)).objective), _Keep()
@@ -168,7 +175,7 @@ def fit(
         candidates = list(TEACHERS) if teacher == AUTO and begun is None else [begun or teacher]
         judged = judge_teachers(classifier, validation, candidates)
         chosen = min(judged, key=judged.__getitem__)
-        settings = taught_by(chosen, classifier, own)
+        settings = recipe(chosen)
     try:
         path = train(
             settings, kept, classifier=classifier, out=out, resume=resume, device=device, precision=precision,
@@ -236,6 +243,34 @@ def _size(classifier: Classifier, wanted: int | None) -> int:
             raise InputError(f"{classifier.name} takes no pictures of {size} pixels: leave `size` out") from error
         return classifier.input_size
     return size
+
+
+def _size_that_it_reads(classifier: Classifier, held_out: Sequence[DataSet], size: int) -> int:
+    """The longer side: ``size``, if pictures that small tell the classifier what they do at its own size.
+
+    Some networks know things by their size in pixels. A masker that learns from what such a one says of smaller
+    pictures learns nothing of use.
+
+    Warns:
+        UserWarning: where it is the classifier's own instead.
+    """
+    if size >= classifier.input_size:
+        return size
+    pictures = [(data, record) for data in held_out for record in data.records]
+    with says_how_to_skip():
+        images = [
+            data.sample(record).image[None]
+            for data, record in (pictures[i] for i in evenly_spread(len(pictures), MOST_ASKED))
+        ]
+    share = same_answers(classifier, images, crop_size(classifier, size))
+    if share >= 0.5:
+        return size
+    warnings.warn(
+        f"of pictures of {size} pixels {classifier.name} says the same as at its own size in {share:.0%} only: it "
+        f"trains at {classifier.input_size}, which takes longer (`size`)",
+        stacklevel=3,
+    )
+    return classifier.input_size
 
 
 def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[DataSet]]:

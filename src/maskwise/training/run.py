@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -21,6 +21,7 @@ from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
@@ -28,7 +29,7 @@ from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
-from maskwise.training.crop_size import check_takes, crop_size
+from maskwise.training.crop_size import check_takes, crop_size, own_size, same_answers
 from maskwise.training.distributed.processes import (
     Silence,
     all_gather,
@@ -147,10 +148,13 @@ def train(
         check_new(out)
     sets = _data_sets(data)
     looked_at = None if held_out is None else _data_sets(held_out)
+    is_another = classifier is not None
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier or settings.classifier, weights)
     elif weights is not None:
         raise InputError("weights are for a classifier that is named; this one is loaded already")
+    if is_another and not isinstance(recipe, BaseRecipe):
+        settings = own_size(settings, classifier, overrides)
     settings = settings.model_copy(update={"classifier": classifier.name})  # what is written down is what was taken
     launch(fabric)
     main = is_main_process(fabric)
@@ -166,6 +170,8 @@ def train(
     _check_classifier(classifier, kind, settings)
     if kind.needs_labels and size != classifier.size and not settings.asks_only:
         check_takes(classifier.name, classifier.logits, classifier.example(size=size))
+        if is_another and main:
+            _doubt_size(classifier, loader, size)
     if kind.needs_labels:
         loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
     else:
@@ -274,6 +280,21 @@ def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: Bas
             f"trainings read RGB or grey pictures, and {classifier.name} takes {classifier.channels} channels: put it "
             "behind a module that makes those of RGB"
         )
+
+
+def _doubt_size(classifier: Classifier, loader: Loader, size: tuple[int, int]) -> None:
+    """Warns where a network that is not the recipe's own does not know pictures of the training's size."""
+    if max(size) >= classifier.input_size:
+        return
+    some = [loader.items[i] for i in evenly_spread(len(loader.items), 32)]
+    with suppress(InputError):  # a damaged picture is said where it is trained on
+        share = same_answers(classifier, [data.sample(record).image[None] for data, record in some], size)
+        if share < 0.5:
+            warnings.warn(
+                f"of pictures of {max(size)} pixels {classifier.name} says the same as at its own size in {share:.0%} "
+                "only, so that a masker learns little of use from them: input_size=null trains at its own",
+                stacklevel=2,
+            )
 
 
 def _content(loader: Loader) -> str:

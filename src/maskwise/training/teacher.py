@@ -30,7 +30,7 @@ class TeacherView(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     options: dict[str, Any] = Field(default_factory=dict, description="of the method")
-    scales: tuple[Annotated[int, Field(ge=32)], ...] | None = Field(
+    scales: tuple[Annotated[int, Field(ge=8)], ...] | None = Field(
         None,
         min_length=1,
         description="pixels of the longer side that the picture is squashed to; None is the classifier's own size",

@@ -135,15 +135,15 @@ class Measuring:
 
         chosen = chosen_metrics(names)
         chosen.told(settings)
-        own = {name: dict(options) for name, options in chosen.options.items()}
+        own = chosen.options_in(settings)
         for name, options in key_values_of(self.metric_set, "--metric-set", list(chosen.metrics)).items():
-            own.setdefault(name, {}).update(options)
+            own[name].update(options)
         for name in chosen.metrics:
             if name.startswith("pointing"):
-                own.setdefault(name, {}).setdefault("classes", max(len(classifier.labels), 1000))
+                own[name].setdefault("classes", max(len(classifier.labels), 1000))
             if name == "pointing_difficult" and settings.difficult is not None:
                 own[name].setdefault("cases", settings.difficult.name)
-        return {name: metric(name, classifier, **own.get(name, {})) for name in chosen.metrics}
+        return {name: metric(name, classifier, **options) for name, options in own.items()}
 
 
 def names_of(text: str) -> list[str]:
