@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
+import torch
 
 from maskwise.core.errors import InputError
 from maskwise.core.option_types import IS_SET, AsWritten, OnlyWith, fitting, held_to_types, played
@@ -37,7 +38,8 @@ def made(
         ("whole", 3, 3), ("whole", np.int64(3), 3), ("number", 2, 2), ("number", np.float32(0.5), 0.5),
         ("number", -1e38, -1e38), ("flag", True, True), ("text", "x", "x"), ("text", 10, "10"),
         ("text", AsWritten("1.10"), "1.10"), ("word", "b", "b"), ("side", 8, 8), ("maybe", None, None), ("maybe", 2, 2),
-        ("row", [1, 2.5], [1, 2.5]), ("row", (1,), (1,)), ("either", ["a"], ["a"]),
+        ("row", [1, 2.5], [1, 2.5]), ("row", (1,), (1,)), ("row", np.array([1, 0.5]), [1.0, 0.5]),
+        ("row", torch.ones(2), [1.0, 1.0]), ("either", ["a"], ["a"]),
         ("either", AsWritten("0.10"), "0.10"),
         ("path", "a/b", "a/b"), ("path", Path("a"), Path("a")), ("anything", {}, {}),
         ("told", print, print), ("number", AsWritten("0.5"), 0.5),
@@ -63,7 +65,8 @@ def test_what_fits_comes_back_plain(name: str, value: object, plain: object) -> 
         ("maybe", 0.5, "maybe must be a whole number or nothing, not 0.5"), ("row", [], None),
         ("row", 1.0, "a list of finite numbers"),
         ("row", "12", "a list of finite numbers, not '12'"), ("row", [1, math.nan], "a list of finite numbers"),
-        ("row", np.ones(2), "a list of finite numbers"), ("either", [1.5], "a text or a list of texts or nothing"),
+        ("row", np.array(["a"]), "a list of finite numbers"), ("row", np.float64(1), "a list of finite numbers"),
+        ("row", torch.ones(2, 2), "a list of finite numbers"), ("either", [1.5], "a text or a list of texts or nothing"),
         ("told", 3, "told must be a function or nothing, not 3"),
         ("path", 3.5, "a text or a path or nothing"),
     ],

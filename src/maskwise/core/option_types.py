@@ -45,9 +45,9 @@ class AsWritten(float):
 def fitting(entry: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as plain values of the types that ``entry``, a class or function, names for its parameters.
 
-    A bool is no number, a whole number is no text of digits, and NaN and infinity are no numbers of any option. NumPy's
-    numbers become Python's. A default fits always, and so does anything where no type is named or a stranger's, and
-    what ``entry`` names in ``own_words``, since it has a better line for it.
+    A bool is no number, a whole number is no text of digits, and NaN and infinity are no numbers of any option. Numbers
+    and rows of NumPy and PyTorch become Python's. A default fits always, and so does anything where no type is named
+    or a stranger's, and what ``entry`` names in ``own_words``, since it has a better line for it.
 
     Raises:
         InputError: a value of another type.
@@ -169,6 +169,7 @@ def _number(value: Any, wanted: type) -> Any:
 
 
 def _row(value: Any, wanted: Any) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array's, or a tensor's
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         return MISFIT
     made = [_as(one, wanted) for one in value]

@@ -64,7 +64,7 @@ class SESS(Explainer):
         >>> maps = explain(images, targets)                                                 # doctest: +SKIP
     """
 
-    own_words = ("explainer", "classifier", "scales")
+    own_words = ("explainer", "classifier", "scales", "scoring")
 
     @held_to_types
     def __init__(
