@@ -96,6 +96,7 @@ register_study(
         notes=(
             "Budget at the small scale: 3,600 seconds of one core, labels and files of taps among them, which is half "
             "an hour of two cores; the steps that it buys were counted once, by benchmarks/learned_budget.py.",
+            "Regions end sooner than that, where the loss on pictures that no step sees no longer falls.",
             "Ranking is trained on insertion and deletion, so those two columns say of it what it was told to do.",
         ),
     )
