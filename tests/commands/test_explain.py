@@ -105,7 +105,7 @@ def test_options_of_a_method(small: Classifier, picture: Path, tmp_path: Path) -
     for wrong, said in (
         ("masks", "key=value"),
         ("nets=3", "no option"),
-        ("masks=abc", "type"),
+        ("masks=abc", "masks must be a whole number, not 'abc'"),
         ("masks=1", "masks >= 2"),
     ):
         refused(call(*ask, "--set", wrong), said)

@@ -73,7 +73,7 @@ class TestCompare:
         }  # fmt: skip
         board = json.loads((out / "leaderboard.json").read_text())
         assert [row["method"] for row in board["rows"]] == ["grad_cam", "grad_cam + SESS", "center", "center + SESS"]
-        assert board["protocol"]["methods"]["grad_cam"]["layer"] == 5
+        assert board["protocol"]["methods"]["grad_cam"]["layer"] == "5"
         assert board["protocol"]["metrics"]["le"]["options"]["alpha"] == 2
         assert "labels" in board["left_out"]["om"]  # the shapes have no class of the classifier's
         page = Page((out / "leaderboard.html").read_text())

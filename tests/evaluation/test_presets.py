@@ -86,10 +86,11 @@ def test_the_command_line_lists_them_and_takes_them(judge: Classifier, monkeypat
     assert all(name in call("metrics").stdout for name in PRESETS)
     given = ("evaluate", "--data", "shapes:n=3,size=40", "--method", "center", "--metrics")
     with pytest.warns(UserWarning, match="this run has squash"):
-        result = call(*given, "paper:casm", "--metric-set", "le.alpha=2", "--json")
+        result = call(*given, "paper:casm", "--metric-set", "le.component=false", "--json")
     assert result.exit_code == 0, result.output
     options = json.loads(result.stdout)["protocol"]["metrics"]["le"]["options"]
-    assert options["rule"] == "rank" and options["alpha"] == 2
+    assert options["rule"] == "rank" and options["component"] is False
+    refused(call(*given, "paper:casm", "--metric-set", "le.alpha=2"), "alpha=2 is of rule='value' only, not 'rank'")
     refused(call(*given, "paper:sass"), "paper:sess")
 
 

@@ -386,7 +386,8 @@ class TestPresets:
 
 class TestBadInput:
     @pytest.mark.parametrize("options, says", [
-        ({"scales": 0}, "at least 1"), ({"scales": [16]}, "at least 32"), ({"scales": "12"}, "number of scales"),
+        ({"scales": 0}, "from 1 to 1000, not 0"), ({"scales": [16]}, "at least 32"),
+        ({"scales": "12"}, "number of scales"),
         ({"prefilter": 1.0}, r"\[0,1\)"), ({"stride": 0}, "stride"), ({"stride": 40}, "gaps"),
         ({"theta": -1}, "theta"), ({"pool": "median"}, "pool"), ({"protocol": "mine"}, "protocol"),
         ({"weights": "odds"}, "weights"), ({"prune": 2}, "prune"), ({"batch": 0}, "batch"),

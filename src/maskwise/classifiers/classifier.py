@@ -83,7 +83,6 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    @torch.inference_mode(False)  # else its mean and deviation could not be differentiated through
     def __init__(
         self,
         module: nn.Module | PictureFunction,
@@ -111,13 +110,14 @@ class Classifier(nn.Module):
                 f"{name}: an input of {self.size[0]}x{self.size[1]} pixels: a side has at least 1, and both together "
                 f"no more than {MOST_PIXELS:,}; give another `input_size`"
             )
-        for key, values in (("mean", mean), ("std", std)):
-            self.register_buffer(key, torch.tensor([float(v) for v in values]), persistent=False)
+        with torch.inference_mode(False):  # else mean and deviation could not be differentiated through
+            for key, values in (("mean", mean), ("std", std)):
+                self.register_buffer(key, torch.tensor([float(v) for v in values]), persistent=False)
+            weight = next(self.module.parameters(), None)
+            if weight is not None:
+                self.to(weight.device)
         check_normalisation(self.mean, self.std, name)
         self.channels = len(self.mean)
-        weight = next(self.module.parameters(), None)
-        if weight is not None:
-            self.to(weight.device)
         draws = torch.Generator().manual_seed(0)
         images = torch.rand(2, self.channels, *self.size, generator=draws).to(self.device)
         look = first_look(self.module, self.normalise(images).to(self.dtype), activation, output, name)
