@@ -43,7 +43,7 @@ def sanity_section(audited: Audited) -> Section:
 
 def _randomised(audited: Audited, section: Section) -> None:
     def measured() -> dict[str, Any]:
-        many, size = audited.at_most(MPRT_PICTURES), audited.classifier.input_size
+        many, size = audited.at_most(MPRT_PICTURES), audited.classifier.size
         images = pictures(audited.sets, size, many, skip_damaged=True)
         try:
             with handed_on():
@@ -106,7 +106,7 @@ def _stable(audited: Audited, section: Section) -> None:
 def stability(audited: Audited) -> dict[str, Any]:
     """Rank correlations by change, and how often the answer changed."""
     classifier = audited.classifier
-    found = pictures(audited.sets, classifier.input_size, audited.at_most(STABILITY_PICTURES), skip_damaged=True)
+    found = pictures(audited.sets, classifier.size, audited.at_most(STABILITY_PICTURES), skip_damaged=True)
     images = torch.cat([as_float(part) for part in found.split(16)])
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
     classes = top_classes(classifier, images, 8)

@@ -78,7 +78,7 @@ def shortcut_section(audited: Audited) -> Section:
 def planted(audited: Audited) -> dict[str, Any]:
     """Teaches, explains, and draws some; ``why`` says what could not be done."""
     classifier = audited.classifier
-    images = pictures(audited.sets, classifier.input_size, audited.at_most(MOST), skip_damaged=True)
+    images = pictures(audited.sets, classifier.size, audited.at_most(MOST), skip_damaged=True)
     if len(images) < LEAST:
         return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
     held = torch.arange(len(images)) % 3 == 0

@@ -27,7 +27,7 @@ class Labelled:
     """Pictures with their classes.
 
     Attributes:
-        images: (N,3,S,S) uint8, squashed; a tensor, or ``Rows`` that are read when they are needed.
+        images: (N,3,h,w) uint8, squashed; a tensor, or ``Rows`` that are read when they are needed.
         labels: (N,) int64 in 0…K-1.
         classes: K names.
     """
@@ -62,16 +62,16 @@ class Labelled:
 
 def pictures(
     sources: Sequence[str | DataSet],
-    size: int,
+    size: int | tuple[int, int],
     limit: int | None = None,
     cache_gib: float = CACHE_GIB,
     skip_damaged: bool = False,
 ) -> Values:
-    """Pictures (N,3,S,S) uint8 of data sets, squashed; ``limit`` of each, evenly spread.
+    """Pictures (N,3,h,w) uint8 of data sets, squashed; ``limit`` of each, evenly spread.
 
     Args:
         sources: as ``read_data`` takes them, or data sets.
-        size: side in pixels that they are squashed to.
+        size: (h,w) in pixels that they are squashed to, or the side of a square.
         limit: only so many of each.
         cache_gib: so much memory, in GiB, may hold them decoded, as a tensor; more of them are read when needed.
         skip_damaged: try all of them first, and leave out those that can't be read, with a warning that counts them.
@@ -144,19 +144,19 @@ def classified(
                 f"{classifier.name}; every picture needs one here"
             )
         labels.append(record.label)
-    images = in_memory_if_it_fits(Streamed(items, classifier.input_size), cache_gib)
+    images = in_memory_if_it_fits(Streamed(items, classifier.size), cache_gib)
     return Labelled(images, torch.tensor(labels, dtype=torch.int64), tuple(classifier.labels.names))
 
 
 def object_boxes(
-    sources: Sequence[str | DataSet], size: int, limit: int | None = None, skip_damaged: bool = False
+    sources: Sequence[str | DataSet], size: tuple[int, int], limit: int | None = None, skip_damaged: bool = False
 ) -> Tensor:
-    """The pixels (N,size,size), bool, in the boxes of the same pictures; none where a picture has no box."""
+    """The pixels (N,*size), bool, in the boxes of the same pictures; none where a picture has no box."""
     covers = []
     for source in sources:
         for sample in _chosen(source, limit, skip_damaged):
-            covers.append(filled(sample.resized(size).boxes, size, size))
-    return torch.stack(covers) if covers else torch.zeros(0, size, size, dtype=torch.bool)
+            covers.append(filled(sample.resized(size).boxes, *size))
+    return torch.stack(covers) if covers else torch.zeros(0, *size, dtype=torch.bool)
 
 
 def split(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled, Labelled]:

@@ -19,16 +19,16 @@ StoredPicture = tuple[DataSet, Record]
 
 
 class Streamed(LazyRows):
-    """Pictures (N,3,S,S) uint8 that are decoded whenever they are needed.
+    """Pictures (N,3,h,w) uint8 that are decoded whenever they are needed.
 
     Args:
         items: where each one is.
-        size: S, the side in pixels that it is squashed to.
+        size: (h,w) in pixels that it is squashed to, or the side of a square.
     """
 
-    def __init__(self, items: Sequence[StoredPicture], size: int) -> None:
-        self.items, self.size = items, size
-        self.shape = (len(items), 3, size, size)
+    def __init__(self, items: Sequence[StoredPicture], size: int | tuple[int, int]) -> None:
+        self.items, self.size = items, (size, size) if isinstance(size, int) else size
+        self.shape = (len(items), 3, *self.size)
 
     def __getitem__(self, rows: Index) -> Tensor:
         chosen = [self.items[int(i)] for i in rows]
@@ -54,7 +54,7 @@ class Squashed(LazyRows):
 
 def squashed(images: Values, size: int) -> Values:
     """Pictures (N,3,H,W) uint8 squashed to (N,3,size,size)."""
-    if images.shape[-1] == size:
+    if tuple(images.shape[-2:]) == (size, size):
         return images
     if isinstance(images, Tensor):
         return torch.cat([squashed_bytes(part, size) for part in images.split(64)])

@@ -52,4 +52,4 @@ class Compared:
         """Of data sets, at the classifier's size."""
         from maskwise.checks.pictures import pictures
 
-        return pictures(sources, classifier.input_size, limit, self.cache_gib, self.skip_damaged)
+        return pictures(sources, classifier.size, limit, self.cache_gib, self.skip_damaged)

@@ -102,7 +102,7 @@ def leak_command(
         boxes = None  # of a part that is drawn
     else:
         test = classified([test_data], classifier, test_limit, compared.cache_gib, compared.skip_damaged)
-        boxes = object_boxes([test_data], classifier.input_size, test_limit, compared.skip_damaged)
+        boxes = object_boxes([test_data], classifier.size, test_limit, compared.skip_damaged)
     with output.bar("training the robust judge") as step:
         judge = robust_judge(
             classifier, train, settings, fill=fill, size=judge_size, folder=judges or out / "judges", device=model.on(),

@@ -67,7 +67,7 @@ def mprt_command(
     classifier = model.load()
     method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, enhance)
-    images = pictures(data, classifier.input_size, limit, cache_gib, skip_damaged)
+    images = pictures(data, classifier.size, limit, cache_gib, skip_damaged)
     with output.bar("random layers") as step:
         result = mprt(
             explain_it,
