@@ -54,8 +54,8 @@ HINTS = """
 | the packaged classifier | `distilled`, `class_casm`, `gated_casm` | trained for it, one forward: maps of it as it is; the best boxes of a class; of one class out of what any classifier could use |
 | a classifier of your own, a minute | `grad_cam`, `layer_cam` | find their layer; `maskwise layers` says which and why |
 | a classifier of your own, a coffee break | `maskwise fit PICTURES` | [a masker for it](training.md#in-a-coffee-break-maskwise-fit) |
-| a transformer (ViT, DeiT, DINOv2) | `legrad`, `grad_cam` and its kin | read attention or the grid of tokens; windows (Swin) have the latter only; [which network takes which method](methods.md#which-method-for-which-network) |
-| only scores, no gradients | `rise`, `occlusion` | change the picture and ask again; slow |
+| a transformer (ViT, DeiT, DINOv2) | `generic_attention`, `legrad`, `grad_cam` and its kin | read attention or the grid of tokens; windows (Swin) have the latter only; [which network takes which method](methods.md#which-method-for-which-network) |
+| only scores, no gradients | `banzhaf`, `rise`, `occlusion` | change the picture and ask again; slow |
 | small objects, or maps that are too coarse | any of these with `--sess` | [many windows at many scales](sess.md) |
 | video or a camera | `distilled`, `dabkowski_gal` | [real time](real-time.md), also [in the browser](in-a-browser.md) |
 | "what could *any* classifier use?" | `casm` | trained against a pool of classifiers |
