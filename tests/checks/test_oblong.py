@@ -12,12 +12,14 @@ from calling import call
 from conftest import tiny_net
 from torch import Tensor
 
+from maskwise.audit import sanity, shortcut
 from maskwise.audit.sanity import stability
 from maskwise.audit.subject import collect
 from maskwise.checks.pictures import classified, object_boxes, pictures
 from maskwise.checks.streamed import squashed
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
+from maskwise.explainers import explainer
 from maskwise.images import resize
 
 SIZE = (48, 32)
@@ -74,3 +76,23 @@ def test_an_audit_s_maps_have_the_network_s_shape(picture_folder: Path, oblong: 
     stability(audited)
     assert shapes == {SIZE}
     assert pictures([read_data(picture_folder)], 32, 2).shape == (2, 3, 32, 32)
+
+
+def test_every_part_of_an_audit_gets_them(
+    picture_folder: Path, oblong: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights, small changes, and the planted shortcut."""
+    shapes = []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        found = pictures(*args, **options)
+        shapes.append(tuple(found.shape[-2:]))
+        return found
+
+    for part in (sanity, shortcut):
+        monkeypatch.setattr(part, "pictures", watched)
+    monkeypatch.setattr(shortcut, "LEAST", 8)
+    audited = collect(oblong, explainer("grad_cam", oblong), "grad_cam", [read_data(picture_folder)], tmp_path)
+    sanity.sanity_section(audited)
+    shortcut.planted(audited)
+    assert shapes == [SIZE] * 3

@@ -264,12 +264,13 @@ def test_other_seeds_hold_back_others_and_never_all(picture_folder: Path) -> Non
 
 
 def test_the_loss_on_what_is_held_back_by_hand(picture_folder: Path, tmp_path: Path) -> None:
-    """In eval mode, of all of it, and every part of the training as it was."""
+    """In eval mode, of all of it in uneven batches, and every part of the training as it was."""
     recipe = HELD.model_copy(update={"losses": {"trilite": {"alpha": 2}}, "dropout": 0.9})
     trainer = RegionsTrainer(classifier(), recipe, 3, fabric())
     loader = Loader([read_data(picture_folder)], recipe, 32)
-    loader.hold_back(0.3)
+    loader.hold_back(0.35)
     trainer.prepare(loader, tmp_path)
+    assert [len(own) for _, own in trainer.held] == [4, 3]
     trainer.step(*loader.batch(0))
     before = [value.clone() for module in trainer.modules().values() for value in module.state_dict().values()]
     found = trainer.held_out_loss()
