@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from audit.scenes import SIDE, criterion, reader
+from calling import call
 from torch import Tensor, nn
 
 from maskwise.audit import audit
@@ -77,3 +79,25 @@ def test_what_is_alike_by_hand(shown: bool) -> None:
         chances = logits.double().softmax(1).numpy()
         wanted = [[sum(np.sqrt(p * q) for p, q in zip(a, b, strict=True)) for b in chances] for a in chances]
     np.testing.assert_allclose(rows @ rows.T, wanted, atol=1e-5)
+
+
+BOX = """
+from audit.scenes import reader
+
+_inner = reader("object")
+
+
+def predict(images):
+    return _inner.probabilities(_inner.logits(images)).detach()
+"""
+
+
+def test_auto_is_as_if_nothing_was_named(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "box.py").write_text(BOX)
+    said = ["audit", "--classifier", f"{tmp_path}/box.py:predict", "--data", data, "--limit", 8, "--json"]
+    stamps = []
+    for more in ([], ["--method", "auto"]):
+        found = call(*said, "--size", SIDE, *more, "--out", tmp_path / "a")
+        assert found.exit_code == 0, found.output
+        stamps.append(json.loads(found.stdout)["stamp"])
+    assert stamps[0] == stamps[1] and stamps[0]["method"] == "banzhaf" and "black box" in stamps[0]["why_method"]

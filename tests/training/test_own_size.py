@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.data import DataSet, Record
 from maskwise.training import fit, train
 from maskwise.training.crop_size import own_size, same_answers
 from maskwise.training.recipes import load
@@ -101,3 +102,21 @@ def test_fit(tmp_path: Path, teacher: str) -> None:
         fit(folder(tmp_path, 320), striped(320), teacher=teacher, max_steps=1, overrides=short, out=tmp_path / "a",
             device="cpu", page=False)  # fmt: skip
     assert yaml.safe_load((tmp_path / "a" / "recipe.yaml").read_text())["input_size"] == 320
+
+
+class ForTraining(DataSet):
+    """Pictures without truth: all that a training asks for."""
+
+    def image(self, record: Record) -> Tensor:
+        return stripes(64)[0]
+
+
+def test_pictures_for_training_alone(tmp_path: Path) -> None:
+    """They have no ``sample``, and need none: before the first step, too, only the picture is read."""
+    data = ForTraining("own", [Record(str(i), label=i % 2) for i in range(6)])
+    with pytest.warns(UserWarning, match="in 0% only"):
+        file = train(
+            "casm_lite0", data, classifier=striped(64), out=tmp_path / "a", device="cpu", page=False,
+            overrides=["steps=1", "batch_size=2", "taps=null", "input_size=32"],
+        )  # fmt: skip
+    assert file.is_file()

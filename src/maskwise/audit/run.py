@@ -25,10 +25,11 @@ from maskwise.audit.verdict import criteria_of, verdict_section
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import check_writable
+from maskwise.core.options import BY_NETWORK
 from maskwise.data import DataSet
 from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
-from maskwise.explainers.first_choice import ASKING, BY_NETWORK, WITH_MASKER, first_choice
+from maskwise.explainers.first_choice import ASKING, WITH_MASKER, first_choice
 from maskwise.sess.sweep import AnyExplainer
 
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (

@@ -14,6 +14,7 @@ from maskwise.commands.groups.method import MaskerFile, MethodOptions, make_expl
 from maskwise.commands.groups.sess import key_values
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
+from maskwise.core.options import BY_NETWORK
 
 AUDIT = "Audit"
 
@@ -106,7 +107,9 @@ def audit_command(
     given = key_values(options, "--set")
     if masker is not None:
         given = {"masker": str(masker), **given}
-    named = method or ("distilled" if masker is not None else None)
+    named = None if method == BY_NETWORK else method
+    if named is None and masker is not None:
+        named = "distilled"
     if named is None and given:
         raise InputError("--set is of a method: name it with --method")
     explain = None if named is None else make_explainer(named, classifier, given, model.precision)

@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 from maskwise.core.errors import InputError
 
+BY_NETWORK = "auto"  # for a method's name: the first that the network allows
+
 
 def one_of(name: str, value: object, choices: Collection[object]) -> None:
     """Raises InputError unless ``value`` is one of ``choices``.

@@ -10,10 +10,11 @@ import torch
 
 from maskwise.classifiers import Classifier
 from maskwise.core.option_types import fitting
+from maskwise.core.options import BY_NETWORK
 from maskwise.core.precision import resolved_precision
 from maskwise.explainers.adapter import AdaptedExplainer
 from maskwise.explainers.base import Explainer, methods
-from maskwise.explainers.first_choice import BY_NETWORK, first_choice
+from maskwise.explainers.first_choice import first_choice
 
 
 def _common(precision: Any = "fp32", progress: Callable[[int, int], None] | None = None, strict: bool = False) -> None:

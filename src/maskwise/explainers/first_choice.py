@@ -9,7 +9,6 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import methods
 
-BY_NETWORK = "auto"
 WITH_MASKER = "distilled"
 PREFERRED = (WITH_MASKER, "generic_attention", "grad_cam", "gradient")
 ASKING = "banzhaf"  # of a black box, which allows none of them

@@ -11,9 +11,14 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.core.spread import evenly_spread
+from maskwise.data import DataSet, Record
+from maskwise.data.damaged import says_how_to_skip
 from maskwise.images import resize, with_channels
 from maskwise.training.base_recipe import BaseRecipe
 
+ASKED_ABOUT_SIZE = 64  # pictures
+LEAST_KNOWN = 0.5  # of them: with less, a masker learns little of use from pictures of that size
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 
 
@@ -62,7 +67,7 @@ def own_size(settings: AnyRecipe, classifier: Classifier, said: Iterable[str] = 
     return settings.model_copy(update={"input_size": classifier.input_size})
 
 
-def same_answers(classifier: Classifier, images: Sequence[Tensor], size: tuple[int, int]) -> float:
+def same_answers(classifier: Classifier, images: Iterable[Tensor], size: tuple[int, int]) -> float:
     """Share of the pictures of which the classifier says at ``size`` (h,w) what it says at its own.
 
     Its top class, or with sigmoid outputs the set of all that it gives more than 1/2 to.
@@ -70,14 +75,25 @@ def same_answers(classifier: Classifier, images: Sequence[Tensor], size: tuple[i
     Args:
         images: each (1,C,H,W) in [0,1], of any size.
     """
-    alike = 0
+    alike = count = 0
     with torch.inference_mode():
         for image in images:
             own = classifier.logits(whole := classifier.prepare(image))
             there = classifier.logits(resize(with_channels(image.to(whole), classifier.channels), size))
             same = (own > 0) == (there > 0) if classifier.activation == "sigmoid" else own.argmax(1) == there.argmax(1)
-            alike += bool(same.all())
-    return alike / len(images)
+            alike, count = alike + bool(same.all()), count + 1
+    return alike / count
+
+
+def share_known(classifier: Classifier, pictures: Sequence[tuple[DataSet, Record]], size: tuple[int, int]) -> float:
+    """``same_answers`` of at most 64 of these pictures, evenly spread; below ``LEAST_KNOWN`` a size is not known.
+
+    Raises:
+        InputError: one of them can't be read.
+    """
+    some = (pictures[i] for i in evenly_spread(len(pictures), ASKED_ABOUT_SIZE))
+    with says_how_to_skip():
+        return same_answers(classifier, (data.image(record)[None] for data, record in some), size)
 
 
 def check_takes(name: str, forward: Callable[[Tensor], object], example: Tensor) -> None:

@@ -17,15 +17,14 @@ from maskwise.classifiers.black_box import PictureFunction
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
-from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet
-from maskwise.data.damaged import damaged_line, name_among, says_how_to_skip, without_damaged
+from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import load_agnostic_masker
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, TrainingState
-from maskwise.training.crop_size import crop_size, same_answers
+from maskwise.training.crop_size import LEAST_KNOWN, crop_size, share_known
 from maskwise.training.draws import generator
 from maskwise.training.likelihood import Bernoulli, likelihood_of
 from maskwise.training.loader import Loader
@@ -41,7 +40,6 @@ COMMON = ("title=fitted", "batch_size=32", "crop_area=[0.3, 1.0]", "head_std=0.0
 SETTINGS = (
     *COMMON, "row=null", "fraction=1", "target_area=0.4", "lr_decay=none",
 )  # fmt: skip
-MOST_ASKED = 64  # held-out pictures by which the size is chosen
 AUTO, NONE = "auto", "none"
 STEPS, MASKED_STEPS = 300, 600
 
@@ -257,13 +255,8 @@ def _size_that_it_reads(classifier: Classifier, held_out: Sequence[DataSet], siz
     if size >= classifier.input_size:
         return size
     pictures = [(data, record) for data in held_out for record in data.records]
-    with says_how_to_skip():
-        images = [
-            data.sample(record).image[None]
-            for data, record in (pictures[i] for i in evenly_spread(len(pictures), MOST_ASKED))
-        ]
-    share = same_answers(classifier, images, crop_size(classifier, size))
-    if share >= 0.5:
+    share = share_known(classifier, pictures, crop_size(classifier, size))
+    if share >= LEAST_KNOWN:
         return size
     warnings.warn(
         f"of pictures of {size} pixels {classifier.name} says the same as at its own size in {share:.0%} only: it "

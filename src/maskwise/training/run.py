@@ -21,7 +21,6 @@ from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
-from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
@@ -29,7 +28,7 @@ from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
 from maskwise.training.checkpoint import Checkpoints
-from maskwise.training.crop_size import check_takes, crop_size, own_size, same_answers
+from maskwise.training.crop_size import LEAST_KNOWN, check_takes, crop_size, own_size, share_known
 from maskwise.training.distributed.processes import (
     Silence,
     all_gather,
@@ -286,10 +285,9 @@ def _doubt_size(classifier: Classifier, loader: Loader, size: tuple[int, int]) -
     """Warns where a network that is not the recipe's own does not know pictures of the training's size."""
     if max(size) >= classifier.input_size:
         return
-    some = [loader.items[i] for i in evenly_spread(len(loader.items), 32)]
     with suppress(InputError):  # a damaged picture is said where it is trained on
-        share = same_answers(classifier, [data.sample(record).image[None] for data, record in some], size)
-        if share < 0.5:
+        share = share_known(classifier, loader.items, size)
+        if share < LEAST_KNOWN:
             warnings.warn(
                 f"of pictures of {max(size)} pixels {classifier.name} says the same as at its own size in {share:.0%} "
                 "only, so that a masker learns little of use from them: input_size=null trains at its own",

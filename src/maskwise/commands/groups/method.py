@@ -11,13 +11,13 @@ import typer
 from maskwise.commands import completion
 from maskwise.commands.groups.sess import key_values
 from maskwise.core.errors import InputError
+from maskwise.core.options import BY_NETWORK
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
     from maskwise.explainers import Explainer
 
 METHOD = "Method"
-BY_NETWORK = "auto"  # as the explainers have it; their module loads torch
 MaskerFile = Annotated[
     Path | None,
     typer.Option(
