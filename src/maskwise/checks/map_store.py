@@ -23,7 +23,7 @@ from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
-from maskwise.core.npy import read_npy
+from maskwise.core.npy import mapped_npy, read_npy
 from maskwise.images import resize
 
 NOISE_BYTES = 2**30  # of maps that are drawn at once: of more, each picture's has a generator of its own
@@ -68,7 +68,7 @@ class MapFiles(LazyRows):
             places.setdefault(int(i) // self.batch, []).append((k, int(i) % self.batch))
         for file, here in places.items():
             # Mapped, so that of a file with many maps only those are read that are wanted.
-            maps = np.load(self.files[file], mmap_mode="r", allow_pickle=False)
+            maps = mapped_npy(self.files[file])
             for k, i in here:
                 found[k] = torch.from_numpy(np.array(maps[i]))
         return found

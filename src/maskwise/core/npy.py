@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from maskwise.core.errors import InputError
+from maskwise.core.npy_header import read_npy_header
 from maskwise.core.reading import DAMAGED_ZIP, PIECE
 
 NUMBERS = "biuf"  # numpy's letters of truth values, integers and floats
@@ -39,14 +39,13 @@ def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str 
         [[1.0, 0.0], [0.0, 1.0]]
     """
     try:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, columns_first, kind = read(file)
-    except Exception:  # a damaged header makes NumPy, and Python's own parser behind it, raise nearly every kind
+        shape, columns_first, kind = read_npy_header(file)
+    except ValueError:
         raise InputError("are damaged, or no arrays of NumPy") from None
-    if kind.kind not in kinds or kind.hasobject or not kind.itemsize:
-        raise InputError(f"hold {'objects' if kind.hasobject else kind.name[:40]}, and numbers are wanted")
-    if len(shape) > MOST_SIDES or any(type(side) is not int for side in shape):  # True is an int, too
+    if kind is None or kind.kind not in kinds or kind.hasobject or not kind.itemsize:
+        what = "records" if kind is None else "objects" if kind.hasobject else kind.name[:40]
+        raise InputError(f"hold {what}, and numbers are wanted")
+    if len(shape) > MOST_SIDES:
         raise InputError(f"have the shape {str(shape)[:60]}")
     longest, count = most if longest is None else longest, 1
     for side in shape:
@@ -61,6 +60,22 @@ def read_npy(file: IO[bytes], most: int, longest: int | None = None, kinds: str 
             raise InputError("end too early: they are damaged")
         found += piece
     return np.frombuffer(found, dtype=kind).reshape(shape, order="F" if columns_first else "C")
+
+
+def mapped_npy(path: Path) -> np.ndarray:
+    """The array of a ``.npy`` file of this package's own, mapped into memory: only what is asked for is read.
+
+    ``np.load`` with ``mmap_mode`` does as much, but not from several threads at once (see ``read_npy_header``).
+
+    Raises:
+        ValueError: it is none, holds records, or ends too early.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        shape, columns_first, kind = read_npy_header(file)
+        if kind is None or kind.hasobject:
+            raise ValueError("its array can't be mapped")
+        return np.memmap(file, kind, "r", file.tell(), shape, "F" if columns_first else "C")
 
 
 @contextmanager
