@@ -10,7 +10,7 @@ import numpy as np
 MAGIC = b"\x93NUMPY"
 LENGTH_BYTES = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}  # by the format's version
 MOST_BYTES = 10_000  # as NumPy
-# One of the header's three entries. Python 2 may have written 3L for 3 and u"" for ""; a list is the fields of a record.
+# One of the three entries. Python 2 may have written 3L for 3 and u"" for ""; a list is the fields of a record.
 ENTRY = re.compile(
     r"""\s* u? (["']) (?P<key>descr|fortran_order|shape) \1 \s* : \s*
     (?: u? (["']) (?P<kind>[<>|=]?[a-zA-Z?]\d{0,8}(?:\[\w{1,12}\])?) \3
