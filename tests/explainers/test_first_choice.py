@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.explainers.first_choice import first_choice
+from maskwise.explainers.first_choice import first_choice, first_choices
 
 
 def black_box() -> Classifier:
@@ -65,6 +65,28 @@ def test_it_is_the_first_that_the_network_allows(kind: str) -> None:
     made = mw.explainer("auto", classifier)
     assert made.identity["method"] == wanted
     torch.testing.assert_close(made(images), mw.explainer(wanted, classifier)(images))
+
+
+def test_the_first_few_that_the_network_allows() -> None:
+    few = {kind: first_choices(make(), 2) for kind, (make, _) in NETWORKS.items()}
+    assert few == {
+        "convolutions": ("grad_cam", "gradient"),
+        "transformer": ("generic_attention", "grad_cam"),
+        "no places": ("gradient",),
+        "black box": ("banzhaf",),
+    }
+    assert first_choices(mw.load_classifier("efficientnet_lite0"), 2) == ("distilled", "grad_cam")
+
+
+def test_the_web_page_begins_with_them() -> None:
+    web = pytest.importorskip("maskwise.web.app")
+    classifier = NETWORKS["transformer"][0]()
+    page = web.page(["of one's own"], load=lambda name: classifier)
+    try:
+        chosen = next(block for block in page.blocks.blocks.values() if getattr(block, "max_choices", None))
+        assert chosen.value == ["generic_attention", "grad_cam"]
+    finally:
+        page.line.close()
 
 
 def test_of_the_packaged_classifier_and_of_a_masker_s_file() -> None:

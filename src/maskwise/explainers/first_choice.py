@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import islice
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -32,15 +33,31 @@ def first_choice(classifier: Classifier, given: Collection[str] = ()) -> str:
     """
     if "masker" in given:
         return WITH_MASKER
+    name = next(_allowed(classifier))
+    log.info("%s: explained by %s, the first method that it allows", classifier.name, name)
+    return name
+
+
+def first_choices(classifier: Classifier, most: int) -> tuple[str, ...]:
+    """Names of the first methods that a network allows, at most so many, in the order of ``first_choice``.
+
+    Raises:
+        InputError: it allows none of them; the message is the last one's.
+    """
+    return tuple(islice(_allowed(classifier), most))
+
+
+def _allowed(classifier: Classifier) -> Iterator[str]:
+    """Names of the methods that it allows, the first of which is there, or an InputError."""
     names = (ASKING,) if classifier.is_black_box else PREFERRED
-    refused: InputError | None = None
+    some, refused = False, None
     for name in names:
         try:
             methods.build(name, classifier)
         except InputError as error:
             refused = error
             continue
-        log.info("%s: explained by %s, the first method that it allows", classifier.name, name)
-        return name
-    assert refused is not None
-    raise refused
+        some = True
+        yield name
+    if not some and refused is not None:
+        raise refused

@@ -17,6 +17,7 @@ from maskwise.classifiers import Classifier, load_classifier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import methods
+from maskwise.explainers.first_choice import first_choices
 from maskwise.images import packaged_pictures
 from maskwise.labels import Labels
 from maskwise.web.calls import Calls, Event, ignored, number, offered, selected, sent_file, some_of, switch, text
@@ -32,6 +33,7 @@ from maskwise.web.visitors import visitor_of
 from maskwise.web.waiting_line import WAITING, Stopped, Ticket, WaitingLine
 
 MOST_METHODS = 4
+FIRST_METHODS = 2  # chosen at first
 SESSIONS = 200  # whose pictures are kept, at most 3 MB each
 MINUTES = 10  # that a picture stays in the memory of an idle session
 BREATH = 0.1  # seconds between two looks at a job
@@ -93,7 +95,7 @@ class WebPage:
 
 def page(
     classifiers: Sequence[str],
-    chosen: Sequence[str] = ("distilled", "grad_cam"),
+    chosen: Sequence[str] | None = None,
     load: Callable[[str], Classifier] = load_once,
     precision: Precision = "fp32",
     line: WaitingLine | None = None,
@@ -102,11 +104,12 @@ def page(
 
     Args:
         classifiers: names that a visitor may choose among; the first is chosen.
-        chosen: methods that are chosen at first.
+        chosen: methods that are chosen at first; None is the first few that the first classifier allows.
         load: gives the classifier of a name, the same one each time.
         precision: of the methods' forwards.
         line: where visitors wait; None is one of the usual size.
     """
+    chosen = first_choices(load(classifiers[0]), FIRST_METHODS) if chosen is None else chosen
     examples = packaged_pictures()
     uploads, listening, results = Uploads(), Counter[str](), Results()
     desk = Desk(line or WaitingLine())
