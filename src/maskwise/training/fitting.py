@@ -178,7 +178,7 @@ def fit(
         path = train(
             settings, kept, classifier=classifier, out=out, resume=resume, device=device, precision=precision,
             progress=progress, callbacks=watching, look_minutes=look_minutes, page=page, log=log,
-            held_out=held_out, skip_damaged=skip_damaged,
+            held_out=held_out, skip_damaged=skip_damaged, verdict=False,  # it has its own
         )  # fmt: skip
     except KeyboardInterrupt as error:
         if not plateau.best or keep.state is None:

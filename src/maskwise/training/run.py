@@ -86,6 +86,7 @@ def train(
     log: Sequence[str] = (),
     held_out: str | Path | DataSet | Sequence[str | Path | DataSet] | None = None,
     skip_damaged: bool = False,
+    verdict: bool = True,
 ) -> Path:
     """Trains what the recipe says; writes it, ``recipe.yaml``, ``log.jsonl`` and checkpoints into ``out``.
 
@@ -121,6 +122,8 @@ def train(
         log: other loggers that get what ``log.jsonl`` holds: csv, tensorboard, wandb, mlflow.
         held_out: source of the pictures on the contact sheets; None is the package's own.
         skip_damaged: pass over pictures that can't be read, and say at the end which; else the first ends the run.
+        verdict: warn at the end where a masker's masks tell less of 32 pictures than a square in the middle does; of
+            those held out, or else of the trained ones.
 
     Returns:
         The file that was trained, such as ``masker.safetensors``.
@@ -208,7 +211,8 @@ def train(
             "pixels": pixels, "device": fabric.device, "precision": precision_name, "processes": world,
             "accumulate": accumulate, "compiler": compiler or "none", "cache": f"{cache_gib:g} GiB", "on NaN": on_nan,
         }  # fmt: skip
-        own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at) if main else []
+        judged = loader.items if verdict else ()
+        own = watchers(trainer, size, said, page=page, log=log, held_out=looked_at, pictures=judged) if main else []
         # No oftener than EVERY: within a few steps of a short epoch nothing is learned yet, running statistics neither.
         end = Plateau(lambda _: trainer.held_out_loss(), max(loader.steps, EVERY))
         ending = [end] if settings.part_held_back else []

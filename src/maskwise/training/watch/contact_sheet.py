@@ -64,11 +64,11 @@ def look(trainer: Trainer, images: Tensor, classes: Tensor) -> Look:
         images: (N,c,h,w) in [0,1].
         classes: (N,) int64, of which masks and probabilities are.
     """
-    masker, judge = _masker(trainer), _judge(trainer)
+    masker, judge = masker_in_training(trainer), _judge(trainer)
     device, fill = trainer.fabric.device, getattr(trainer, "infill", None)
     # One by one: looking must not need more memory than a training of small batches has.
     pairs = zip(images.to(device).split(1), classes.to(device).split(1), strict=True)
-    with eval_mode(masker, judge), _own_randomness(device):
+    with eval_mode(masker, judge), own_randomness(device):
         looks = [_look_at(masker, judge, fill, image, asked) for image, asked in pairs]
     masks, kept, gone = (torch.cat([one[k] for one in looks]).cpu() for k in range(3))
     return Look(masks, kept, gone, torch.cat([one[3] for one in looks], 1).cpu())
@@ -91,7 +91,8 @@ def _answer(judge: Classifier, images: Tensor) -> Tensor:
     return judge.logits(judge.prepare(images) if judge.is_black_box else images)
 
 
-def _masker(trainer: Trainer) -> Masker | ClassMasker:
+def masker_in_training(trainer: Trainer) -> Masker | ClassMasker:
+    """What is trained, where ``has_masks``."""
     masker = trainer.masker  # type: ignore[attr-defined]
     assert isinstance(masker, (Masker, ClassMasker))
     return masker
@@ -103,7 +104,7 @@ def _judge(trainer: Trainer) -> Classifier:
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def own_randomness(device: torch.device) -> Iterator[None]:
     """Draws in here are the same at every look, and move nothing outside."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -241,7 +242,7 @@ def sheets_in(folder: Path) -> list[Path]:
 @torch.no_grad()
 def asked_classes(classifier: Classifier, views: Views) -> tuple[Tensor, list[str]]:
     """The class (N,) of each picture and its name: its label, or what the classifier sees where it has none."""
-    with eval_mode(classifier), _own_randomness(classifier.device):
+    with eval_mode(classifier), own_randomness(classifier.device):
         one_by_one = views.images.to(classifier.device).split(1)
         seen = [int(_answer(classifier, image).argmax()) for image in one_by_one]
     known = range(len(classifier.labels))
