@@ -44,6 +44,15 @@ def test_a_network_of_grey_oblong_pictures(monkeypatch: pytest.MonkeyPatch) -> N
         assert plan.forward_flops == 2 * (height * width * 8 * 9 + 8 * 5) and plan.input_size == height
 
 
+def test_pictures_of_a_classifier_that_is_named_are_no_larger_than_it_takes() -> None:
+    """As ``train`` has them; what the recipe's own classifier gets, and what is asked for, stays."""
+    taps = ["taps=null"]
+    with pytest.warns(UserWarning, match="pictures of 144 pixels are larger than tiny takes: it trains at 32"):
+        assert plan_training("casm_lite0", 100, classifier="tiny", overrides=taps).input_size == 32
+    assert plan_training("casm_lite0", 100, overrides=taps).input_size == 144
+    assert plan_training("casm_lite0", 100, classifier="tiny", overrides=[*taps, "input_size=64"]).input_size == 64
+
+
 def test_a_count_is_the_textbook_s() -> None:
     """A linear layer of 10 to 20: forward 2*10*20 a row, the weight's gradient as much, and so is the input's."""
     layer, x = nn.Linear(10, 20), torch.rand(3, 10, requires_grad=True)

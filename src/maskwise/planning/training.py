@@ -16,7 +16,7 @@ from maskwise.planning.skeleton import skeleton
 from maskwise.planning.throughput import Throughput, step_throughput
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.crop_size import crop_size
+from maskwise.training.crop_size import crop_size, own_size
 from maskwise.training.distributed.alone import alone
 from maskwise.training.mask_recipe import Recipe
 from maskwise.training.trainer import Trainer
@@ -86,7 +86,7 @@ def plan_training(
         images: pictures of the training set.
         devices: that share each batch.
         epochs: instead of the recipe's.
-        classifier: instead of the recipe's.
+        classifier: instead of the recipe's; pictures are no larger than it takes, as in a training.
         overrides: ``key=value`` settings.
         accumulate: micro-batches of each device.
         measure: so many steps are timed here.
@@ -99,6 +99,8 @@ def plan_training(
     if images < 1 or devices < 1 or accumulate < 1 or settings.batch_size < devices * accumulate:
         raise InputError(f"{images} pictures in batches of {settings.batch_size} can't be shared by {devices} devices")
     network = skeleton(classifier or settings.classifier)
+    if classifier is not None:
+        settings = own_size(settings, network, given)
     size = crop_size(network, settings.input_size)
     per_epoch = max(int(images * settings.fraction) // settings.batch_size, 1)
     steps = settings.total_steps(per_epoch)
