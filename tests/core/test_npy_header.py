@@ -99,7 +99,7 @@ GOOD = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"
         with_header(GOOD.replace("'<f4'", "True")),
         with_header(GOOD.replace("(2, 3)", "'<f4'")),
         with_header(GOOD.replace("(2, 3)", "(2 3)")),
-        with_header(GOOD.replace("(2, 3)", "(-2, 3)")),
+        with_header(GOOD.replace("(2, 3)", "(--2, 3)")),
         with_header(GOOD.replace("(2, 3)", "2")),
         with_header(GOOD.replace("<f4", "<f3")),
         with_header(GOOD.replace("<f4", "f4,f4")),

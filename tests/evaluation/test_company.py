@@ -130,3 +130,18 @@ def test_the_predicted_class_is_that_of_the_largest_logit_where_sigmoids_are_ful
     judge = Classifier(Answers(logits), input_size=16, activation="sigmoid")
     batch = Batch.of([DATA[0]], judge, "squash", "predicted")
     assert batch.targets.tolist() == [1]
+
+
+def test_the_same_pixels_as_other_truth_are_another_key() -> None:
+    """A mask that turns into what is ignored, or a picture of the same bytes in another shape, has no old row."""
+    image, pixels = torch.rand(3, *SIZE), torch.zeros(SIZE, dtype=torch.bool)
+    samples = [
+        Sample("a.png", image, mask=pixels),
+        Sample("a.png", image, ignore=pixels),
+        Sample("a.png", image),
+        Sample("a.png", image.reshape(3, *SIZE[::-1]), mask=pixels.T),
+    ]
+    judge = Classifier(tiny_net(), input_size=16)
+    keys = [Batch.of([sample], judge, "none", "predicted").keys[0] for sample in samples]
+    assert len(set(keys)) == len(keys)
+    assert Batch.of(samples[:1], judge, "none", "predicted").keys == keys[:1]

@@ -16,7 +16,7 @@ ENTRY = re.compile(
     (?: u? (["']) (?P<kind>[<>|=]?[a-zA-Z?]\d{0,8}(?:\[\w{1,12}\])?) \3
       | (?P<fields>\[ .* \])
       | (?P<truth>True|False)
-      | \( (?P<sides>(?:\s*\d{1,18}L?\s*(?:,|(?=\))))*) \s* \) )
+      | \( (?P<sides>(?:\s*-?\d{1,18}L?\s*(?:,|(?=\))))*) \s* \) )
     \s* (?: , \s* | (?=\}) )""",
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
@@ -26,7 +26,7 @@ class NpyHeader(NamedTuple):
     """What a ``.npy`` file says of its array.
 
     Attributes:
-        shape: of any length.
+        shape: of any length; a side may be negative, as no array's is.
         columns_first: the first index changes fastest.
         kind: of its numbers; None for records with fields.
     """
@@ -77,7 +77,7 @@ def _parsed(text: str) -> NpyHeader:
     kind, truth, sides = entries["descr"], entries["fortran_order"]["truth"], entries["shape"]["sides"]
     if truth is None or sides is None or (kind["kind"] is None and kind["fields"] is None):
         raise ValueError("the header has a value of the wrong type")
-    shape = tuple(int(side) for side in re.findall(r"\d+", sides))
+    shape = tuple(int(side) for side in re.findall(r"-?\d+", sides))
     try:
         return NpyHeader(shape, truth == "True", None if kind["kind"] is None else np.dtype(kind["kind"]))
     except TypeError as error:

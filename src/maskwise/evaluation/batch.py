@@ -181,7 +181,9 @@ def _key(item: Item, difficult: frozenset[int] | None) -> str:
     code = zlib.crc32(f"{s.label} {s.category}".encode())
     if difficult is not None:
         code = zlib.crc32(repr(sorted(difficult)).encode(), code)
-    for part in (s.image, s.boxes, s.box_classes, s.mask, s.ignore, s.class_map, s.difficult, s.box_masks):
-        if part is not None:
+    for name in ("image", "boxes", "box_classes", "mask", "ignore", "class_map", "difficult", "box_masks"):
+        part = getattr(s, name)
+        if part is not None:  # the same pixels mean something else as another part, or in another shape
+            code = zlib.crc32(f"{name} {tuple(part.shape)}".encode(), code)
             code = zlib.crc32(part.contiguous().numpy().tobytes(), code)
     return f"{utf8(s.id)}#{code:08x}" + ("" if item.asked is None else f"/{item.asked}")
