@@ -214,3 +214,39 @@ def test_the_command(tmp_path: Path) -> None:
 def test_bad_plans(arguments: list[str], said: str) -> None:
     found = CliRunner().invoke(app, ["plan", *arguments])
     assert found.exit_code == 2 and said in found.stderr
+
+
+def of_tiny(recipe: str) -> list[str]:
+    """Settings that let a recipe have the tiny network, and an infiller whose weights are here."""
+    settings = recipes.load(recipe)
+    said = {"taps": "null", "input_size": "32", "class_gate": "null"}
+    if settings.kind == "distil":
+        said |= {"encoder": "small"} if getattr(settings, "encoder", None) else {}
+    if settings.kind == "shapley":
+        said["holes"] = "colour"
+    if any(name in str(getattr(settings, "infill", "")) for name in ("contextual_attention", "dfnet")):
+        said["infill"] = "mean"
+    return [f"{key}={value}" for key, value in said.items() if key in type(settings).model_fields]
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_recipe_has_a_plan(recipe: str) -> None:
+    plan = plan_training(recipe, 1000, overrides=of_tiny(recipe), measure=1)
+    assert plan.total_flops > 0 and plan.hours is not None and plan.hours > 0
+    assert (plan.label_flops > 0) is (recipes.load(recipe).kind == "distil")
+
+
+def test_what_a_teacher_costs() -> None:
+    """By hand: a class activation is a forward; mirrored it is two, and at half the size a quarter of one."""
+    linear = 2 * 16 * 5  # which has no size
+    for said, forwards in (
+        ("", FORWARD),
+        (', "mirrored": true', 2 * FORWARD),
+        ("half", (FORWARD - linear) / 4 + linear),
+    ):
+        view = '{"scales": [16]}' if said == "half" else "{}"
+        teacher = f'teacher={{"views": {{"cam": {view}}}{said.removeprefix("half")}}}'
+        plan = plan_training("distilled_lite0", 100, overrides=[*of_tiny("distilled_lite0"), teacher])
+        # What the maps are made of, the classes' weights times the last layer, is next to nothing beside it.
+        assert forwards <= plan.label_flops / 100 < 1.01 * forwards
+    assert plan_training("casm_lite0", 100, overrides=of_tiny("casm_lite0")).label_flops == 0

@@ -107,6 +107,7 @@ def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[s
         ("a picture of a batch", f"{made.forwards:.2f} forwards; all else is {made.backward_share:.2f} times one"),
         ("a step", f"{si(made.step_flops)}FLOP"),
         ("all steps", f"{si(made.total_flops)}FLOP"),
+        *([("labels, once", f"{si(made.label_flops)}FLOP, of the teacher")] if made.label_flops else []),
         ("memory, each device", f"{si(memory)}B at most: what learns, with optimisers, {si(made.state)}B, "
                                 f"pool {si(made.pool)}B, activations in float32 {si(made.saved)}B"),
         ("reduced each step", f"{si(made.gradients)}B of gradients; {made.batch_norms} batch norms of the "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import Count, counted
@@ -71,7 +72,14 @@ def counted_phase(phase: Phase, network: Classifier, fabric: Fabric, size: Pixel
     """Counted on a few pictures; a step's first one in the pool's presence."""
     trainer = trainer_of(phase.settings, network, fabric)
     trainer.steps = phase.at
-    images, labels = torch.rand(SAMPLE, network.channels, *sides(size)), torch.zeros(SAMPLE, dtype=torch.long)
+    images, labels = noise(trainer, SAMPLE, size)
     live = getattr(trainer, "live", network)
     count = counted(lambda: trainer.step(images, labels), live.module).of_one(SAMPLE)
     return replace(phase, count=count)
+
+
+def noise(trainer: Trainer, pictures: int, size: PixelSize) -> tuple[Tensor, Tensor]:
+    """What a prepared loader would give a step: images with the maps that come along, and labels."""
+    along = trainer.maps_along
+    labels = torch.zeros((pictures, along) if along > 1 else pictures, dtype=torch.long)
+    return torch.rand(pictures, trainer.classifier.channels + along, *sides(size)), labels

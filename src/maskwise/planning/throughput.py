@@ -13,8 +13,8 @@ import torch
 
 from maskwise.classifiers import Classifier
 from maskwise.planning.counting import counted
-from maskwise.planning.phases import SAMPLE, Phase, trainer_of
-from maskwise.training.crops import PixelSize, sides
+from maskwise.planning.phases import SAMPLE, Phase, noise, trainer_of
+from maskwise.training.crops import PixelSize
 from maskwise.training.distributed.processes import fabric_of, reader_threads
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def step_throughput(phase: Phase, network: Classifier, steps: int, size: PixelSi
     network = copy.deepcopy(network).to(fabric.device) if on_gpu else network
     trainer = trainer_of(phase.settings, network, fabric)
     trainer.steps = phase.at
-    images = torch.rand(pictures, network.channels, *sides(size))
-    labels = torch.zeros(pictures, dtype=torch.long)
+    images, labels = noise(trainer, pictures, size)
     trainer.step(images, labels)
     live = getattr(trainer, "live", trainer.classifier)
     flops = counted(lambda: trainer.step(images, labels), live.module).flops

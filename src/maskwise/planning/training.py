@@ -11,6 +11,7 @@ from torch import nn
 
 from maskwise.core.errors import InputError
 from maskwise.planning.counting import Count, counted, size_of
+from maskwise.planning.labels import label_flops
 from maskwise.planning.phases import counted_phase, phases_of, trainer_of
 from maskwise.planning.skeleton import skeleton
 from maskwise.planning.throughput import Throughput, step_throughput
@@ -33,6 +34,7 @@ class TrainingPlan:
         forwards: pictures through the classifier, of each picture of a batch, mean over the steps.
         backward_share: FLOPs of a step that are not the classifier's forwards, in units of such a forward of a picture.
         step_flops, total_flops: of a mean step and of all.
+        label_flops: of a teacher's maps of all pictures, made once before the first step; 0 without a teacher.
         pool: bytes of the snapshots, when there are most.
         state: weights, gradients and optimisers, the pool not counted.
         saved: activations for backwards of one process's share, float32, all graphs at once: an upper bound.
@@ -41,7 +43,7 @@ class TrainingPlan:
         batch_norms: of the classifier, with statistics taken over all devices in each step.
         read_epoch: bytes read in one epoch.
         measured: what was timed here, if it was.
-        hours: of the whole training on this machine's device, from ``measured``.
+        hours: of the whole training on this machine's device, labels among it, from ``measured``.
     """
 
     recipe: str
@@ -64,6 +66,7 @@ class TrainingPlan:
     gradients: int
     batch_norms: int
     read_epoch: int
+    label_flops: float = 0.0
     measured: Throughput | None = None
     hours: float | None = None
 
@@ -119,14 +122,16 @@ def plan_training(
     weights = stored + (0 if getattr(trainer, "classifier_parameters", []) else one)  # a frozen one is only read
     share = -(-settings.batch_size // (devices * accumulate))
     found = step_throughput(phases[-1], network, measure, size, share) if measure else None
-    hours = None
+    labels, hours = images * label_flops(trainer), None
     if found is not None:
         hours = sum(found.hours(p.steps, p.batch, c.flops) for p, c in zip(phases, counts, strict=True))
+        hours += labels / found.flops_per_second / 3600
     return TrainingPlan(
         recipe, network.name, images, max(size), settings.batch_size, steps, per_epoch, forward, forwards,
         total_flops / sum(totals) / forward - forwards, total_flops / steps, total_flops, snapshots * one,
         2 * weights, int(max(c.saved for c in counts) * share), stored + snapshots * one,
-        _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), found, hours,
+        _file(trainer, one), gradients, norms, int(per_epoch * settings.batch_size * PICTURE_BYTES), labels,
+        found, hours,
     )  # fmt: skip
 
 

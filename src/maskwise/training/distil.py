@@ -119,6 +119,10 @@ class DistilTrainer(Trainer):
         self.features = self.masker.encoder.features
         self.label = LABEL_KINDS[recipe.target]()
 
+    @property
+    def maps_along(self) -> int:
+        return 1 + self.recipe.others
+
     def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:
         """Lets the teacher make its maps, once for each picture; each process makes its share."""
         teacher = Teacher(self.classifier, self.recipe.teacher)

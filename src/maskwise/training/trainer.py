@@ -70,6 +70,14 @@ class Trainer(ABC):
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         """Writes what was trained, atomically."""
 
+    @property
+    def maps_along(self) -> int:
+        """How many maps ``prepare`` has a picture bring along, one a class that it is asked for.
+
+        They are further channels of the images of a step; where they are several, its labels are (B,K).
+        """
+        return 0
+
     def generators(self) -> Mapping[str, torch.Generator]:
         """Generators with a state that goes on from draw to draw, by name."""
         return {}
