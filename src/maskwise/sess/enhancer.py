@@ -183,6 +183,11 @@ class SESS(Explainer):
         return f"{inner.title if isinstance(inner, Explainer) else getattr(inner, '__name__', 'explainer')} + SESS"
 
     @property
+    def shows_findings(self) -> bool:
+        inner = self.settings.explainer
+        return inner.shows_findings if isinstance(inner, Explainer) else super().shows_findings
+
+    @property
     def differentiates(self) -> bool:
         inner = self.settings.explainer
         return isinstance(inner, Explainer) and inner.differentiates
