@@ -175,7 +175,7 @@ def explain_picture(
 
 
 def explain_findings(
-    look: Look, explainer: Explainer, method: str, infill: Infiller | None = None, display: str = "auto"
+    look: Looked, explainer: Explainer, method: str, infill: Infiller | None = None, display: str = "auto"
 ) -> Iterator[tuple[Explanation, Panels]]:
     """Explains each finding of a picture, the likeliest first: its own map, by one call for all of them.
 
@@ -213,7 +213,7 @@ def check_knows_classes(explainer: Explainer, method: str) -> None:
 
 
 @dataclass(frozen=True)
-class Look:
+class Looked:
     """A picture, and what its classifier says of it.
 
     Attributes:
@@ -260,7 +260,7 @@ class Look:
         return [i for i in self.logits.argsort(descending=True, stable=True).tolist() if there[i]]
 
 
-def look_at(path: Path, classifier: Classifier, resize: str = "squash") -> Look:
+def look_at(path: Path, classifier: Classifier, resize: str = "squash") -> Looked:
     """Reads a picture and asks its classifier.
 
     Raises:
@@ -275,7 +275,7 @@ def look_at(path: Path, classifier: Classifier, resize: str = "squash") -> Look:
         probabilities = classifier.probabilities(logits)[0]
     if not probabilities.isfinite().all():
         raise InputError(f"{path}: {classifier.name} gives NaN as scores; its weights are broken")
-    return Look(path, image, classifier, logits[0], probabilities, resize, time.perf_counter() - began)
+    return Looked(path, image, classifier, logits[0], probabilities, resize, time.perf_counter() - began)
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ def _kth(value: Tensor, k: int) -> Tensor:
     return flat[min(k, len(flat) - 1)]
 
 
-def _asked(look: Look, explainer: Explainer, asked: Any) -> _Answer:
+def _asked(look: Looked, explainer: Explainer, asked: Any) -> _Answer:
     began = time.perf_counter()
     with handed_on():
         (maps,) = Portions()(lambda _: explainer(look.image, asked), 1, smaller_batch(explainer))
@@ -306,7 +306,7 @@ def _asked(look: Look, explainer: Explainer, asked: Any) -> _Answer:
 
 
 def _explanation(
-    look: Look,
+    look: Looked,
     answer: _Answer,
     explainer: Explainer,
     method: str,

@@ -72,8 +72,8 @@ def explain_pictures(
     check_writable(out)
     paths, failed = _found(pictures, out, output)
     figures.check()
-    from maskwise.core.allocator import keep_freed_memory
     from maskwise.classifiers.findings import check_findings
+    from maskwise.core.allocator import keep_freed_memory
     from maskwise.explain import Explanation, check_knows_classes, explain_findings, explain_picture, look_at
     from maskwise.explainers.targets import described
     from maskwise.infill import infiller
@@ -215,8 +215,8 @@ def _nothing_line(done: Sequence[Explanation | NothingFound]) -> str | None:
         return none[0].line if none else None
     pictures = len({e.picture for e in done})
     return (
-        f"{none[0].classifier} finds nothing in {len(none)} of {pictures} pictures, in which no class has a probability "
-        f"above 0.5; no map of {first_few([Path(e.picture).name for e in none])}"
+        f"{none[0].classifier} finds nothing in {len(none)} of {pictures} pictures, in which no class has a "
+        f"probability above 0.5; no map of {first_few([Path(e.picture).name for e in none])}"
     )
 
 

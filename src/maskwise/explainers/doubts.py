@@ -123,7 +123,7 @@ def nothing_found(found: Tensor) -> Tensor:
     cure="take the map for what speaks most for the class, not for a finding",
 )
 def not_found(found: Tensor, classes: Tensor) -> Tensor:
-    """(N,K) of the findings (N,C) bool, and the classes (N,K) that are explained: is it one that others are found of?"""
+    """(N,K) of the findings (N,C) bool and the classes (N,K) that are explained: are there others, and is it none?"""
     return ~found.gather(1, classes) & found.any(1, keepdim=True)
 
 

@@ -21,6 +21,7 @@ from maskwise.report.figure import fig2, small_panels
 from maskwise.report.sess_panel import sess_panel
 from maskwise.sess import SESS
 
+RESULT, FINDINGS = "result.json", "findings.json"  # of one map, of each finding of a picture
 LONGEST_NAME = 80  # bytes of a finding that its folder is called by
 RESERVED = re.compile(r"(?i)con|prn|aux|nul|com\d|lpt\d")  # names of devices on Windows
 
@@ -49,7 +50,7 @@ def write_explanation(
     check_replaceable(folder)
     with atomic_folder(folder) as temporary:
         _fill(temporary, explanation, panels, sess, ending, dpi)
-        _write_facts(temporary, explanation.facts())
+        _write_facts(temporary / RESULT, explanation.facts())
 
 
 def write_findings(
@@ -63,7 +64,7 @@ def write_findings(
     """The folder of one picture of which each finding has a map: all of it or nothing.
 
     A folder for each finding, called as the finding is, with what ``write_explanation`` writes; and figure.png of all
-    of them, a row each, and result.json, a list. Where there is none, result.json alone says so.
+    of them, a row each, and findings.json, a list. Where there is none, that file alone says so.
 
     Args:
         made: maps, one after another.
@@ -76,17 +77,20 @@ def write_findings(
     check_replaceable(folder)
     done: list[Explanation] = []
     rows: list[Panels] = []
+    taken = {FINDINGS, f"figure.{ending}"}  # which a finding may be called, too
     with atomic_folder(folder) as temporary:
         for explanation, panels in made:
-            own = temporary / free_name(folder_name(str(explanation.target)), {path.name for path in temporary.iterdir()})
+            name = free_name(folder_name(str(explanation.target)), taken)
+            taken.add(name)
+            own = temporary / name
             own.mkdir()
             _fill(own, explanation, panels, sess, ending, dpi)
-            _write_facts(own, explanation.facts())
+            _write_facts(own / RESULT, explanation.facts())
             done.append(explanation)
             rows.append(small_panels(panels))
         if rows:
             fig2(rows, temporary / f"figure.{ending}", dpi=dpi)
-        _write_facts(temporary, [one.facts() for one in done or [nothing]])
+        _write_facts(temporary / FINDINGS, [one.facts() for one in done] or [nothing.facts()])
     return done
 
 
@@ -111,8 +115,8 @@ def free_name(wanted: str, taken: Collection[str]) -> str:
     return name
 
 
-def _write_facts(folder: Path, facts: Any) -> None:
-    (folder / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+def _write_facts(path: Path, facts: Any) -> None:
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _fill(
@@ -142,7 +146,7 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         InputError: a file, or a folder that is neither empty nor a result.
     """
-    if folder.is_dir() and ((folder / "result.json").is_file() or not any(folder.iterdir())):
+    if folder.is_dir() and (any((folder / own).is_file() for own in (RESULT, FINDINGS)) or not any(folder.iterdir())):
         return
     if folder.exists() or folder.is_symlink():
         raise InputError(f"{folder}: is in the way and no earlier result, so it stays; name another `out`")

@@ -18,7 +18,7 @@ from maskwise.report.page_cards import Answer, card
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
-    from maskwise.explain import Explanation, Look, Panels
+    from maskwise.explain import Explanation, Looked, Panels
 
 STEP = "3.571%"  # 8 rows of 224, as RISE takes it
 
@@ -84,7 +84,7 @@ def one_card(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return cards[0] | {"answers": [answer for one in cards for answer in one["answers"]]}
 
 
-def nothing_card(look: Look) -> dict[str, Any]:
+def nothing_card(look: Looked) -> dict[str, Any]:
     """The card of a picture in which nothing is found."""
     return card(str(look.path), look.image[0], [], look.top, note=nothing_said(look.classifier.name, look.top[0]))
 
