@@ -86,7 +86,8 @@ def test_many_pictures(network: Classifier, pictures: Path, tmp_path: Path) -> N
     ]  # fmt: skip
     assert [row[2] for row in rows[:2]] == ["", ""] and all(float(row[2]) > 0.5 for row in rows[2:])
     page = (tmp_path / "out" / "report.html").read_text()
-    cards = json.loads(page.partition('type="application/json"')[2].partition(">")[2].partition("</script>")[0])["cards"]
+    island = page.partition('type="application/json"')[2].partition(">")[2].partition("</script>")[0]
+    cards = json.loads(island)["cards"]
     assert [[a["target"] for a in card["answers"]] for card in cards] == [[], [], ["green"], ["red", "blue"]]
     assert [bool(card["note"] and NOTHING in card["note"]) for card in cards] == [True, True, False, False]
 
