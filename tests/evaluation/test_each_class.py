@@ -102,14 +102,14 @@ def test_difficult_by_list(root: Path, judge: Classifier) -> None:
 
 @pytest.mark.parametrize("target", ["car", 2, "2"])
 def test_one_class_of_every_picture(root: Path, judge: Classifier, target: str | int) -> None:
-    """Counted for the class where a picture shows it; a picture of one other class is counted for that one."""
+    """Counted where a picture shows the class; boxes of another one say nothing of where this one is."""
     asked: list[int] = []
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         asked.extend(targets.tolist())
         return spots(images, torch.zeros_like(targets))
 
-    games = {"pointing": metric("pointing", tolerance=6.0, classes=3)}
+    games = {"pointing": metric("pointing", tolerance=6.0, classes=3), "le": metric("le"), "pxap": metric("pxap")}
     board = leaderboard(
         measure([Contender.of("s", explain)], judge, [f"coco:{root}"], games, Settings("none", target)), 20
     )
@@ -121,10 +121,14 @@ def test_one_class_of_every_picture(root: Path, judge: Classifier, target: str |
             math.dist(SPOTS[0], (u, v)) < 6 for x0, y0, x1, y1 in boxes for u in range(x0, x1) for v in range(y0, y1)
         )
 
-    cars, dogs = [near(0, i) for i in (0, 2, 4)], [near(1, 1)]
-    cell = board.lines[0].cells["pointing"]
-    assert cell.pictures == 4
-    assert cell.value == pytest.approx(50 * (sum(cars) / len(cars) + sum(dogs) / len(dogs)))
+    shown = [i for i, objects in enumerate(SCENES) if any(kind == 0 for kind, *_ in objects)]
+    cells = board.lines[0].cells
+    assert [cells[name].pictures for name in games] == [len(shown)] * 3 == [3] * 3
+    assert cells["pointing"].value == pytest.approx(100 * sum(near(0, i) for i in shown) / len(shown))
+    area = sum((x1 - x0) * (y1 - y0) for i in shown for k, x0, y0, x1, y1 in SCENES[i] if k == 0)
+    inside, pixels = sum(hit(i, 0, 0.5) for i in shown), len(shown) * SIZE[0] * SIZE[1]
+    expected = inside / len(shown) * inside / area + area / pixels * (1 - inside / area)
+    assert cells["pxap"].value == pytest.approx(100 * expected), "foreground is the class's own"
 
 
 def test_a_class_that_the_classifier_does_not_have(root: Path, judge: Classifier) -> None:
