@@ -110,7 +110,7 @@ def no_class(iterations: int, inversion: int) -> bool:
 @doubts.register(
     "nothing_found",
     cause="no class has a probability above 0.5: nothing is found in the picture",
-    cure="take the map for what speaks most for the class, not for a finding",
+    cure="take the map for what comes nearest to a finding, not for one",
 )
 def nothing_found(found: Tensor) -> Tensor:
     """(N,) of the findings (N,C) bool of networks whose classes don't exclude each other: is there none?"""
