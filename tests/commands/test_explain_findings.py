@@ -15,10 +15,12 @@ from PIL import Image
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.walk import files_below
-from maskwise.explain import explain_findings, look_at
+from maskwise.explain import explain_findings, explain_picture, look_at
 from maskwise.explainers.targets import Targets
 from maskwise.report.explained import folder_name, free_name
 from maskwise.report.figure import CAPTION
+from maskwise.report.page import write
+from maskwise.report.page_explained import card_of
 from maskwise.schemas import schema
 
 OPTIONS = ("--method", "rise", "--set", "masks=16", "--target", "findings")
@@ -172,3 +174,24 @@ def test_the_json_is_what_its_schema_says(network: Classifier, pictures: Path, t
     jsonschema = pytest.importorskip("jsonschema")
     ran = call("explain", pictures, *OPTIONS, "--json", "--out", tmp_path / "out")
     jsonschema.Draft202012Validator(schema("explain")).validate(json.loads(ran.stdout))
+
+
+def test_the_table_says_what_is_explained_where_a_class_is_named(
+    network: Classifier, pictures: Path, tmp_path: Path
+) -> None:
+    for target, said in (("green", "green 0.0"), ("red - green", "red - green")):
+        ran = call("explain", pictures / "two.png", *OPTIONS[:-1], target, "--out", tmp_path / "out")
+        head, row = (line.split("\t") for line in ran.stdout.splitlines()[:2])
+        assert row[1] == "red" and row[head.index("explained")].startswith(said)
+
+
+def test_of_grey_pictures_the_page_knows_the_colour_of_the_hole(pictures: Path, tmp_path: Path) -> None:
+    """One value is no colour of a style sheet's: masked pictures looked as if nothing were hidden."""
+    grey = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3, 2, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    classifier = Classifier(grey, mean=[0.4], std=[0.2], input_size=(32, 48), activation="sigmoid")
+    explanation, panels = explain_picture(
+        pictures / "two.png", mw.explainer("gradient", classifier), classifier, "gradient", None
+    )
+    write([card_of(explanation, panels, classifier)], tmp_path / "r.html", colour=classifier.mean.tolist())
+    island = (tmp_path / "r.html").read_text().partition('type="application/json"')[2].partition(">")[2]
+    assert json.loads(island.partition("</script>")[0])["colour"] == [102, 102, 102]

@@ -170,7 +170,7 @@ def explain_pictures(
     if done or output.as_json:
         page = ", all on one page in report.html there" if cards else ""
         said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
-        output.tell([e.facts() for e in done], table_of(done, wanted.target == FINDINGS), lines=(said,))
+        output.tell([e.facts() for e in done], table_of(done, wanted.target), lines=(said,))
     if failed:
         raise typer.Exit(2)
 
@@ -241,26 +241,32 @@ def _progress(paths: list[Path], method: str, explain_it: Explainer, output: Out
             bars.advance(pictures)
 
 
-def table_of(done: Sequence[Explanation | NothingFound], findings: bool = False) -> Table:
+def table_of(done: Sequence[Explanation | NothingFound], target: str | None = None) -> Table:
     """One row a map; names of files and classes are text, whatever they hold.
 
     Args:
         done: what is known of each.
-        findings: the class is the one that is explained, not the likeliest one.
+        target: as of ``Wanted``: of a class that is named the table says what it is, of findings each.
     """
     from rich.table import Table
 
     from maskwise.explain import Explanation
 
-    table = Table("picture", "finding" if findings else "top class", "p", "box (x0,y0,x1,y1)", "mask area", "seconds")
+    findings = target == FINDINGS
+    asked = [] if target is None or findings else ["explained"]
+    table = Table("picture", "finding" if findings else "top class", "p", *asked, "box (x0,y0,x1,y1)", "mask area",
+                  "seconds")  # fmt: skip
     for e in done:
-        name, p = e.top[0]
         picture = cell(Path(e.picture).name)
         if not isinstance(e, Explanation):
             table.add_row(picture, "nothing found", "", "", "", f"{e.seconds:.2f}")
             continue
-        if findings and e.target is not None and e.probability is not None:
-            name, p = e.target, e.probability
+        name, p = e.top[0]
+        of = "no class" if e.target is None else e.target
+        known = "" if e.probability is None else f" {e.probability:.2f}"
+        if findings and e.probability is not None:
+            name, p = of, e.probability
+        said = [cell(f"{of}{known}") for _ in asked]
         box = ",".join(map(str, e.box))
-        table.add_row(picture, cell(name), f"{p:.2f}", box, f"{e.area:.2f}", f"{e.seconds:.2f}")
+        table.add_row(picture, cell(name), f"{p:.2f}", *said, box, f"{e.area:.2f}", f"{e.seconds:.2f}")
     return table
