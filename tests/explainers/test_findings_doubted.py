@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,21 @@ def test_a_network_that_ends_in_sigmoids_is_one_of_findings() -> None:
     assert classifier.gives_findings and kinds(explainer("gradient", classifier)) == {
         "nothing_found": [True, False, False]
     }
+
+
+def test_the_page_of_a_comparison_has_the_line_at_its_picture(tmp_path: Path) -> None:
+
+    from maskwise.data import Sample
+    from maskwise.evaluation import Contender
+    from maskwise.evaluation.batch import Batch
+    from maskwise.report.page_compared import cards_of
+
+    classifier = finder()
+    contender = Contender.of("gradient", explainer("gradient", classifier))
+    batch = Batch.of([Sample(str(i), image) for i, image in enumerate(IMAGES)], classifier, "squash", "predicted")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cards = cards_of(batch, [contender], classifier)
+    lines = [card["answers"][0]["warnings"] for card in cards]
+    assert [len(own) for own in lines] == [1, 0, 0] and "nothing is found" in lines[0][0]
+    assert "pictures)" not in lines[0][0]
