@@ -269,3 +269,12 @@ def test_a_tolerance_that_is_most_of_the_picture_is_told(side: int, resize: Any,
     board = mw.compare(["center"], "shapes:n=2,size=64", judge, ["pointing", "le"], resize=resize)
     told = [line for line in board.warnings if "pixels of the object" in line]
     assert len(told) == is_told and (not told or "pointing.tolerance=2," in told[0])
+
+
+def test_metrics_that_choose_among_pictures_say_that_there_is_none(judge: Classifier, tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(InputError, match="no picture is one that pointing, pointing_difficult counts"):
+        mw.compare({"s": ramps}, str(tmp_path), judge, ["pointing", "pointing_difficult"])
