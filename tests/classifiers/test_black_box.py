@@ -387,3 +387,5 @@ def test_an_onnx_file_of_grey_pictures_says_so(tmp_path: Path, last: bool) -> No
         mw.load_classifier(str(tmp_path / "grey.onnx"), activation="sigmoid")
     known = mw.load_classifier(str(tmp_path / "grey.onnx"), activation="sigmoid", mean=[0.5], std=[0.25])
     assert known.channels == 1 and known.size == (32, 48)
+    with pytest.raises(mw.InputError, match=r"square windows, and grey.onnx takes pictures of 32x48 pixels alone"):
+        mw.SESS(mw.explainer("occlusion", known))
