@@ -175,3 +175,16 @@ def test_the_page_of_a_comparison_has_the_line_at_its_picture(tmp_path: Path) ->
     lines = [card["answers"][0]["warnings"] for card in cards]
     assert [len(own) for own in lines] == [1, 0, 0] and "nothing is found" in lines[0][0]
     assert "pictures)" not in lines[0][0]
+
+
+def test_a_masker_that_has_learnt_on_says_what_the_classifier_itself_finds(tmp_path: Path) -> None:
+    """CASM adapts its own copy of the network: what that one would find is nobody's news."""
+    classifier = finder()
+    masker = Masker.build(classifier)
+    with torch.no_grad():
+        masker.encoder.module[2].bias.fill_(6)  # type: ignore[index, union-attr, operator]
+    save_masker(tmp_path / "m.safetensors", masker, classifier, {})
+    explain = explainer("casm", classifier, masker=tmp_path / "m.safetensors")
+    with torch.no_grad():
+        assert (explain.masker.encoder(explain.masker.encoder.prepare(IMAGES)) > 0).all(), "it finds all everywhere"
+    assert kinds(explain) == {"nothing_found": [True, False, False]}
