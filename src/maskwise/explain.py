@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import maskwise
 from maskwise.blending import masked_in, masked_out
 from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.findings import found_classes
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.core.portions import Portions, smaller_batch
 from maskwise.drawing.heat import RAW, HeatScale, heat_scale
 from maskwise.explainers import Explainer
 from maskwise.explainers.doubts import handed_on
-from maskwise.explainers.targets import described
+from maskwise.explainers.targets import class_alone, described
 from maskwise.images import load_image
 from maskwise.infill import Infiller, infiller
 from maskwise.sess import SESS
@@ -36,6 +38,7 @@ class Explanation:
     Attributes:
         top: the five likeliest classes with their probabilities.
         target: the class that was explained, or None for a method that needs none.
+        probability: of that class, in the whole picture; None where several play a part, or none does.
         box: (x0,y0,x1,y1) in the picture's own pixels, half open.
         area: mean of the map.
         measured: what the method said beside the map (a standard error, a completeness error, …).
@@ -61,6 +64,7 @@ class Explanation:
     colour_scale: str = str(RAW)
     warnings: tuple[str, ...] = ()
     resize: str = "squash"
+    probability: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """All of it, with the protocol behind the numbers."""
@@ -78,6 +82,40 @@ class Explanation:
             "torch": torch.__version__,
         }
         return plain
+
+
+def nothing_said(classifier: str, top: tuple[str, float]) -> str:
+    """That no class reaches what a finding has, with the likeliest one."""
+    name, p = top
+    return f"{classifier} finds nothing: no class has a probability above 0.5 (the likeliest is {name}, {p:.2g})"
+
+
+@dataclass(frozen=True)
+class NothingFound:
+    """What is known of a picture in which a network of findings finds none: there is no map.
+
+    Attributes:
+        picture, method, classifier, top, resize: as of ``Explanation``.
+        seconds: of classification.
+    """
+
+    picture: str
+    method: str
+    classifier: str
+    top: list[tuple[str, float]]
+    seconds: float
+    resize: str
+
+    @property
+    def line(self) -> str:
+        """What is said of it, in a line."""
+        return f"{self.picture}: {nothing_said(self.classifier, self.top[0])}; no map"
+
+    def facts(self) -> dict[str, Any]:
+        """As those of an ``Explanation``, of which what a map would have is None."""
+        return asdict(self) | {
+            "target": None, "box": None, "area": None, "warnings": [], "protocol": {"maskwise": maskwise.__version__}
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,32 +163,172 @@ def explain_picture(
     """
     one_of("resize", resize, ("squash", "crop"))
     infill = infill or infiller("telea")
+    look = look_at(path, classifier, resize)
+    # A masker's own classifier may rank classes otherwise; what is explained is what this one says.
+    asked = look.best if target is None and explainer.needs_target else target
+    answer = _asked(look, explainer, asked)
+    if not explainer.needs_target:
+        return _explanation(look, answer, explainer, method, None, None, infill, display)
+    named = look.top[0][0] if target is None else described(target, classifier.labels, look.top[0][0])
+    index = look.best if target is None else class_alone(target, classifier.labels)
+    return _explanation(look, answer, explainer, method, named, index, infill, display)
+
+
+def explain_findings(
+    look: Looked, explainer: Explainer, method: str, infill: Infiller | None = None, display: str = "auto"
+) -> Iterator[tuple[Explanation, Panels]]:
+    """Explains each finding of a picture, the likeliest first: its own map, by one call for all of them.
+
+    Args:
+        look: the picture, and which findings there are; of none nothing is given.
+        explainer, method, infill, display: as of ``explain_picture``.
+
+    Returns:
+        One after another, since each takes some 50 bytes a pixel.
+
+    Raises:
+        InputError: the explainer's maps are of no class; and as ``explain_picture``.
+    """
+    check_knows_classes(explainer, method)
+    infill = infill or infiller("telea")
+    indices = look.findings
+    if not indices:
+        return
+    together = _asked(look, explainer, [indices])
+    for k, index in enumerate(indices):
+        # Which of several classes a map is doubted of, is known only where each is asked for alone.
+        alone = len(indices) > 1 and together.report["warnings"]
+        answer = _asked(look, explainer, index) if alone else together.one(k)
+        name = look.classifier.labels.nameable(index)
+        yield _explanation(look, answer, explainer, method, name, index, infill, display)
+
+
+def check_knows_classes(explainer: Explainer, method: str) -> None:
+    """Raises InputError where a map of each finding would be one map."""
+    if not explainer.needs_target:
+        raise InputError(
+            f"{method} has one map of a picture, whatever class is asked for: leave `target=findings` out, or take a "
+            "method that explains classes, such as grad_cam"
+        )
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture, and what its classifier says of it.
+
+    Attributes:
+        path: of its file.
+        image: (1,C,H,W) in [0,1].
+        classifier: who is asked.
+        logits, probabilities: (K,).
+        resize: squash, or crop.
+        seconds: that the question took.
+    """
+
+    path: Path
+    image: Tensor
+    classifier: Classifier
+    logits: Tensor
+    probabilities: Tensor
+    resize: str
+    seconds: float
+
+    @property
+    def best(self) -> int:
+        """The likeliest class; of probabilities that rounding has made equal the one with the largest logit."""
+        return int(self.logits.argmax())
+
+    @property
+    def top(self) -> list[tuple[str, float]]:
+        """The five likeliest classes with their probabilities."""
+        ranked = self.logits.topk(min(5, len(self.logits))).indices.tolist()
+        return [(self.classifier.labels.name(i), float(self.probabilities[i])) for i in ranked]
+
+    def nothing(self, method: str) -> NothingFound:
+        """What is known of it where there are no findings."""
+        path, name = str(self.path), self.classifier.name
+        return NothingFound(path, method, name, self.top, self.seconds, self.resize)
+
+    @property
+    def findings(self) -> list[int]:
+        """Classes that are likelier than not, the likeliest first.
+
+        Raises:
+            InputError: as ``found_classes``.
+        """
+        there = found_classes(self.classifier, self.logits[None])[0]
+        return [i for i in self.logits.argsort(descending=True, stable=True).tolist() if there[i]]
+
+
+def look_at(path: Path, classifier: Classifier, resize: str = "squash") -> Looked:
+    """Reads a picture and asks its classifier.
+
+    Raises:
+        InputError: it can't be read, or the classifier gives NaN.
+    """
     image = load_image(path)[None]
     if resize == "crop":
         image = _centre_square(image)
     began = time.perf_counter()
     with torch.inference_mode():
-        probabilities = classifier.probabilities(classifier.logits(classifier.prepare(image)))[0]
+        logits = classifier.logits(classifier.prepare(image))
+        probabilities = classifier.probabilities(logits)[0]
     if not probabilities.isfinite().all():
         raise InputError(f"{path}: {classifier.name} gives NaN as scores; its weights are broken")
-    best = probabilities.topk(min(5, len(classifier.labels)))
-    # A masker's own classifier may rank classes otherwise; what is explained is what this one says.
-    asked = int(best.indices[0]) if target is None and explainer.needs_target else target
+    return Looked(path, image, classifier, logits[0], probabilities, resize, time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Maps (K,H,W) of one picture, what the explainer reports beside them, and the seconds of all of it."""
+
+    maps: Tensor
+    report: dict[str, Any]
+    seconds: float
+
+    def one(self, k: int) -> _Answer:
+        """The k-th of K maps of one call, which has a K-th of its time."""
+        report = {name: v if name == "warnings" else _kth(v, k) for name, v in self.report.items()}
+        return _Answer(self.maps[k : k + 1], report, self.seconds / len(self.maps))
+
+
+def _kth(value: Tensor, k: int) -> Tensor:
+    flat = value.flatten()
+    return flat[min(k, len(flat) - 1)]
+
+
+def _asked(look: Looked, explainer: Explainer, asked: Any) -> _Answer:
+    began = time.perf_counter()
     with handed_on():
-        (maps,) = Portions()(lambda _: explainer(image, asked), 1, smaller_batch(explainer))
-    seconds = time.perf_counter() - began
-    top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
-    log.info("%s: %s, %s %.2f, %.2f s", path.name, method, *top[0], seconds)
+        (maps,) = Portions()(lambda _: explainer(look.image, asked), 1, smaller_batch(explainer))
+    height, width = maps.shape[-2:]
+    return _Answer(maps.reshape(-1, height, width), dict(explainer.report), time.perf_counter() - began)
+
+
+def _explanation(
+    look: Looked,
+    answer: _Answer,
+    explainer: Explainer,
+    method: str,
+    target: str | None,
+    index: int | None,
+    infill: Infiller,
+    display: str,
+) -> tuple[Explanation, Panels]:
+    """Of one map, of the class ``index`` where it is of one class."""
+    probability = None if index is None else float(look.probabilities[index])
+    seconds, maps, top = look.seconds + answer.seconds, answer.maps, look.top
+    log.info("%s: %s, %s %.2f, %.2f s", look.path.name, method, *top[0], seconds)
     keep = binarise(maps)
     box = tight_boxes(largest_component(keep))[0].tolist()
     scale = heat_scale(maps[0], display)
-    measured = dict(explainer.report)
+    measured = dict(answer.report)
     warnings = tuple(measured.pop("warnings", ()))
     explanation = Explanation(
-        picture=str(path),
+        picture=str(look.path),
         method=method,
-        classifier=classifier.name,
-        target=_explained(explainer, classifier, target, top),
+        classifier=look.classifier.name,
+        target=target,
         top=top,
         box=(box[0], box[1], box[2], box[3]),
         area=float(maps.mean()),
@@ -160,9 +338,13 @@ def explain_picture(
         infill=repr(infill),
         colour_scale=str(scale),
         warnings=warnings,
-        resize=resize,
+        resize=look.resize,
+        probability=probability,
     )
-    panels = _panels(image, maps, keep, classifier, infill, box, f"{top[0][0]} {top[0][1]:.0%}")
+    caption = "{} {:.0%}".format(*top[0])
+    if index not in (None, look.best):
+        caption += f"; explained: {target} {probability:.0%}"
+    panels = _panels(look.image, maps, keep, look.classifier, infill, box, caption)
     return explanation, replace(panels, warnings=warnings, scale=scale)
 
 
@@ -172,14 +354,6 @@ def _centre_square(image: Tensor) -> Tensor:
     side = min(height, width)
     y, x = (height - side) // 2, (width - side) // 2
     return image[..., y : y + side, x : x + side].contiguous()
-
-
-def _explained(
-    explainer: Explainer, classifier: Classifier, target: str | None, top: list[tuple[str, float]]
-) -> str | None:
-    if not explainer.needs_target:
-        return None
-    return top[0][0] if target is None else described(target, classifier.labels, top[0][0])
 
 
 def _panels(

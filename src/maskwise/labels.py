@@ -38,6 +38,19 @@ class Labels:
         """The first synonym of class ``index``."""
         return self._known_as(index)[0].strip()
 
+    def nameable(self, index: int) -> str:
+        """A class by its name, or by its index where several have that name.
+
+        Example:
+            >>> [Labels(("crane", "crane", "dog")).nameable(i) for i in (0, 2)]
+            ['0', 'dog']
+        """
+        name = self.name(index)
+        try:
+            return name if self.resolve(name) == index else str(index)
+        except InputError:
+            return str(index)
+
     def _known_as(self, index: int) -> list[str]:
         return self.names[index].split(",") if self.synonyms else [self.names[index]]
 

@@ -337,8 +337,9 @@ def test_the_public_name_is_the_function_whatever_was_imported_before(data: Path
 
 def test_what_makes_no_sense_is_refused(data: Path, tmp_path: Path) -> None:
     several = Classifier(reader("object").module, mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, activation="sigmoid")
-    with pytest.raises(InputError, match="softmax"):
-        audit(several, data, "gradient", out=tmp_path)
+    for kind, has in (("sigmoid", "has sigmoid outputs"), ("none", r"has outputs of another kind \(activation none\)")):
+        with pytest.raises(InputError, match=f"softmax.*{has}: measure its maps with compare"):
+            audit(several.described(activation=kind), data, "gradient", out=tmp_path)
     with pytest.raises(InputError, match="background"):
         Limits(background=-1)
 

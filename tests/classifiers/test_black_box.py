@@ -368,3 +368,24 @@ def test_a_function_in_a_file_is_the_classifier_where_it_asks_for_pictures(tmp_p
     refused(call("explain", picture, *said, "--method", "grad_cam", "--out", tmp_path / "no"), "black box", "banzhaf")
     refused(call("layers", *said), "black box")
     refused(call("explain", picture, "--classifier", f"{file}:two", "--out", tmp_path / "no"), "without arguments")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_onnx_file_of_grey_pictures_says_so(tmp_path: Path, last: bool) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    shape = [None, 32, 48, 1] if last else [None, 1, 32, 48]
+    axes = onnx.numpy_helper.from_array(np.array([2, 3] if not last else [1, 2]), "axes")
+    nodes = [onnx.helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=0)]
+    graph = onnx.helper.make_graph(
+        nodes, "g", [onnx.helper.make_tensor_value_info("x", 1, shape)],
+        [onnx.helper.make_tensor_value_info("y", 1, None)], [axes],
+    )  # fmt: skip
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), str(tmp_path / "grey.onnx"))
+    with pytest.raises(mw.InputError, match="takes pictures of 1 channel, and these have 3: give `mean` and `std`"):
+        mw.load_classifier(str(tmp_path / "grey.onnx"), activation="sigmoid")
+    known = mw.load_classifier(str(tmp_path / "grey.onnx"), activation="sigmoid", mean=[0.5], std=[0.25])
+    assert known.channels == 1 and known.size == (32, 48)
+    with pytest.raises(mw.InputError, match=r"square windows, and grey.onnx takes pictures of 32x48 pixels alone"):
+        mw.SESS(mw.explainer("occlusion", known))

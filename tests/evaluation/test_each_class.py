@@ -102,14 +102,14 @@ def test_difficult_by_list(root: Path, judge: Classifier) -> None:
 
 @pytest.mark.parametrize("target", ["car", 2, "2"])
 def test_one_class_of_every_picture(root: Path, judge: Classifier, target: str | int) -> None:
-    """Counted for the class where a picture shows it; a picture of one other class is counted for that one."""
+    """Counted where a picture shows the class; boxes of another one say nothing of where this one is."""
     asked: list[int] = []
 
     def explain(images: Tensor, targets: Tensor) -> Tensor:
         asked.extend(targets.tolist())
         return spots(images, torch.zeros_like(targets))
 
-    games = {"pointing": metric("pointing", tolerance=6.0, classes=3)}
+    games = {"pointing": metric("pointing", tolerance=6.0, classes=3), "le": metric("le"), "pxap": metric("pxap")}
     board = leaderboard(
         measure([Contender.of("s", explain)], judge, [f"coco:{root}"], games, Settings("none", target)), 20
     )
@@ -121,10 +121,14 @@ def test_one_class_of_every_picture(root: Path, judge: Classifier, target: str |
             math.dist(SPOTS[0], (u, v)) < 6 for x0, y0, x1, y1 in boxes for u in range(x0, x1) for v in range(y0, y1)
         )
 
-    cars, dogs = [near(0, i) for i in (0, 2, 4)], [near(1, 1)]
-    cell = board.lines[0].cells["pointing"]
-    assert cell.pictures == 4
-    assert cell.value == pytest.approx(50 * (sum(cars) / len(cars) + sum(dogs) / len(dogs)))
+    shown = [i for i, objects in enumerate(SCENES) if any(kind == 0 for kind, *_ in objects)]
+    cells = board.lines[0].cells
+    assert [cells[name].pictures for name in games] == [len(shown)] * 3 == [3] * 3
+    assert cells["pointing"].value == pytest.approx(100 * sum(near(0, i) for i in shown) / len(shown))
+    area = sum((x1 - x0) * (y1 - y0) for i in shown for k, x0, y0, x1, y1 in SCENES[i] if k == 0)
+    inside, pixels = sum(hit(i, 0, 0.5) for i in shown), len(shown) * SIZE[0] * SIZE[1]
+    expected = inside / len(shown) * inside / area + area / pixels * (1 - inside / area)
+    assert cells["pxap"].value == pytest.approx(100 * expected), "foreground is the class's own"
 
 
 def test_a_class_that_the_classifier_does_not_have(root: Path, judge: Classifier) -> None:
@@ -265,3 +269,12 @@ def test_a_tolerance_that_is_most_of_the_picture_is_told(side: int, resize: Any,
     board = mw.compare(["center"], "shapes:n=2,size=64", judge, ["pointing", "le"], resize=resize)
     told = [line for line in board.warnings if "pixels of the object" in line]
     assert len(told) == is_told and (not told or "pointing.tolerance=2," in told[0])
+
+
+def test_metrics_that_choose_among_pictures_say_that_there_is_none(judge: Classifier, tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(InputError, match="no picture is one that pointing, pointing_difficult counts"):
+        mw.compare({"s": ramps}, str(tmp_path), judge, ["pointing", "pointing_difficult"])

@@ -1,6 +1,7 @@
 """Every registered method: batch, sizes, targets, flat answers, nothing left behind; and closed forms."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,30 @@ def state(classifier: Classifier) -> tuple:  # type: ignore[type-arg]
         [(p.requires_grad, p.grad) for p in classifier.parameters()],
         shared_generators(),
     )
+
+
+@pytest.mark.parametrize("name", [name for name, facts in methods.items() if facts["family"] != "maskers"])
+def test_grey_oblong_pictures_of_findings(name: str) -> None:
+    """One channel, another height than width, sigmoids: as networks of X-rays are; several classes as each alone."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 5),
+    )  # fmt: skip
+    with torch.no_grad():
+        for k, part in enumerate(network.parameters()):
+            part.copy_(0.4 * torch.randn(part.shape, generator=torch.Generator().manual_seed(k)))
+    grey = Classifier(network.eval(), mean=[0.5], std=[0.25], input_size=(32, 48), activation="sigmoid")
+    explain = partial(explainer, name, grey, **FAST.get(name, {}))
+    images = torch.rand(2, 1, 40, 66, generator=torch.Generator().manual_seed(9))
+    try:
+        maps = explain()(images, [[1, 3]] * 2)
+    except InputError as error:
+        assert "transformer" in str(error), "no other method refuses such a network"
+        return
+    assert maps.shape == (2, 2, 40, 66) and maps.isfinite().all()
+    alone = explain()(images[1:], 3)[0]
+    torch.testing.assert_close(maps[1, 1], alone, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", methods.names())

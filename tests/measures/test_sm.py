@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_net
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -136,3 +136,17 @@ def test_what_does_not_fit_is_refused() -> None:
         saliency_metric(CLASSIFIER, IMAGES, BOXES[:2], LABELS)
     with pytest.raises(InputError, match="class 9"):
         saliency_metric(CLASSIFIER, IMAGES, BOXES, torch.tensor([0, 9, 1]))
+
+
+def test_grey_networks_see_the_mean_colour_of_an_empty_box_beside_other_crops() -> None:
+    """Data sets are in colour, and the classifier's mean is one value."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    grey = Classifier(network.eval(), mean=[0.4], std=[0.2], input_size=(16, 24))
+    images, boxes = torch.rand(2, 3, 20, 30), torch.tensor([[0, 0, 0, 0], [2, 3, 20, 15]])
+    labels = torch.tensor([1, 2])
+    together = saliency_metric(grey, images, boxes, labels)
+    alone = torch.cat([saliency_metric(grey, images[i : i + 1], boxes[i : i + 1], labels[i : i + 1]) for i in (0, 1)])
+    assert torch.allclose(together, alone)
+    with torch.no_grad():
+        p = grey.probabilities(grey(torch.full((1, 1, 16, 24), 0.4)))[0, 1]
+    assert float(together[0]) == pytest.approx(math.log(0.05) - math.log(float(p)), abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
+from maskwise.core.errors import InputError
 from maskwise.planning import counting, plan_evaluation, plan_training
 from maskwise.planning.phases import phases_of
 from maskwise.planning.throughput import Throughput, step_throughput
@@ -250,3 +252,48 @@ def test_what_a_teacher_costs() -> None:
         # What the maps are made of, the classes' weights times the last layer, is next to nothing beside it.
         assert forwards <= plan.label_flops / 100 < 1.01 * forwards
     assert plan_training("casm_lite0", 100, overrides=of_tiny("casm_lite0")).label_flops == 0
+
+
+def test_an_evaluation_of_grey_oblong_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be wrong with a map of noise is nobody's news; timed, too, it is asked about its own pictures."""
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    with torch.no_grad():
+        module[-1].bias.fill_(-9)  # type: ignore[union-attr, operator]
+    seen: set[tuple[int, ...]] = set()
+    module[0].register_forward_pre_hook(lambda _, given: seen.add(tuple(given[0].shape[1:])))
+    grey = Classifier(module.eval(), mean=[0.5], std=[0.5], input_size=(64, 96), activation="sigmoid", name="grey")
+    monkeypatch.setattr("maskwise.planning.evaluation.skeleton", lambda name: grey)
+    seen.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan = plan_evaluation("gradient", 10, measure=True)
+    assert plan.maps == 4 * 64 * 96 * 10 and seen == {(1, 64, 96)}
+
+
+def test_of_a_black_box_it_is_how_often_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_net()
+    box = Classifier(lambda images: network(images).detach(), input_size=32, activation="softmax", name="box")
+    monkeypatch.setattr("maskwise.planning.evaluation.skeleton", lambda name: box)
+    monkeypatch.setattr("maskwise.planning.training.skeleton", lambda name: box)
+    plan, more = (plan_evaluation("rise", 10, options={"masks": 20}, metric_forwards=n) for n in (0, 7))
+    assert plan.picture_flops is None and plan.forwards == 21, "its top class, and 20 masked copies"
+    assert more.forwards == plan.forwards + 7
+    told = CliRunner().invoke(app, ["plan", "--evaluate", "rise", "--images", "10", "--set", "masks=20"])
+    assert told.exit_code == 0 and "21 questions to a black box" in told.stdout
+    with pytest.raises(InputError, match="box is a black box.*evaluate=banzhaf"):
+        plan_training("black_box", 100)
+
+
+def test_a_classifier_that_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the skeleton is the real one
+    (tmp_path / "grey.py").write_text(
+        "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(),\n"
+        "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))\n"
+    )
+    said = ["--mean", "0.5", "--std", "0.25", "--size", "32x48", "--activation", "sigmoid"]
+    ask = ["plan", "--evaluate", "gradient", "--images", "10", "--json"]
+    found = CliRunner().invoke(app, [*ask, "--classifier", f"{tmp_path / 'grey.py'}:net", *said])
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["maps"] == 4 * 32 * 48 * 10
+    named = CliRunner().invoke(app, [*ask, "--classifier", "torchvision/resnet18", "--size", "64"])
+    assert json.loads(named.stdout)["maps"] == 4 * 64 * 64 * 10

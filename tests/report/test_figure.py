@@ -86,3 +86,13 @@ def test_a_figure_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can't write"):
         fig2([row(10, 10)], tmp_path / "file" / "f.png")
+
+
+def test_small_panels_are_the_panels_with_fewer_pixels() -> None:
+    from maskwise.explain import Panels
+    from maskwise.report.figure import LONGEST, small_panels
+
+    image, saliency = torch.rand(3, 960, 2 * LONGEST), torch.rand(960, 2 * LONGEST)
+    small = small_panels(Panels(image, saliency, image, image, image, (100, 200, 300, 481), "dog"))
+    assert small.image.shape == (3, 480, LONGEST) and small.map.shape == (480, LONGEST)
+    assert small.box == (50, 100, 150, 240) and small.caption == "dog"

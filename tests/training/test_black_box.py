@@ -255,6 +255,7 @@ def test_any_method_that_only_asks_may_teach() -> None:
         recipe = taught_by(name, box())
         assert list(recipe.teacher.views) == [name] and not recipe.teacher.stretch and recipe.target == "values"
     assert taught_by("kernel_shap", box()).teacher.views["kernel_shap"].options == {"masks": 32, "grid": 7}
+    assert taught_by("banzhaf", box()).encoder == "efficientnet_lite0"
     for name in TEACHERS:
         assert taught_by(name, Classifier(tiny_net(), input_size=32)).encoder is None, "a network is read itself"
 
@@ -284,3 +285,27 @@ def test_an_onnx_file_from_fit_to_explain_on_the_command_line(data: Path, tmp_pa
         "was trained on net.onnx", "not on net.onnx",
     )  # fmt: skip
     refused(call("fit", data, *said, "--teacher", "none", "--out", tmp_path / "no"), "black box", "gradients")
+
+
+def test_a_grey_box_of_findings_on_the_command_line(tmp_path: Path) -> None:
+    """14 sigmoids of one-channel, oblong pictures of 16 bits: nothing needs to be said but what the file can't say."""
+    pytest.importorskip("onnxruntime")
+    draws, (pictures, out) = np.random.default_rng(0), (tmp_path / "in", tmp_path / "run")
+    pictures.mkdir()
+    for k in range(12):
+        Image.fromarray(draws.integers(0, 2**16, (40, 60)).astype(np.uint16)).save(pictures / f"{k:02}.png")
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Linear(8, 14),
+    )  # fmt: skip
+    file = tmp_path / "chest.onnx"
+    torch.onnx.export(network.eval(), (torch.rand(2, 1, 32, 48),), str(file), dynamo=True, verbose=False)
+    said = ["--classifier", str(file), "--mean", "0.5", "--std", "0.25", "--activation", "sigmoid"]
+    done = call("fit", pictures, *said, "--out", out, "--max-steps", "2", "--json")
+    assert done.exit_code == 0, done.output
+    assert "small gives" not in done.stderr, "nobody reads the scores of the masker's own network"
+    assert recipes.load(out / "recipe.yaml").encoder == "small"
+    ask = ("explain", pictures / "00.png", *said, "--masker", out / "masker.safetensors", "--method", "casm", "--json")
+    shown = call(*ask, "--out", tmp_path / "maps")
+    assert shown.exit_code == 0, shown.output
+    assert "small gives" not in shown.stderr and np.load(tmp_path / "maps" / "00" / "map.npy").shape == (40, 60)

@@ -185,9 +185,12 @@ def collect(
         InputError: a classifier that does not name one class, or what reading and explaining raise.
     """
     if classifier.activation != "softmax" or len(classifier.labels) < 2:
+        has = "one class" if len(classifier.labels) < 2 else "outputs of another kind (activation none)"
+        if classifier.activation == "sigmoid":
+            has = "sigmoid outputs"
         raise InputError(
-            f"audit is of networks that name one of several classes (softmax), and {classifier.name} has "
-            f"{classifier.activation} outputs: measure its maps with compare, class by class"
+            f"audit is of networks that name one of several classes (softmax), and {classifier.name} has {has}: "
+            "measure its maps with compare, class by class (`target=each`)"
         )
     plan = plan or AuditPlan()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]

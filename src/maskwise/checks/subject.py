@@ -18,6 +18,7 @@ from maskwise.core.modes import eval_mode
 from maskwise.evaluation import Contender
 from maskwise.evaluation.contender import made_for
 from maskwise.evaluation.given_maps import GivenMaps
+from maskwise.explainers.doubts import absence_is_meant
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.maskers import Masker
 from maskwise.sess import SESS
@@ -81,7 +82,8 @@ class Subject:
         for first in range(0, len(images), batch):
             part = as_float(images[first : first + batch]).to(self.network.device)
             target = None if targets is None else targets[first : first + batch].to(self.network.device)
-            maps = torch.as_tensor(self.explain(part, target)).detach().float().cpu()
+            with absence_is_meant():  # of randomised weights, say, which find what they may
+                maps = torch.as_tensor(self.explain(part, target)).detach().float().cpu()
             if maps.shape != (len(part), *part.shape[-2:]):
                 raise InputError(f"an explainer gives maps {(len(part), *part.shape[-2:])}, not {tuple(maps.shape)}")
             if not maps.isfinite().all():

@@ -123,6 +123,7 @@ class Classifier(nn.Module):
         look = first_look(self.module, self.normalise(images).to(self.dtype), activation, output, name)
         self.ends_in = look.ends_in  # the activation whose input are the logits
         self.is_paired = look.is_paired  # one output, two classes
+        self.gives_findings = look.gives_findings  # several, each with a probability by itself
         self.reads_probabilities = look.reads_probabilities  # of classes, whose logarithms are its logits
         self.activation: Activation = look.activation
         if self.activation == "none":

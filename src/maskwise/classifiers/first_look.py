@@ -27,6 +27,7 @@ class FirstLook:
         activation: what makes probabilities of its logits, settled.
         ends_in: the activation whose input are the logits; None reads what the module gives.
         is_paired: one output, two classes.
+        gives_findings: several classes, each with a probability by itself: sigmoids, or such numbers as they are.
         reads_probabilities: of classes that exclude each other; their logarithms are its logits.
         outputs: how many scores a picture has.
     """
@@ -34,6 +35,7 @@ class FirstLook:
     activation: Activation
     ends_in: Ending | None
     is_paired: bool
+    gives_findings: bool
     reads_probabilities: bool
     outputs: int
 
@@ -80,7 +82,8 @@ def first_look(
         ends_in, scores = None, scores_of(raw, output, len(normalised))  # its outputs as they are
     if is_paired and activation == "softmax":
         activation = "sigmoid"
-    return FirstLook(activation, ends_in, is_paired, reads_probabilities, scores.shape[1])
+    finds = activation == "sigmoid" or (activation == "none" and _in_range(scores) and _link_of(scores) != "none")
+    return FirstLook(activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1])
 
 
 def _refusal(module: nn.Module, given: Tensor, error: Exception, name: str) -> str:
@@ -100,8 +103,7 @@ def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation 
     Raises:
         InputError: of a black box they may be several things; of a network that is a warning.
     """
-    in_range = bool((scores >= 0).all()) and bool((scores <= 1).all())
-    if kind is not None or not in_range or _link_of(scores) == "none":
+    if kind is not None or not _in_range(scores) or _link_of(scores) == "none":
         return
     said = f"{name} gives numbers from 0 to 1 that don't add up to one"
     if is_black_box:
@@ -115,6 +117,10 @@ def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation 
             "`activation=softmax` if they are logits",
             stacklevel=4,
         )
+
+
+def _in_range(scores: Tensor) -> bool:
+    return bool((scores >= 0).all()) and bool((scores <= 1).all())
 
 
 def _link_of(scores: Tensor) -> Activation:

@@ -19,6 +19,11 @@ def probabilities_of(logits: Tensor, activation: Activation, dim: int = 1) -> Te
     return logits.sigmoid() if activation == "sigmoid" else logits
 
 
+def likelier(logits: Tensor, activation: Activation) -> Tensor:
+    """Bool of logits, each by itself: is the finding likelier than not, p > 1/2? Of logits no sigmoid rounds that."""
+    return logits > (0.5 if activation == "none" else 0)
+
+
 def log_probabilities_of(logits: Tensor, activation: Activation, dim: int = 1) -> Tensor:
     """Their logarithms; outputs that are no probabilities are held at the smallest number above zero."""
     if activation == "softmax":

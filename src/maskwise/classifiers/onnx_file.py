@@ -15,7 +15,7 @@ from maskwise.classifiers.black_box import BlackBox
 from maskwise.core.errors import InputError
 from maskwise.core.files import is_file
 from maskwise.core.reading import sha256_of
-from maskwise.core.text import one_line
+from maskwise.core.text import how_many, one_line
 
 if TYPE_CHECKING:
     from onnx import GraphProto, TensorProto
@@ -38,6 +38,7 @@ class OnnxBox(BlackBox):
 
     Attributes:
         size: (h,w) of the pictures that it takes, None where it does not say.
+        channels: of these, likewise.
 
     Raises:
         InputError: no such file, onnxruntime is not installed or can't run it, or it takes no pictures.
@@ -80,6 +81,8 @@ class OnnxBox(BlackBox):
         self.colours_last = shape[3] in COLOURS and shape[1] not in COLOURS
         sides = shape[1:3] if self.colours_last else shape[2:4]
         self.size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else None
+        channels = shape[3 if self.colours_last else 1]
+        self.channels = channels if isinstance(channels, int) else None
         self.pictures = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         numbers = (self.pictures or 1) * math.prod(side for side in shape[1:] if isinstance(side, int) and side > 0)
         if numbers > MOST_NUMBERS:
@@ -93,6 +96,11 @@ class OnnxBox(BlackBox):
         if self.size is not None and tuple(normalised.shape[-2:]) != self.size:
             had, wanted = ("x".join(map(str, side)) for side in (normalised.shape[-2:], self.size))
             raise InputError(f"this ONNX file takes pictures of {wanted} pixels, and these have {had}")
+        if self.channels is not None and normalised.shape[1] != self.channels:
+            raise InputError(
+                f"this ONNX file takes pictures of {how_many(self.channels, 'channel')}, and these have "
+                f"{normalised.shape[1]}: give `mean` and `std` with {how_many(self.channels, 'value')}"
+            )
         given = normalised.permute(0, 2, 3, 1) if self.colours_last else normalised
         found = [self._run(part) for part in given.to(self.floats).cpu().split(self.pictures or len(given))]
         held = {name: torch.cat([part[k] for part in found]) for k, name in enumerate(self.outputs)}

@@ -20,6 +20,7 @@ from maskwise.core.errors import InputError
     section="Explain",
     example="maskwise explain dog.jpg --method grad_cam --out explained\n"
     "maskwise explain pictures/ --method grad_cam --target 'tabby cat' --sess --scales 6\n"
+    "maskwise explain xrays/ --classifier chest.py:chest --method grad_cam --target findings --report\n"
     'maskwise explain dog.jpg --classifier hf/openai/clip-vit-base-patch32 --texts "a cat" "a dog" --method grad_cam',
 )
 def explain_command(
@@ -29,7 +30,8 @@ def explain_command(
         typer.Option(
             "--target",
             help="What is explained: predicted, a class (index, name, WordNet id), one against another "
-            "('cat - dog'), or finer: the predicted one against the three nearest to it.",
+            "('cat - dog'), finer: the predicted one against the three nearest to it; or findings: each class with a "
+            "probability above 0.5 of a network with sigmoid outputs, a map each.",
             autocompletion=completion.predicted,
         ),
     ] = "predicted",

@@ -19,8 +19,11 @@ from maskwise.core.text import cell, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from maskwise.explain import Explanation, Panels
+    from maskwise.explain import Explanation, NothingFound, Panels
     from maskwise.explainers import Explainer
+
+
+FINDINGS = "findings"  # the target that is each of them
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Wanted:
     """What is made of each picture.
 
     Attributes:
-        target: the class that is explained; None is the predicted one.
+        target: the class that is explained; None is the predicted one, ``FINDINGS`` each that the network finds.
         infill: what paints the inpainted picture.
         enhance: SESS's keywords; None leaves it out.
         panel: also a picture of SESS's patches.
@@ -69,11 +72,12 @@ def explain_pictures(
     check_writable(out)
     paths, failed = _found(pictures, out, output)
     figures.check()
+    from maskwise.classifiers.findings import check_findings
     from maskwise.core.allocator import keep_freed_memory
-    from maskwise.explain import explain_picture
+    from maskwise.explain import Explanation, check_knows_classes, explain_findings, explain_picture, look_at
     from maskwise.explainers.targets import described
     from maskwise.infill import infiller
-    from maskwise.report.explained import check_replaceable, write_explanation
+    from maskwise.report.explained import check_replaceable, free_name, write_explanation, write_findings
     from maskwise.report.figure import fig2
 
     method.check()
@@ -83,37 +87,76 @@ def explain_pictures(
     method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, wanted.enhance)
     explain_it.strict = wanted.strict
-    if wanted.target is not None:
+    if wanted.target == FINDINGS:
+        check_findings(classifier)
+        check_knows_classes(explain_it, method.method)
+    elif wanted.target is not None:
         described(wanted.target, classifier.labels, "")  # what is no class is said before there is work
-    done: list[Explanation] = []
+    done: list[Explanation | NothingFound] = []
     rows: list[Panels] = []
     cards: list[dict[str, Any]] = []
     taken: set[str] = set()
+    shown = explain_it if wanted.panel else None
 
-    def explained(path: Path) -> Explanation:
+    def folder_of(path: Path) -> Path:
+        """Two pictures of one name in two folders get two result folders."""
+        name = free_name(path.stem, taken)
+        taken.add(name)
+        check_replaceable(out / name)
+        return out / name
+
+    def drawn(explanation: Explanation, row: Panels) -> list[dict[str, Any]]:
+        """What the page says of it, where there is one."""
+        if wanted.page is None:
+            return []
+        from maskwise.report.page_explained import card_of
+
+        return [card_of(explanation, row, classifier, wanted.page == "curves")]
+
+    def explained(path: Path) -> list[Explanation | NothingFound]:
         """Lets go of the pictures when it returns: of a photograph they are half a gigabyte."""
-        folder = out / _free_name(path.stem, taken)
-        check_replaceable(folder)
+        folder = folder_of(path)
         explanation, row = explain_picture(
             path, explain_it, classifier, method.method, wanted.target, paint, wanted.resize, figures.display
         )
-        write_explanation(explanation, row, folder, explain_it if wanted.panel else None, figures.format, figures.dpi)
-        if wanted.page is not None:
-            from maskwise.report.page_explained import card_of
-
-            cards.append(card_of(explanation, row, classifier, wanted.page == "curves"))
+        write_explanation(explanation, row, folder, shown, figures.format, figures.dpi)
+        cards.extend(drawn(explanation, row))
         if wanted.together:
             rows.append(row)
-        return explanation
+        return [explanation]
 
+    def found(path: Path) -> list[Explanation | NothingFound]:
+        """The same of each finding, one after another."""
+        folder = folder_of(path)
+        look = look_at(path, classifier, wanted.resize)
+        own: list[dict[str, Any]] = []
+
+        def made() -> Iterator[tuple[Explanation, Panels]]:
+            for explanation, row in explain_findings(look, explain_it, method.method, paint, figures.display):
+                own.extend(drawn(explanation, row))
+                yield explanation, row
+
+        nothing = look.nothing(method.method)
+        each = write_findings(made(), nothing, folder, shown, figures.format, figures.dpi)
+        if wanted.page is not None:
+            from maskwise.report.page_explained import nothing_card, one_card
+
+            cards.append(one_card(own) if own else nothing_card(look))
+        return [*each] or [nothing]
+
+    one = found if wanted.target == FINDINGS else explained
     for path in _progress(paths, method.method, explain_it, output):
         try:
-            done.append(explained(path))
+            done += one(path)
         except InputError as error:
             complain(error)
             failed = True
-    for warning, count in Counter(line for e in done for line in e.warnings).items():
-        complain(f"warning: {warning}" + (f" ({count} of {len(done)} pictures)" if len(done) > 1 else ""))
+    maps = [e for e in done if isinstance(e, Explanation)]
+    what = "pictures" if wanted.target != FINDINGS else "maps"
+    for warning, count in Counter(line for e in maps for line in e.warnings).items():
+        complain(f"warning: {warning}" + (f" ({count} of {len(maps)} {what})" if len(maps) > 1 else ""))
+    if said := _nothing_line(done):
+        complain(said)
     if rows:
         fig2(rows, out / f"figure.{figures.format}", dpi=figures.dpi)
     if cards:
@@ -121,11 +164,13 @@ def explain_pictures(
 
         title = f"What does {classifier.name} use?"
         colour = classifier.mean.tolist()
-        report_page.write(cards, out / "report.html", title, colour=colour, protocol=done[0].facts()["protocol"])
+        report_page.write(
+            cards, out / "report.html", title, colour=colour, protocol=(maps or done)[0].facts()["protocol"]
+        )
     if done or output.as_json:
         page = ", all on one page in report.html there" if cards else ""
         said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
-        output.tell([e.facts() for e in done], table_of(done), lines=(said,))
+        output.tell([e.facts() for e in done], table_of(done, wanted.target), lines=(said,))
     if failed:
         raise typer.Exit(2)
 
@@ -160,13 +205,19 @@ def _found(pictures: Sequence[Path], out: Path, output: Output) -> tuple[list[Pa
     raise typer.Exit(2)
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    """Two pictures of one name in two folders get two result folders."""
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return name
+def _nothing_line(done: Sequence[Explanation | NothingFound]) -> str | None:
+    """One line of all pictures in which nothing is found; None where there are none."""
+    from maskwise.core.text import first_few
+    from maskwise.explain import NothingFound
+
+    none = [e for e in done if isinstance(e, NothingFound)]
+    if len(none) < 2:
+        return none[0].line if none else None
+    pictures = len({e.picture for e in done})
+    return (
+        f"{none[0].classifier} finds nothing in {len(none)} of {pictures} pictures, in which no class has a "
+        f"probability above 0.5; no map of {first_few([Path(e.picture).name for e in none])}"
+    )
 
 
 def _progress(paths: list[Path], method: str, explain_it: Explainer, output: Output) -> Iterator[Path]:
@@ -190,13 +241,32 @@ def _progress(paths: list[Path], method: str, explain_it: Explainer, output: Out
             bars.advance(pictures)
 
 
-def table_of(done: Sequence[Explanation]) -> Table:
-    """One row a picture; names of files and classes are text, whatever they hold."""
+def table_of(done: Sequence[Explanation | NothingFound], target: str | None = None) -> Table:
+    """One row a map; names of files and classes are text, whatever they hold.
+
+    Args:
+        done: what is known of each.
+        target: as of ``Wanted``: of a class that is named the table says what it is, of findings each.
+    """
     from rich.table import Table
 
-    table = Table("picture", "top class", "p", "box (x0,y0,x1,y1)", "mask area", "seconds")
+    from maskwise.explain import Explanation
+
+    findings = target == FINDINGS
+    asked = [] if target is None or findings else ["explained"]
+    table = Table("picture", "finding" if findings else "top class", "p", *asked, "box (x0,y0,x1,y1)", "mask area",
+                  "seconds")  # fmt: skip
     for e in done:
+        picture = cell(Path(e.picture).name)
+        if not isinstance(e, Explanation):
+            table.add_row(picture, "nothing found", "", "", "", f"{e.seconds:.2f}")
+            continue
         name, p = e.top[0]
+        of = "no class" if e.target is None else e.target
+        known = "" if e.probability is None else f" {e.probability:.2f}"
+        if findings and e.probability is not None:
+            name, p = of, e.probability
+        said = [cell(f"{of}{known}") for _ in asked]
         box = ",".join(map(str, e.box))
-        table.add_row(cell(Path(e.picture).name), cell(name), f"{p:.2f}", box, f"{e.area:.2f}", f"{e.seconds:.2f}")
+        table.add_row(picture, cell(name), f"{p:.2f}", *said, box, f"{e.area:.2f}", f"{e.seconds:.2f}")
     return table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwise.commands import completion
-from maskwise.commands.groups import Imports, Output, key_values
+from maskwise.commands.groups import Imports, Model, Output, key_values
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
 
@@ -49,6 +49,17 @@ def plan_command(
             autocompletion=completion.classifier_names,
         ),
     ] = None,
+    mean: Annotated[str | None, typer.Option("--mean", help="Of its normalisation: a value a channel, in [0,1].")] = (
+        None
+    ),
+    std: Annotated[str | None, typer.Option("--std", help="Of its normalisation, likewise.")] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Of the pictures it takes: a side in pixels, or HxW.")] = (
+        None
+    ),
+    activation: Annotated[
+        str | None,
+        typer.Option("--activation", help="softmax, sigmoid, or none: what makes probabilities of its outputs."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, of the recipe or the method; may be given again.")
     ] = None,
@@ -76,16 +87,17 @@ def plan_command(
         raise InputError("name a recipe, or a method with --evaluate: one of the two")
     if peak is not None and (evaluate is not None or not measure):
         raise InputError("`peak` is for the MFU of a training that is timed: name a recipe, and add --measure")
+    said = Model(mean=mean, std=std, size=size, activation=activation).described()
     made: TrainingPlan | EvaluationPlan
     if recipe is not None:
         made = plan_training(
-            recipe, images, gpus, epochs=epochs, classifier=classifier, overrides=settings or [],
+            recipe, images, gpus, epochs=epochs, classifier=classifier, said=said, overrides=settings or [],
             accumulate=accumulate, measure=3 if measure else 0,
         )  # fmt: skip
         rows = training_rows(made, peak)
     else:
         made = plan_evaluation(
-            str(evaluate), images, classifier=classifier or "efficientnet_lite0",
+            str(evaluate), images, classifier=classifier or "efficientnet_lite0", said=said,
             options=key_values(settings, "--set"), metric_forwards=metric_forwards, measure=measure,
         )  # fmt: skip
         rows = evaluation_rows(made)
@@ -122,7 +134,9 @@ def training_rows(made: TrainingPlan, peak: float | None = None) -> list[tuple[s
 def evaluation_rows(made: EvaluationPlan) -> list[tuple[str, str]]:
     return [
         ("evaluation", f"{made.method}, {made.classifier}, {made.images:,} pictures"),
-        ("a picture", f"as much work as {made.forwards:.1f} forwards, {si(made.picture_flops)}FLOP"),
+        ("a picture", f"{made.forwards:,.0f} questions to a black box, whose work nobody sees"
+                      if made.picture_flops is None
+                      else f"as much work as {made.forwards:.1f} forwards, {si(made.picture_flops)}FLOP"),
         ("rows", f"{si(made.rows)}B in rows.db, {made.row:.0f} bytes a picture and metric"),
         ("memory for names", f"{si(made.names)}B: which pictures are done"),
         ("maps, if kept", f"{si(made.maps)}B before compression, one file a picture"),

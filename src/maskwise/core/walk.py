@@ -15,6 +15,7 @@ SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volume
 # What commands write: a folder with all files of one of these sets holds results, and no pictures of anybody's.
 RESULTS = (
     frozenset({"map.npy", "result.json"}),
+    frozenset({"findings.json"}),
     frozenset({"log.jsonl", "recipe.yaml"}),
     frozenset({"leaderboard.json", "rows.db"}),
     frozenset({"panel.json", "panel.png"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Sample
+from maskwise.data.sample import no_boxes
 from maskwise.measures.pointing import box_regions
 
 RULES = ("predicted", "label", "each")
@@ -66,21 +67,50 @@ class Item:
 def items_of(sample: Sample, data: DataSet | None, classifier: Classifier, target: Target) -> Iterator[Item]:
     """The picture itself; with target ``each`` once for each class in it, as the pointing game asks.
 
+    Of a class by name, or each, the truth is that class's own: where a picture shows others alone, there is none.
+
     Raises:
         InputError: the picture has a class that the classifier does not know, or the class asked for is unknown.
     """
     if target != "each":
         wanted = class_asked(target, classifier)
-        yield Item(sample, None if wanted is None else _own_class(wanted, sample, data, classifier))
+        yield Item(sample) if wanted is None else _asked(sample, wanted, data, classifier)
         return
-    own = sample.box_classes is not None or sample.class_map is not None
     for asked, pixels in sample.regions().items():
-        label = asked if not own and sample.label is not None else class_of(asked, data, classifier)
-        exact = sample.box_masks is not None or (
-            sample.class_map is not None and bool((sample.class_map == asked).any())
-        )
-        mask = pixels if exact else None if own else sample.mask
-        yield Item(replace(sample, label=label, category=asked, mask=mask), asked)
+        label = asked if _by_label(sample) else class_of(asked, data, classifier)
+        yield Item(replace(_of_class(sample, asked, pixels), label=label), asked)
+
+
+def _asked(sample: Sample, wanted: int, data: DataSet | None, classifier: Classifier) -> Item:
+    """The picture with what it knows of the classifier's class ``wanted``."""
+    regions = sample.regions()
+    own = _own_class(wanted, sample, regions, data, classifier)
+    if own in regions:
+        return Item(_of_class(sample, own, regions[own]), own)
+    if _names_no_class(sample):  # its boxes may be of any
+        return Item(sample, own)
+    bare = replace(
+        sample, boxes=no_boxes(), box_classes=None, box_masks=None, mask=None, class_map=None, difficult=None,
+        category=None,
+    )  # fmt: skip
+    return Item(bare, own)
+
+
+def _of_class(sample: Sample, asked: int, pixels: Tensor) -> Sample:
+    """The picture with boxes and mask of one of the classes in it, which has these pixels (H,W)."""
+    own = sample.box_classes is not None or sample.class_map is not None
+    exact = sample.box_masks is not None or (sample.class_map is not None and bool((sample.class_map == asked).any()))
+    return replace(sample, category=asked, mask=pixels if exact else None if own else sample.mask)
+
+
+def _by_label(sample: Sample) -> bool:
+    """Is its one class the label, which is the classifier's?"""
+    return sample.box_classes is None and sample.class_map is None and sample.label is not None
+
+
+def _names_no_class(sample: Sample) -> bool:
+    known = (sample.box_classes, sample.class_map, sample.label, sample.category)
+    return all(one is None for one in known)
 
 
 def class_asked(target: Target, classifier: Classifier) -> int | None:
@@ -97,11 +127,13 @@ def class_asked(target: Target, classifier: Classifier) -> int | None:
         raise InputError(f"target is {', '.join(RULES)} or a class: {error}") from None
 
 
-def _own_class(wanted: int, sample: Sample, data: DataSet | None, classifier: Classifier) -> int:
+def _own_class(
+    wanted: int, sample: Sample, regions: Mapping[int, Tensor], data: DataSet | None, classifier: Classifier
+) -> int:
     """The picture's own class that is the classifier's class ``wanted``; -1 where the picture shows none such."""
-    for own in sample.regions():
+    for own in regions:
         try:
-            if class_of(own, data, classifier) == wanted:
+            if (own if _by_label(sample) else class_of(own, data, classifier)) == wanted:
                 return own
         except InputError:  # a class that the classifier does not know is not the one asked for
             continue

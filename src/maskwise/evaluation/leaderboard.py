@@ -179,6 +179,8 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
         )
     if len(missing) == len(measured.metrics):
         needs = sorted({need for metric in measured.metrics.values() for need in metric.needs})
+        if not needs:  # they choose among pictures, and say which in their own words
+            raise InputError(f"{', '.join(sources)}: no picture is one that {', '.join(measured.metrics)} counts")
         raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}")
     left_out = {
         name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}" for name in missing

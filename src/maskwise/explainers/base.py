@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.findings import found_classes
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.core.modes import eval_mode, frozen
@@ -18,11 +19,14 @@ from maskwise.core.precision import Precision, autocast
 from maskwise.core.registry import Registry
 from maskwise.explainers.doubts import (
     ROUNDING,
+    asks_for_absence,
     coarse_grid,
     doubts,
     flat_map,
     hearing,
     line_of,
+    not_found,
+    nothing_found,
     pixel_gradient,
     warn_once,
     within_rounding,
@@ -100,6 +104,16 @@ class Explainer:
         return type(self).saliency_and_logits is not Explainer.saliency_and_logits
 
     @property
+    def gives_own_logits(self) -> bool:
+        """Are those the classifier's own, and not those of a copy that has learnt on?"""
+        return self.gives_logits
+
+    @property
+    def shows_findings(self) -> bool:
+        """Is a map taken for a place of what the network finds, which there may be none of?"""
+        return self.needs_target
+
+    @property
     def map_is_free(self) -> bool:
         """Where logits come with the maps: is the map hardly any work beyond that forward?"""
         return False
@@ -159,7 +173,8 @@ class Explainer:
 
     def explain(self, images: Tensor, targets: Targets) -> Tensor:
         """Maps (N,K,H,W) at the images' size, for targets that are parsed."""
-        maps, _ = self.low_resolution(images, targets)
+        maps, logits = self.low_resolution(images, targets)
+        self.doubt_findings(images, targets, logits if self.gives_own_logits else None)
         return self.upsample(maps, (images.shape[-2], images.shape[-1]))
 
     def low_resolution(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor | None]:
@@ -220,6 +235,24 @@ class Explainer:
         for known in self.doubted.values():
             flat = flat & ~known.to(flat.device)
         self.doubt("flat_map", flat)
+
+    def doubt_findings(self, images: Tensor, targets: Targets, logits: Tensor | None) -> None:
+        """Notes pictures (N,C,H,W) in which the network does not find what the map is of.
+
+        Costs a forward, of networks of findings alone, where no ``logits`` (N,C) of the classifier are there already.
+        """
+        asked = self.classifier
+        if not (asked.gives_findings and self.shows_findings) or targets.score is not None or asks_for_absence():
+            return
+        if logits is None:
+            logits = asked.logits(asked.prepare(images))
+        try:
+            there = found_classes(asked, logits)
+        except InputError:  # numbers that are no probabilities
+            return
+        self.doubt("nothing_found", nothing_found(there))
+        if self.needs_target:
+            self.doubt("not_found", not_found(there, targets.classes_of(logits).to(there.device)))
 
     def adopt(self, *parts: Explainer) -> None:
         """Notes what explainers have noted that this one is made of."""

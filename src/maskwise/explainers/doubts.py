@@ -29,6 +29,7 @@ PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
 
 doubts: Registry[Any] = Registry("warning")
 _hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
+_absence_is_meant: ContextVar[bool] = ContextVar("absence_is_meant", default=False)
 _pixel_gradients: WeakKeyDictionary[Classifier, PixelGradient] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
 
@@ -107,6 +108,26 @@ def no_class(iterations: int, inversion: int) -> bool:
 
 
 @doubts.register(
+    "nothing_found",
+    cause="no class has a probability above 0.5: nothing is found in the picture",
+    cure="take the map for what comes nearest to a finding, not for one",
+)
+def nothing_found(found: Tensor) -> Tensor:
+    """(N,) of the findings (N,C) bool of networks whose classes don't exclude each other: is there none?"""
+    return ~found.any(1)
+
+
+@doubts.register(
+    "not_found",
+    cause="the class has no probability above 0.5, and others have: it is not found in the picture",
+    cure="take the map for what speaks most for the class, not for a finding",
+)
+def not_found(found: Tensor, classes: Tensor) -> Tensor:
+    """(N,K) of the findings (N,C) bool and the classes (N,K) that are explained: are there others, and is it none?"""
+    return ~found.gather(1, classes) & found.any(1, keepdim=True)
+
+
+@doubts.register(
     "other_classifier",
     cause="the explainer was made for other weights than those of the classifier that is asked",
     cure="make it anew, with a masker that was trained on this classifier",
@@ -154,6 +175,21 @@ def handed_on() -> Iterator[None]:
         yield
     finally:
         _hearing.reset(token)
+
+
+@contextmanager
+def absence_is_meant() -> Iterator[None]:
+    """While open, classes that are not found are asked for on purpose, as of randomised weights."""
+    token = _absence_is_meant.set(True)
+    try:
+        yield
+    finally:
+        _absence_is_meant.reset(token)
+
+
+def asks_for_absence() -> bool:
+    """Is ``absence_is_meant`` open?"""
+    return _absence_is_meant.get()
 
 
 @contextmanager

@@ -124,6 +124,15 @@ class MaskerExplainer(Explainer):
         return self.masker.encoder if self.masker.shares_encoder else self.classifier
 
     @property
+    def gives_own_logits(self) -> bool:
+        return not self.masker.shares_encoder
+
+    @property
+    def shows_findings(self) -> bool:
+        """Also of a mask that knows no class: what it keeps is evidence of what is found."""
+        return True
+
+    @property
     def map_is_free(self) -> bool:
         return True
 

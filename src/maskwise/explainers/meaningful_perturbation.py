@@ -115,7 +115,8 @@ class MeaningfulPerturbation(Explainer):
                 if self.infill == "noise":
                     fill = infill(self.infill, pixels, self.classifier, self.blur, draws)
                 both = shifted(torch.cat([pixels, fill], 1), moves[:, step]) if reach else torch.cat([pixels, fill], 1)
-                kept = masked_in(both[:, :3], self.smooth(mask, pixels), both[:, 3:])
+                shown, hidden = both.tensor_split(2, 1)
+                kept = masked_in(shown, self.smooth(mask, pixels), hidden)
                 left = wanted.probabilities(self.classifier.logits(kept))
                 self.scored(left[:, None])
                 rough = total_variation(mask, beta=self.beta).sum()

@@ -225,6 +225,16 @@ def described(target: int | str | Contrast, labels: Labels, top: str) -> str:
     return wanted.described(labels, top) if isinstance(wanted, Contrast) else labels.name(labels.resolve(wanted))
 
 
+def class_alone(target: int | str, labels: Labels) -> int | None:
+    """The index of a class; None of a contrast.
+
+    Raises:
+        InputError: unknown class.
+    """
+    wanted = _wanted(target, labels)
+    return None if isinstance(wanted, Contrast) else labels.resolve(wanted)
+
+
 def class_of_description(text: str, labels: Labels) -> int:
     """The class that ``described`` puts first.
 

@@ -49,7 +49,10 @@ def own_encoder(name: str, classifier: Classifier) -> Classifier:
     one_of("encoder", name, (SMALL, *classifiers.names()))
     if name == SMALL:
         mean, std = classifier.mean.tolist(), classifier.std.tolist()
-        made = Classifier(SmallEncoder(classifier.channels), mean=mean, std=std, input_size=classifier.size, name=name)
+        made = Classifier(
+            SmallEncoder(classifier.channels), mean=mean, std=std, input_size=classifier.size, name=name,
+            activation="softmax",  # nobody reads its scores, so nobody need be asked what they are
+        )  # fmt: skip
     else:
         known = load_classifier(name)
         if known.channels != classifier.channels:

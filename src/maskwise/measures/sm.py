@@ -78,7 +78,8 @@ def _crop(classifier: Classifier, image: Tensor, box: Sequence[int], how: CropRe
     """The part (1,C,h,w) of an image (C,H,W) at the classifier's input size; an empty box gives the mean colour."""
     x0, y0, x1, y1 = box
     if x1 <= x0 or y1 <= y0:
-        return classifier.mean[None, :, None, None].expand(1, -1, *classifier.size).to(image)
+        # Of grey pictures, which data sets hold in colour, the mean is one value.
+        return classifier.mean[None, :, None, None].expand(1, len(image), *classifier.size).to(image)
     part = image[None, :, y0:y1, x0:x1]
     if how == "bilinear":
         return squashed(part, classifier.size)

@@ -31,8 +31,9 @@ class EvaluationPlan:
     """What ``maskwise plan --evaluate METHOD`` prints; bytes and FLOPs as such.
 
     Attributes:
-        forwards: the work of a picture in forwards of the classifier, by FLOPs; those of the metrics added.
-        picture_flops: of one picture, the metrics' forwards among them.
+        forwards: the work of a picture in forwards of the classifier, by FLOPs; those of the metrics added. Of a black
+            box, whose work nobody sees, it is how often it is asked.
+        picture_flops: of one picture, the metrics' forwards among them; None of a black box.
         row: bytes of one metric's row of one picture in ``rows.db``, measured.
         rows: of all rows.
         names: bytes of memory in which one process remembers which pictures are done.
@@ -47,7 +48,7 @@ class EvaluationPlan:
     classifier: str
     images: int
     forwards: float
-    picture_flops: float
+    picture_flops: float | None
     row: float
     rows: float
     names: float
@@ -63,6 +64,7 @@ def plan_evaluation(
     images: int,
     *,
     classifier: str = "efficientnet_lite0",
+    said: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     metrics: int = METRICS,
     metric_forwards: int = 0,
@@ -74,6 +76,7 @@ def plan_evaluation(
         method: as ``maskwise methods`` lists it.
         images: pictures.
         classifier: with random weights where they would have to be fetched.
+        said: of the classifier, as of ``skeleton``.
         options: the method's.
         metrics: rows of each picture.
         metric_forwards: forwards a picture that they need, such as 225 of insertion_deletion.
@@ -85,21 +88,26 @@ def plan_evaluation(
     if images < 1:
         raise InputError(f"a plan is for at least one picture, not {images}")
     from maskwise.explainers import explainer
+    from maskwise.explainers.doubts import handed_on
 
-    judge = skeleton(classifier)
+    judge = skeleton(classifier, **(said or {}))
     made = explainer(method, judge, **(options or {}))
     pictures = torch.rand(2, judge.channels, *judge.size)
-    whole = counted(lambda: made(pictures), judge.module).of_one(2)
-    forward = counted(lambda: judge.logits(pictures), judge.module).of_one(2)
+    with handed_on():  # what may be wrong with a map of noise is nobody's news
+        whole = counted(lambda: made(pictures), judge.module).of_one(2)
+        forward = counted(lambda: judge.logits(pictures), judge.module).of_one(2)
+        row = row_bytes()
+        reads = seconds = hours = None
+        if measure:
+            reads, seconds = reading(judge.input_size), _explaining(made, judge, fabric_here().device, method, options)
+            hours = images * (seconds + 1 / reads) / 3600
     flops = whole.flops + metric_forwards * forward.flops
-    row = row_bytes()
-    reads = seconds = hours = None
-    if measure:
-        reads, seconds = reading(judge.input_size), _explaining(made, judge, fabric_here().device, method, options)
-        hours = images * (seconds + 1 / reads) / 3600
+    asked = whole.forwards + metric_forwards
+    box = judge.is_black_box
     return EvaluationPlan(
-        method, judge.name, images, flops / forward.flops, flops, row, row * metrics * images,
-        NAME * metrics * images, 4.0 * judge.input_size**2 * images, float(PICTURE_BYTES) * images, seconds,
+        method, judge.name, images, asked if box else flops / forward.flops, None if box else flops, row,
+        row * metrics * images,
+        NAME * metrics * images, 4.0 * judge.size[0] * judge.size[1] * images, float(PICTURE_BYTES) * images, seconds,
         reads, hours,
     )  # fmt: skip
 
@@ -113,7 +121,7 @@ def _explaining(
     if device.type == "cuda":
         judge = copy.deepcopy(judge).to(device)
         made = explainer(method, judge, **(options or {}))
-    pictures = torch.rand(judge.batch if device.type == "cuda" else 2, 3, judge.input_size, judge.input_size)
+    pictures = torch.rand(judge.batch if device.type == "cuda" else 2, judge.channels, *judge.size)
     made(pictures.to(device))
     return timed_seconds(lambda: made(pictures.to(device)), device) / len(pictures)
 

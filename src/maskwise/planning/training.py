@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -78,6 +78,7 @@ def plan_training(
     *,
     epochs: int | None = None,
     classifier: str | None = None,
+    said: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     accumulate: int = 1,
     measure: int = 0,
@@ -90,18 +91,24 @@ def plan_training(
         devices: that share each batch.
         epochs: instead of the recipe's.
         classifier: instead of the recipe's; pictures are no larger than it takes, as in a training.
+        said: of the classifier, as of ``skeleton``.
         overrides: ``key=value`` settings.
         accumulate: micro-batches of each device.
         measure: so many steps are timed here.
 
     Raises:
-        InputError: unknown recipe or classifier, or fewer pictures in a batch than devices.
+        InputError: unknown recipe or classifier, a black box, or fewer pictures in a batch than devices.
     """
     given = [*overrides, *([] if epochs is None else [f"epochs={epochs}"])]
     settings: BaseRecipe = recipes.load(recipe, given)
     if images < 1 or devices < 1 or accumulate < 1 or settings.batch_size < devices * accumulate:
         raise InputError(f"{images} pictures in batches of {settings.batch_size} can't be shared by {devices} devices")
-    network = skeleton(classifier or settings.classifier)
+    network = skeleton(classifier or settings.classifier, **(said or {}))
+    if network.is_black_box:
+        raise InputError(
+            f"a plan counts the work of a network's layers, and {network.name} is a black box, which shows none: plan "
+            "the questions of its teacher with `evaluate=banzhaf`, or time a few steps (`maskwise fit --max-steps 10`)"
+        )
     if classifier is not None:
         settings = own_size(settings, network, given)
     size = crop_size(network, settings.input_size)

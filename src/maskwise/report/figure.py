@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -86,6 +87,19 @@ def _frame(sheet: Sheet, row: Panels, place: Spot) -> None:
         low = left + round(x0 * across) - 1, top + round(y0 * down) - 1
         sheet.frame((*low, round(x1 * across) - round(x0 * across) + 2, round(y1 * down) - round(y0 * down) + 2),
                     "#00e5a0")  # fmt: skip
+
+
+def small_panels(row: Panels) -> Panels:
+    """The row as ``fig2`` draws it, with no more pixels than it shows, so that many may wait for one figure."""
+    height, width = row.image.shape[-2:]
+    image = shrunk(row.image)
+    down, across = image.shape[-2] / height, image.shape[-1] / width
+    x0, y0, x1, y1 = row.box
+    return replace(
+        row, image=image, map=shrunk(row.map), masked_in=shrunk(row.masked_in), masked_out=shrunk(row.masked_out),
+        inpainted=shrunk(row.inpainted),
+        box=(round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)),
+    )  # fmt: skip
 
 
 def shrunk(picture: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def write(
         title: the page's heading.
         board: rows of the leaderboard, each a dictionary of the same columns; numbers sort as numbers. Where there
             is none the page sums the cards up by method.
-        colour: (r,g,b) in [0,1], what fills the hole of the masked pictures.
+        colour: (r,g,b) in [0,1], or one value for grey: what fills the hole of the masked pictures.
         protocol: settings behind the numbers, shown at the end.
         leaderboard: of a comparison, instead of ``board``, as ``leaderboard_part`` gives it.
 
@@ -48,7 +48,7 @@ def write(
     data = {
         "cards": list(cards),
         "board": [dict(row) for row in board],
-        "colour": [round(255 * float(c)) for c in colour],
+        "colour": [round(255 * min(max(float(c), 0), 1)) for c in (colour if len(colour) > 1 else 3 * list(colour))],
         "heat": (255 * RAW.bar()).round().astype(int).tolist(),
         "diverging": (255 * HeatScale(signed=True).bar()).round().astype(int).tolist(),
     }

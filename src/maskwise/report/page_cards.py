@@ -108,6 +108,7 @@ def card(
     side: int = SIDE,
     correct: bool | None = None,
     stored: Stored | None = None,
+    note: str | None = None,
 ) -> dict[str, Any]:
     """One picture of the page.
 
@@ -121,6 +122,7 @@ def card(
         side: pixels of a thumbnail's longer side.
         correct: is the likeliest class the true one? None: as their names say.
         stored: the picture as its file has it, where ``image`` is a resized one; boxes are told in its pixels.
+        note: a line above the answers, such as why there are none.
     """
     height, width = image.shape[-2:]
     stored = stored or Stored(width, height)
@@ -134,6 +136,7 @@ def card(
         "image": uri(to_uint8(shrunk_to(image, side))),
         "top": [[cls, round(p, 4)] for cls, p in top],
         "label": label,
+        "note": note,
         "truth": [_share(box, width, height) for box in truth],
         "answers": [_answer(answer, width, height, side, stored) for answer in answers],
     }

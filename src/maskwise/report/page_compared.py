@@ -22,10 +22,13 @@ from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.loader import batches
+from maskwise.explainers import Explainer
+from maskwise.explainers.doubts import handed_on, line_of
 from maskwise.infill import infiller
 from maskwise.report import page
 from maskwise.report.masked_confidence import masked_confidences
 from maskwise.report.page_cards import Answer, Stored, card
+from maskwise.sess.sweep import AnyExplainer
 
 PICTURES = 60  # of each data set, evenly spread over it: their maps are made again for the page
 
@@ -90,7 +93,8 @@ def cards_of(
     for contender in contenders:
         began = time.perf_counter()
         given = batch.images.to(classifier.device), batch.targets.to(classifier.device)
-        maps = contender.explain(*given, [item.sample.id for item in batch.items])
+        with handed_on():
+            maps = contender.explain(*given, [item.sample.id for item in batch.items])
         maps = torch.as_tensor(maps).detach().float().cpu()
         read = isinstance(contender.explainer, GivenMaps)
         seconds = None if read else (time.perf_counter() - began) / len(maps)
@@ -103,7 +107,10 @@ def cards_of(
             # Of which class a file's map is nobody knows.
             asked = not read and getattr(contender.explainer, "needs_target", True)
             target = names.name(int(batch.targets[i])) if asked else None
-            answer = Answer(contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds)
+            answer = Answer(
+                contender.name, maps[i], keep[i], box.tolist(), painted[i], target, best, seconds,
+                warnings=_doubts_of(contender.explainer, i, classifier),
+            )  # fmt: skip
             answers[i].append(replace(answer, confidence=confidences[i], scale=heat_scale(maps[i], display)))
     found = []
     for i, item in enumerate(batch.items):
@@ -115,6 +122,17 @@ def cards_of(
         edges, name = _truth(batch, i).tolist(), utf8(item.sample.id)
         found.append(card(name, batch.images[i], answers[i], top, label, edges, correct=correct, stored=size))
     return found
+
+
+def _doubts_of(explainer: AnyExplainer, i: int, classifier: Classifier) -> list[str]:
+    """Why the i-th map of the last call may be wrong, a line each."""
+    if not isinstance(explainer, Explainer):
+        return []
+    return [
+        line_of(kind, explainer.title, classifier.name)
+        for kind, where in explainer.doubted.items()
+        if bool(where if where.ndim == 0 else where[i])
+    ]
 
 
 def _truth(batch: Batch, i: int) -> torch.Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
 
 from maskwise.box import binarise
+from maskwise.explain import nothing_said
 from maskwise.explainers.targets import class_of_description
 from maskwise.images import resize
 from maskwise.measures.perturbation import CurveKind, curves
@@ -16,7 +18,7 @@ from maskwise.report.page_cards import Answer, card
 
 if TYPE_CHECKING:
     from maskwise.classifiers import Classifier
-    from maskwise.explain import Explanation, Panels
+    from maskwise.explain import Explanation, Looked, Panels
 
 STEP = "3.571%"  # 8 rows of 224, as RISE takes it
 
@@ -75,6 +77,16 @@ def card_of(
         confidence=confidence,
     )
     return card(explanation.picture, panels.image, [answer], explanation.top)
+
+
+def one_card(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Cards of one picture, at least one, as one with the answers of all."""
+    return cards[0] | {"answers": [answer for one in cards for answer in one["answers"]]}
+
+
+def nothing_card(look: Looked) -> dict[str, Any]:
+    """The card of a picture in which nothing is found."""
+    return card(str(look.path), look.image[0], [], look.top, note=nothing_said(look.classifier.name, look.top[0]))
 
 
 def likeliest(classifier: Classifier, images: Tensor) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
@@ -57,7 +58,7 @@ class SESS(Explainer):
         scoring: precision of forwards that only score: fp32, bf16, fp16; auto is bf16 on a GPU and fp32 elsewhere.
 
     Raises:
-        InputError: no classifier, or an option out of its range.
+        InputError: no classifier, an option out of its range, or an ONNX file of one size that is no square.
 
     Example:
         >>> explain = SESS(mw.explainer("grad_cam", classifier), scales=10, prefilter=0.9)  # doctest: +SKIP
@@ -93,6 +94,12 @@ class SESS(Explainer):
             raise InputError("this explainer brings no classifier: give SESS one, it must score the patches")
         if not callable(explainer):
             raise InputError(f"an explainer is a function (images, targets) -> maps, not {type(explainer).__name__}")
+        fixed = found.module.size if isinstance(found.module, OnnxBox) else None
+        if fixed is not None and fixed[0] != fixed[1]:
+            raise InputError(
+                f"SESS looks through square windows, and {found.name} takes pictures of {fixed[0]}x{fixed[1]} pixels "
+                "alone: export it with free sides, or leave SESS out"
+            )
         super().__init__(found)
         self.side = found.input_size
         self.stride = self.side if stride is None else stride
@@ -181,6 +188,11 @@ class SESS(Explainer):
     def title(self) -> str:
         inner = self.settings.explainer
         return f"{inner.title if isinstance(inner, Explainer) else getattr(inner, '__name__', 'explainer')} + SESS"
+
+    @property
+    def shows_findings(self) -> bool:
+        inner = self.settings.explainer
+        return inner.shows_findings if isinstance(inner, Explainer) else super().shows_findings
 
     @property
     def differentiates(self) -> bool:

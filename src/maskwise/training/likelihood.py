@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import likelier
 from maskwise.core.errors import InputError
 from maskwise.core.precision import HALVES
 
@@ -125,7 +126,7 @@ class Bernoulli(Likelihood):
 
     def likelier(self, logits: Tensor) -> Tensor:
         """(B,K) bool: findings that are likelier than not."""
-        return self.scaled(logits) > 0
+        return likelier(self.scaled(logits), "sigmoid")
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum over all K findings of the binary cross entropy: those that are there shall be seen, and no others."""

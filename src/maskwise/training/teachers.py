@@ -17,6 +17,7 @@ from maskwise.explainers import methods
 from maskwise.explainers.cell_game import CellGame
 from maskwise.images import resize
 from maskwise.maskers.class_gate import check_class_activation
+from maskwise.maskers.own_encoder import SMALL
 from maskwise.training import recipes
 from maskwise.training.distil import DistilRecipe
 from maskwise.training.likelihood import Bernoulli, likelihood_of
@@ -27,6 +28,7 @@ SMOOTH = 8 / 224  # of the classifier's own size
 GATE = 0.3  # excitation backpropagation finds one object whatever class it is asked for
 PASTED = 0.5
 PERCENT = (20, 100 / 3, 50)  # of a picture, that masks of a teacher who is judged keep
+COLOURS = 3
 BLACK_BOX = "banzhaf"  # its labels are unbiased, and less noisy than those of Shapley values
 CELLS, SMOOTH_CELLS = 7, 14  # rows of a black box's map that are kept: as many as its teacher tells apart
 FINDINGS = 3  # of a picture that a masker of a black box is asked for, where they don't exclude each other
@@ -86,6 +88,8 @@ def taught_by(name: str, classifier: Classifier, overrides: Sequence[str] = ()) 
     if classifier.is_black_box:
         several = isinstance(likelihood_of(classifier), Bernoulli)  # a picture may show more than its likeliest finding
         own = [taught, f"others={min(FINDINGS, len(classifier.labels)) - 1}"] if several else [taught]
+        if classifier.channels != COLOURS:  # the encoders that come with weights take colour pictures
+            own.append(f"encoder={SMALL}")
         return _distilled("black_box", [*own, *overrides])
     if knows_classes(classifier):
         own = [taught, f"pasted={PASTED}"]

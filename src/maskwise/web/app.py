@@ -19,7 +19,6 @@ from maskwise.core.precision import Precision
 from maskwise.explainers import methods
 from maskwise.explainers.first_choice import first_choices
 from maskwise.images import packaged_pictures
-from maskwise.labels import Labels
 from maskwise.web.calls import Calls, Event, ignored, number, offered, selected, sent_file, some_of, switch, text
 from maskwise.web.desk import Desk
 from maskwise.web.job import Asked, check_reads_pictures, probabilities
@@ -129,7 +128,7 @@ def page(
         found = probabilities(picture.unit, classifier)
         best = found.topk(min(5, len(found)))
         top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
-        names = [nameable(classifier.labels, int(i)) for i in best.indices]
+        names = [classifier.labels.nameable(int(i)) for i in best.indices]
         # A class that was offered for the picture before says nothing about this one; one that was typed stays.
         kept = TOP if not target or target in picture.offered else target
         choices = [(TOP, TOP), *((label, value) for (label, _), value in zip(top, names, strict=True))]
@@ -326,15 +325,6 @@ def page(
     bounds = {"most": MOST_METHODS, "scales": SCALES, "prefilter": PREFILTER}
     script = page_script(list(classifiers), usual, bounds)
     return WebPage(blocks, Calls(_by_number(blocks, taken)), uploads, desk.line, results, script, listening)
-
-
-def nameable(labels: Labels, index: int) -> str:
-    """A class by its name, or by its index where several have that name."""
-    name = labels.name(index)
-    try:
-        return name if labels.resolve(name) == index else str(index)
-    except InputError:
-        return str(index)
 
 
 def _by_number(blocks: gr.Blocks, taken: Mapping[tuple[Any, str], Event]) -> dict[int, Event]:
