@@ -62,6 +62,11 @@ class Explanation:
     warnings: tuple[str, ...] = ()
     resize: str = "squash"
 
+    @property
+    def called(self) -> str:
+        """What made the map, SESS with it."""
+        return self.method if self.sess is None else f"{self.method} + SESS"
+
     def facts(self) -> dict[str, Any]:
         """All of it, with the protocol behind the numbers."""
         plain = asdict(self) | {"warnings": list(self.warnings)}

@@ -222,6 +222,7 @@ def test_the_command_line(picture_folder: Path, tmp_path: Path, monkeypatch: pyt
     given = [picture, "--method", "gradient", "--sess", "--scales", 3, "--prefilter", 0.5, "--sess-panel"]
     found = call("explain", *given, "--out", tmp_path / "out")
     assert found.exit_code == 0, found.output
+    assert "gradient + SESS on strict; figures in" in found.output
     assert list((tmp_path / "out").rglob("*.npy"))
 
 

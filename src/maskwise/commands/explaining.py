@@ -124,7 +124,7 @@ def explain_pictures(
         report_page.write(cards, out / "report.html", title, colour=colour, protocol=done[0].facts()["protocol"])
     if done or output.as_json:
         page = ", all on one page in report.html there" if cards else ""
-        said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
+        said = f"{done[0].called} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
         output.tell([e.facts() for e in done], table_of(done), lines=(said,))
     if failed:
         raise typer.Exit(2)

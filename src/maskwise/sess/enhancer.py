@@ -18,7 +18,7 @@ from maskwise.core.option_types import held_to_types
 from maskwise.core.options import in_range
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
-from maskwise.explainers.doubts import other_classifier
+from maskwise.explainers.doubts import nothing_counts, other_classifier
 from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
@@ -164,12 +164,16 @@ class SESS(Explainer):
             self.pool,
             sweep.images.device,
         )
+        spoke = torch.zeros_like(sweep.kept[..., 0])  # has any window a map that is not flat?
         with torch.autocast(sweep.images.device.type, enabled=False):
             for piece in sweep.pieces():
                 calibrated = piece.calibrated
+                peaks = piece.maps.amax((-2, -1))
                 for run in runs(piece.jobs):
+                    spoke[run.pictures] |= peaks[run.first : run.last] > 0
                     fusion.add(sweep.plan.tiles[run.window], run.pictures, calibrated[run.first : run.last])
             fused = fusion.result().mul_(sweep.scale[..., None, None])
+            unheard = spoke & nothing_counts(sweep.scores.amax(-1), self.settings.theta, fused)
             if self.settings.protocol.final_min_max:
                 fused = min_max(fused)
             if self.smooth:
@@ -177,6 +181,7 @@ class SESS(Explainer):
         self.report = sweep.report()
         for kind, count in sweep.doubts.items():  # in some patches there may well be nothing
             self.doubt(kind, count == sweep.explained)
+        self.doubt("nothing_counts", unheard)
         self.doubt("other_classifier", self.is_foreign)
         self.doubt_flat(fused)
         return fused, None

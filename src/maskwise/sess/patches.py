@@ -61,9 +61,7 @@ def cut(
     """
     scaled, scale = images, -1
     while group := list(islice(jobs, batch)):
-        patches = images.new_empty(len(group), images.shape[1], *shape).contiguous(
-            memory_format=torch.channels_last
-        )
+        patches = images.new_empty(len(group), images.shape[1], *shape).contiguous(memory_format=torch.channels_last)
         for run in runs(group):
             window = tiles[run.window]
             if window.scale != scale:

@@ -191,7 +191,9 @@ class Sweep:
                 yield iter([WindowOf(w, p) for w in tiles for p in range(len(self.images))])
                 continue
             best = self.scores.amax(-1, keepdim=True)
-            hopeful = (self.scores[..., above[tiles]] >= self.settings.prune * best).any(1).cpu()
+            # Of no share of a score below 0 can be said that it is little.
+            least = torch.where(best > 0, self.settings.prune * best, torch.finfo(best.dtype).min)
+            hopeful = (self.scores[..., above[tiles]] >= least).any(1).cpu()
             yield iter([WindowOf(w, p) for i, w in enumerate(tiles) for p in range(len(self.images)) if hopeful[p, i]])
 
     def low_resolution(self, patches: Tensor, jobs: list[WindowOf]) -> tuple[Tensor, Tensor | None]:
@@ -258,9 +260,9 @@ class Sweep:
         return weights
 
     def _peak(self) -> Tensor:
-        """(N,K): the largest score over all patches; 1 where all are 0."""
+        """(N,K): the largest score over all patches; 1 where none is above 0: a share of such a one has no sense."""
         peak = self.scores.amax(-1)
-        return torch.where(peak != 0, peak, 1.0)
+        return torch.where(peak > 0, peak, 1.0)
 
 
 def _at(weights: Tensor, jobs: list[WindowOf]) -> Tensor:
