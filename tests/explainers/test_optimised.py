@@ -82,24 +82,27 @@ def test_shifted_pictures_and_roughness() -> None:
     assert total_variation(mask, beta=3).sum().item() == pytest.approx(1 + 0 + 0.125 + 0.125)
 
 
-@pytest.mark.parametrize(("side", "step", "sigma"), [(12, 3, 4.0), (10, 4, 3.0), (6, 1, 1.5)])
-def test_smooth_mask_is_the_brute_force_smooth_maximum(side: int, step: int, sigma: float) -> None:
-    operator = SmoothMask(side, step, sigma, torch.device("cpu"))
-    cells = torch.rand(2, operator.cells, operator.cells, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(
+    ("size", "step", "sigma"),
+    [((12, 12), 3, 4.0), ((10, 10), 4, 3.0), ((6, 6), 1, 1.5), ((9, 14), 3, 4.0), ((13, 6), 4, 3.0)],
+)
+def test_smooth_mask_is_the_brute_force_smooth_maximum(size: tuple[int, int], step: int, sigma: float) -> None:
+    operator = SmoothMask(size, step, sigma, torch.device("cpu"))
+    cells = torch.rand(2, *operator.cells, generator=torch.Generator().manual_seed(1))
     reach = 1 + math.ceil(sigma / step)
     canvas = operator(cells)
-    assert canvas.shape == (2, operator.canvas, operator.canvas) and canvas.min() >= 0 and canvas.max() <= 1
+    assert canvas.shape == (2, *operator.canvas) and canvas.min() >= 0 and canvas.max() <= 1
     masks = operator.picture(canvas)
-    assert masks.shape == (2, side, side)
+    assert masks.shape == (2, *size)
     for n in range(2):
-        for y in range(side):
-            for x in range(side):
+        for y in range(size[0]):
+            for x in range(size[1]):
                 above = below = 0.0
                 for i in range(y // step - reach, y // step + reach + 1):
                     for j in range(x // step - reach, x // step + reach + 1):
                         distance = math.hypot(y - (i + 0.5) * step + 0.5, x - (j + 0.5) * step + 0.5)
                         kernel = math.exp(-2 * max(0.0, distance / sigma - 0.5) ** 2)
-                        known = 0 <= i < operator.cells and 0 <= j < operator.cells
+                        known = 0 <= i < operator.cells[0] and 0 <= j < operator.cells[1]
                         value = kernel * cells[n, i, j].item() if known else 0.0
                         above += value * math.exp(COLDNESS * value)
                         below += math.exp(COLDNESS * value)
