@@ -37,9 +37,9 @@ from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.evaluation.contender import innermost
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.infill import Infiller, infiller
-from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
 BOUND = 0.05
@@ -143,7 +143,7 @@ def leak(
 
 def own_judge(explainer: AnyExplainer, classifier: Classifier) -> Classifier:
     """Whom its masks were made for: a masker's own, perhaps adapted, classifier; else the one explained."""
-    inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
+    inner = innermost(explainer)
     return inner.judge if isinstance(inner, MaskerExplainer) else classifier
 
 

@@ -21,6 +21,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.explainers.base import check_images
+from maskwise.explainers.doubts import handed_on
 from maskwise.sess.sweep import AnyExplainer
 
 
@@ -55,11 +56,13 @@ def mprt(
     Args:
         explainer: any (images, targets) -> maps that reads ``classifier`` when it is called.
         classifier: the trained one.
-        images: (N,3,H,W), RGB in [0,1], or uint8 as ``pictures`` gives them; few at once are in memory.
+        images: (N,C,H,W) in [0,1], RGB unless the classifier takes others, or uint8 as ``pictures`` gives them; few at
+            once are in memory.
         modes: ``cascading`` from the output back to the input, ``independent`` one layer at a time, or both.
         init: new weights by the module's ``own`` rule, or as the ``released`` code of Phang et al. draws them.
         depth: layers are blocks of modules that share so many parts of their name; None is every module.
-        before_sigmoid: compare a masker's logits, as the released code does; None does so wherever there is a masker.
+        before_sigmoid: compare a masker's logits, as the released code does; None does so wherever the
+            mask is made of them place by place (see ``Subject.of``).
         targets: (N,) classes that are explained; None is the trained classifier's top class at every stage.
         measures: names of similarities, or similarities by name; None is all that are registered.
         undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
@@ -77,7 +80,7 @@ def mprt(
         0.31
     """
     if isinstance(images, Tensor) and images.dtype != torch.uint8:
-        check_images(images)
+        check_images(images, classifier.channels)
     check_seed(seed)
     if not modes or any(mode not in MODES for mode in modes):
         raise InputError(f"modes are {' and '.join(MODES)}, not {', '.join(map(str, modes)) or 'none'}")
@@ -105,7 +108,8 @@ def mprt(
                         if mode == "independent":
                             back()
                         randomise(network.module, layer, init, seed)
-                        maps = subject.maps(part, classes, batch)
+                        with handed_on():  # what is odd about maps of random weights is counted, and no advice
+                            maps = subject.maps(part, classes, batch)
                         for name, values in comparison(maps).items():
                             found.setdefault((mode, layer.name, name), []).append(values)
                         stages.append(maps[here])
