@@ -97,6 +97,32 @@ def test_any_masker_s_own_encoder_is_found(tiny: Classifier, tmp_path: Path) -> 
     assert Subject.of(explainer("grad_cam", tiny), tiny).network is tiny
 
 
+def test_a_method_of_a_classifier_and_a_masker_loses_both(tiny: Classifier, images: Tensor, tmp_path: Path) -> None:
+    """Its gate is the classifier's, its mask another network's: that one stayed, and so did most of the map."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_masker(tmp_path / "any.safetensors", Masker.build(tiny).eval(), tiny, {})
+
+    def made(classifier: Classifier) -> Explainer:
+        return explainer("excited_casm", classifier, masker=tmp_path / "any.safetensors")
+
+    explain, classes = made(tiny), top(tiny, images)
+    before = {key: value.clone() for key, value in explain.mask.masker.state_dict().items()}  # type: ignore[attr-defined]
+    result = mprt(explain, tiny, images, modes=["cascading"], measures=["ssim"], seed=2, examples=4)
+    assert "likewise" in result.protocol["randomised"]
+    after = explain.mask.masker.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(value, before[key]) for key, value in after.items())
+    other = Classifier(tiny_net(), input_size=32)
+    twin = made(other)
+    nets = [other.module, twin.mask.masker.encoder.module]  # type: ignore[attr-defined]
+    for stage, layer in enumerate(layers_from_the_top(nets[0], torch.zeros(1, 3, 32, 32)), 1):
+        for net in nets:
+            randomise(net, layer, seed=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert torch.allclose(result.maps["cascading"][stage], twin(images, classes), atol=1e-5)
+
+
 class Rooted(nn.Module):
     """Holds a token itself; its reset begins all that is in it anew, too, and puts a new tensor in place of one."""
 

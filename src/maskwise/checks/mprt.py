@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -50,8 +51,8 @@ def mprt(
 ) -> MprtResult:
     """Compares maps of the trained network with maps of the same network with random layers.
 
-    A masker's maps come from its own encoder, so that one's layers are randomised and its decoder stays. Afterwards all
-    weights are what they were, bit by bit.
+    A masker's maps come from its own encoder, so that one's layers are randomised and its decoder stays; where a method
+    reads the classifier and a masker, both lose the same layers. Afterwards all weights are what they were, bit by bit.
 
     Args:
         explainer: any (images, targets) -> maps that reads ``classifier`` when it is called.
@@ -89,6 +90,7 @@ def mprt(
     subject = Subject.of(explainer, classifier, before_sigmoid)
     compared = chosen_similarities(measures, subject.logits)
     network = subject.network
+    networks = (network, *subject.beside)
     found: dict[tuple[RandomisationMode, str, str], list[Tensor]] = {}
     kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
     parts, shown = chunks(images, batch), evenly_spread(len(images), examples)
@@ -103,11 +105,13 @@ def mprt(
             here = [i - int(rows[0]) for i in shown if rows[0] <= i <= rows[-1]]
             for mode in modes:
                 stages = [trained[here]]
-                with restored(network.module) as back:
+                with ExitStack() as held:
+                    backs = [held.enter_context(restored(one.module)) for one in networks]
                     for layer in layers:
-                        if mode == "independent":
-                            back()
-                        randomise(network.module, layer, init, seed)
+                        for one, back in zip(networks, backs, strict=True):
+                            if mode == "independent":
+                                back()
+                            randomise(one.module, layer, init, seed)
                         with handed_on():  # what is odd about maps of random weights is counted, and no advice
                             maps = subject.maps(part, classes, batch)
                         for name, values in comparison(maps).items():
@@ -123,7 +127,8 @@ def mprt(
         "explainer": subject.identity,
         "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(),
-        "randomised": "the classifier" if network is classifier else "the masker's encoder",
+        "randomised": ("the classifier" if network is classifier else "the masker's encoder")
+        + (" and, likewise, the encoder of the masker within the method" if subject.beside else ""),
         "layers": {layer.name: list(layer.modules) for layer in layers},
         "depth": depth,
         "init": init,

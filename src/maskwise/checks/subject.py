@@ -18,6 +18,7 @@ from maskwise.core.modes import eval_mode
 from maskwise.evaluation import Contender
 from maskwise.evaluation.contender import innermost, made_for
 from maskwise.evaluation.given_maps import GivenMaps
+from maskwise.explainers.base import Explainer
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.sess.sweep import AnyExplainer
 
@@ -33,12 +34,14 @@ class Subject:
         network: the classifier whose weights the maps come from: the one explained, or a masker's own encoder.
         logits: the maps are mask logits, and not values in [0,1].
         identity: plain data that tells this explainer from another.
+        beside: networks of the same layers that the maps come from, too: the encoder of a masker within the explainer.
     """
 
     explain: AnyExplainer
     network: Classifier
     logits: bool
     identity: dict[str, Any]
+    beside: tuple[Classifier, ...] = ()
 
     @classmethod
     def of(cls, explainer: AnyExplainer, classifier: Classifier, before_sigmoid: bool | None = None) -> Subject:
@@ -55,7 +58,8 @@ class Subject:
         """
         if isinstance(explainer, GivenMaps):
             raise InputError("a check asks for maps of other weights, which files can't give: name the method itself")
-        encoder = getattr(getattr(innermost(explainer), "masker", None), "encoder", None)
+        inner = innermost(explainer)
+        encoder = getattr(getattr(inner, "masker", None), "encoder", None)
         network = encoder if isinstance(encoder, Classifier) else classifier
         name = getattr(explainer, "__name__", type(explainer).__name__)
         known = Contender.of(name, explainer)
@@ -75,7 +79,7 @@ class Subject:
                 "only a masker without a class gate, superpixels and pamr has values before the sigmoid: leave "
                 "before_sigmoid out"
             )
-        return cls(explainer, network, False, identity)
+        return cls(explainer, network, False, identity, _beside(inner, network))
 
     def maps(self, images: Tensor, targets: Tensor | None, batch: int = 32) -> Tensor:
         """Maps (N,H,W) float32, on the CPU, of images (N,3,H,W), float in [0,1] or uint8, ``batch`` at once.
@@ -94,6 +98,16 @@ class Subject:
                 raise InputError("the map holds NaN or infinity: the classifier or the masker gives such values")
             made.append(maps)
         return torch.cat(made)
+
+
+def _beside(explainer: Any, network: Classifier) -> tuple[Classifier, ...]:
+    """Encoders of the maskers that an explainer is made of, where they are ``network`` by their layers."""
+    parts = vars(explainer).values() if isinstance(explainer, Explainer) else ()
+    encoders = [part.masker.encoder for part in parts if isinstance(part, MaskerExplainer)]
+    layers = {name for name, _ in network.module.named_modules()}
+    return tuple(
+        one for one in encoders if one is not network and layers == {name for name, _ in one.module.named_modules()}
+    )
 
 
 @dataclass(frozen=True)
