@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from maskwise.audit import sanity, shortcut
 from maskwise.audit.sanity import stability
 from maskwise.audit.subject import collect
-from maskwise.checks import Labelled, f_fidelity, robust_judge
+from maskwise.checks import Labelled, SmallTraining, f_fidelity, robust_judge, used_to_holes
 from maskwise.checks.area_controls import random_blobs
 from maskwise.checks.feeding import flipped_and_cropped
 from maskwise.checks.pictures import classified, object_boxes, pictures
@@ -125,6 +125,17 @@ def test_no_judge_is_trained_of_what_has_no_weights() -> None:
         f_fidelity({"rise": explainer("rise", box, masks=4)}, box, images, images)
     with pytest.raises(InputError, match="no judge can be made of it"):
         robust_judge(box, data)
+
+
+def test_a_grey_network_s_judge_learns_from_rgb_pictures() -> None:
+    """Those of data sets are RGB: the training failed in torch's own words."""
+    net = tiny_net()
+    net[0] = nn.Conv2d(1, 8, 3, padding=1)  # type: ignore[operator]
+    grey = Classifier(net, mean=[0.5], std=[0.25], input_size=16)
+    images = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    quick = SmallTraining(epochs=2, optimiser="sgd", lr=1e-2)
+    judges = [used_to_holes(grey, given, settings=quick) for given in (images, images.expand(-1, 3, -1, -1))]
+    assert judges[0].fingerprint() == judges[1].fingerprint() != grey.fingerprint()
 
 
 def test_an_audit_s_maps_have_the_network_s_shape(picture_folder: Path, oblong: Classifier, tmp_path: Path) -> None:
