@@ -54,7 +54,7 @@ def all_patches(image: Tensor, n: int) -> Tensor:
     """(P,3,224,224) of one picture, made beforehand: the floor does not pay for them."""
     sizes = scaled_sizes((image.shape[-2], image.shape[-1]), [224 + 64 * i for i in range(n)])
     scaled = [multi_scale(image, size, True) for size in sizes]
-    tiles = tiling(sizes, 224, 224)
+    tiles = tiling(sizes, (224, 224), (224, 224))
     return torch.cat([scaled[t.scale][:, :, t.y : t.y + 224, t.x : t.x + 224] for t in tiles])
 
 
@@ -77,7 +77,7 @@ def literal(classifier: Classifier, image: Tensor, target: int, n: int, batch: i
     """
     module, size = classifier.module, (image.shape[-2], image.shape[-1])
     sizes = scaled_sizes(size, [224 + 64 * i for i in range(n)])
-    tiles = tiling(sizes, 224, 224)
+    tiles = tiling(sizes, (224, 224), (224, 224))
     patches = all_patches(image, n)
     with torch.no_grad():
         scores = torch.cat([classifier.logits(p).softmax(1)[:, target] for p in patches.split(batch)])

@@ -66,6 +66,11 @@ class Explanation:
     resize: str = "squash"
     probability: float | None = None
 
+    @property
+    def called(self) -> str:
+        """What made the map, SESS with it."""
+        return self.method if self.sess is None else f"{self.method} + SESS"
+
     def facts(self) -> dict[str, Any]:
         """All of it, with the protocol behind the numbers."""
         plain = asdict(self) | {"warnings": list(self.warnings)}

@@ -110,6 +110,7 @@ def test_small_maps_have_smaller_hog_cells() -> None:
         for pair in zip(a.double().numpy(), b.double().numpy(), strict=True)
     ]
     assert np.allclose(Hog()(a, b).numpy(), expected, atol=1e-12)
+    assert Hog().protocol()["cell_of_small_maps"] == "a third of the shorter side, below 48 pixels"
 
 
 def test_flat_is_told_by_the_values_and_not_by_a_rounded_norm() -> None:

@@ -53,6 +53,12 @@ def test_what_the_options_say() -> None:
     assert Sess(budget="2s").of_each("yes") == {"budget": "2s"}
     with pytest.raises(InputError, match="--prefilter belongs to SESS: add --sess"):
         Sess(prefilter=0.5).keywords(False)
+    with pytest.raises(InputError, match="^--sess-set smooth belongs to SESS: add --sess"):
+        Sess(sess_set=["smooth=no"]).keywords(False)
+    with pytest.raises(InputError, match="--sess-preset belongs to SESS: add --sess"):
+        Sess(preset="sess_fast").keywords(False)
+    with pytest.raises(InputError, match="--scales and --sess-set scales say the same: give either, not both"):
+        Sess(scales=3, sess_set=["scales=4"]).keywords(True)
     with pytest.raises(InputError, match="no, yes or both"):
         Sess().of_each("perhaps")
 

@@ -83,7 +83,8 @@ def test_shifted_pictures_and_roughness() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "step", "sigma"), [((12, 12), 3, 4.0), ((10, 10), 4, 3.0), ((6, 6), 1, 1.5), ((7, 12), 3, 4.0)]
+    ("size", "step", "sigma"),
+    [((12, 12), 3, 4.0), ((10, 10), 4, 3.0), ((6, 6), 1, 1.5), ((9, 14), 3, 4.0), ((13, 6), 4, 3.0)],
 )
 def test_smooth_mask_is_the_brute_force_smooth_maximum(size: tuple[int, int], step: int, sigma: float) -> None:
     operator = SmoothMask(size, step, sigma, torch.device("cpu"))

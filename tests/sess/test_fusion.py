@@ -33,14 +33,14 @@ def test_a_patch_is_its_canvas_resized(height: int, width: int, h: int, w: int, 
     canvas = np.zeros((h, w), np.float32)
     canvas[y : y + side, x : x + side] = patch
     expected = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_LINEAR)
-    fusion = Fusion((1, 1), (height, width), [(h, w)], side, 0.0, "mean", torch.device("cpu"))
+    fusion = Fusion((1, 1), (height, width), [(h, w)], (side, side), 0.0, "mean", torch.device("cpu"))
     fusion.add(Window(0, y, x), slice(0, 1), patch[None, None])
     assert np.allclose(fusion.result()[0, 0].numpy(), expected, atol=1e-5)
 
 
 def test_a_window_that_no_pixel_reads_adds_nothing() -> None:
     """25 columns on 5: the centres are 2, 7, 12, ...; the window of columns 0 and 1 lies before all of them."""
-    fusion = Fusion((1, 1), (5, 5), [(5, 25)], 2, 0.0, "mean", torch.device("cpu"))
+    fusion = Fusion((1, 1), (5, 5), [(5, 25)], (2, 2), 0.0, "mean", torch.device("cpu"))
     fusion.add(Window(0, 0, 0), slice(0, 1), torch.ones(1, 1, 2, 2))
     assert not fusion.result().any()
 
@@ -49,10 +49,10 @@ def test_a_window_that_no_pixel_reads_adds_nothing() -> None:
 @pytest.mark.parametrize("theta", [0.0, 0.3])
 def test_what_exceeds_theta_is_pooled(pool: str, theta: float) -> None:
     sizes = [(6, 6), (9, 9)]
-    tiles = tiling(sizes, 6, 3)
+    tiles = tiling(sizes, (6, 6), (3, 3))
     draws = torch.Generator().manual_seed(0)
     patches = {tile: torch.rand(2, 1, 6, 6, generator=draws).sub(0.4).relu() for tile in tiles}
-    fusion = Fusion((2, 1), (12, 12), sizes, 6, theta, pool, torch.device("cpu"))  # type: ignore[arg-type]
+    fusion = Fusion((2, 1), (12, 12), sizes, (6, 6), theta, pool, torch.device("cpu"))  # type: ignore[arg-type]
     layers = []
     for tile, patch in patches.items():
         fusion.add(tile, slice(0, 2), patch)
@@ -69,16 +69,16 @@ def test_what_exceeds_theta_is_pooled(pool: str, theta: float) -> None:
 
 
 def test_some_pictures_only() -> None:
-    fusion = Fusion((3, 1), (4, 4), [(4, 4)], 4, 0.0, "mean", torch.device("cpu"))
+    fusion = Fusion((3, 1), (4, 4), [(4, 4)], (4, 4), 0.0, "mean", torch.device("cpu"))
     fusion.add(Window(0, 0, 0), torch.tensor([0, 2]), torch.ones(2, 1, 4, 4))
     assert fusion.result().mean((1, 2, 3)).tolist() == [1, 0, 1]
 
 
 def test_accumulators_are_all_there_is() -> None:
     """A map at the pictures' size is made once, whatever number of patches comes."""
-    fusion = Fusion((1, 1), (50, 60), [(30, 36)], 6, 0.0, "mean", torch.device("cpu"))
+    fusion = Fusion((1, 1), (50, 60), [(30, 36)], (6, 6), 0.0, "mean", torch.device("cpu"))
     held = (fusion.total.data_ptr(), fusion.count.data_ptr())  # type: ignore[union-attr]
-    for tile in tiling([(30, 36)], 6, 2):
+    for tile in tiling([(30, 36)], (6, 6), (2, 2)):
         fusion.add(tile, slice(0, 1), torch.rand(1, 1, 6, 6))
     result = fusion.result()
     assert (result.data_ptr(), fusion.count.data_ptr()) == held  # type: ignore[union-attr]

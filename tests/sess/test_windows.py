@@ -16,17 +16,17 @@ def sides(n: int) -> list[int]:
 class TestCounts:
     @pytest.mark.parametrize("n, count", [(1, 1), (5, 22), (6, 31), (10, 81), (12, 122)])
     def test_of_a_square_picture(self, n: int, count: int) -> None:
-        assert len(tiling(scaled_sizes((300, 300), sides(n)), 224, 224)) == count
+        assert len(tiling(scaled_sizes((300, 300), sides(n)), (224, 224), (224, 224))) == count
 
     def test_stride_112_is_the_papers_figure_3(self) -> None:
-        tiles = tiling(scaled_sizes((500, 500), sides(12)), 224, 112)
+        tiles = tiling(scaled_sizes((500, 500), sides(12)), (224, 224), (112, 112))
         assert len(tiles) == 303
         scores = torch.rand(1, 1, 303, generator=torch.Generator().manual_seed(0))
         assert prefilter(scores, 0.99).sum() == 4
 
     @pytest.mark.parametrize("size, count", [((300, 400), 157), ((400, 300), 157), ((300, 450), 175)])
     def test_of_other_aspects(self, size: tuple[int, int], count: int) -> None:
-        assert len(tiling(scaled_sizes(size, sides(12)), 224, 224)) == count
+        assert len(tiling(scaled_sizes(size, sides(12)), (224, 224), (224, 224))) == count
 
 
 class TestWindows:
@@ -40,7 +40,7 @@ class TestWindows:
         stride = data.draw(st.integers(1, window))
         size = (data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90)))
         sizes = scaled_sizes(size, [window + data.draw(st.integers(0, 60)), window])
-        tiles = tiling(sizes, window, stride)
+        tiles = tiling(sizes, (window, window), (stride, stride))
         assert len(set(tiles)) == len(tiles)
         for scale, (height, width) in enumerate(sizes):
             seen = torch.zeros(height, width, dtype=torch.bool)
@@ -55,12 +55,12 @@ class TestWindows:
         assert starts(224, 224, 1) == [0]
 
     def test_frame_is_in_the_pictures_pixels(self) -> None:
-        assert frame(Window(0, 0, 50), 50, [(100, 200)], (200, 400)) == (100, 0, 200, 100)
+        assert frame(Window(0, 0, 50), (50, 50), [(100, 200)], (200, 400)) == (100, 0, 200, 100)
 
     def test_parents_cover_their_children_best(self) -> None:
         sizes = scaled_sizes((8, 8), [4, 8, 16])
-        tiles = tiling(sizes, 4, 4)
-        above = parents(sizes, tiles, 4)
+        tiles = tiling(sizes, (4, 4), (4, 4))
+        above = parents(sizes, tiles, (4, 4))
         assert above[0] == -1 and above[1:5].tolist() == [0] * 4
         for i, tile in enumerate(tiles):
             if tile.scale == 2:  # its quadrant
@@ -74,7 +74,7 @@ class TestPatches:
         sizes = [(9, 12), (9, 12)]
         tiles = [Window(0, 0, 0), Window(0, 4, 7), Window(1, 3, 2)]
         jobs = [WindowOf(0, 0), WindowOf(0, 1), WindowOf(0, 2), WindowOf(1, 0), WindowOf(1, 2), WindowOf(2, 1)]
-        seen = list(cut(images, sizes, tiles, iter(jobs), 5, 4, True))
+        seen = list(cut(images, sizes, tiles, iter(jobs), (5, 5), 4, True))
         assert [len(group) for group, _ in seen] == [4, 2]
         for group, patches in seen:
             for (window, picture), patch in zip(group, patches, strict=True):

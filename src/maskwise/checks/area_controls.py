@@ -32,18 +32,18 @@ def centre_squares(keeps: Tensor) -> Tensor:
 
 
 def random_blobs(keeps: Tensor, images: Tensor, seed: int) -> Tensor:
-    """As many pixels as each of keeps (N,S,S) bool has, where smooth noise is highest.
+    """As many pixels as each of keeps (N,H,W) bool has, where smooth noise is highest.
 
     Args:
         keeps: what is kept.
-        images: (N,C,S,S) in [0,1]; seed and picture draw the noise, whatever batch they come in.
+        images: (N,C,H,W) in [0,1]; seed and picture draw the noise, whatever batch they come in.
         seed: of the noise.
     """
-    noise = []
+    noise, size = [], (keeps.shape[-2], keeps.shape[-1])
     for image in images:
         draws = keyed_generator(image, seed)
         cells = int(torch.randint(GRID[0], GRID[1] + 1, (1,), generator=draws))
-        noise.append(smooth_noise(cells, keeps.shape[-1], draws)[0])
+        noise.append(smooth_noise(cells, size, draws)[0])
     return _first(-torch.stack(noise), keeps)
 
 

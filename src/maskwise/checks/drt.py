@@ -70,7 +70,8 @@ def drt(
         labels: ``shuffled`` among the pictures, or drawn ``uniform`` from all classes (released code of Phang et al.).
         settings: of the trainings.
         again: a third training, on the true labels with another seed: how alike maps are that should be.
-        before_sigmoid: compare maskers' logits, as the released code does; None does so wherever there is a masker.
+        before_sigmoid: compare maskers' logits, as the released code does; None does so wherever the
+            mask is made of them place by place (see ``Subject.of``).
         measures: names of similarities, or similarities by name; None is all that are registered.
         undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
         examples: how many pictures, evenly spread, are kept with their maps, to be looked at.

@@ -17,7 +17,7 @@ class EpochBatches:
     """Pictures and labels for ``training.loop.run_steps``, in one process.
 
     Attributes:
-        images: (N,3,S,S) uint8; a tensor on the device of ``labels``, or rows that are read when they are needed.
+        images: (N,C,H,W) uint8; a tensor on the device of ``labels``, or rows that are read when they are needed.
         labels: (N,) int64, on the device of the training.
         size: pictures of a batch.
         augment: flip and crop them?
@@ -39,7 +39,7 @@ class EpochBatches:
     def batches(
         self, first: int, end: int, rank: int = 0, world: int = 1
     ) -> Generator[tuple[Tensor, Tensor], None, None]:
-        """Images (B,3,S,S) float in [0,1] and labels (B,) of so many steps; each epoch has all pictures."""
+        """Images (B,C,H,W) float in [0,1] and labels (B,) of so many steps; each epoch has all pictures."""
         left = end - first
         while left > 0:
             # The order is drawn first: the crops come from the same generator.
@@ -62,13 +62,14 @@ def random_batches(count: int, size: int, draws: torch.Generator) -> list[Tensor
 
 
 def flipped_and_cropped(images: Tensor, draws: torch.Generator) -> Tensor:
-    """Each picture (N,3,S,S) mirrored half the time and moved by up to an eighth of its side; edges are reflected."""
-    count, _, side, _ = images.shape
-    pad = max(side // 8, 1)
+    """Each picture (N,C,H,W) mirrored half the time and moved by up to an eighth of its shorter side; edges are
+    reflected."""
+    count, _, height, width = images.shape
+    pad = max(min(height, width) // 8, 1)
     padded = F.pad(images, (pad, pad, pad, pad), mode="reflect")
     corner = torch.randint(2 * pad + 1, (2, count, 1), generator=draws).to(images.device)
-    along = torch.arange(side, device=images.device)
-    rows, columns = corner[0] + along, corner[1] + along
+    rows = corner[0] + torch.arange(height, device=images.device)
+    columns = corner[1] + torch.arange(width, device=images.device)
     flip = (torch.rand(count, 1, generator=draws) < 0.5).to(images.device)
     columns = torch.where(flip, columns.flip(1), columns)
     each = torch.arange(count, device=images.device)[:, None, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,10 @@ def mprt_figure(result: MprtResult, path: str | Path, dpi: float = 110) -> None:
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8,
                     title="similarity, with 95% interval", title_fontsize=8)  # fmt: skip
     facts = result.protocol
-    who = facts["explainer"].get("method", facts["explainer"].get("function", "SESS"))
     counted = f"{facts['pictures']} picture{'s' * (facts['pictures'] != 1)}"
-    parts[0].suptitle(f"{who} on {facts['classifier']}, {counted}", fontsize=11, parse_math=False)
+    parts[0].suptitle(
+        f"{_called(facts['explainer'])} on {facts['classifier']}, {counted}", fontsize=11, parse_math=False
+    )
     names = ["picture", *(["trained", *result.layers][i] for i in shown)]
     for part, mode in zip(parts[1:], modes, strict=True):
         part.suptitle(f"{mode}: the map once the layer is random. {STRETCHED}", fontsize=9)
@@ -130,6 +131,13 @@ def roar_figure(result: RoarResult, path: str | Path, dpi: float = 110) -> None:
                              title="pixels removed by", title_fontsize=8)  # fmt: skip
     _literal(legend)
     save_figure(figure, path, dpi)
+
+
+def _called(identity: Mapping[str, Any]) -> str:
+    """The method of an explainer's identity, or the function, and SESS around it."""
+    if "sess" in identity:
+        return f"{_called(identity['of'])} + SESS"
+    return str(identity.get("method", identity.get("function", "explainer")))
 
 
 def _similarities_by_layer(axis: Axes, result: MprtResult, mode: str) -> None:

@@ -63,12 +63,14 @@ def trained_on_holes(
         progress: called with (done, total), in steps.
 
     Raises:
-        InputError: fewer than two pictures, or a loss that became NaN.
+        InputError: fewer than two pictures, a network without weights to train, or a loss that became NaN.
     """
     from maskwise.training.small_classifier import SmallRecipe, train_small_classifier  # heavy
 
     if len(images) < 2:
         raise InputError("a judge can't be trained on fewer than two pictures")
+    if not any(weight.is_floating_point() for weight in start.module.parameters()):  # a black box, or quantised
+        raise InputError(f"{start.name} shows no weights that could be trained: no judge can be made of it")
     draws, holes = (torch.Generator().manual_seed(2 * settings.seed + k) for k in range(2))
     device = start.device
     whole = EpochBatches(on(images, device), labels.to(device), settings.batch_size, settings.augment, draws)

@@ -31,7 +31,8 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
     A layer is a module that holds parameters of its own, or all those that share the first ``depth`` parts of their
     name: with 2, a torchvision ResNet's are ``fc, layer4.2, layer4.1, … layer1.0, bn1, conv1``. A module that runs
     several times counts where it runs last; one that is never called by itself (the projection within
-    ``nn.MultiheadAttention``) where the module around it runs; one that never runs at all is left out.
+    ``nn.MultiheadAttention``) where the module around it runs; one that never runs at all is left out. What the network
+    itself holds beside its modules (a class token, positions) is a layer by the names of these parameters.
 
     Args:
         module: any network, in eval mode.
@@ -68,7 +69,10 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
     groups: dict[str, list[str]] = {}
     for _, name in sorted(found, key=lambda entry: -entry[0]):
         groups.setdefault(".".join(name.split(".")[:depth]), []).append(name)
-    return [Layer(name or "(whole network)", tuple(names)) for name, names in groups.items()]
+    own = (
+        ", ".join(name for name, _ in module.named_parameters(recurse=False)) if len(groups) > 1 else "(whole network)"
+    )
+    return [Layer(name or own, tuple(names)) for name, names in groups.items()]
 
 
 def _running_order(module: nn.Module, example: Tensor) -> list[str]:

@@ -37,9 +37,9 @@ from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.evaluation.contender import innermost
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.infill import Infiller, infiller
-from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
 BOUND = 0.05
@@ -128,7 +128,8 @@ def leak(
         summaries.append(_summary(name, keeps[name], answers[name], probes.get(name), on_boxes, bound, seed))
     protocol: dict[str, Any] = {
         "check": "leak", "classifier": classifier.name, "fingerprint": classifier.fingerprint(),
-        "robust_judge": robust.fingerprint(), "robust_judge_size": robust.input_size,
+        "robust_judge": robust.fingerprint(),
+        "robust_judge_size": robust.size[0] if robust.size[0] == robust.size[1] else list(robust.size),
         "own_judges": {name: judge.fingerprint() for name, judge in own.items()},
         "methods": {name: subject.identity for name, subject in subjects.items()},
         "target": "the classifier's top class", "pictures": len(test), "test": test.checksum(),
@@ -143,7 +144,7 @@ def leak(
 
 def own_judge(explainer: AnyExplainer, classifier: Classifier) -> Classifier:
     """Whom its masks were made for: a masker's own, perhaps adapted, classifier; else the one explained."""
-    inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
+    inner = innermost(explainer)
     return inner.judge if isinstance(inner, MaskerExplainer) else classifier
 
 
@@ -159,7 +160,7 @@ class _Run:
     batch: int
 
     def keeps(self, subject: Subject, goals: Tensor) -> Tensor:
-        """(N,S,S) bool, the maps above their means."""
+        """(N,H,W) bool, the maps above their means."""
         parts = zip(self.test.images.split(self.batch), goals.split(self.batch), strict=True)
         return torch.cat([above_mean(subject.maps(as_float(part), goal, self.batch)) for part, goal in parts])
 

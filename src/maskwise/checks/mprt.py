@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.explainers.base import check_images
+from maskwise.explainers.doubts import handed_on
 from maskwise.sess.sweep import AnyExplainer
 
 
@@ -49,17 +51,19 @@ def mprt(
 ) -> MprtResult:
     """Compares maps of the trained network with maps of the same network with random layers.
 
-    A masker's maps come from its own encoder, so that one's layers are randomised and its decoder stays. Afterwards all
-    weights are what they were, bit by bit.
+    A masker's maps come from its own encoder, so that one's layers are randomised and its decoder stays; where a method
+    reads the classifier and a masker, both lose the same layers. Afterwards all weights are what they were, bit by bit.
 
     Args:
         explainer: any (images, targets) -> maps that reads ``classifier`` when it is called.
         classifier: the trained one.
-        images: (N,3,H,W), RGB in [0,1], or uint8 as ``pictures`` gives them; few at once are in memory.
+        images: (N,C,H,W) in [0,1], RGB unless the classifier takes others, or uint8 as ``pictures`` gives them; few at
+            once are in memory.
         modes: ``cascading`` from the output back to the input, ``independent`` one layer at a time, or both.
         init: new weights by the module's ``own`` rule, or as the ``released`` code of Phang et al. draws them.
         depth: layers are blocks of modules that share so many parts of their name; None is every module.
-        before_sigmoid: compare a masker's logits, as the released code does; None does so wherever there is a masker.
+        before_sigmoid: compare a masker's logits, as the released code does; None does so wherever the
+            mask is made of them place by place (see ``Subject.of``).
         targets: (N,) classes that are explained; None is the trained classifier's top class at every stage.
         measures: names of similarities, or similarities by name; None is all that are registered.
         undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
@@ -77,7 +81,7 @@ def mprt(
         0.31
     """
     if isinstance(images, Tensor) and images.dtype != torch.uint8:
-        check_images(images)
+        check_images(images, classifier.channels)
     check_seed(seed)
     if not modes or any(mode not in MODES for mode in modes):
         raise InputError(f"modes are {' and '.join(MODES)}, not {', '.join(map(str, modes)) or 'none'}")
@@ -86,6 +90,7 @@ def mprt(
     subject = Subject.of(explainer, classifier, before_sigmoid)
     compared = chosen_similarities(measures, subject.logits)
     network = subject.network
+    networks = (network, *subject.beside)
     found: dict[tuple[RandomisationMode, str, str], list[Tensor]] = {}
     kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
     parts, shown = chunks(images, batch), evenly_spread(len(images), examples)
@@ -100,12 +105,15 @@ def mprt(
             here = [i - int(rows[0]) for i in shown if rows[0] <= i <= rows[-1]]
             for mode in modes:
                 stages = [trained[here]]
-                with restored(network.module) as back:
+                with ExitStack() as held:
+                    backs = [held.enter_context(restored(one.module)) for one in networks]
                     for layer in layers:
-                        if mode == "independent":
-                            back()
-                        randomise(network.module, layer, init, seed)
-                        maps = subject.maps(part, classes, batch)
+                        for one, back in zip(networks, backs, strict=True):
+                            if mode == "independent":
+                                back()
+                            randomise(one.module, layer, init, seed)
+                        with handed_on():  # what is odd about maps of random weights is counted, and no advice
+                            maps = subject.maps(part, classes, batch)
                         for name, values in comparison(maps).items():
                             found.setdefault((mode, layer.name, name), []).append(values)
                         stages.append(maps[here])
@@ -119,7 +127,8 @@ def mprt(
         "explainer": subject.identity,
         "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(),
-        "randomised": "the classifier" if network is classifier else "the masker's encoder",
+        "randomised": ("the classifier" if network is classifier else "the masker's encoder")
+        + (" and, likewise, the encoder of the masker within the method" if subject.beside else ""),
         "layers": {layer.name: list(layer.modules) for layer in layers},
         "depth": depth,
         "init": init,

@@ -55,7 +55,7 @@ def randomise(module: nn.Module, layer: Layer, init: str = "own", seed: int = 0)
     """Draws new weights for one layer, in place.
 
     Each module draws from a generator keyed by (seed, its name): the numbers do not depend on what was randomised
-    before. The global random state stays as it was.
+    before. What modules within it hold stays, unless they are named, too. The global random state stays as it was.
 
     Args:
         module: the network that the layer is of.
@@ -73,7 +73,32 @@ def randomise(module: nn.Module, layer: Layer, init: str = "own", seed: int = 0)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             key = np.random.SeedSequence((seed, zlib.crc32(name.encode())))
             torch.manual_seed(int(key.generate_state(1)[0]))
-            rule(part)
+            _own_alone(part, rule)
+
+
+def _own_alone(module: nn.Module, rule: Callable[[nn.Module], None]) -> None:
+    """Applies a rule to what a module itself holds.
+
+    Its reset may well begin the modules within it anew, too, which are layers of their own: these stay. A reset that
+    puts new tensors in place of the old ones leaves its values in the old ones, which are those that are put back.
+    """
+    held = [
+        (store, name, tensor)
+        for part in module.modules()
+        for store in (part._parameters, part._buffers)
+        for name, tensor in store.items()
+        if tensor is not None
+    ]
+    own = {id(tensor) for store, _, tensor in held if store is module._parameters or store is module._buffers}
+    kept = {id(tensor): tensor.clone() for _, _, tensor in held if id(tensor) not in own}
+    rule(module)
+    for store, name, tensor in held:
+        made = store[name]
+        if id(tensor) in kept:
+            tensor.copy_(kept[id(tensor)])
+        elif made is not None and made is not tensor:
+            tensor.copy_(made)
+        store[name] = tensor  # type: ignore[assignment]
 
 
 @contextmanager

@@ -36,8 +36,8 @@ FORMAT = "maskwise-robust-judge-2"
 SETTINGS = SmallTraining(epochs=8, lr=1e-4, augment=True)
 
 
-def random_keeps(count: int, side: int, draws: torch.Generator) -> Tensor:
-    """What is kept of each picture (count,side,side), in {0,1}: half independent cells, half blobs.
+def random_keeps(count: int, side: int | tuple[int, int], draws: torch.Generator) -> Tensor:
+    """What is kept of each picture (count,side,side) or (count,h,w), in {0,1}: half independent cells, half blobs.
 
     A mask of cells draws its grid from 7, 14 and 28 and its keep rate from U(0,1); a blob its area from U(0,1).
     Cells alone would leave the smooth shapes of saliency masks unseen.
@@ -49,7 +49,7 @@ def random_keeps(count: int, side: int, draws: torch.Generator) -> Tensor:
     for i in cells.nonzero()[:, 0].tolist():
         grid = GRIDS[grids[i]]
         coarse = (torch.rand(1, 1, grid, grid, generator=draws) < rates[i]).float()
-        keeps[i] = F.interpolate(coarse, (side, side), mode="nearest-exact")[0, 0]
+        keeps[i] = F.interpolate(coarse, keeps.shape[1:], mode="nearest-exact")[0, 0]
     return keeps
 
 
@@ -71,7 +71,8 @@ def robust_judge(
         train: pictures at the size that masks have; labels are class indices of the classifier.
         settings: of the training, a few passes at a small rate.
         fill: infiller of the holes: the masker's own.
-        size: side in pixels of the pictures that it is asked about; None is the classifier's.
+        size: longer side in pixels of the pictures that it is asked about, in the shape of the classifier's; None is
+            the classifier's.
         folder: where judges lie, one file each under a digest of all that it depends on; one that is there is read.
         device: where it is trained, and stays.
         progress: called with (done, total), in steps.
@@ -80,29 +81,39 @@ def robust_judge(
         The judge, and its accuracy on whole training pictures.
 
     Raises:
-        InputError: fewer than two pictures, a label that is none of its classes, ``until``, or a loss that became NaN.
+        InputError: fewer than two pictures, a label that is none of its classes, ``until``, a size that the network
+            does not take, one without weights to train, or a loss that became NaN.
 
     Source:
         Jethani et al. 2021, REAL-X and EVAL-X; that one drops independent pixels, at a rate of one half.
     """
+    from maskwise.training.crop_size import crop_size  # heavy
+
     if len(train) and not 0 <= int(train.labels.min()) <= int(train.labels.max()) < len(classifier.labels):
         raise InputError(f"labels must be of the {len(classifier.labels)} classes that {classifier.name} knows")
     if settings.until is not None:
         raise InputError("a judge is trained for all its epochs: leave `until` out")
     device = torch.device(device)
-    side = classifier.input_size if size is None else size
+    height, width = crop_size(classifier, size)
     about: dict[str, Any] = {
         "classifier": classifier.digest(), "train": train.checksum(), "training": settings.model_dump(),
-        "fill": filed_fill(fill), "size": side, "holes": HOLES,
+        "fill": filed_fill(fill), "size": height if height == width else [height, width], "holes": HOLES,
     }  # fmt: skip
     path = None if folder is None else Path(folder) / f"{judge_key(about)}.safetensors"
-    start = still_copy(classifier.described(input_size=side, name=f"robust judge of {classifier.name}")).to(device)
+    try:
+        start = classifier.described(input_size=(height, width), name=f"robust judge of {classifier.name}")
+    except InputError as error:
+        raise InputError(
+            f"a robust judge can't see pictures of {height}x{width} pixels, since {classifier.name} doesn't take them: "
+            f"give the longer side that it takes, {classifier.input_size}"
+        ) from error
+    start = still_copy(start).to(device)
     if path is not None and path.is_file():
         return _read(path, start)
     paint = infiller(fill)
 
     def cut(images: Tensor, holes: torch.Generator) -> Tensor:
-        keeps = random_keeps(len(images), images.shape[-1], holes).to(images)
+        keeps = random_keeps(len(images), (images.shape[-2], images.shape[-1]), holes).to(images)
         # The holes are cut at full size and then shrunk, as those of the masks that are judged will be.
         return start.prepare(masked_in(images, keeps, paint(images, 1 - keeps, start.mean)))
 

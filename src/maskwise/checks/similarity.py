@@ -116,7 +116,10 @@ class Hog(Similarity):
         return torch.from_numpy(np.stack(vectors))
 
     def protocol(self) -> dict[str, Any]:
-        return {"cell": self.cell, "block": self.block, "orientations": self.orientations}
+        small = f"a third of the shorter side, below {self.cell * self.block} pixels"
+        return {
+            "cell": self.cell, "cell_of_small_maps": small, "block": self.block, "orientations": self.orientations
+        }  # fmt: skip
 
 
 @similarities.register("ssim", title="structural similarity")

@@ -16,12 +16,11 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.evaluation import Contender
-from maskwise.evaluation.contender import made_for
+from maskwise.evaluation.contender import innermost, made_for
 from maskwise.evaluation.given_maps import GivenMaps
+from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import absence_is_meant
 from maskwise.explainers.masker import MaskerExplainer
-from maskwise.maskers import Masker
-from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
 ProgressCallback = Callable[[int, int], None]
@@ -36,12 +35,14 @@ class Subject:
         network: the classifier whose weights the maps come from: the one explained, or a masker's own encoder.
         logits: the maps are mask logits, and not values in [0,1].
         identity: plain data that tells this explainer from another.
+        beside: networks of the same layers that the maps come from, too: the encoder of a masker within the explainer.
     """
 
     explain: AnyExplainer
     network: Classifier
     logits: bool
     identity: dict[str, Any]
+    beside: tuple[Classifier, ...] = ()
 
     @classmethod
     def of(cls, explainer: AnyExplainer, classifier: Classifier, before_sigmoid: bool | None = None) -> Subject:
@@ -50,15 +51,17 @@ class Subject:
         Args:
             explainer: a built-in one, SESS, or a function (images, targets) -> maps.
             classifier: what it explains.
-            before_sigmoid: take a masker's logits, as the released code does. None does so wherever there is a masker.
+            before_sigmoid: take a masker's logits, as the released code does. None does so wherever there is a masker
+                whose mask is made of them place by place: a gate, superpixels or colours leave no logits of the mask.
 
         Raises:
-            InputError: logits of something that is not a masker, or maps from files.
+            InputError: logits of something that has none, or maps from files.
         """
         if isinstance(explainer, GivenMaps):
             raise InputError("a check asks for maps of other weights, which files can't give: name the method itself")
-        inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
-        network = inner.masker.encoder if isinstance(inner, MaskerExplainer) else classifier
+        inner = innermost(explainer)
+        encoder = getattr(getattr(inner, "masker", None), "encoder", None)
+        network = encoder if isinstance(encoder, Classifier) else classifier
         name = getattr(explainer, "__name__", type(explainer).__name__)
         known = Contender.of(name, explainer)
         # What can't be told from another one of its name is nobody whom a kept map could belong to.
@@ -66,11 +69,18 @@ class Subject:
         identity = known.identity | ({"unread": uuid4().hex} if unclear else {})
         if others := made_for(explainer, classifier):
             identity["made for"] = others
-        if isinstance(explainer, MaskerExplainer) and before_sigmoid is not False:
-            return cls(_MaskLogits(explainer.masker), network, True, identity)
+        if (
+            before_sigmoid is not False
+            and isinstance(explainer, MaskerExplainer)
+            and explainer.masker.finish.is_pointwise
+        ):
+            return cls(_MaskLogits(explainer), network, True, identity)
         if before_sigmoid:
-            raise InputError("only a masker has values before the sigmoid: leave before_sigmoid out")
-        return cls(explainer, network, False, identity)
+            raise InputError(
+                "only a masker without a class gate, superpixels and pamr has values before the sigmoid: leave "
+                "before_sigmoid out"
+            )
+        return cls(explainer, network, False, identity, _beside(inner, network))
 
     def maps(self, images: Tensor, targets: Tensor | None, batch: int = 32) -> Tensor:
         """Maps (N,H,W) float32, on the CPU, of images (N,3,H,W), float in [0,1] or uint8, ``batch`` at once.
@@ -92,20 +102,33 @@ class Subject:
         return torch.cat(made)
 
 
+def _beside(explainer: Any, network: Classifier) -> tuple[Classifier, ...]:
+    """Encoders of the maskers that an explainer is made of, where they are ``network`` by their layers."""
+    parts = vars(explainer).values() if isinstance(explainer, Explainer) else ()
+    encoders = [part.masker.encoder for part in parts if isinstance(part, MaskerExplainer)]
+    layers = {name for name, _ in network.module.named_modules()}
+    return tuple(
+        one for one in encoders if one is not network and layers == {name for name, _ in one.module.named_modules()}
+    )
+
+
 @dataclass(frozen=True)
 class _MaskLogits:
     """A masker's mask before the sigmoid, each value repeated up to the picture's size as the mask's is."""
 
-    masker: Masker
+    explainer: MaskerExplainer
 
     @torch.no_grad()
     def __call__(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
-        prepared = self.masker.encoder.prepare(images).contiguous(memory_format=torch.channels_last)
-        with eval_mode(self.masker.encoder):
-            _, taps = self.masker.encoder.features(prepared)
-        size = (prepared.shape[-2], prepared.shape[-1])
-        logits = self.masker.decoder([taps[i] for i in self.masker.reads], size)
-        return F.interpolate(logits[:, None], (images.shape[-2], images.shape[-1]), mode="nearest")[:, 0]
+        masker, judge = self.explainer.masker, self.explainer.judge
+        prepared = masker.encoder.prepare(images).contiguous(memory_format=torch.channels_last)
+        with eval_mode(masker.encoder):
+            scores, taps = masker.encoder.features(prepared)
+        if targets is None:
+            scores = scores if judge is masker.encoder else judge.logits(prepared)
+            targets = scores.argmax(1)
+        logits = masker.logits_of(taps, (prepared.shape[-2], prepared.shape[-1]), targets[:, None])
+        return F.interpolate(logits, (images.shape[-2], images.shape[-1]), mode="nearest")[:, 0]
 
 
 def top_classes(classifier: Classifier, images: Values, batch: int = 32) -> Tensor:

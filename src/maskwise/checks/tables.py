@@ -81,10 +81,13 @@ def leak_tables(result: LeakResult) -> list[Table]:
             other = by[row.method, row.masks, row.kept, "robust"]
             judged.add_row(
                 row.method, row.masks, {"in": "what they keep", "out": "the rest"}[row.kept],
-                _points(row.accuracy), _points(other.accuracy), f"{row.cross_entropy.mean:.2f}",
-                f"{other.cross_entropy.mean:.2f}",
+                _points(row.accuracy), _points(other.accuracy), _nats(row.cross_entropy), _nats(other.cross_entropy),
             )  # fmt: skip
     return [table, judged]
+
+
+def _nats(value: MeanInterval) -> str:
+    return "-" if value.mean != value.mean else f"{value.mean:.2f}"
 
 
 def _points(value: MeanInterval | None) -> str:

@@ -13,6 +13,7 @@ from maskwise.checks.small_training import SmallTraining
 from maskwise.checks.subject import ProgressCallback, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.options import in_range, one_of
+from maskwise.images import with_channels
 from maskwise.measures.single_deletion import cell_numbers
 
 MissingPart = Literal["pixels", "cell"]
@@ -69,6 +70,7 @@ def used_to_holes(
     colour = classifier.mean[:, None, None]
 
     def cut(whole: Tensor, holes: torch.Generator) -> Tensor:
+        whole = with_channels(whole, classifier.channels)  # pictures of data sets are RGB
         lost = missing_parts(len(whole), whole.shape[-2:], missing, share, cells, holes)
         return torch.where(lost[:, None].to(whole.device), colour, whole)
 

@@ -169,7 +169,8 @@ def explain_pictures(
         )
     if done or output.as_json:
         page = ", all on one page in report.html there" if cards else ""
-        said = f"{done[0].method} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
+        who = maps[0].called if maps else method.method
+        said = f"{who} on {done[0].classifier}; figures in {printable(out)}{page}" if done else ""
         output.tell([e.facts() for e in done], table_of(done, wanted.target), lines=(said,))
     if failed:
         raise typer.Exit(2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maskwise.evaluation.contender import innermost
 from maskwise.measures import Metric, metrics
-from maskwise.sess import SESS
 
 
 def own_objective(explainer: Any, measured: Mapping[str, Metric]) -> list[str]:
@@ -16,8 +16,7 @@ def own_objective(explainer: Any, measured: Mapping[str, Metric]) -> list[str]:
         explainer: any; inside SESS the masker is that of the explainer there.
         measured: by name.
     """
-    inner = explainer.settings.explainer if isinstance(explainer, SESS) else explainer
-    trained = set(getattr(inner, "trained_on", ()))
+    trained = set(getattr(innermost(explainer), "trained_on", ()))
     return [name for name, metric in measured.items() if trained & set(_made_of(metric))]
 
 

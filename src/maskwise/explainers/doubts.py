@@ -128,6 +128,20 @@ def not_found(found: Tensor, classes: Tensor) -> Tensor:
 
 
 @doubts.register(
+    "nothing_counts",
+    cause="no window's map, times the target's score there, exceeds `theta`",
+    cure="lower `theta`; where it is 0, the score is nowhere above 0: ask for another target, or take weights=softmax",
+)
+def nothing_counts(best: Tensor, theta: float, fused: Tensor) -> Tensor:
+    """(N,K) of SESS: is the fused map (N,K,H,W) empty, though windows have maps?
+
+    With a theta above 0 it is that; without one, no score is above 0, of which ``best`` (N,K) is the largest.
+    """
+    empty = (fused == 0).flatten(2).all(2)
+    return empty if theta > 0 else empty & (best <= 0)
+
+
+@doubts.register(
     "other_classifier",
     cause="the explainer was made for other weights than those of the classifier that is asked",
     cure="make it anew, with a masker that was trained on this classifier",

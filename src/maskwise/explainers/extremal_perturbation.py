@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, prod
+from math import inf
 
 import torch
 import torch.nn.functional as F
@@ -103,12 +103,12 @@ class ExtremalPerturbation(Explainer):
 
     def optimise(self, images: Tensor, targets: Targets) -> Tensor:
         """Masks (N,A,H,W) of the areas; 1 is the region looked for, in both variants."""
-        n, count, size = len(images), len(self.areas), (images.shape[-2], images.shape[-1])
+        n, size, count = len(images), (images.shape[-2], images.shape[-1]), len(self.areas)
         seen = pyramid(images, self.levels, scaled(self.max_blur, images))
         operator = SmoothMask(size, max(round(scaled(self.step, images)), 1), scaled(self.sigma, images), images.device)
         cells = torch.ones(n * count, *operator.cells, device=images.device, requires_grad=True)
-        ranks = torch.arange(prod(operator.canvas), 0, -1, device=images.device)
-        ideal = torch.stack([ranks <= a * prod(size) for a in self.areas]).float()
+        ranks = torch.arange(operator.canvas[0] * operator.canvas[1], 0, -1, device=images.device)
+        ideal = torch.stack([ranks <= a * size[0] * size[1] for a in self.areas]).float()
         rows = torch.arange(n, device=images.device).repeat_interleave(count)
         sign = 1 if self.variant == "preserve" else -1
         weight = self.area_weight
@@ -138,7 +138,7 @@ class SmoothMask:
     a margin of at least sigma around it.
 
     Args:
-        size: (H,W) of the picture, in pixels.
+        size: (h,w) of the picture, in pixels.
         step: side of a cell, in pixels.
         sigma: of k, in pixels.
         device: where it runs.
@@ -149,7 +149,7 @@ class SmoothMask:
         self.cells = (-(-size[0] // step), -(-size[1] // step))
         self.reach = 1 + int(-(-sigma // step))
         self.margin = self.reach - 1  # in cells
-        self.across = tuple(cells + 2 * self.margin for cells in self.cells)  # cells of the canvas
+        self.across = (self.cells[0] + 2 * self.margin, self.cells[1] + 2 * self.margin)  # cells with their margin
         self.canvas = (self.across[0] * step, self.across[1] * step)
         # Seen from its cell's middle a pixel lies at `inside`, and a neighbour at a multiple of the step, so the
         # weights repeat from cell to cell: one table (window, step, step) serves the whole mask.
@@ -162,13 +162,13 @@ class SmoothMask:
     def __call__(self, cells: Tensor) -> Tensor:
         """Masks with their margin (n,*canvas) in [0,1] of parameters (n,*cells) in [0,1]."""
         with torch.autocast(cells.device.type, enabled=False):
-            window, (down, across) = 2 * self.reach + 1, self.across
+            window, (rows, columns) = 2 * self.reach + 1, self.across
             near = F.unfold(cells[:, None], window, padding=self.reach + self.margin)
-            values = near.reshape(len(cells), window**2, down, 1, across, 1) * self.weights[:, None, :, None, :]
+            values = near.reshape(len(cells), window**2, rows, 1, columns, 1) * self.weights[:, None, :, None, :]
             heat = torch.softmax(COLDNESS * values, 1)
             return (values * heat).sum(1).reshape(len(cells), *self.canvas)
 
     def picture(self, masks: Tensor) -> Tensor:
-        """The part (...,H,W) of masks (...,*canvas) that lies on the picture."""
+        """The part (...,h,w) of masks (...,*canvas) that lies on the picture."""
         first = self.margin * self.step
         return masks[..., first : first + self.size[0], first : first + self.size[1]]

@@ -106,7 +106,7 @@ class MeaningfulPerturbation(Explainer):
     def map(self, images: Tensor, targets: Targets) -> Tensor:
         draws = generators(images, self.seed)
         with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
-            reach = round(scaled(self.jitter / 2, pixels))
+            reach, channels = round(scaled(self.jitter / 2, pixels)), pixels.shape[1]
             moves = (uniform(draws, self.iterations, 2) * (2 * reach + 1)).floor().long().to(pixels.device) - reach
             fill = infill(self.infill, pixels, self.classifier, self.blur, draws)
             mask = self.first(pixels, fill, wanted).requires_grad_(True)
@@ -115,8 +115,7 @@ class MeaningfulPerturbation(Explainer):
                 if self.infill == "noise":
                     fill = infill(self.infill, pixels, self.classifier, self.blur, draws)
                 both = shifted(torch.cat([pixels, fill], 1), moves[:, step]) if reach else torch.cat([pixels, fill], 1)
-                shown, hidden = both.tensor_split(2, 1)
-                kept = masked_in(shown, self.smooth(mask, pixels), hidden)
+                kept = masked_in(both[:, :channels], self.smooth(mask, pixels), both[:, channels:])
                 left = wanted.probabilities(self.classifier.logits(kept))
                 self.scored(left[:, None])
                 rough = total_variation(mask, beta=self.beta).sum()

@@ -78,8 +78,8 @@ def check_descent(iterations: int, learning_rate: float, size: int = 1) -> None:
 
 
 def scaled(pixels: float, images: Tensor) -> float:
-    """A length given for a picture of side 224, in pixels of these."""
-    return pixels * images.shape[-1] / PAPERS_SIDE
+    """A length given for a picture of side 224, in pixels of these, by their shorter side."""
+    return pixels * min(images.shape[-2:]) / PAPERS_SIDE
 
 
 def upsampled(maps: Tensor, images: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.perturb import generators, uniform
 from maskwise.explainers.targets import Targets
 
+NO_EDGE = 1e-5  # a step of one in 255 has 0.016
+
 
 class Reference(Explainer):
     """A map that knows no classifier."""
@@ -103,4 +105,5 @@ class Edges(Reference):
         across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=images.device)
         kernel = torch.stack([across, across.T])[:, None]
         edges: Tensor = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernel).norm(dim=1)
-        return edges
+        # What resizing leaves of one colour is no edge, and stretched it would be a map.
+        return torch.where(edges > NO_EDGE, edges, 0.0)

@@ -36,8 +36,10 @@ def random_holes(
     return holes
 
 
-def blobs(count: int, side: int, draws: torch.Generator, area: tuple[float, float], soft: float) -> Tensor:
-    """(count,side,side): smooth noise above a level of its own."""
+def blobs(
+    count: int, side: int | tuple[int, int], draws: torch.Generator, area: tuple[float, float], soft: float
+) -> Tensor:
+    """(count,side,side), or (count,h,w) of such a pair: smooth noise above a level of its own."""
     cells = torch.randint(GRID[0], GRID[1] + 1, (count,), generator=draws).tolist()
     noise = torch.cat([smooth_noise(n, side, draws) for n in cells])
     share = area[0] + (area[1] - area[0]) * torch.rand(count, generator=draws)
@@ -47,10 +49,10 @@ def blobs(count: int, side: int, draws: torch.Generator, area: tuple[float, floa
     return torch.where(is_soft, torch.sigmoid(8 * above), (above > 0).float())
 
 
-def smooth_noise(cells: int, side: int, draws: torch.Generator) -> Tensor:
-    """(1,side,side): a normal number at each of cells x cells points, enlarged bicubically."""
+def smooth_noise(cells: int, side: int | tuple[int, int], draws: torch.Generator) -> Tensor:
+    """(1,side,side), or (1,h,w): a normal number at each of cells x cells points, enlarged bicubically."""
     coarse = torch.randn(1, 1, cells, cells, generator=draws)
-    return F.interpolate(coarse, (side, side), mode="bicubic", align_corners=True)[0]
+    return F.interpolate(coarse, (side, side) if isinstance(side, int) else side, mode="bicubic", align_corners=True)[0]
 
 
 def strokes(side: int, draws: np.random.Generator) -> np.ndarray:

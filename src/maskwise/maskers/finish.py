@@ -45,6 +45,11 @@ class Finish:
         """What a recipe says, by its default where it says nothing."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Is each value of the mask made of its place's logit, the mean at most beside it?"""
+        return self.class_gate is None and self.superpixels is None and not self.pamr
+
     def mask(self, logits: Tensor, size: tuple[int, int], training: bool) -> Tensor:
         """Mask (N,H,W) in [0,1] of ``size`` from logits (N,h,w)."""
         if self.gumbel == "none":

@@ -63,7 +63,7 @@ def card_of(
         for kind in get_args(CurveKind):
             found[kind] = picture_curve(classifier, panels.image, panels.map, target, kind)
     answer = Answer(
-        explanation.method if explanation.sess is None else f"{explanation.method} + SESS",
+        explanation.called,
         panels.map,
         keep[0],
         explanation.box,

@@ -19,7 +19,7 @@ from maskwise.core.option_types import held_to_types
 from maskwise.core.options import in_range
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
-from maskwise.explainers.doubts import other_classifier
+from maskwise.explainers.doubts import nothing_counts, other_classifier
 from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
@@ -28,6 +28,7 @@ from maskwise.sess.patches import runs
 from maskwise.sess.protocol import PRESETS, WeightRule, protocol_of
 from maskwise.sess.sweep import AnyExplainer, Sweep, SweepSettings, make_plan
 from maskwise.sess.view import View, views_of
+from maskwise.sess.windows import Size
 
 SCALES, STEP = 12, 64 / 224  # of the paper: 224, 288, … 928 pixels for a window of 224
 KERNEL, SIGMA = 11, 5.0
@@ -37,15 +38,17 @@ MOST_SCALES = 1000  # the last one is 286 times as large as the classifier's inp
 class SESS(Explainer):
     """Sharpens any explainer: its maps of many windows at many scales, weighed by the target's score, are fused.
 
-    Pictures keep their own size and aspect. The top class, where no target is named, is that of the whole picture.
+    Pictures keep their own size and aspect. Windows have the classifier's input size and aspect, so that none is
+    squashed. The top class, where no target is named, is that of the whole picture.
 
     Args:
         explainer: what makes the map of a patch: any explainer, or a function (images, targets) -> maps.
         classifier: scores the patches; may be left out where the explainer brings its own.
         scales: how many, from the classifier's input size on in steps of 2/7 of it (224, 288, …), or the shorter
-            sides in pixels. Default 12.
+            sides in pixels. Default 12. Where the input is not square, these are the shorter sides of boxes of its
+            aspect, which the scaled picture just covers.
         prefilter: share in [0,1) of all patches, those of the lowest score, that are not explained. Default 0.
-        stride: of the windows, in pixels; None is the window's own side, the classifier's input size.
+        stride: of the windows, in pixels down and across; None is the window's own sides, the classifier's input size.
         smooth: Gaussian blur of the fused map, 11x11, sigma 5.
         theta: a patch counts at a pixel where its weighted value exceeds it.
         pool: fuse by the mean, or by the max.
@@ -101,10 +104,10 @@ class SESS(Explainer):
                 "alone: export it with free sides, or leave SESS out"
             )
         super().__init__(found)
-        self.side = found.input_size
-        self.stride = self.side if stride is None else stride
+        self.window = found.size
+        self.stride = self.window if stride is None else (stride, stride)
         self.prefilter = 0.0 if prefilter is None else prefilter
-        self.sides = _sides(SCALES if scales is None else scales, self.side)
+        self.sides = _sides(SCALES if scales is None else scales, min(self.window))
         self.smooth, self.pool = bool(smooth), pool
         self.budget = None if budget is None else parse_budget(budget)
         if self.budget and (scales is not None or prefilter is not None):
@@ -113,7 +116,7 @@ class SESS(Explainer):
         self.settings = SweepSettings(
             explainer,
             found,
-            self.side,
+            self.window,
             found.batch if batch is None else batch,
             theta,
             protocol_of(protocol, switches),
@@ -141,10 +144,11 @@ class SESS(Explainer):
     def _check(self) -> None:
         if not 0 <= self.prefilter < 1:
             raise InputError(f"prefilter is a share in [0,1), not {self.prefilter}")
-        if not isinstance(self.stride, int) or self.stride < 1:
-            raise InputError(f"stride is at least 1 pixel, not {self.stride}")
-        if self.stride > self.side:
-            raise InputError(f"stride {self.stride} would leave gaps between windows of {self.side} pixels")
+        if min(self.stride) < 1:
+            raise InputError(f"stride is at least 1 pixel, not {min(self.stride)}")
+        if self.stride[0] > self.window[0] or self.stride[1] > self.window[1]:
+            height, width = self.window
+            raise InputError(f"stride {self.stride[0]} would leave gaps between windows of {height}x{width} pixels")
         if not self.settings.theta >= 0:
             raise InputError(f"theta must not be negative, and is {self.settings.theta}")
         if self.pool not in ("mean", "max"):
@@ -162,17 +166,21 @@ class SESS(Explainer):
             (len(images), targets.count),
             size,
             sweep.plan.sizes,
-            self.side,
+            self.window,
             self.settings.theta,
             self.pool,
             sweep.images.device,
         )
+        spoke = torch.zeros_like(sweep.kept[..., 0])  # has any window a map that is not flat?
         with torch.autocast(sweep.images.device.type, enabled=False):
             for piece in sweep.pieces():
                 calibrated = piece.calibrated
+                peaks = piece.maps.amax((-2, -1))
                 for run in runs(piece.jobs):
+                    spoke[run.pictures] |= peaks[run.first : run.last] > 0
                     fusion.add(sweep.plan.tiles[run.window], run.pictures, calibrated[run.first : run.last])
             fused = fusion.result().mul_(sweep.scale[..., None, None])
+            unheard = spoke & nothing_counts(sweep.scores.amax(-1), self.settings.theta, fused)
             if self.settings.protocol.final_min_max:
                 fused = min_max(fused)
             if self.smooth:
@@ -180,6 +188,7 @@ class SESS(Explainer):
         self.report = sweep.report()
         for kind, count in sweep.doubts.items():  # in some patches there may well be nothing
             self.doubt(kind, count == sweep.explained)
+        self.doubt("nothing_counts", unheard)
         self.doubt("other_classifier", self.is_foreign)
         self.doubt_flat(fused)
         return fused, None
@@ -217,8 +226,8 @@ class SESS(Explainer):
         chosen = {"scales": self.sides, "prefilter": self.prefilter} if self.budget is None else {"budget": self.budget}
         s = self.settings
         return {
-            **chosen, "window": self.side, "stride": self.stride, "smooth": self.smooth, "theta": s.theta,
-            "pool": self.pool, "prune": s.prune, "scoring": s.scoring, **asdict(s.protocol),
+            **chosen, "window": _plain(self.window), "stride": _plain(self.stride), "smooth": self.smooth,
+            "theta": s.theta, "pool": self.pool, "prune": s.prune, "scoring": s.scoring, **asdict(s.protocol),
         }  # fmt: skip
 
     def sweep(self, images: Tensor, targets: Targets) -> Sweep:
@@ -226,12 +235,12 @@ class SESS(Explainer):
         images = images.to(self.classifier.device).float()
         targets = self.resolve(self.classifier.prepare(images), targets)
         size = (images.shape[-2], images.shape[-1])
-        plan = make_plan(size, self.sides, self.side, self.stride, self.prefilter)
+        plan = make_plan(size, self.sides, self.window, self.stride, self.prefilter)
         sweep = Sweep(self.settings, images, targets, plan, self.progress)
         if self.budget is None:
             return sweep
         amount, unit = self.budget
-        every = [make_plan(size, self.sides[:n], self.side, self.stride, 0.0) for n in range(1, len(self.sides) + 1)]
+        every = [make_plan(size, self.sides[:n], self.window, self.stride, 0.0) for n in range(1, len(self.sides) + 1)]
         cost = seconds_of(sweep) if unit == "seconds" else forwards_of(sweep)
         n, ratio = choose(amount, cost, [len(p.tiles) for p in every])
         return Sweep(self.settings, images, targets, replace(every[n - 1], ratio=ratio), self.progress)
@@ -265,6 +274,11 @@ def _sides(scales: int | Sequence[int], side: int) -> list[int]:
     if not scales or min(scales) < side:
         raise InputError(f"every scale needs a shorter side of at least {side} pixels, the classifier's input")
     return sorted(set(scales))
+
+
+def _plain(pixels: Size) -> int | list[int]:
+    """One number where both are the same."""
+    return pixels[0] if pixels[0] == pixels[1] else list(pixels)
 
 
 def _kind(explainer: AnyExplainer) -> str:

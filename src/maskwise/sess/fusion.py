@@ -62,7 +62,7 @@ class Fusion:
         shape: (N,K), pictures and targets.
         size: (H,W) of the pictures.
         sizes: (h,w) of every scale.
-        side: of a window.
+        window: (h,w) of each.
         theta: patches count where their calibrated value exceeds it.
         pool: mean, or max.
     """
@@ -72,21 +72,21 @@ class Fusion:
         shape: tuple[int, int],
         size: Size,
         sizes: Sequence[Size],
-        side: int,
+        window: Size,
         theta: float,
         pool: Pooling,
         device: torch.device,
     ) -> None:
-        self.side, self.theta, self.pool = side, theta, pool
+        self.window, self.theta, self.pool = window, theta, pool
         self.total = torch.zeros(*shape, *size, device=device)
         self.count = torch.zeros(*shape, *size, device=device, dtype=torch.int16) if pool == "mean" else None
         self.rows = [Axis(height, size[0], device) for height, _ in sizes]
         self.columns = [Axis(width, size[1], device) for _, width in sizes]
 
-    def add(self, window: Window, pictures: slice | Tensor, patches: Tensor) -> None:
-        """Adds calibrated maps (n,K,side,side) of one window of ``pictures``."""
-        rows, down = self.rows[window.scale].part(window.y, self.side)
-        columns, across = self.columns[window.scale].part(window.x, self.side)
+    def add(self, tile: Window, pictures: slice | Tensor, patches: Tensor) -> None:
+        """Adds calibrated maps (n,K,h,w) of one window of ``pictures``."""
+        rows, down = self.rows[tile.scale].part(tile.y, self.window[0])
+        columns, across = self.columns[tile.scale].part(tile.x, self.window[1])
         patches = patches if down is None else down @ patches
         patches = patches if across is None else patches @ across.T
         place = (pictures, slice(None), rows, columns)

@@ -48,27 +48,26 @@ def cut(
     sizes: Sequence[Size],
     tiles: Sequence[Window],
     jobs: Iterator[WindowOf],
-    side: int,
+    shape: Size,
     batch: int,
     antialias: bool,
 ) -> Iterator[tuple[list[WindowOf], Tensor]]:
-    """Jobs and their patches (n,3,side,side), ``batch`` at a time; one scale of the pictures lives at a time.
+    """Jobs and their patches (n,C,h,w), ``batch`` at a time; one scale of the pictures lives at a time.
 
     Args:
-        images: (N,3,H,W).
+        images: (N,C,H,W).
         jobs: sorted by window.
+        shape: (h,w) of a window.
     """
     scaled, scale = images, -1
     while group := list(islice(jobs, batch)):
-        patches = images.new_empty(len(group), images.shape[1], side, side).contiguous(
-            memory_format=torch.channels_last
-        )
+        patches = images.new_empty(len(group), images.shape[1], *shape).contiguous(memory_format=torch.channels_last)
         for run in runs(group):
             window = tiles[run.window]
             if window.scale != scale:
                 scaled, scale = images, window.scale  # the last scale is let go before the next one is made
                 scaled = multi_scale(images, sizes[scale], antialias)
-            view = scaled[:, :, window.y : window.y + side, window.x : window.x + side]
+            view = scaled[:, :, window.y : window.y + shape[0], window.x : window.x + shape[1]]
             patches[run.first : run.last] = view[run.pictures]
         yield group, patches
 

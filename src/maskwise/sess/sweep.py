@@ -32,10 +32,18 @@ class Plan:
     ratio: float
 
 
-def make_plan(size: Size, sides: Sequence[int], side: int, stride: int, ratio: float) -> Plan:
-    """The plan of pictures of ``size`` (H,W), whose shorter side becomes each of ``sides``."""
-    sizes = scaled_sizes(size, sides)
-    return Plan(sizes, tiling(sizes, side, stride), ratio)
+def make_plan(size: Size, sides: Sequence[int], window: Size, stride: Size, ratio: float) -> Plan:
+    """The plan of pictures of ``size`` (H,W), at which they cover boxes of the window's aspect, ``sides`` the shorter.
+
+    Args:
+        size: of the pictures.
+        sides: the shorter side of each box.
+        window: (h,w) in pixels.
+        stride: (down,across) in pixels.
+        ratio: of the pre-filter.
+    """
+    sizes = scaled_sizes(size, sides, window)
+    return Plan(sizes, tiling(sizes, window, stride), ratio)
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class SweepSettings:
 
     explainer: AnyExplainer
     classifier: Classifier
-    side: int
+    window: Size
     batch: int
     theta: float
     protocol: Protocol
@@ -54,7 +62,7 @@ class SweepSettings:
 
 @dataclass(frozen=True)
 class Piece:
-    """A batch of patches: their jobs, min-max maps (n,K,side,side) and weights (n,K), 0 for a target that drops it."""
+    """A batch of patches: their jobs, min-max maps (n,K,h,w) and weights (n,K), 0 for a target that drops it."""
 
     jobs: list[WindowOf]
     maps: Tensor
@@ -164,7 +172,7 @@ class Sweep:
         rounds = [jobs] if jobs is not None else self._rounds()
         for part in rounds:
             for group, patches in cut(
-                self.images, self.plan.sizes, self.plan.tiles, part, s.side, s.batch, s.protocol.antialias
+                self.images, self.plan.sizes, self.plan.tiles, part, s.window, s.batch, s.protocol.antialias
             ):
                 yield group, patches
                 done += len(group)
@@ -176,14 +184,16 @@ class Sweep:
         if self.settings.prune is None:
             yield self._all()
             return
-        above = parents(self.plan.sizes, self.plan.tiles, self.settings.side)
+        above = parents(self.plan.sizes, self.plan.tiles, self.settings.window)
         for scale in range(len(self.plan.sizes)):
             tiles = [i for i, tile in enumerate(self.plan.tiles) if tile.scale == scale]
             if scale == 0:
                 yield iter([WindowOf(w, p) for w in tiles for p in range(len(self.images))])
                 continue
             best = self.scores.amax(-1, keepdim=True)
-            hopeful = (self.scores[..., above[tiles]] >= self.settings.prune * best).any(1).cpu()
+            # Of no share of a score below 0 can be said that it is little.
+            least = torch.where(best > 0, self.settings.prune * best, torch.finfo(best.dtype).min)
+            hopeful = (self.scores[..., above[tiles]] >= least).any(1).cpu()
             yield iter([WindowOf(w, p) for i, w in enumerate(tiles) for p in range(len(self.images)) if hopeful[p, i]])
 
     def low_resolution(self, patches: Tensor, jobs: list[WindowOf]) -> tuple[Tensor, Tensor | None]:
@@ -215,7 +225,7 @@ class Sweep:
 
     def _normalised(self, maps: Tensor) -> Tensor:
         """At the window's size, min-max each (step 4)."""
-        explainer, size = self.settings.explainer, (self.settings.side, self.settings.side)
+        explainer, size = self.settings.explainer, self.settings.window
         if isinstance(explainer, Explainer):
             maps = explainer.upsample(maps, size)
         elif maps.shape[-2:] != size:
@@ -223,9 +233,9 @@ class Sweep:
         return extracted(maps, self.settings.protocol.nan_safe)
 
     def logits(self, patches: Tensor) -> Tensor:
-        """(n,C) of a forward that only scores."""
+        """(n,C) of a forward that only scores; patches have the input size, and perhaps not the channels."""
         with torch.inference_mode(), autocast(self.settings.scoring, patches.device.type):
-            return self.settings.classifier.logits(patches)
+            return self.settings.classifier.logits(self.settings.classifier.prepare(patches))
 
     def targets_of(self, jobs: list[WindowOf]) -> Targets:
         return self.targets.of(torch.tensor([job.picture for job in jobs], device=self.images.device))
@@ -250,9 +260,9 @@ class Sweep:
         return weights
 
     def _peak(self) -> Tensor:
-        """(N,K): the largest score over all patches; 1 where all are 0."""
+        """(N,K): the largest score over all patches; 1 where none is above 0: a share of such a one has no sense."""
         peak = self.scores.amax(-1)
-        return torch.where(peak != 0, peak, 1.0)
+        return torch.where(peak > 0, peak, 1.0)
 
 
 def _at(weights: Tensor, jobs: list[WindowOf]) -> Tensor:

@@ -15,8 +15,8 @@ class View:
     """One kept patch.
 
     Attributes:
-        image: (3,side,side), as the classifier saw it.
-        map: (side,side) in [0,1], before it is weighed.
+        image: (C,h,w), as the classifier saw it.
+        map: (h,w) in [0,1], before it is weighed.
         box: (x0,y0,x1,y1) in the picture's pixels.
         scale: 0 is the smallest.
         score: of the target.
@@ -44,7 +44,7 @@ def views_of(sweep: Sweep) -> list[View]:
         if tile.scale != scale:
             scale = tile.scale
             scaled = multi_scale(sweep.images[:1], plan.sizes[scale], settings.protocol.antialias).cpu()
-        side = settings.side
-        patch = scaled[0, :, tile.y : tile.y + side, tile.x : tile.x + side].clone()
-        views.append(View(patch, maps[index], frame(tile, side, plan.sizes, size), scale, scores[index]))
+        h, w = settings.window
+        patch = scaled[0, :, tile.y : tile.y + h, tile.x : tile.x + w].clone()
+        views.append(View(patch, maps[index], frame(tile, settings.window, plan.sizes, size), scale, scores[index]))
     return sorted(views, key=lambda view: -view.score)

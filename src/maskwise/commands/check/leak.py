@@ -57,7 +57,7 @@ def leak_command(
     judge_size: Annotated[
         int,
         typer.Option(
-            "--judge-size", min=8, help="Side in pixels of what the robust judge sees.", rich_help_panel=TRAINING
+            "--judge-size", min=8, help="Longer side in pixels of what the robust judge sees.", rich_help_panel=TRAINING
         ),
     ] = 144,
     train_set: TrainSet = None,

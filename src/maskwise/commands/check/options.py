@@ -83,7 +83,10 @@ UndefinedOption = Annotated[
     str, typer.Option("--undefined", help="A flat map against another one counts zero, or is left_out (released code).")
 ]
 Masks = Annotated[
-    bool, typer.Option("--masks", help="Compare maskers' masks, and not their values before the sigmoid.")
+    bool,
+    typer.Option(
+        "--masks", help="Compare maskers' masks, and not their values before the sigmoid (of gated ones always)."
+    ),
 ]
 
 

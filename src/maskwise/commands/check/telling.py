@@ -30,6 +30,10 @@ class About:
     reading: tuple[str, ...]
 
 
+DRAWS = (
+    "A method that draws at random (masks, noise) draws the same for both maps: with few draws their own pattern is "
+    "what is alike. Give it many before you say that it does not depend on the network."
+)
 MPRT = About(
     "Model parameter randomisation test",
     "Do maps depend on what the network has learned? Its layers are made random, from the output back to the input.",
@@ -37,7 +41,9 @@ MPRT = About(
         "Each number says how alike the map of the partly random network is to that of the trained one: 1 is the same "
         "map, 0 nothing in common. It should fall towards 0; a map that stays alike does not show what was learned.",
         "Spearman is the rank correlation of pixels, with abs of their absolute values; HOG compares edges and SSIM "
-        "patches. In brackets the 95% interval over pictures. Flat maps have no correlation and are counted apart.",
+        "patches. In brackets the 95% interval over pictures. Flat maps have no correlation and are counted apart; two "
+        "flat ones are the same map.",
+        DRAWS,
     ),
 )
 DRT = About(
@@ -46,6 +52,7 @@ DRT = About(
     (
         "Against random labels the maps should be unlike: near 0. True labels again is another training on the true "
         "labels, and says how alike maps are that should be: only what lies well below it says that labels matter.",
+        DRAWS,
         "The test says something only where both networks learned their training pictures: see their accuracies.",
     ),
 )

@@ -53,18 +53,21 @@ class Sess:
         """What ``enhanced`` takes; None where SESS is not wanted.
 
         Raises:
-            InputError: it is not wanted, and options of it are given.
+            InputError: it is not wanted, and options of it are given; or one is given twice.
         """
         named = {
             "scales": self.scales, "prefilter": self.prefilter, "stride": self.stride, "preset": self.preset,
             "budget": self.budget,
         }  # fmt: skip
         given: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
-        given |= key_values(self.sess_set, "--sess-set")
-        if given and not wanted:
-            option = {"preset": "sess-preset"}.get(next(iter(given)), next(iter(given)))
-            raise InputError(f"--{option} belongs to SESS: add --sess")
-        return given if wanted else None
+        others = key_values(self.sess_set, "--sess-set")
+        flags = {key: "--sess-preset" if key == "preset" else f"--{key}" for key in given}
+        flags |= {key: f"--sess-set {key}" for key in others if key not in given}
+        if flags and not wanted:
+            raise InputError(f"{next(iter(flags.values()))} belongs to SESS: add --sess")
+        if twice := [key for key in others if key in given]:
+            raise InputError(f"{flags[twice[0]]} and --sess-set {twice[0]} say the same: give either, not both")
+        return given | others if wanted else None
 
     def of_each(self, choice: str) -> dict[str, Any] | None:
         """The same for ``--sess`` no, yes or both; without an option the paper's settings for measuring."""
