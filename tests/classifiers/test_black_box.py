@@ -387,5 +387,14 @@ def test_an_onnx_file_of_grey_pictures_says_so(tmp_path: Path, last: bool) -> No
         mw.load_classifier(str(tmp_path / "grey.onnx"), activation="sigmoid")
     known = mw.load_classifier(str(tmp_path / "grey.onnx"), activation="sigmoid", mean=[0.5], std=[0.25])
     assert known.channels == 1 and known.size == (32, 48)
-    with pytest.raises(mw.InputError, match=r"square windows, and grey.onnx takes pictures of 32x48 pixels alone"):
-        mw.SESS(mw.explainer("occlusion", known))
+    # It sees windows of no other size, so that SESS has the maps of the same function in Python.
+    twin = mw.Classifier(
+        lambda x: (x.mean((2, 3)) - 0.5) / 0.25, mean=[0.5], std=[0.25], input_size=(32, 48), activation="sigmoid"
+    )  # a function gets pictures in [0,1]
+    images = torch.full((1, 1, 70, 96), 0.4)
+    images[..., 20:40, 50:80] = 1
+    maps = [mw.SESS(mw.explainer("occlusion", box), scales=2)(images, 0) for box in (known, twin)]
+    assert maps[0].shape == (1, 70, 96) and maps[0].any()
+    # Apart from rounding, which a window with little in it enlarges.
+    assert maps[0].max() > 0.1 and (maps[0] - maps[1]).abs().max() < 0.005
+    assert (maps[0] - maps[1]).abs().mean() < 1e-4

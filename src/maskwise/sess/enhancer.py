@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.onnx_file import OnnxBox
 from maskwise.core.blur import gaussian_blur
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
@@ -61,7 +60,7 @@ class SESS(Explainer):
         scoring: precision of forwards that only score: fp32, bf16, fp16; auto is bf16 on a GPU and fp32 elsewhere.
 
     Raises:
-        InputError: no classifier, an option out of its range, or an ONNX file of one size that is no square.
+        InputError: no classifier, or an option out of its range.
 
     Example:
         >>> explain = SESS(mw.explainer("grad_cam", classifier), scales=10, prefilter=0.9)  # doctest: +SKIP
@@ -97,12 +96,6 @@ class SESS(Explainer):
             raise InputError("this explainer brings no classifier: give SESS one, it must score the patches")
         if not callable(explainer):
             raise InputError(f"an explainer is a function (images, targets) -> maps, not {type(explainer).__name__}")
-        fixed = found.module.size if isinstance(found.module, OnnxBox) else None
-        if fixed is not None and fixed[0] != fixed[1]:
-            raise InputError(
-                f"SESS looks through square windows, and {found.name} takes pictures of {fixed[0]}x{fixed[1]} pixels "
-                "alone: export it with free sides, or leave SESS out"
-            )
         super().__init__(found)
         self.window = found.size
         self.stride = self.window if stride is None else (stride, stride)
