@@ -1,4 +1,4 @@
-"""What is to be said of a study's outcome in words: the verdicts, what is not there, and how it came about."""
+"""What is to be said of a study's outcome: verdicts, differences, what is not there, and how it came about."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 from maskwise.report.leaderboard import short_number as shown
 from maskwise.studies.claim import ClaimResult, Condition
+from maskwise.studies.difference import RowDifference, row_differences
 from maskwise.studies.estimate import Estimate
 from maskwise.studies.jobs import Job
 from maskwise.studies.run import Outcome
+
+DIFFERENCES = "Paired differences with 95% intervals; better or worse where the interval is clear of 0."
 
 
 def columns(outcome: Outcome) -> list[str]:
@@ -34,6 +37,27 @@ def printed_text(outcome: Outcome, row: str, column: str) -> str:
 def findings(outcome: Outcome) -> list[tuple[str, str]]:
     """The verdict on each claim, and the numbers behind it."""
     return [(finding.verdict, _finding(finding)) for finding in outcome.claim_results]
+
+
+def difference_tables(outcome: Outcome) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Header and rows of a table for each row that others are held against, by its name."""
+    found = {}
+    for than, differences in row_differences(outcome).items():
+        by_place = {(d.row, d.column): d for d in differences}
+        names = list(dict.fromkeys(d.column for d in differences))
+        rows = [
+            [outcome.label(row), *(_difference_text(by_place.get((row, name))) for name in names)]
+            for row in dict.fromkeys(d.row for d in differences)
+        ]
+        found[outcome.label(than)] = (["", *names], rows)
+    return found
+
+
+def _difference_text(difference: RowDifference | None) -> str:
+    if difference is None:
+        return "-"
+    said = "" if difference.verdict == "undecided" else f", {difference.verdict}"
+    return cell_text(difference.number) + said
 
 
 def missing(outcome: Outcome) -> list[str]:

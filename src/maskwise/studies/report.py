@@ -12,7 +12,17 @@ from rich.table import Table
 
 from maskwise.core.files import atomic_write
 from maskwise.report.document import write_document
-from maskwise.studies.account import cell_text, circumstances, columns, findings, missing, printed_text
+from maskwise.studies.account import (
+    DIFFERENCES,
+    cell_text,
+    circumstances,
+    columns,
+    difference_tables,
+    findings,
+    missing,
+    printed_text,
+)
+from maskwise.studies.difference import row_differences
 from maskwise.studies.overview import write_overview
 from maskwise.studies.run import Outcome
 from maskwise.studies.study_page import page_parts
@@ -52,6 +62,7 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
     return {
         "protocol": outcome.protocol(), "rows": rows,
         "printed": None if table is None else {"source": table.source, "notes": table.notes},
+        "differences": [one.plain() for of in row_differences(outcome).values() for one in of],
         "claims": [finding.plain() for finding in outcome.claim_results], "failures": outcome.failures,
         "not_run": outcome.not_run, "seconds": round(outcome.seconds, 1),
     }  # fmt: skip
@@ -94,6 +105,9 @@ def markdown(outcome: Outcome, ending: str = "png") -> str:
         nothing = ["This scale shows that the works run; its verdicts mean nothing.", ""]
         lines += ["", "## Claims", "", *(nothing if outcome.config.scale.smoke else [])]
         lines += [f"- **{verdict}**: {text}" for verdict, text in findings(outcome)]
+    for than, (names, rows) in difference_tables(outcome).items():
+        lines += ["", f"## Less {than}", "", DIFFERENCES, "", _row(names), _row(["---"] * len(names))]
+        lines += [_row(cells) for cells in rows]
     if missing(outcome):
         lines += ["", "## Not there", "", *(f"- {line}" for line in missing(outcome))]
     lines += ["", "## How", "", *(f"- {line}" for line in circumstances(outcome))]

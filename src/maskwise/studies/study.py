@@ -55,6 +55,7 @@ class Study:
         figure: draws the outcome.
         summary: of several seeds' numbers; the papers' few-shot table has medians.
         notes: what to know when reading it.
+        against: rows from which the page has the difference of every other row.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Study:
     figure: DrawFigure | None = None
     summary: Callable[[Estimate], Estimate] | None = None
     notes: Sequence[str] = ()
+    against: tuple[str, ...] = ()
 
     def labels(self, scale: Scale) -> dict[str, str]:
         """What each row is, by row."""

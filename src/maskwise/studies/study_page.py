@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from maskwise.report.document import PageSection, PageTable, vector_uri
-from maskwise.studies.account import cell_text, circumstances, columns, findings, missing, printed_text
+from maskwise.studies.account import (
+    DIFFERENCES,
+    cell_text,
+    circumstances,
+    columns,
+    difference_tables,
+    findings,
+    missing,
+    printed_text,
+)
 from maskwise.studies.run import Outcome
 
 
@@ -21,6 +30,8 @@ def page_parts(outcome: Outcome) -> tuple[str, str, list[PageSection]]:
         nothing = ["This scale shows that the works run; its verdicts mean nothing."] * outcome.config.scale.smoke
         points = [f"{verdict}: {text}" for verdict, text in findings(outcome)]
         sections.append(PageSection("What the paper claims, and the verdict", nothing, points))
+    for than, (names, rows) in difference_tables(outcome).items():
+        sections.append(PageSection(f"Less {than}", [DIFFERENCES], table=PageTable(names, rows, f"less {than}")))
     if missing(outcome):
         sections.append(PageSection("Not there", points=missing(outcome)))
     sections.append(PageSection("How", points=circumstances(outcome)))

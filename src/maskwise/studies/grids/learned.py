@@ -93,6 +93,7 @@ register_study(
         ),
         resize="squash",
         figure=dots("LE"),
+        against=("Grad-CAM", "excitation backprop", "CASM"),
         notes=(
             "Budget at the small scale: 3,600 seconds of one core, labels and files of taps among them, which is half "
             "an hour of two cores; the steps that it buys were counted once, by benchmarks/learned_budget.py.",
