@@ -107,7 +107,7 @@ def plan_training(
     if network.is_black_box:
         raise InputError(
             f"a plan counts the work of a network's layers, and {network.name} is a black box, which shows none: plan "
-            "the questions of its teacher with `evaluate=banzhaf`, or time a few steps (`maskwise fit --max-steps 10`)"
+            "the questions of its teacher with `evaluate=banzhaf`, or time a few steps of `maskwise fit`"
         )
     if classifier is not None:
         settings = own_size(settings, network, given)
