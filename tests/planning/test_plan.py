@@ -219,16 +219,18 @@ def test_bad_plans(arguments: list[str], said: str) -> None:
 
 
 def of_tiny(recipe: str) -> list[str]:
-    """Settings that let a recipe have the tiny network, and an infiller whose weights are here."""
+    """Settings that let a recipe have the tiny network, which has no attention, and an infiller that is here."""
     settings = recipes.load(recipe)
     said = {"taps": "null", "input_size": "32", "class_gate": "null"}
     if settings.kind == "distil":
         said |= {"encoder": "small"} if getattr(settings, "encoder", None) else {}
+        if "generic_attention" in str(getattr(settings, "teacher", "")):
+            said["teacher.views"] = '{"grad_cam": {}}'
     if settings.kind == "shapley":
         said["holes"] = "colour"
     if any(name in str(getattr(settings, "infill", "")) for name in ("contextual_attention", "dfnet")):
         said["infill"] = "mean"
-    return [f"{key}={value}" for key, value in said.items() if key in type(settings).model_fields]
+    return [f"{key}={value}" for key, value in said.items() if key.partition(".")[0] in type(settings).model_fields]
 
 
 @pytest.mark.parametrize("recipe", recipes.names())
