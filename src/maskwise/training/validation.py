@@ -16,7 +16,7 @@ from maskwise.data import DataSet, Record
 from maskwise.data.damaged import says_how_to_skip
 from maskwise.images import resize, with_channels
 from maskwise.maskers import Masker
-from maskwise.training.likelihood import Bernoulli, likelihood_of
+from maskwise.training.likelihood import Bernoulli, Likelihood, likelihood_of
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,8 @@ class Validation:
         answer, targets = self.likelihood, self.targets
         clean, inside = (_percent(answer.right(seen[side], targets)) for side in ("clean", "in"))
         outside = _percent(answer.shows(seen["out"], targets))
-        objective = answer.cross_entropy(seen["in"], targets) - answer.entropy(seen["out"], targets).mean()
-        return Quality(
-            clean, inside, outside, float(masks.mean()), float(objective) / 2, self._localisation_error(masks)
-        )
+        objective = float(mask_objectives(answer, seen["in"], seen["out"], targets).mean())
+        return Quality(clean, inside, outside, float(masks.mean()), objective, self._localisation_error(masks))
 
     def _localisation_error(self, masks: Tensor) -> float | None:
         there = [i for i, truth in enumerate(self.truth) if len(truth)]
@@ -128,6 +126,19 @@ class Validation:
 
     def _there(self, images: Tensor) -> Tensor:
         return images.to(self.classifier.device).contiguous(memory_format=torch.channels_last)
+
+
+def mask_objectives(answer: Likelihood, inside: Tensor, outside: Tensor, targets: Tensor) -> Tensor:
+    """(N,): (cross entropy of masked-in - entropy of masked-out) / 2 of each picture, in nats; lower is better.
+
+    Args:
+        answer: what logits say.
+        inside, outside: (N,C) logits of the masked-in and of the masked-out pictures.
+        targets: N labels, as ``answer`` takes them.
+    """
+    pairs = zip(inside.split(1), targets.split(1), strict=True)
+    seen = torch.stack([answer.cross_entropy(*pair) for pair in pairs])
+    return (seen - answer.entropy(outside, targets)) / 2
 
 
 def _middle(scale: Tensor, side: int) -> Tensor:

@@ -20,6 +20,7 @@ from maskwise.images import resize, with_channels
 from maskwise.training.callbacks import TrainingState
 from maskwise.training.likelihood import Bernoulli, Likelihood, likelihood_of
 from maskwise.training.trainer import Trainer
+from maskwise.training.validation import mask_objectives
 from maskwise.training.watch.contact_sheet import masker_in_training, own_randomness
 from maskwise.training.watch.warnings import EarlyWarning
 
@@ -98,9 +99,7 @@ class MaskerVerdict(EarlyWarning):
         fill = classifier.mean.reshape(1, -1, 1, 1)
         inside = classifier.logits(masked_in(images, masks, fill)).float()
         outside = classifier.logits(masked_out(images, masks, fill)).float()
-        pairs = zip(inside.split(1), targets.split(1), strict=True)
-        seen = torch.stack([likelihood.cross_entropy(*pair) for pair in pairs])
-        return (seen - likelihood.entropy(outside, targets)) / 2
+        return mask_objectives(likelihood, inside, outside, targets)
 
 
 def middle_first(size: tuple[int, int]) -> Tensor:
