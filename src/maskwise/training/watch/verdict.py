@@ -15,6 +15,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.most_salient import most_salient
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record
 from maskwise.images import resize, with_channels
 from maskwise.training.callbacks import TrainingState
@@ -47,8 +48,7 @@ class MaskerVerdict(EarlyWarning):
     def __init__(self, trainer: Trainer, pictures: Sequence[tuple[DataSet, Record]], which: str) -> None:
         super().__init__()
         self.trainer, self.which = trainer, which
-        count = min(MOST, len(pictures))
-        self.pictures = [pictures[k * len(pictures) // count] for k in range(count)]
+        self.pictures = [pictures[k] for k in evenly_spread(len(pictures), MOST)]
 
     def on_end(self, state: TrainingState) -> None:
         """Nothing is said of a training that was interrupted, of few pictures, and of outputs that are no logits."""

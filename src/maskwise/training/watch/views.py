@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.errors import InputError
+from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet
 from maskwise.images import load_image, packaged_pictures, resize, with_channels
 from maskwise.training.crops import PixelSize, sides
@@ -48,12 +49,11 @@ class Views:
         there = [(data, record) for data in held_out for record in data.records]
         if not there:
             raise InputError("there are no held-out pictures: name a source that has some, or leave it out")
-        count = min(COUNT, len(there))
-        chosen = [there[k * len(there) // count] for k in range(count)]
+        chosen = [there[k] for k in evenly_spread(len(there), COUNT)]
         names = ", ".join(data.name for data in held_out)
         return cls(
             _middles([data.image(record) for data, record in chosen], size, channels),
-            f"{count} of {len(there)} held-out pictures ({names})",
+            f"{len(chosen)} of {len(there)} held-out pictures ({names})",
             tuple(record.label for _, record in chosen),
         )
 
