@@ -45,6 +45,15 @@ def study_command(
             "--test-data", help="To measure on instead. May be given again.", autocompletion=completion.data_sources
         ),
     ] = None,
+    mask_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mask-data",
+            help="Pictures with masks, for columns that need them where those to measure on have none (learned: PxAP). "
+            "May be given again.",
+            autocompletion=completion.data_sources,
+        ),
+    ] = None,
     scale: Annotated[
         str,
         typer.Option(
@@ -119,7 +128,7 @@ def study_command(
     config = RunConfig(
         size, train, test, asked or dict.fromkeys([size.classifiers["main"]] if size.smoke else JUDGES),
         tuple(overrides or ()), limit or size.limit, device, compute.precision,  # type: ignore[arg-type]
-        {n: file for n, file in named if file is not None},
+        {n: file for n, file in named if file is not None}, masked=tuple(mask_data or ()),
     )  # fmt: skip
     if skip_damaged:
         config = config.without_damaged()
@@ -153,7 +162,7 @@ def _list(found: list[Study], scale: str, output: Output, cells: bool) -> None:
         if cells:
             rows += [
                 {
-                    "cell": cell.row,
+                    "cell": cell.name,
                     "seeds": n,
                     "training steps": n * cost.steps,
                     "maps": n * cost.maps,

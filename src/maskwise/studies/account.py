@@ -9,7 +9,7 @@ from maskwise.report.leaderboard import short_number as shown
 from maskwise.studies.claim import ClaimResult, Condition
 from maskwise.studies.difference import RowDifference, row_differences
 from maskwise.studies.estimate import Estimate
-from maskwise.studies.jobs import Job
+from maskwise.studies.jobs import Job, OnMasks
 from maskwise.studies.run import Outcome
 
 DIFFERENCES = "Paired differences with 95% intervals; better or worse where the interval is clear of 0."
@@ -63,7 +63,8 @@ def _difference_text(difference: RowDifference | None) -> str:
 def missing(outcome: Outcome) -> list[str]:
     """Cells that failed or were not run."""
     found = [f"{cell}: {why}" for cell, why in outcome.failures.items()]
-    return found + ([f"Not run: {', '.join(outcome.not_run)}."] if outcome.not_run else [])
+    left_out = [*outcome.not_run, *outcome.parts_not_run]
+    return found + ([f"Not run: {', '.join(left_out)}."] if left_out else [])
 
 
 def circumstances(outcome: Outcome) -> list[str]:
@@ -73,10 +74,15 @@ def circumstances(outcome: Outcome) -> list[str]:
     lines += study.notes
     jobs = _jobs(outcome)
     sides = {"Measured on": protocol["test"]}
+    masked = ", ".join(dict.fromkeys(name for job in jobs if isinstance(job, OnMasks) for name, _ in job.metrics))
+    if masked and protocol["masked"]:
+        sides[f"{masked} measured on"] = protocol["masked"]
     scale = outcome.config.scale
     if any(job.trains and None in job.packaged_maskers(scale) for job in jobs):
         sides["Trained on"] = protocol["train"]
     lines += [f"{what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
+    own = [setting for setting in protocol["overrides"] if any(job.trains for job in jobs)]
+    lines += [f"In every training, instead of the scale's: {', '.join(own)}."] if own else []
     ready = list(dict.fromkeys(name for job in jobs for name in job.packaged_maskers(scale) if name))
     lines += [f"Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []
     roles = dict.fromkeys(job.network for job in jobs if job.network)
@@ -93,11 +99,12 @@ def circumstances(outcome: Outcome) -> list[str]:
 
 def _jobs(outcome: Outcome) -> list[Job]:
     """What filled the table."""
-    return [cell.job for cell in outcome.study.cells(outcome.config.scale) if cell.row not in outcome.not_run]
+    left_out = {*outcome.not_run, *outcome.parts_not_run}
+    return [cell.job for cell in outcome.study.cells(outcome.config.scale) if not {cell.row, cell.name} & left_out]
 
 
 def _data(data: dict[str, Any], outcome: Outcome, what: str) -> str:
-    limit = outcome.config.limit if what == "Measured on" else None
+    limit = outcome.config.limit if what.lower().endswith("measured on") else None
     part = "" if limit is None or limit >= data["pictures"] else f"{limit} of "
     return f"{data['source']} ({part}{data['pictures']} pictures)"
 

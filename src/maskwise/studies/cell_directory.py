@@ -108,7 +108,7 @@ def cell_directory(cell: GridCell, config: RunConfig, study: Study, out: Path) -
         "precision": config.precision,
         "test": config.identity(config.test),
         "fingerprint": {role: config.classifier(role).digest() for role in [cell.job.network] if role},
-        "columns": [[c.name, c.metric, c.options, c.times] for c in study.columns],
+        "columns": [[c.name, c.metric, c.options, c.times] for c in cell.job.fills(study.columns)],
         "resize": study.resize, "target": study.target, "resamples": config.scale.resamples, "batch": study.batch,
     }  # fmt: skip
     name = "".join(c if c.isalnum() else "-" for c in cell.row).strip("-")

@@ -31,6 +31,7 @@ class Outcome(ResultTable):
         notes: by row, where this scale puts something in place of what the paper has.
         failures: by cell, why it is not there.
         not_run: rows of cells that were left out.
+        parts_not_run: of rows that are there, the cells beside them that were left out.
         claim_results: on the claims.
         seconds: that all cells took, whenever they were run.
         made: cells done in this run.
@@ -41,6 +42,7 @@ class Outcome(ResultTable):
     notes: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     not_run: list[str] = field(default_factory=list)
+    parts_not_run: list[str] = field(default_factory=list)
     claim_results: list[ClaimResult] = field(default_factory=list)
     seconds: float = 0.0
     made: int = 0
@@ -55,7 +57,7 @@ class Outcome(ResultTable):
         return {
             "study": self.study.name, "scale": config.scale.name, "classifiers": dict(config.scale.classifiers),
             "train": config.identity(config.train) if config.train else [], "test": config.identity(config.test),
-            "judges": list(config.judges), "limit": config.limit,
+            "masked": config.identity(config.masked) if config.masked else [], "judges": list(config.judges), "limit": config.limit,
             "damaged": {source: list(names) for source, names in config.damaged.items()},
             "resize": self.study.resize, "target": self.study.target,
             "overrides": list(config.overrides), "precision": config.precision, "machine": machine(),
@@ -116,12 +118,15 @@ def run_study(
             directory = cell_directory(cell, config, study, out)
         except InputError as error:
             if wanted:
-                outcome.failures[cell.row] = str(error)
+                outcome.failures[cell.name] = str(error)
             continue
         if wanted or directory.done:
             directories.append(directory)
     asked, there = {cell.row for cell, wanted in cells if wanted}, {directory.cell.row for directory in directories}
-    outcome.not_run = list(dict.fromkeys(cell.row for cell, wanted in cells if not wanted and cell.row not in there))
+    parts = {directory.cell.name for directory in directories}
+    left_out = list(dict.fromkeys((cell.row, cell.name) for cell, wanted in cells if not wanted))
+    outcome.not_run = list(dict.fromkeys(row for row, _ in left_out if row not in there))
+    outcome.parts_not_run = [name for row, name in left_out if row in there and name not in parts]
     with locked(out / "cells" / study.name, "run of this study"):
         waiting = [directory for directory in directories if not directory.done]
         if devices > 1:
@@ -145,7 +150,9 @@ def _collect(outcome: Outcome, directories: Sequence[CellDirectory]) -> None:
     for directory in directories:
         if not directory.done:
             seed = f", seed {directory.facts['seed']}" if directory.cell.job.trains else ""
-            outcome.failures[f"{directory.cell.row}{seed}"] = directory.error() or "its process ended and left no error"
+            outcome.failures[f"{directory.cell.name}{seed}"] = (
+                directory.error() or "its process ended and left no error"
+            )
             continue
         numbers, seconds = directory.read()
         outcome.seconds += seconds

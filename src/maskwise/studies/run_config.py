@@ -27,6 +27,7 @@ class RunConfig:
         scale: see ``Scale``.
         train: sources to train on.
         test: sources to measure on.
+        masked: sources of pictures with masks, for columns that need them where the test pictures have none.
         weights: files of the scale's classifiers, by name, where they are not the pretrained ones.
         judges: classifiers of a panel, by name, with a file of weights each or None.
         overrides: ``key=value`` settings of every training.
@@ -47,6 +48,7 @@ class RunConfig:
     precision: Precision = "fp32"
     weights: dict[str, str] = field(default_factory=dict)
     trainings: Path = Path("trainings")
+    masked: tuple[str, ...] = ()
     damaged: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def classifier(self, role: str = "main") -> Classifier:
@@ -75,7 +77,10 @@ class RunConfig:
         Raises:
             InputError: a source that can't be read, or none of whose pictures can.
         """
-        found = {source: tuple(readable(_data(source))[1]) for source in dict.fromkeys((*self.train, *self.test))}
+        found = {
+            source: tuple(readable(_data(source))[1])
+            for source in dict.fromkeys((*self.train, *self.test, *self.masked))
+        }
         return replace(self, damaged={source: names for source, names in found.items() if names})
 
     def identity(self, sources: Sequence[str]) -> list[dict[str, Any]]:

@@ -26,12 +26,18 @@ class GridCell:
         job: what is trained or explained.
         note: where this scale puts something in place of what the paper has.
         label: what the row is, where its name says too little; else the title of the recipe whose row has one letter.
+        part: of the row's columns, which are this cell's, where several cells fill a row.
     """
 
     row: str
     job: Job
     note: str = ""
     label: str = ""
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}: {self.part}" if self.part else self.row
 
     def said(self) -> str:
         """The row with its label."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maskwise.studies.claim import Claim, below
+from maskwise.studies.claim import Claim, Condition, below
 from maskwise.studies.figures import dots
-from maskwise.studies.jobs import Explain, Train
+from maskwise.studies.jobs import LEAK, Explain, Leak, OnMasks, Train
+from maskwise.studies.jobs.base import ExplainerJob
 from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.scale import Scale
 from maskwise.studies.study import GridCell, Study, register_study
@@ -60,9 +61,15 @@ LEARNED = {
 FREE = {"Grad-CAM": "grad_cam", "excitation backprop": "excitation_backprop", "centre box": "center"}
 
 
+PXAP = "PxAP"
+
+
 def learned_cells(scale: Scale) -> list[GridCell]:
-    rows = [GridCell(row, learned.job(scale)) for row, learned in LEARNED.items()]
-    return [*rows, *(GridCell(row, Explain(method)) for row, method in FREE.items())]
+    jobs: dict[str, ExplainerJob] = {row: learned.job(scale) for row, learned in LEARNED.items()}
+    jobs |= {row: Explain(method) for row, method in FREE.items()}
+    rows = [GridCell(row, job) for row, job in jobs.items()]
+    rows += [GridCell(row, OnMasks(job, ((PXAP, "pxap"),)), part=PXAP) for row, job in jobs.items()]
+    return [*rows, *(GridCell(row, Leak(job), part=LEAK.name) for row, job in jobs.items())]
 
 
 register_study(
@@ -77,6 +84,8 @@ register_study(
             Column("area", "area", lower=None),
             Column("insertion", "insertion", lower=False),
             Column("deletion", "deletion"),
+            Column(PXAP, None, lower=False, title="pixel average precision", unit="%"),
+            LEAK,
             Column("seconds", SECONDS),
         ),
         learned_cells,
@@ -90,6 +99,9 @@ register_study(
             Claim("Ranking, whose loss they are, has the best insertion and deletion of all that are learned",
                   lambda t: [below(t, "insertion", row, "ranking") for row in LEARNED if row != "ranking"]
                   + [below(t, "deletion", "ranking", row) for row in LEARNED if row != "ranking"]),
+            Claim("No explainer that is learned tells its own judge the class by the shape of its masks: the leak "
+                  "check's gap lies below 5 points",
+                  lambda t: [Condition(f"leak of {row}", t[row, LEAK.name], high=5) for row in LEARNED]),
         ),
         resize="squash",
         figure=dots("LE"),
@@ -98,6 +110,8 @@ register_study(
             "Budget at the small scale: 3,600 seconds of one core, labels and files of taps among them, which is half "
             "an hour of two cores; the steps that it buys were counted once, by benchmarks/learned_budget.py.",
             "Regions end sooner than that, where the loss on pictures that no step sees no longer falls.",
+            "Leak: what a row's own judge gains by its masks over a judge who has seen random holes only, beyond what "
+            "both make of a square or of blobs of that area (docs/leak.md); the smaller one of the two.",
             "Ranking is trained on insertion and deletion, so those two columns say of it what it was told to do.",
         ),
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from maskwise.studies.estimate import Number
-from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.protocol import Column, EvaluationProtocol
 from maskwise.studies.run_config import RunConfig
 from maskwise.studies.scale import Scale
+
+if TYPE_CHECKING:
+    from maskwise.explainers import Explainer
 
 Numbers = dict[str, dict[str, Number]]  # by row and column
 
@@ -53,6 +57,10 @@ class Job(ABC):
     def facts(self, config: RunConfig) -> dict[str, Any]:
         """All that decides its numbers, as plain data; raises ``InputError`` for what can't be run here."""
 
+    def fills(self, columns: Sequence[Column]) -> Sequence[Column]:
+        """Those of a study's columns that it may have numbers for: another one changes nothing for it."""
+        return columns
+
     @abstractmethod
     def cost(self, scale: Scale) -> JobCost:
         """Of one seed."""
@@ -71,3 +79,17 @@ class Job(ABC):
             row: of the table.
             folder: keeps what a killed run goes on from.
         """
+
+
+class ExplainerJob(Job):
+    """A job about one explainer."""
+
+    def fills(self, columns: Sequence[Column]) -> Sequence[Column]:
+        return [column for column in columns if column.metric is not None]
+
+    @abstractmethod
+    def with_seed(self, seed: int) -> ExplainerJob: ...
+
+    @abstractmethod
+    def explainer(self, config: RunConfig) -> Explainer:
+        """Trained here, where it is to be trained."""

@@ -114,7 +114,7 @@ class CheckJob(Job):
 
     def _mprt(self, config: RunConfig, row: str) -> Numbers:
         """Similarity once all layers are random."""
-        explainer = self.masker.trained(config)
+        explainer = self.masker.explainer(config)
         size = config.classifier().input_size
         limit = config.limit or CHECK_SETTINGS[config.scale.like].mprt_pictures
         images = pictures(config.sets(config.test), size, limit)
@@ -147,7 +147,7 @@ class CheckJob(Job):
         """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
         small = CHECK_SETTINGS[config.scale.like]
         train, test = self._pair(config, small, config.classifier().input_size)
-        masker = self.masker.trained(config)
+        masker = self.masker.explainer(config)
         with self._shared(config) as shared:
             found = roar(
                 {row: masker}, config.classifier(), train, test, network=small.network,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwise.explainers.masker import packaged_masker
-from maskwise.studies.jobs.base import Job, JobCost, Numbers
+from maskwise.studies.jobs.base import ExplainerJob, JobCost, Numbers
 from maskwise.studies.measure import measured_numbers
 from maskwise.studies.protocol import EvaluationProtocol
 from maskwise.studies.run_config import RunConfig
@@ -20,7 +20,7 @@ PICTURES = 50_000  # of a test set that no limit shortens: ImageNet's validation
 
 
 @dataclass(frozen=True)
-class Explain(Job):
+class Explain(ExplainerJob):
     """Measures a method.
 
     Attributes:
@@ -36,6 +36,9 @@ class Explain(Job):
     sess: dict[str, Any] | None = None
     network: str = "main"
     limit: int | None = None
+
+    def with_seed(self, seed: int) -> Explain:
+        return self
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
         path = packaged_masker(self.method)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from maskwise.explainers.masker import packaged_masker
-from maskwise.studies.jobs.base import Job, JobCost, Numbers
+from maskwise.studies.jobs.base import ExplainerJob, JobCost, Numbers
 from maskwise.studies.measure import measured_numbers
 from maskwise.studies.protocol import EvaluationProtocol
 from maskwise.studies.run_config import RunConfig
@@ -24,7 +24,7 @@ STAND_IN = "partial_conv"  # in place of infillers that need published weights
 
 
 @dataclass(frozen=True)
-class Train(Job):
+class Train(ExplainerJob):
     """Trains by a recipe, then measures the masker.
 
     Attributes:
@@ -80,22 +80,21 @@ class Train(Job):
         steps = 0 if self.ready(scale) else recipe.total_steps(batches)
         return JobCost(steps, scale.limit or 50_000)
 
-    def weights(self, config: RunConfig, more: tuple[str, ...] = ()) -> Path:
+    def weights(self, config: RunConfig) -> Path:
         """The masker's file, trained where it is neither packaged nor there from another cell."""
         from maskwise.studies.trainings import shared_training
 
         ready = self.ready(config.scale)
-        return ready or shared_training(self.settings(config.scale, (*config.overrides, *more)), config)
+        return ready or shared_training(self.settings(config.scale, config.overrides), config)
 
-    def trained(self, config: RunConfig, more: tuple[str, ...] = ()) -> Explainer:
-        """The masker as an explainer."""
+    def explainer(self, config: RunConfig) -> Explainer:
         from maskwise.explainers import explainer
 
         method = READS.get(self.settings(config.scale).kind, "casm")
-        return explainer(method, config.classifier("main"), masker=self.weights(config, more))
+        return explainer(method, config.classifier("main"), masker=self.weights(config))
 
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
-        return {row: measured_numbers(self.trained(config), config, protocol, "main", folder)}
+        return {row: measured_numbers(self.explainer(config), config, protocol, "main", folder)}
 
 
 @lru_cache(maxsize=256)

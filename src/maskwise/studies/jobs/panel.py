@@ -57,7 +57,7 @@ class PanelJob(Job):
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
         if not config.judges:
             raise InputError("a panel needs classifiers that judge: name some as `judges`")
-        contenders = [Contender.of(name, masker.trained(config)) for name, masker in self.maskers]
+        contenders = [Contender.of(name, masker.explainer(config)) for name, masker in self.maskers]
         judges = {name: config.judge(name) for name in config.judges}
         settings = PanelSettings(resize="crop", truth="clean", limit=config.limit)
         panel = classifier_panel(contenders, config.classifier(), judges, config.sets(config.test), settings)

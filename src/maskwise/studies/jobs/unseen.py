@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import JobCost, Numbers
 from maskwise.studies.jobs.masker import Train, loaded
 from maskwise.studies.measure import bootstrapped, measured_rows, pictures_of
-from maskwise.studies.protocol import EvaluationProtocol
+from maskwise.studies.protocol import Column, EvaluationProtocol
 from maskwise.studies.run_config import RunConfig
 from maskwise.studies.scale import Scale
 from maskwise.training.classifier_recipe import ClassifierRecipe
@@ -41,6 +42,9 @@ class TrainOnSome(Train):
         own = [o for o in more if o.partition("=")[0].partition(".")[0].strip() in ClassifierRecipe.model_fields]
         made = loaded(scale.subset, (*scale.subsets, f"seed={self.seed}", *own))
         return cast(ClassifierRecipe, made.model_copy(update={"classifier": scale.classifiers["main"]}))
+
+    def fills(self, columns: Sequence[Column]) -> Sequence[Column]:
+        return columns  # seen and unseen classes have columns of their own
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
         first = (
