@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from maskwise.studies import studies
 from maskwise.studies.cell_directory import key_of
 from maskwise.studies.grids.learned import LEARNED
 from maskwise.studies.scale import SCALES
@@ -22,7 +23,12 @@ def test_a_kept_cell_is_found_again(path: Path) -> None:
     """
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert path.parent.name.endswith(f"-{key_of(kept['facts'])}")
-    if kept["row"] in LEARNED:
+    study = studies.get("learned")
+    jobs = [cell.job for cell in study.cells(SCALES["small"]) if cell.row == kept["row"]]
+    job = next(job for job in jobs if type(job).__name__ == kept["facts"]["job"])
+    asked = [[c.name, c.metric, c.options, c.times] for c in job.fills(study.columns)]
+    assert kept["facts"]["columns"] == json.loads(json.dumps(asked))
+    if kept["facts"]["job"] == "Train":
         scale = SCALES[kept["facts"]["scale"]]
         now = LEARNED[kept["row"]].job(scale).settings(scale).model_dump(mode="json")
         assert kept["facts"]["recipe"] == json.loads(json.dumps(now))

@@ -57,7 +57,8 @@ class Outcome(ResultTable):
         return {
             "study": self.study.name, "scale": config.scale.name, "classifiers": dict(config.scale.classifiers),
             "train": config.identity(config.train) if config.train else [], "test": config.identity(config.test),
-            "masked": config.identity(config.masked) if config.masked else [], "judges": list(config.judges), "limit": config.limit,
+            "masked": config.identity(config.masked) if config.masked else [],
+            "judges": list(config.judges), "limit": config.limit,
             "damaged": {source: list(names) for source, names in config.damaged.items()},
             "resize": self.study.resize, "target": self.study.target,
             "overrides": list(config.overrides), "precision": config.precision, "machine": machine(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from maskwise.studies.claim import Claim, Condition, below
 from maskwise.studies.figures import dots
-from maskwise.studies.jobs import LEAK, Explain, Leak, OnMasks, Train
+from maskwise.studies.jobs import LEAK_COLUMN, Explain, Leak, OnMasks, Train
 from maskwise.studies.jobs.base import ExplainerJob
 from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.scale import Scale
@@ -69,7 +69,7 @@ def learned_cells(scale: Scale) -> list[GridCell]:
     jobs |= {row: Explain(method) for row, method in FREE.items()}
     rows = [GridCell(row, job) for row, job in jobs.items()]
     rows += [GridCell(row, OnMasks(job, ((PXAP, "pxap"),)), part=PXAP) for row, job in jobs.items()]
-    return [*rows, *(GridCell(row, Leak(job), part=LEAK.name) for row, job in jobs.items())]
+    return [*rows, *(GridCell(row, Leak(job), part=LEAK_COLUMN.name) for row, job in jobs.items())]
 
 
 register_study(
@@ -85,7 +85,7 @@ register_study(
             Column("insertion", "insertion", lower=False),
             Column("deletion", "deletion"),
             Column(PXAP, None, lower=False, title="pixel average precision", unit="%"),
-            LEAK,
+            LEAK_COLUMN,
             Column("seconds", SECONDS),
         ),
         learned_cells,
@@ -101,7 +101,7 @@ register_study(
                   + [below(t, "deletion", "ranking", row) for row in LEARNED if row != "ranking"]),
             Claim("No explainer that is learned tells its own judge the class by the shape of its masks: the leak "
                   "check's gap lies below 5 points",
-                  lambda t: [Condition(f"leak of {row}", t[row, LEAK.name], high=5) for row in LEARNED]),
+                  lambda t: [Condition(f"leak of {row}", t[row, LEAK_COLUMN.name], high=5) for row in LEARNED]),
         ),
         resize="squash",
         figure=dots("LE"),

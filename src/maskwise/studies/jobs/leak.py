@@ -11,6 +11,7 @@ from maskwise.checks import Labelled, leak, robust_judge
 from maskwise.checks.pictures import classified
 from maskwise.checks.robust_judge import SETTINGS
 from maskwise.checks.small_training import Trained
+from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.lock import locked
 from maskwise.studies.estimate import Number
@@ -21,7 +22,9 @@ from maskwise.studies.run_config import RunConfig
 from maskwise.studies.scale import Scale
 from maskwise.training.subset import subset
 
-LEAK = Column("leak", None, lower=None, title="gap of the leak check, the smaller one of both controls", unit="points")
+LEAK_COLUMN = Column(
+    "leak", None, lower=None, title="gap of the leak check, the smaller one of both controls", unit="points"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Leak(BesideJob):
     """
 
     def fills(self, columns: Sequence[Column]) -> Sequence[Column]:
-        return [LEAK]
+        return [LEAK_COLUMN]
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
         return {
@@ -78,28 +81,33 @@ class Leak(BesideJob):
             {row: explainer}, classifier, judge.classifier, test, probe=None, seed=self.seed, batch=classifier.batch
         )
         gap = found.summaries[0].gap
-        return {row: {LEAK.name: Number(100 * gap.mean, bounds=(100 * gap.low, 100 * gap.high))}}
+        return {row: {LEAK_COLUMN.name: Number(100 * gap.mean, bounds=(100 * gap.low, 100 * gap.high))}}
 
     def _judge(self, config: RunConfig) -> Trained:
         """Trained by the first cell that asks for it."""
         own, folder = JUDGES[config.scale.like], config.trainings / "robust-judges"
         settings = SETTINGS.model_copy(update={"epochs": own.epochs, "seed": self.seed})
+        classifier = config.classifier(self.network)
+        seen = training_pictures(config, classifier, own.per_class, self.seed)
         with locked(folder, "robust judge of this study", wait=True):
-            return robust_judge(
-                config.classifier(self.network), self._seen(config, own.per_class), settings, size=own.size,
-                folder=folder, device=config.device,
-            )  # fmt: skip
+            return robust_judge(classifier, seen, settings, size=own.size, folder=folder, device=config.device)
 
-    def _seen(self, config: RunConfig, per_class: int | None) -> Labelled:
-        classifier, sets = config.classifier(self.network), config.sets(config.train)
-        known = [
-            (number, place, record.label)
-            for number, data in enumerate(sets)
-            for place, record in enumerate(data.records)
-            if record.label is not None and 0 <= record.label < len(classifier.labels)
-        ]
-        if not known:
-            raise InputError(f"leak: no training picture has a label that {classifier.name} knows")
-        kept = {known[i][:2] for i in subset([{label} for *_, label in known], None, per_class, self.seed)[0]}
-        chosen = [data.subset([i for i in range(len(data)) if (k, i) in kept]) for k, data in enumerate(sets)]
-        return classified([data for data in chosen if len(data)], classifier)
+
+def training_pictures(config: RunConfig, classifier: Classifier, per_class: int | None, seed: int) -> Labelled:
+    """The run's training pictures whose label the classifier knows, at most ``per_class`` of each.
+
+    Raises:
+        InputError: there is none.
+    """
+    sets = config.sets(config.train)
+    known = [
+        (number, place, record.label)
+        for number, data in enumerate(sets)
+        for place, record in enumerate(data.records)
+        if record.label is not None and 0 <= record.label < len(classifier.labels)
+    ]
+    if not known:
+        raise InputError(f"leak: no training picture has a label that {classifier.name} knows")
+    kept = {known[i][:2] for i in subset([{label} for *_, label in known], None, per_class, seed)[0]}
+    chosen = [data.subset([i for i in range(len(data)) if (k, i) in kept]) for k, data in enumerate(sets)]
+    return classified([data for data in chosen if len(data)], classifier)
