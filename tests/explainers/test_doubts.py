@@ -20,6 +20,7 @@ from maskwise.explainers.doubts import (
     doubts,
     flat_map,
     handed_on,
+    hardly_moves,
     line_of,
     pixel_gradient,
     same_gradient,
@@ -87,6 +88,12 @@ def test_rounding_is_of_the_larger_end_and_nan_is_not_rounding() -> None:
     assert within_rounding(low, high).tolist() == [True, True, False, True, False]
 
 
+def test_a_probability_that_hardly_moves() -> None:
+    low = torch.tensor([0.5, 0.5, 0.0, 1e-5, 0.3])
+    high = torch.tensor([0.5, 0.50009, 0.00011, 9e-5, 0.3 + 1e-7])
+    assert hardly_moves(low, high).tolist() == [False, True, False, True, False]  # within rounding it does not at all
+
+
 def test_zero_gradients() -> None:
     gradient = torch.zeros(3, 2, 2, 2)
     gradient[1, 0, 1, 1] = -1e-20
@@ -108,6 +115,47 @@ def test_few_places(size: tuple[int, int], few: bool) -> None:
 
 
 # Networks with each fault
+
+
+class Sure(nn.Module):
+    """Logits of a sound network, of which one class is so far ahead that probabilities hardly change."""
+
+    def __init__(self, ahead: float) -> None:
+        super().__init__()
+        self.net, self.ahead = tiny_net(), nn.Parameter(torch.tensor([ahead, 0.0, 0.0, 0.0, 0.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images) + self.ahead
+
+
+FAINT = {
+    "rise": {"masks": 24},
+    "occlusion": {"window": 0.25, "stride": 0.25},
+    "kernel_shap": {"masks": 24},
+    "banzhaf": {"masks": 24},
+    "score_cam": {},
+    "meaningful_perturbation": {"iterations": 3},
+    "dabkowski_gal_iterative": {"iterations": 3},
+}
+
+
+@pytest.mark.parametrize("name", FAINT)
+@pytest.mark.parametrize("asked", [None, 2])
+def test_a_class_whose_probability_no_mask_moves(name: str, asked: int | None) -> None:
+    """So with the class that is sure and with one that is as good as absent; a logit that moves is no such doubt."""
+    sure = Classifier(Sure(8.0), input_size=32)
+    options = FAINT[name]
+    assert kinds(explainer(name, sure, **options), targets=asked) == {"faint_perturbation": [True] * 3}
+    loud = Sure(0.0)
+    with torch.no_grad():
+        loud.net[-1].weight.mul_(20)  # type: ignore[index, operator, union-attr]
+    undecided = Classifier(loud, input_size=32)
+    if name in ("rise", "occlusion", "kernel_shap", "banzhaf"):
+        assert kinds(explainer(name, sure, scoring="logit", **options), targets=asked) == {}
+    if name != "dabkowski_gal_iterative":  # whose first steps change nothing, and which asks for classes alone
+        assert "faint_perturbation" not in kinds(explainer(name, undecided, **options))
+        by_own = kinds(explainer(name, sure, **options), targets=lambda logits: logits[:, 0] * 1e-5)
+        assert "faint_perturbation" not in by_own  # of a score of the caller's own nobody knows what is small
 
 
 @pytest.mark.parametrize("name", ["grad_cam", "gradient", "rise", "occlusion", "score_cam", "group_cam", "smooth_grad"])

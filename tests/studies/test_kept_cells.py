@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from maskwise.evaluation.store import key_of
 from maskwise.studies import studies
-from maskwise.studies.cell_directory import key_of
 from maskwise.studies.grids.learned import LEARNED
 from maskwise.studies.scale import SCALES
 

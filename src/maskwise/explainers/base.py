@@ -23,6 +23,7 @@ from maskwise.explainers.doubts import (
     coarse_grid,
     doubts,
     flat_map,
+    hardly_moves,
     hearing,
     line_of,
     not_found,
@@ -75,7 +76,8 @@ class Explainer:
         self.classifier = classifier
         self.report: dict[str, Any] = {}
         self.doubted: dict[str, Tensor] = {}
-        self._spread: tuple[Tensor, Tensor, int] | None = None  # of the scores of masked pictures, and how many
+        # Of the scores of masked pictures: the least, the largest, how many; and are they probabilities?
+        self._spread: tuple[Tensor, Tensor, int, bool] | None = None
         self.identity: dict[str, Any] = {"method": type(self).__name__}
 
     def map(self, images: Tensor, targets: Targets) -> Tensor:
@@ -261,12 +263,17 @@ class Explainer:
                 self.doubt(kind, where)
             part.doubted = {}
 
-    def scored(self, values: Tensor) -> None:
-        """Notes scores (N,n,K) of n masked copies of each picture: a map of scores that never differ says nothing."""
+    def scored(self, values: Tensor, probabilities: bool = False) -> None:
+        """Notes scores (N,n,K) of n masked copies of each picture: a map of scores that never differ says nothing.
+
+        Args:
+            probabilities: are they, and not logits? Of those a difference can be called small.
+        """
         low, high, count = values.detach().amin(1), values.detach().amax(1), values.shape[1]
         if self._spread is not None:
             low, high, count = low.minimum(self._spread[0]), high.maximum(self._spread[1]), count + self._spread[2]
-        self._spread = (low, high, count)
+            probabilities &= self._spread[3]
+        self._spread = (low, high, count, probabilities)
 
     def settled(self, maps: Tensor) -> Tensor:
         """Maps (N,K,h,w), with zeros where the scores of all masked copies were the same.
@@ -275,11 +282,13 @@ class Explainer:
         """
         if self._spread is None:
             return maps
-        (low, high, count), self._spread = self._spread, None
+        (low, high, count, probabilities), self._spread = self._spread, None
         if count < 2:
             return maps
         dead = within_rounding(low, high)
         self.doubt("dead_perturbation", dead)
+        if probabilities:
+            self.doubt("faint_perturbation", hardly_moves(low, high))
         if "dead_pixels" in self.doubted:  # the same fault: one line is enough
             self.doubt("dead_pixels", self.doubted.pop("dead_pixels") & ~dead.any(1))
         return torch.where(dead[..., None, None], 0.0, maps) if self.normalise else maps

@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.optimised import check_descent, descend, learning, scaled, steps, upsampled
-from maskwise.explainers.perturb import generators
+from maskwise.explainers.perturb import are_probabilities, generators
 from maskwise.explainers.targets import Targets
 
 TINY = 1e-3  # in the mask's denominator, as in the released code
@@ -92,7 +92,8 @@ class DabkowskiGalIterative(Explainer):
                 masks = self.mask(pair, pixels)
                 both = torch.cat([alternative(pixels, masks, draws), alternative(pixels, 1 - masks, draws)])
                 kept, gone = self.classifier.logits(both).chunk(2)
-                self.scored(torch.stack([wanted.probabilities(kept), wanted.probabilities(gone)], 1))
+                both_seen = torch.stack([wanted.probabilities(kept), wanted.probabilities(gone)], 1)
+                self.scored(both_seen, are_probabilities(wanted.probabilities))
                 terms = self.objective(Seen(masks, kept, gone, labels, real))
                 # Means over the batch become sums, so that no picture's mask depends on how many others there are.
                 descend(optimiser, len(pixels) * torch.stack(list(terms.values())).sum())

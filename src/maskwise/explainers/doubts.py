@@ -23,6 +23,7 @@ from maskwise.core.registry import Registry
 ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
 ALIKE = 1e-4  # of the largest gradient: two backwards differ by more than their rounding only where classes do
 FEW_PLACES = 4
+FAINT_PROBABILITY = 1e-4
 Hearing = Literal["nobody", "front door", "patches"]
 # none: its answer has no graph; zero: none but zeros; alike: the same for two classes; unknown: an error came.
 PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
@@ -95,6 +96,17 @@ def within_rounding(low: Tensor, high: Tensor) -> Tensor:
     """Where the largest and the smallest value of something differ by rounding only; not where one is NaN."""
     same: Tensor = high - low <= ROUNDING * torch.maximum(high.abs(), low.abs())
     return same
+
+
+@doubts.register(
+    "faint_perturbation",
+    cause="no mask moves the class's probability by more than 0.0001, and the map is stretched from that",
+    cure="take another class, or `scoring=logit` where the method has it, or a method by gradients such as grad_cam",
+)
+def hardly_moves(low: Tensor, high: Tensor) -> Tensor:
+    """Of probabilities: is there a difference beyond rounding, and is it next to none?"""
+    faint: Tensor = (high - low <= FAINT_PROBABILITY) & ~within_rounding(low, high)
+    return faint
 
 
 @doubts.register(

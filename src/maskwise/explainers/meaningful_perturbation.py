@@ -27,7 +27,7 @@ from maskwise.explainers.optimised import (
     steps,
     upsampled,
 )
-from maskwise.explainers.perturb import generators, uniform
+from maskwise.explainers.perturb import are_probabilities, generators, uniform
 from maskwise.explainers.targets import Targets
 
 RADII = range(0, 175, 5)  # of the discs tried as a start, in pixels of a 224-pixel picture
@@ -117,7 +117,7 @@ class MeaningfulPerturbation(Explainer):
                 both = shifted(torch.cat([pixels, fill], 1), moves[:, step]) if reach else torch.cat([pixels, fill], 1)
                 kept = masked_in(both[:, :channels], self.smooth(mask, pixels), both[:, channels:])
                 left = wanted.probabilities(self.classifier.logits(kept))
-                self.scored(left[:, None])
+                self.scored(left[:, None], are_probabilities(wanted.probabilities))
                 rough = total_variation(mask, beta=self.beta).sum()
                 descend(optimiser, left.sum() + self.l1 * (1 - mask).abs().sum() + self.tv * rough)
                 with torch.no_grad():
@@ -143,7 +143,7 @@ class MeaningfulPerturbation(Explainer):
 
             def probability(changed: Tensor) -> Tensor:
                 found = targets.probabilities(self.classifier.logits(changed))
-                self.scored(found[:, None])
+                self.scored(found[:, None], are_probabilities(targets.probabilities))
                 return found[:, 0]
 
             clean, empty = probability(images), probability(fill)

@@ -11,7 +11,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.explainers.base import methods
-from maskwise.explainers.perturb import Perturbation
+from maskwise.explainers.perturb import Perturbation, are_probabilities
 from maskwise.explainers.targets import Scoring, Targets
 
 
@@ -59,7 +59,7 @@ class Occlusion(Perturbation):
             targets = targets.resolved(logits)
             values = targets.by(self.scoring)
             before = values(logits, None).float()
-            self.scored(before[:, None])
+            self.scored(before[:, None], are_probabilities(values))
             rows, columns = (self._covers(side, images.device) for side in images.shape[-2:])
             down, across = len(rows), len(columns)
             drops = torch.empty(len(images), down * across, targets.count, device=images.device)

@@ -11,6 +11,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.keyed import keyed_generator
 from maskwise.explainers.base import Explainer
+from maskwise.explainers.targets import Targets
 
 
 class Perturbation(Explainer):
@@ -57,8 +58,14 @@ class Perturbation(Explainer):
             rows = torch.arange(part.start, part.stop, device=self.classifier.device).repeat_interleave(copies)
             parts.append(values(self.classifier.network(make(part)), rows).float())
         found: Tensor = torch.cat(parts).unflatten(0, (pictures, copies))
-        self.scored(found)
+        self.scored(found, are_probabilities(values))
         return found
+
+
+def are_probabilities(values: Callable[..., Tensor]) -> bool:
+    """Is it ``Targets.probabilities``, and of classes, whose score is no function of the caller's?"""
+    targets = getattr(values, "__self__", None)
+    return isinstance(targets, Targets) and values == targets.probabilities and targets.score is None
 
 
 def generators(images: Tensor, seed: int) -> list[torch.Generator]:
