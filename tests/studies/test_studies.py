@@ -286,6 +286,31 @@ class TestCommand:
         cells = json.loads(call("study", "casm-ablation", "--list", "--json", "--scale", "smoke").stdout)
         assert [cell["cell"] for cell in cells] == list("ABCDEFGHIJK") and cells[0]["training steps"] == 2
 
+    def test_list_says_what_is_done(self, tmp_path: Path) -> None:
+        options = ("--scale", "smoke", "--out", tmp_path)
+        assert call("study", "casm-ablation", *options, "--only", "A", "--only", "J", "--seeds", "2").exit_code == 0
+        listed = json.loads(call("study", "casm-ablation", "--list", "--json", *options).stdout)
+        assert {line["cell"]: line["state"] for line in listed} == {
+            row: "done, 2 seeds" if row in "AJ" else "not run" for row in "ABCDEFGHIJK"
+        }
+        lines = {line["study"]: line for line in json.loads(call("study", "--list", "--json", *options).stdout)}
+        assert lines["casm-ablation"]["state"] == "2 of 11 rows, smoke" and lines["casm-ablation"]["minutes"] >= 0
+        assert lines["casm-panel"]["state"] == "not run" and lines["casm-panel"]["minutes"] is None
+        assert call("study", "casm-panel", *options).exit_code == 0  # one cell, whose rows have other names
+        assert call("study", "learned", *options, "--only", "Grad-CAM", "--only", "centre box").exit_code == 0
+        found = {
+            line["cell"]: line["state"]
+            for name in ("casm-panel", "learned")
+            for line in json.loads(call("study", name, "--list", "--json", *options).stdout)
+        }
+        assert found["panel"] == "done" and found["CASM"] == found["CASM: leak"] == "not run"
+        assert found["Grad-CAM"] == found["Grad-CAM: leak"] == found["centre box: PxAP"] == "done"
+        stored = json.loads((tmp_path / "learned.json").read_text())
+        stored["failures"] = {"CASM: leak": "broken", "distilled, seed 1": "broken"}
+        (tmp_path / "learned.json").write_text(json.dumps(stored))
+        listed = json.loads(call("study", "learned", "--list", "--json", *options).stdout)
+        assert {line["cell"] for line in listed if line["state"] == "failed"} == {"CASM: leak", "distilled"}
+
     def test_run(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
         options = ("--scale", "smoke", "--out", out, "--device", "cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +15,6 @@ from maskwise.commands.groups.training import RecipeSettings
 from maskwise.commands.plain import complain
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
-
-if TYPE_CHECKING:
-    from maskwise.studies import Study
 
 JUDGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -30,7 +27,10 @@ JUDGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 )
 def study_command(
     name: Annotated[str | None, typer.Argument(help="See --list.", autocompletion=completion.study_names)] = None,
-    show: Annotated[bool, typer.Option("--list", help="The studies; with NAME its cells and what each costs.")] = False,
+    show: Annotated[
+        bool,
+        typer.Option("--list", help="The studies, or with NAME its cells: costs, and what is done in --out."),
+    ] = False,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,7 +104,13 @@ def study_command(
     from maskwise.studies.scale import scale_of
 
     if show or name is None:
-        _list([studies.get(n) for n in ([name] if name else studies.names())], scale, output, cells=name is not None)
+        from maskwise.studies.listing import cell_lines, study_lines
+
+        if name is None:
+            lines = study_lines([studies.get(one) for one in studies.names()], scale_of(scale), out)
+        else:
+            lines = cell_lines(studies.get(name), scale_of(scale), out)
+        _list(lines, scale, output)
         return
     if compute.imports and devices > 1:
         raise InputError("files of `imports` are run in this process only: leave `devices` at 1")
@@ -149,35 +155,10 @@ def _named(text: str) -> tuple[str, str | None]:
     return name, file or None
 
 
-def _list(found: list[Study], scale: str, output: Output, cells: bool) -> None:
+def _list(rows: list[dict[str, Any]], scale: str, output: Output) -> None:
     from rich.table import Table
 
-    from maskwise.studies.jobs.base import JobCost
-    from maskwise.studies.published import printed
-    from maskwise.studies.scale import scale_of
-
-    size, rows = scale_of(scale), list[dict[str, Any]]()
-    for one in found:
-        grid = [(cell, cell.job.cost(size), size.seeds if cell.job.trains else 1) for cell in one.cells(size)]
-        if cells:
-            rows += [
-                {
-                    "cell": cell.name,
-                    "seeds": n,
-                    "training steps": n * cost.steps,
-                    "maps": n * cost.maps,
-                    "note": cell.note,
-                }
-                for cell, cost, n in grid
-            ]
-            continue
-        total = sum((JobCost(n * cost.steps, n * cost.maps) for _, cost, n in grid), JobCost())
-        shares = [(key, n * steps) for cell, _, n in grid for key, steps in cell.job.shared(size).items()]
-        total += JobCost(sum(dict(shares).values()) - sum(steps for _, steps in shares))
-        table = "" if one.printed is None else printed(one.printed).source
-        rows.append({"study": one.name, "asks": one.title, "table": table, "claims": len(one.claims),
-                     "cells": sum(n for *_, n in grid), "training steps": total.steps, "maps": total.maps})  # fmt: skip
     shown = Table(*(rows[0] if rows else {}), title=f"at scale {scale}", title_justify="left")
     for row in rows:
-        shown.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+        shown.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
     output.tell(rows, shown)

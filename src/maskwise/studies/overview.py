@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,7 @@ def _rows(study: dict[str, Any]) -> list[str]:
     lines = []
     try:
         name, scale = study["protocol"]["study"], study["protocol"]["scale"]
-        gone = len(study["not_run"]) + len(study["failures"])
-        rows = f"{len(study['rows'])} of {len(study['rows']) + gone}" if gone else f"all {len(study['rows'])}"
-        first = [f"[{name}]({name}.md)", scale, rows]
+        first = [f"[{name}]({name}.md)", scale, rows_there(study)]
         for claim in study["claims"] or [{"claim": "", "verdict": ""}]:
             lines.append(f"| {' | '.join([*first, claim['claim'], claim['verdict']])} |")
             first = ["", "", ""]
@@ -43,13 +41,22 @@ def _rows(study: dict[str, Any]) -> list[str]:
     return lines
 
 
+def rows_there(study: Mapping[str, Any]) -> str:
+    """``all 11`` of its rows, or ``7 of 11``."""
+    there, gone = len(study["rows"]), len(study["not_run"]) + len(study["failures"])
+    return f"{there} of {there + gone}" if gone else f"all {there}"
+
+
+def stored_study(path: Path) -> dict[str, Any] | None:
+    """What ``write_report`` wrote; None where there is no such file, or another one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    protocol = found.get("protocol") if isinstance(found, dict) else None
+    return found if isinstance(protocol, dict) and protocol.get("study") == path.stem else None
+
+
 def _studies(folder: Path) -> Iterator[dict[str, Any]]:
-    """What ``write_report`` wrote, by name; other JSON files are left alone."""
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        protocol = found.get("protocol") if isinstance(found, dict) else None
-        if isinstance(protocol, dict) and protocol.get("study") == path.stem:
-            yield found
+    """Those in a folder, by name; other JSON files are left alone."""
+    return (found for path in sorted(folder.glob("*.json")) if (found := stored_study(path)) is not None)
