@@ -43,6 +43,7 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--figure", help="draw the first four pictures into this file")
     parser.add_argument("--classifier", default="efficientnet_lite0")
+    parser.add_argument("--holes", default="colour", help="tokens: of a transformer that does not see missing cells")
     given = parser.parse_args(words)
     classifier = mw.load_classifier(given.classifier).described(input_size=given.size)
     said = mw.explainer("fast_shap", classifier, masker=given.masker, signed=True)
@@ -50,7 +51,9 @@ def main(words: list[str] | None = None) -> dict[str, object]:
     grid = said.masker.decoder.grid
     settings: list[dict[str, object]] = [{"masks": given.masks, "seed": seed} for seed in (0, 1)]
     settings = [{"masks": None}] * 2 if given.exact else settings
-    judges = [mw.explainer("kernel_shap", classifier, grid=grid, signed=True, **own) for own in settings]
+    judges = [
+        mw.explainer("kernel_shap", classifier, grid=grid, signed=True, holes=given.holes, **own) for own in settings
+    ]
     data = read_data(given.data)
     step = max(len(data.records) // given.limit, 1)
     found: dict[str, list[Tensor]] = {"said": [], "one": [], "other": []}

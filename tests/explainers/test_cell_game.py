@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_net
+from dropping import dropped, small_transformer
 from torch import Tensor, nn
 
 import maskwise as mw
@@ -29,6 +30,7 @@ from maskwise.explainers.coalitions import (
     uniform_coalitions,
     with_complements,
 )
+from maskwise.explainers.targets import parse_targets
 
 Game = Callable[[frozenset[int]], float]
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -265,3 +267,53 @@ def test_bad_options_are_named() -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=said):
             mw.explainer("kernel_shap", tiny(), **options)
+
+
+def cells_of(explain: mw.Explainer, pictures: Tensor, label: int) -> Tensor:
+    """Values (N,g,g), before they are enlarged."""
+    with explain.calling():
+        return explain.saliency(pictures, parse_targets(label, len(pictures), explain.classifier))[:, 0]
+
+
+@pytest.mark.parametrize("method", ["kernel_shap", "banzhaf"])
+def test_missing_cells_are_tokens_that_are_dropped(method: str) -> None:
+    """Against brute force, over all orders or coalitions of four cells, of a network from which the tokens are cut."""
+    net = small_transformer()  # 4x4 patches of 64 pixels
+    own = Classifier(net, input_size=64)
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    found = cells_of(mw.explainer(method, own, grid=2, masks=None, holes="tokens", signed=True), pictures, 1)
+    by_hand = shapley_by_orders if method == "kernel_shap" else banzhaf_by_hand
+    for k, picture in enumerate(own.normalise(pictures)):
+
+        def value(some: frozenset[int], picture: Tensor = picture) -> float:
+            there = torch.zeros(4, 4, dtype=torch.bool)
+            for cell in some:
+                there[2 * (cell // 2) : 2 * (cell // 2) + 2, 2 * (cell % 2) : 2 * (cell % 2) + 2] = True
+            with torch.no_grad():
+                return float(dropped(net, picture[None], there[None]).softmax(1)[0, 1])
+
+        np.testing.assert_allclose(found[k].flatten(), by_hand(4, value), atol=1e-5)
+    colour = cells_of(mw.explainer(method, own, grid=2, masks=None, signed=True), pictures, 1)
+    assert (colour - found).abs().max() > 1e-4, "another game"
+
+
+def test_drawn_coalitions_of_tokens_add_up() -> None:
+    own = Classifier(small_transformer(), input_size=64)
+    pictures = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    explain = mw.explainer("kernel_shap", own, grid=4, masks=20, holes="tokens", signed=True, batch=7)
+    maps = cells_of(explain, pictures, 2)
+    with torch.no_grad():
+        whole = own.probabilities(own.logits(pictures))[:, 2]
+        none = own.probabilities(own.logits(pictures, token_mask=torch.zeros(3, 16, dtype=torch.bool)))[:, 2]
+    torch.testing.assert_close(maps.sum((1, 2)), whole - none, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cells_of(explain, pictures[1:2], 2)[0], maps[1], atol=1e-5, rtol=0)
+
+
+def test_tokens_are_refused_by_name_where_there_are_none() -> None:
+    with pytest.raises(InputError, match="timm's VisionTransformer"):
+        mw.explainer("kernel_shap", Classifier(tiny_net(), input_size=32), holes="tokens")
+    own = Classifier(small_transformer(), input_size=64)
+    with pytest.raises(InputError, match="grid"):
+        mw.explainer("banzhaf", own, grid=5, holes="tokens")  # of 4x4 tokens
+    with pytest.raises(InputError, match="holes"):
+        mw.explainer("banzhaf", own, holes="nothing")

@@ -51,12 +51,18 @@ class Perturbation(Explainer):
             make: rows of a slice of range(pictures) as normalised pictures (n * copies,3,S,S).
             values: from logits and the picture of each row to (rows,K): ``targets.scores`` or ``.probabilities``.
         """
+        return self.score_logits(lambda part: self.classifier.network(make(part)), pictures, copies, values)
+
+    def score_logits(
+        self, ask: Callable[[slice], Tensor], pictures: int, copies: int, values: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """As ``score``, where ``ask`` gives the logits (n * copies,C) of a slice, however it changes the pictures."""
         step = max(self.batch // copies, 1)
         parts = []
         for first in range(0, pictures, step):
             part = slice(first, min(first + step, pictures))
             rows = torch.arange(part.start, part.stop, device=self.classifier.device).repeat_interleave(copies)
-            parts.append(values(self.classifier.network(make(part)), rows).float())
+            parts.append(values(ask(part), rows).float())
         found: Tensor = torch.cat(parts).unflatten(0, (pictures, copies))
         self.scored(found, are_probabilities(values))
         return found
