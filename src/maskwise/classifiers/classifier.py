@@ -345,6 +345,14 @@ def still_copy(classifier: Classifier) -> Classifier:
     return copied
 
 
+def learning_copy(classifier: Classifier) -> Classifier:
+    """``still_copy`` to be trained: half precision, which would lose most of a step to rounding, becomes float32."""
+    copied = still_copy(classifier)
+    if copied.dtype in HALVES:
+        copied.module.float()
+    return copied
+
+
 def _called(module: nn.Module, weights: dict[str, Tensor], given: Tensor, **more: Tensor) -> Any:
     return functional_call(module, weights, (given,), more)
 
