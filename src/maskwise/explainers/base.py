@@ -295,7 +295,8 @@ class Explainer:
         dead = within_rounding(low, high)
         self.doubt("dead_perturbation", dead)
         if probabilities:
-            self.doubt("faint_perturbation", hardly_moves(low, high))
+            # A map of zeros is stretched from nothing.
+            self.doubt("faint_perturbation", hardly_moves(low, high) & (maps != 0).any(-1).any(-1).to(low.device))
         if "dead_pixels" in self.doubted:  # the same fault: one line is enough
             self.doubt("dead_pixels", self.doubted.pop("dead_pixels") & ~dead.any(1))
         return torch.where(dead[..., None, None], 0.0, maps) if self.normalise else maps
