@@ -18,7 +18,7 @@ from maskwise.checks.pictures import Labelled
 from maskwise.checks.removal import Noise, random_maps
 from maskwise.checks.results import RANDOM_REMOVAL
 from maskwise.checks.rows import Index, LazyRows, Values, as_float
-from maskwise.checks.streamed import CACHE_GIB, Size, as_written, sides_of
+from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, as_written, sides_of
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -33,7 +33,7 @@ def stored_maps(
     subject: Subject,
     images: Values,
     targets: Tensor,
-    size: Size,
+    size: SquareOrSides,
     folder: Path | None = None,
     batch: int = 32,
 ) -> Tensor:
@@ -56,7 +56,7 @@ class MapFiles(LazyRows):
     """Maps (N,h,w) float32 that stay on disk; arguments as ``stored_maps``, which makes the same files."""
 
     def __init__(
-        self, subject: Subject, images: Values, targets: Tensor, size: Size, folder: Path, batch: int = 32
+        self, subject: Subject, images: Values, targets: Tensor, size: SquareOrSides, folder: Path, batch: int = 32
     ) -> None:
         self.batch, self.shape = batch, (len(images), *sides_of(size))
         self.files = [path for _, path in _made(subject, images, targets, size, folder, batch)]
@@ -75,7 +75,7 @@ class MapFiles(LazyRows):
 
 
 def _made(
-    subject: Subject, images: Values, targets: Tensor, size: Size, folder: Path | None, batch: int
+    subject: Subject, images: Values, targets: Tensor, size: SquareOrSides, folder: Path | None, batch: int
 ) -> Iterator[tuple[Tensor, Path]]:
     """Batch by batch, the maps and where they lie (nowhere without a folder)."""
     who = map_key(subject, images)
@@ -101,7 +101,7 @@ def map_key(subject: Subject, images: Values) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _key(who: str, images: Tensor, targets: Tensor, size: Size) -> str:
+def _key(who: str, images: Tensor, targets: Tensor, size: SquareOrSides) -> str:
     """Likewise of everything that maps of these pictures depend on."""
     digest = hashlib.sha256(f"{who} {as_written(size)}".encode())
     digest.update(images.contiguous().numpy().tobytes())
@@ -140,7 +140,7 @@ class MethodMaps:
         subjects: Mapping[str, Subject],
         classifier: Classifier,
         sets: tuple[Labelled, Labelled],
-        size: Size,
+        size: SquareOrSides,
         seed: int,
         folder: Path | None,
         batch: int,

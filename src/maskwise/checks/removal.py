@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.rows import Index, LazyRows, Values
-from maskwise.checks.streamed import Size, sides_of
+from maskwise.checks.streamed import SquareOrSides, sides_of
 from maskwise.core.errors import InputError
 from maskwise.core.most_salient import most_salient
 
@@ -27,7 +27,7 @@ def removed(images: Tensor, maps: Tensor, percent: float, colour: Tensor) -> Ten
     return torch.where(most_salient(maps, percent)[:, None], paint, images)
 
 
-def random_maps(count: int, size: Size, *key: int) -> Tensor:
+def random_maps(count: int, size: SquareOrSides, *key: int) -> Tensor:
     """Maps (count,h,w) of independent noise, all drawn from ``key``: removal at random."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     return torch.rand(count, *sides_of(size), generator=torch.Generator().manual_seed(seed))
@@ -36,7 +36,7 @@ def random_maps(count: int, size: Size, *key: int) -> Tensor:
 class Noise(LazyRows):
     """The same for more pictures than are drawn at once: each one's map has a generator of its own."""
 
-    def __init__(self, count: int, size: Size, *key: int) -> None:
+    def __init__(self, count: int, size: SquareOrSides, *key: int) -> None:
         self.size, self.key = sides_of(size), key
         self.shape = (count, *self.size)
 

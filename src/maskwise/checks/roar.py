@@ -21,7 +21,7 @@ from maskwise.checks.removal import Removed, removed
 from maskwise.checks.results import RANDOM_REMOVAL, WHOLE, RoarResult, RoarRow
 from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining, accuracies, train_classifier
-from maskwise.checks.streamed import CACHE_GIB, Size, as_written
+from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, as_written
 from maskwise.checks.subject import ProgressCallback, Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -46,7 +46,7 @@ def roar(
     settings: SmallTraining | None = None,
     fractions: Sequence[float] = FRACTIONS,
     repeats: int = 3,
-    size: Size | None = None,
+    size: SquareOrSides | None = None,
     out: str | Path | None = None,
     device: torch.device | str = "cpu",
     batch: int = 32,

@@ -16,15 +16,15 @@ from maskwise.images import resize, to_bytes
 
 CACHE_GIB = 4.0
 StoredPicture = tuple[DataSet, Record]
-Size = int | tuple[int, int]  # of pictures: the side of a square, or (h,w)
+SquareOrSides = int | tuple[int, int]  # of pictures: the side of a square, or (h,w)
 
 
-def sides_of(size: Size) -> tuple[int, int]:
+def sides_of(size: SquareOrSides) -> tuple[int, int]:
     """(h,w) in pixels."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def as_written(size: Size) -> int | list[int]:
+def as_written(size: SquareOrSides) -> int | list[int]:
     """As protocols have it, and names of files: the side of a square, or [h,w]."""
     height, width = sides_of(size)
     return height if height == width else [height, width]
@@ -38,7 +38,7 @@ class Streamed(LazyRows):
         size: (h,w) in pixels that it is squashed to, or the side of a square.
     """
 
-    def __init__(self, items: Sequence[StoredPicture], size: Size) -> None:
+    def __init__(self, items: Sequence[StoredPicture], size: SquareOrSides) -> None:
         self.items, self.size = items, sides_of(size)
         self.shape = (len(items), 3, *self.size)
 
@@ -56,7 +56,7 @@ class Squashed(LazyRows):
         size: (h,w) in pixels, or the side of a square.
     """
 
-    def __init__(self, images: LazyRows, size: Size) -> None:
+    def __init__(self, images: LazyRows, size: SquareOrSides) -> None:
         self.images, self.size = images, sides_of(size)
         self.shape = (len(images), 3, *self.size)
 
@@ -64,7 +64,7 @@ class Squashed(LazyRows):
         return squashed_bytes(self.images[rows], self.size)
 
 
-def squashed(images: Values, size: Size) -> Values:
+def squashed(images: Values, size: SquareOrSides) -> Values:
     """Pictures (N,3,H,W) uint8 squashed to (N,3,h,w), or to a square of one side."""
     if tuple(images.shape[-2:]) == sides_of(size):
         return images
@@ -73,7 +73,7 @@ def squashed(images: Values, size: Size) -> Values:
     return Squashed(images, size)
 
 
-def squashed_bytes(images: Tensor, size: Size) -> Tensor:
+def squashed_bytes(images: Tensor, size: SquareOrSides) -> Tensor:
     return to_bytes(resize(images.float() / 255, size))
 
 

@@ -17,7 +17,7 @@ from maskwise.core.errors import InputError
 if TYPE_CHECKING:
     from maskwise.checks.drt import MakeExplainer
     from maskwise.checks.pictures import Labelled
-    from maskwise.checks.streamed import Size
+    from maskwise.checks.streamed import SquareOrSides
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
 
@@ -173,7 +173,7 @@ def makers_with_sess(
 def labelled_pair(
     data: str,
     test_data: str | None,
-    size: Size,
+    size: SquareOrSides,
     limit: int | None,
     test_limit: int | None,
     seed: int,
