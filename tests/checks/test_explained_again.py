@@ -88,6 +88,18 @@ def test_what_makes_no_sense_is_refused() -> None:
         arcc({"b": brightness}, CLASSIFIER, IMAGES, fill="noisy")
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(2.0, 0.0), (1.0, -0.5), (40.0, -20.0)])
+def test_maps_beyond_the_unit_range_have_no_complexity(scale: float, offset: float) -> None:
+    """Signed values gave a complexity below 0, and with it an ARCC that means nothing."""
+
+    def beyond(images: Tensor, targets: Tensor | None = None) -> Tensor:
+        return scale * images.mean(1) + offset
+
+    with pytest.raises(InputError, match=r"arcc takes maps in \[0,1\].*these lie in \[.*stretch them"):
+        arcc({"beyond": beyond}, CLASSIFIER, IMAGES)
+    assert len(max_sensitivity({"beyond": beyond}, CLASSIFIER, IMAGES, samples=1).rows) == 1, "a change of any values"
+
+
 def of_class(images: Tensor, targets: Tensor | None = None) -> Tensor:
     """One channel of the picture: the last, and of class 0 the first."""
     assert targets is not None

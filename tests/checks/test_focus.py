@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from maskwise.checks import focus
@@ -111,3 +113,32 @@ def test_which_pictures_meet_is_drawn() -> None:
         for pictures, own in zip(made.pictures[of_class], made.own[of_class], strict=True):
             pairs.add(frozenset(pictures[own].tolist()))
     assert len(pairs) == 10, "all pairs of five"
+
+
+def test_focus_equals_mosaics_laid_by_hand() -> None:
+    """Any pictures, with Pillow's squashing, and the share pixel by pixel; the pictures are not square."""
+    height, width = 20, 14
+    draws = torch.Generator().manual_seed(8)
+    images = torch.rand(9, 3, height, width, generator=draws)
+    images[torch.arange(9), torch.arange(9) % 3] += 0.5
+    images = (images / 1.5).clamp(0, 1)
+    net = Classifier(Brightest(), mean=(0, 0, 0), std=(1, 1, 1), input_size=(height, width), taps=["same"])
+
+    def channel(pictures: Tensor, targets: Tensor | None = None) -> Tensor:
+        assert targets is not None
+        return pictures[torch.arange(len(pictures)), targets] - 0.4
+
+    found = focus({"channel": channel}, net, images, seed=2, batch=2).values["channel", "focus"].tolist()
+    made = mosaics_of(images.mean((2, 3)).argmax(1), 2)
+    assert len(found) == len(made.classes) == 3
+    half = (width // 2, height // 2)
+    for share, pictures, own, category in zip(found, made.pictures, made.own, made.classes, strict=True):
+        inside = whole = 0.0
+        for picture, is_own in zip(pictures.tolist(), own.tolist(), strict=True):
+            plane = Image.fromarray(images[picture, int(category)].numpy(), mode="F").resize(
+                half, Image.Resampling.BILINEAR
+            )
+            for value in np.asarray(plane).flatten().tolist():
+                whole += max(value - 0.4, 0)
+                inside += max(value - 0.4, 0) * is_own
+        assert share == pytest.approx(inside / whole, abs=1e-5)

@@ -27,6 +27,7 @@ from maskwise.explainers.doubts import (
     within_rounding,
     zero_gradient,
 )
+from maskwise.explainers.optimised import hidden_somewhere
 from maskwise.maskers import ClassMasker, Masker, save_masker
 
 IMAGES = torch.rand(3, 3, 40, 52, generator=torch.Generator().manual_seed(0))
@@ -134,6 +135,7 @@ FAINT = {
     "kernel_shap": {"masks": 24},
     "banzhaf": {"masks": 24},
     "score_cam": {},
+    "recipro_cam": {},
     "meaningful_perturbation": {"iterations": 3},
     "dabkowski_gal_iterative": {"iterations": 3},
 }
@@ -231,6 +233,67 @@ def test_optimised_masks_that_change_nothing(name: str, options: dict[str, objec
     assert "dead_perturbation" not in kinds(explainer(name, tiny, **options))
     dead = kinds(explainer(name, Classifier(dead_net(), input_size=32), **options))
     assert dead["dead_perturbation"] == [True] * 3
+
+
+class Loud(nn.Module):
+    """Scores so large that what a blur is rounded by moves them, and with them every mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = tiny_net()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 30 * self.net(images)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("meaningful_perturbation", {"iterations": 12, "l1": 0.0}),
+        ("meaningful_perturbation", {"iterations": 12, "l1": 0.0, "start": "ones", "infill": "mean"}),
+        ("fido", {"iterations": 6, "samples": 2}),
+        ("fido", {"iterations": 6, "samples": 2, "objective": "sdr"}),
+        ("guided_feature_inversion", {"iterations": 6, "inversion": 2}),
+        ("extremal_perturbation", {"iterations": 6, "areas": (0.2,)}),
+    ],
+)
+def test_where_nothing_can_be_hidden_no_mask_is_learned(name: str, options: dict[str, object]) -> None:
+    """A picture of one colour is its own blur: an optimiser made a map of the rounding."""
+    loud = Classifier(Loud(), input_size=32, name="loud")
+    images = IMAGES.clone()
+    colour = loud.mean if options.get("infill") == "mean" else torch.tensor([0.9, 0.2, 0.1])
+    images[1] = colour[:, None, None]
+    explain = explainer(name, loud, **options)
+    with handed_on():
+        maps = explain(images, 0)
+    assert (maps[1] == 0).all()
+    assert explain.doubted["dead_perturbation"].tolist() == [False, True, False]
+    assert not explain.doubted.get("faint_perturbation", torch.zeros(3))[1], "a map of zeros is stretched from nothing"
+    assert (maps[[0, 2]].amax((1, 2)) > 0.01).all(), "the others have theirs"
+
+
+def test_a_wide_blur_s_rounding_is_no_change_and_one_level_is(tiny: Classifier) -> None:
+    explain, maps = explainer("rise", tiny, masks=2), torch.ones(3, 4, 4)
+    images = torch.full((3, 3, 32, 32), 0.7)
+    fill = images.clone()
+    fill[1, 0, 5, 5] += 4e-6
+    fill[2, 2, 31, 31] -= 1 / 255
+    assert hidden_somewhere(explain, maps, images, fill).amax((1, 2)).tolist() == [0, 0, 1]
+    assert explain.doubted["dead_perturbation"].tolist() == [True, True, False]
+
+
+def test_a_map_of_zeros_is_stretched_from_nothing(tiny: Classifier) -> None:
+    explain, maps = explainer("rise", tiny, masks=2), torch.zeros(2, 1, 4, 4)
+    maps[1, 0, 2, 2] = 1
+    explain.scored(torch.tensor([0.5, 0.50005])[None, :, None].expand(2, -1, -1), probabilities=True)
+    explain.settled(maps)
+    assert explain.doubted["faint_perturbation"].tolist() == [False, True]
+
+
+def test_an_inversion_s_faint_probability_is_told() -> None:
+    sure = Classifier(Sure(8.0), input_size=32)
+    explain = explainer("guided_feature_inversion", sure, iterations=6, inversion=2)
+    assert kinds(explain, targets=2) == {"faint_perturbation": [True] * 3}
 
 
 def test_one_masked_picture_says_nothing_of_the_others(tiny: Classifier) -> None:

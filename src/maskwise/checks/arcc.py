@@ -14,11 +14,13 @@ from maskwise.checks.rows import Values
 from maskwise.checks.subject import ProgressCallback, Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.correlation import pearson
+from maskwise.core.errors import InputError
 from maskwise.measures.filling import fill_of
 from maskwise.measures.road import road_scores
 from maskwise.sess.sweep import AnyExplainer
 
 PERCENT = (20, 40, 60, 80)
+BEYOND = 1e-3  # of maps: what resizing may overshoot by
 
 
 @register_check(
@@ -55,12 +57,12 @@ def arcc(
         The scores ``arcc``, ``coherency``, ``complexity`` and ``road``, means over pictures.
 
     Raises:
-        InputError: no method or picture, an unknown infiller, or maps that are NaN.
+        InputError: no method or picture, an unknown infiller, or maps that are NaN or beyond [0,1].
     """
     filled = fill_of(fill)
 
     def scores(subject: Subject, pictures: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        maps = subject.maps(pictures, classes, batch)
+        maps = in_unit_range(subject.maps(pictures, classes, batch))
         colour = classifier.mean.to(pictures)[None, :, None, None]
         again = subject.maps(masked_in(pictures, maps.to(pictures), colour), classes, batch)
         coherency, complexity = coherency_of(maps, again), maps.double().mean((1, 2))
@@ -77,6 +79,21 @@ def arcc(
         }
 
     return explained_again("arcc", methods, classifier, images, scores, {"fill": filled.text()}, seed, batch, progress)
+
+
+def in_unit_range(maps: Tensor) -> Tensor:
+    """Maps as they are.
+
+    Raises:
+        InputError: values beyond [0,1], of which the mean is no complexity and which keep no part of a picture.
+    """
+    low, high = maps.aminmax()
+    if low < -BEYOND or high > 1 + BEYOND:
+        raise InputError(
+            f"arcc takes maps in [0,1], whose mean is their complexity, and these lie in [{low:.3g}, {high:.3g}]: "
+            "stretch them, or leave `signed` out"
+        )
+    return maps
 
 
 def coherency_of(first: Tensor, second: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from maskwise.checks.rows import Values, as_float, parts_of
 from maskwise.checks.similarity import Comparison, Measures, Similarity, chosen_similarities, chunks
 from maskwise.checks.small_training import SmallTraining, accuracies
 from maskwise.checks.stored_trainings import StoredTrainings
+from maskwise.checks.streamed import as_written
 from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -63,7 +64,7 @@ def drt(
     Args:
         methods: by name, a function (classifier, the pictures it was trained on, a folder) -> explainer: a base
             method's ignores the last two, a masker's trains one (see ``trained_masker``).
-        train: pictures and true labels.
+        train: pictures and true labels, of any shape, which the networks are trained on.
         test: pictures that are explained, with the same classes.
         network: see ``network_maker``.
         pretrained: what the network ``pretrained`` begins from.
@@ -137,7 +138,7 @@ def drt(
         "pretrained": None if run["pretrained"] is None or pretrained is None else pretrained.name,
         "classes": len(train.classes),
         "pictures": {"train": len(train), "test": len(test)},
-        "size": train.images.shape[-1],
+        "size": as_written((train.images.shape[-2], train.images.shape[-1])),
         "target": "each classifier's own top class",
         "methods": protocols,
         "versions": versions(),

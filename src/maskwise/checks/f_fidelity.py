@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,7 +12,7 @@ from maskwise.checks.base import register_check
 from maskwise.checks.explained_again import AgainResult, explained_again
 from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining
-from maskwise.checks.subject import ProgressCallback, Subject
+from maskwise.checks.subject import ProgressCallback, Subject, own_answers
 from maskwise.checks.used_to_holes import JUDGE_TRAINING, used_to_holes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -25,6 +26,16 @@ PERCENT = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 MOST = 0.5  # chance at which a pixel goes at most: the paper's alpha
 
 
+def says(judge: Classifier, log_probability: Tensor, classes: Tensor) -> Tensor:
+    """(N,) bool of log probabilities (N,C): is the class (N,) the likeliest?
+
+    Of a network of findings it is asked by itself, for others may be there beside it: is it likelier than not?
+    """
+    if judge.gives_findings:
+        return log_probability.gather(1, classes[:, None])[:, 0] > math.log(0.5)
+    return log_probability.argmax(1) == classes
+
+
 def class_kept(
     judge: Classifier,
     images: Tensor,
@@ -36,7 +47,7 @@ def class_kept(
     seed: int = 0,
     batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """How often the class stays the likeliest without part of the most, and of the least, salient pixels.
+    """How often the judge still ``says`` the class without part of the most, and of the least, salient pixels.
 
     Of the ``percent`` s of pixels that a map (N,H,W) puts first, or last, each goes with the chance
     min(0.5, share / s): as many as the judge is used to, so that no picture is emptier than those it has learned from.
@@ -59,8 +70,7 @@ def class_kept(
             gone = (order[rows] < counts[size, None, None]) & (lots[rows, draw] < chances[size, None, None])
             return torch.where(gone[:, None], judge.mean[:, None, None], images[rows])
 
-        best = log_probabilities(judge, n * each, copies, batch).argmax(1)
-        kept = best == classes.repeat_interleave(each)
+        kept = says(judge, log_probabilities(judge, n * each, copies, batch), classes.repeat_interleave(each))
         found.append(kept.reshape(n, len(percent), draws).double().mean(2).cpu())
     return found[0], found[1]
 
@@ -90,7 +100,8 @@ def f_fidelity(
 
     The judge is right about the whole picture (1) or not (0); ``ffid_plus`` is that less how often it is right without
     part of the most salient pixels, mean over sizes and draws, and ``ffid_minus`` the same of the least salient ones.
-    ``f_fidelity`` is their difference: 0 for a map in random order.
+    ``f_fidelity`` is their difference: 0 for a map in random order. It is right where the class is the likeliest; of a
+    network of findings where that finding is likelier than not, and pictures in which nothing is found are left out.
 
     Args:
         methods: explainers by name.
@@ -116,8 +127,11 @@ def f_fidelity(
 
     def scores(subject: Subject, pictures: Tensor, classes: Tensor) -> dict[str, Tensor]:
         maps = subject.maps(pictures, classes, batch)
-        whole = log_probabilities(asked, len(pictures), lambda rows: pictures.to(asked.device)[rows]).argmax(1).cpu()
-        right = (whole == classes).double()
+        whole = log_probabilities(asked, len(pictures), lambda rows: pictures.to(asked.device)[rows]).cpu()
+        right = says(asked, whole, classes).double()
+        if classifier.gives_findings:  # where the class is not found there is nothing that could go
+            there = own_answers(classifier, pictures, batch).gather(1, classes[:, None])[:, 0]
+            right = right.where(there, torch.nan)
         most, least = class_kept(asked, pictures, maps, classes, percent, draws, share, seed)
         plus, minus = right - most.mean(1), right - least.mean(1)
         return {"f_fidelity": plus - minus, "ffid_plus": plus, "ffid_minus": minus}

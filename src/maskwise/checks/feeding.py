@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.checks.rows import Values, as_float, parts_of
+from maskwise.images import with_channels
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class EpochBatches:
         size: pictures of a batch.
         augment: flip and crop them?
         draws: the order and the crops come from it, batch after batch.
+        channels: that pictures are brought to, for a grey network, say; None leaves them as they are.
     """
 
     images: Values
@@ -29,6 +31,7 @@ class EpochBatches:
     size: int
     augment: bool
     draws: torch.Generator
+    channels: int | None = None
 
     @property
     def steps(self) -> int:
@@ -46,6 +49,7 @@ class EpochBatches:
             order = random_batches(len(self.images), self.size, self.draws)[:left]
             for rows, part in zip(order, parts_of(self.images, order), strict=True):
                 images = as_float(part.to(self.labels.device))
+                images = images if self.channels is None else with_channels(images, self.channels)
                 yield flipped_and_cropped(images, self.draws) if self.augment else images, self.labels[rows]
             left -= len(order)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from maskwise.checks.base import register_check
 from maskwise.checks.explained_again import AgainResult, result_of, subjects_of
 from maskwise.checks.rows import Values, as_float
-from maskwise.checks.subject import ProgressCallback, top_classes
+from maskwise.checks.subject import ProgressCallback, own_answers, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.images import resize
@@ -41,20 +42,24 @@ class Mosaics:
         return drawn if drawn.shape[-2:] == (height, width) else resize(drawn, (height, width))
 
 
-def mosaics_of(classes: Tensor, seed: int = 0) -> Mosaics:
+def mosaics_of(classes: Tensor, seed: int = 0, found: Tensor | None = None) -> Mosaics:
     """Two pictures of a class and two of others, in four cells at random; each picture is once one of the two at most.
 
     Args:
         classes: (N,) of the pictures.
         seed: of the draws.
+        found: (N,C) bool, all that is found in each, where that may be several classes or none: in the two pictures of
+            a class it is, and in the two others it is not.
 
     Raises:
         InputError: no class has two pictures, or no two pictures are of others.
     """
+    there = one_hot(classes) > 0 if found is None else found
     draws = torch.Generator().manual_seed(seed)
     pictures, own, explained = [], [], []
     for category in classes.unique().tolist():
-        mine, others = (classes == category).nonzero()[:, 0], (classes != category).nonzero()[:, 0]
+        is_there = there[:, category]
+        mine, others = ((classes == category) & is_there).nonzero()[:, 0], (~is_there).nonzero()[:, 0]
         mine = mine[torch.randperm(len(mine), generator=draws)]
         for first in range(0, len(mine) - 1, 2) if len(others) >= 2 else ():
             rest = others[torch.randperm(len(others), generator=draws)[:2]]
@@ -94,8 +99,9 @@ def focus(
 ) -> AgainResult:
     """Explains a class in 2x2 mosaics of two pictures of it and two of others; 1 is the best, 0.5 knows nothing.
 
-    A picture's class is the classifier's top class of it, so that no labels are needed. A mosaic is as large as a
-    picture. A map that marks all evidence of a class wherever it lies has less than 1 where other pictures hold some.
+    A picture's class is the classifier's top class of it, so that no labels are needed. Of a network of findings the
+    other two pictures are ones in which the class is not found at all. A mosaic is as large as a picture. A map that
+    marks all evidence of a class wherever it lies has less than 1 where other pictures hold some.
 
     Args:
         methods: explainers by name, that take a target.
@@ -113,7 +119,8 @@ def focus(
     """
     subjects = subjects_of("focus", methods, classifier, images, seed)
     classes = torch.cat([top_classes(classifier, as_float(part), batch) for part in images.split(batch)])
-    made = mosaics_of(classes, seed)
+    found_in = own_answers(classifier, images, batch) if classifier.gives_findings else None
+    made = mosaics_of(classes, seed, found_in)
     found: dict[str, list[Tensor]] = {name: [] for name in subjects}
     done, total = 0, len(made.classes) * len(subjects)
     for part in torch.arange(len(made.classes)).split(batch):

@@ -57,7 +57,7 @@ def trained_on_holes(
     Args:
         start: stays as it is.
         images: (N,3,S,S) uint8 or float in [0,1].
-        labels: (N,) indices of its classes.
+        labels: (N,) indices of its classes; of a network of findings (N,K) bool.
         settings: of the training.
         cut: what is seen of a batch.
         progress: called with (done, total), in steps.

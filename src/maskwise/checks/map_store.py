@@ -18,7 +18,7 @@ from maskwise.checks.pictures import Labelled
 from maskwise.checks.removal import Noise, random_maps
 from maskwise.checks.results import RANDOM_REMOVAL
 from maskwise.checks.rows import Index, LazyRows, Values, as_float
-from maskwise.checks.streamed import CACHE_GIB
+from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, as_written, sides_of
 from maskwise.checks.subject import Subject, top_classes
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -33,11 +33,11 @@ def stored_maps(
     subject: Subject,
     images: Values,
     targets: Tensor,
-    size: int,
+    size: SquareOrSides,
     folder: Path | None = None,
     batch: int = 32,
 ) -> Tensor:
-    """Maps (N,size,size) float32 of images (N,3,H,W) uint8; batches that lie in ``folder`` are not made again.
+    """Maps (N,h,w) float32 of images (N,3,H,W) uint8; batches that lie in ``folder`` are not made again.
 
     They are filed under who explains what: explainer, network and the pictures themselves.
 
@@ -45,7 +45,7 @@ def stored_maps(
         subject: makes the maps, in [0,1].
         images: at the size that is explained.
         targets: (N,) classes that are explained.
-        size: side in pixels that maps are squashed to.
+        size: (h,w) in pixels that maps are squashed to, or the side of a square.
         folder: None keeps nothing.
         batch: pictures at once, and in one file.
     """
@@ -53,12 +53,12 @@ def stored_maps(
 
 
 class MapFiles(LazyRows):
-    """Maps (N,size,size) float32 that stay on disk; arguments as ``stored_maps``, which makes the same files."""
+    """Maps (N,h,w) float32 that stay on disk; arguments as ``stored_maps``, which makes the same files."""
 
     def __init__(
-        self, subject: Subject, images: Values, targets: Tensor, size: int, folder: Path, batch: int = 32
+        self, subject: Subject, images: Values, targets: Tensor, size: SquareOrSides, folder: Path, batch: int = 32
     ) -> None:
-        self.batch, self.shape = batch, (len(images), size, size)
+        self.batch, self.shape = batch, (len(images), *sides_of(size))
         self.files = [path for _, path in _made(subject, images, targets, size, folder, batch)]
 
     def __getitem__(self, rows: Index) -> Tensor:
@@ -75,15 +75,15 @@ class MapFiles(LazyRows):
 
 
 def _made(
-    subject: Subject, images: Values, targets: Tensor, size: int, folder: Path | None, batch: int
+    subject: Subject, images: Values, targets: Tensor, size: SquareOrSides, folder: Path | None, batch: int
 ) -> Iterator[tuple[Tensor, Path]]:
     """Batch by batch, the maps and where they lie (nowhere without a folder)."""
     who = map_key(subject, images)
     for part, goal in zip(images.split(batch), targets.split(batch), strict=True):
         path = None if folder is None else folder / f"{_key(who, part, goal, size)}.npy"
-        maps = _read(path, (len(part), size, size))
+        maps = _read(path, (len(part), *sides_of(size)))
         if maps is None:
-            maps = resize(subject.maps(as_float(part), goal, batch)[:, None], size)[:, 0]
+            maps = resize(subject.maps(as_float(part), goal, batch)[:, None], sides_of(size))[:, 0]
             if path is not None:
                 with atomic_write(path) as temporary, temporary.open("wb") as file:
                     np.save(file, maps.numpy())
@@ -101,9 +101,9 @@ def map_key(subject: Subject, images: Values) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _key(who: str, images: Tensor, targets: Tensor, size: int) -> str:
+def _key(who: str, images: Tensor, targets: Tensor, size: SquareOrSides) -> str:
     """Likewise of everything that maps of these pictures depend on."""
-    digest = hashlib.sha256(f"{who} {size}".encode())
+    digest = hashlib.sha256(f"{who} {as_written(size)}".encode())
     digest.update(images.contiguous().numpy().tobytes())
     digest.update(targets.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -128,7 +128,7 @@ class MethodMaps:
         subjects: what makes them, by method.
         classifier: its top class is explained.
         sets: training and test pictures.
-        size: side in pixels that maps are squashed to.
+        size: (h,w) in pixels that maps are squashed to, or the side of a square.
         seed: of the maps that are noise.
         folder: where maps are kept; None keeps none.
         batch: pictures at once.
@@ -140,7 +140,7 @@ class MethodMaps:
         subjects: Mapping[str, Subject],
         classifier: Classifier,
         sets: tuple[Labelled, Labelled],
-        size: int,
+        size: SquareOrSides,
         seed: int,
         folder: Path | None,
         batch: int,
@@ -158,7 +158,7 @@ class MethodMaps:
         return self._keys.get(method)
 
     def of(self, method: str, repeat: int) -> tuple[Values, Values]:
-        """(N,size,size) of training and of test pictures; noise that is another for each repeat, for the reference."""
+        """(N,h,w) of training and of test pictures; noise that is another for each repeat, for the reference."""
         if method == RANDOM_REMOVAL:
             train, test = (self._noise(len(data), repeat, which) for which, data in enumerate(self.sets))
             return train, test
@@ -187,4 +187,4 @@ class MethodMaps:
         return (Noise if large else random_maps)(count, self.size, self.seed, *key)
 
     def _bytes(self, count: int) -> int:
-        return 4 * math.prod((count, self.size, self.size))
+        return 4 * math.prod((count, *sides_of(self.size)))

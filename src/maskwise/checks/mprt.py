@@ -95,7 +95,7 @@ def mprt(
     kept: dict[str, list[Tensor]] = {mode: [] for mode in modes}
     parts, shown = chunks(images, batch), evenly_spread(len(images), examples)
     with eval_mode(network):
-        example = network.example()
+        example = network.example().to(network.dtype)
         layers = layers_from_the_top(network.module, example, depth)
         total, done = len(modes) * len(layers) * len(parts), 0
         for rows, part in zip(parts, parts_of(images, parts), strict=True):

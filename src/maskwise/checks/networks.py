@@ -92,10 +92,11 @@ def last_linear(classifier: Classifier) -> tuple[str, nn.Linear]:
     """Name and module of the linear layer that gives the classifier's answer.
 
     Raises:
-        InputError: there is none with one row a class.
+        InputError: there is none with one row a class, or with one for no and yes.
     """
     linear = [(name, part) for name, part in classifier.module.named_modules() if isinstance(part, nn.Linear)]
-    if not linear or linear[-1][1].out_features != len(classifier.labels) or not linear[-1][0]:
+    rows = 1 if classifier.is_paired else len(classifier.labels)
+    if not linear or linear[-1][1].out_features != rows or not linear[-1][0]:
         raise InputError(f"{classifier.name} does not end in a linear layer: train small_cnn or resnet18 instead")
     return linear[-1]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.rows import Values, picked
-from maskwise.checks.streamed import CACHE_GIB, Streamed, in_memory_if_it_fits, squashed
+from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, Streamed, in_memory_if_it_fits, squashed
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
@@ -43,8 +43,8 @@ class Labelled:
         """All pictures as float32 in [0,1], in memory."""
         return torch.cat([part.float() / 255 for part in self.images.split(64)])
 
-    def shrunk(self, size: int) -> Labelled:
-        """The pictures squashed to another size."""
+    def shrunk(self, size: SquareOrSides) -> Labelled:
+        """The pictures squashed to another size, (h,w) or the side of a square."""
         images = squashed(self.images, size)
         return self if images is self.images else replace(self, images=images)
 
@@ -62,7 +62,7 @@ class Labelled:
 
 def pictures(
     sources: Sequence[str | DataSet],
-    size: int | tuple[int, int],
+    size: SquareOrSides,
     limit: int | None = None,
     cache_gib: float = CACHE_GIB,
     skip_damaged: bool = False,
@@ -86,7 +86,7 @@ def pictures(
 
 def labelled(
     source: str | DataSet,
-    size: int,
+    size: SquareOrSides,
     limit: int | None = None,
     classes: Sequence[str] | None = None,
     cache_gib: float = CACHE_GIB,
@@ -96,7 +96,7 @@ def labelled(
 
     Args:
         source: as ``read_data`` takes it, or a data set.
-        size: side in pixels that they are squashed to.
+        size: (h,w) in pixels that they are squashed to, or the side of a square.
         limit: only so many, evenly spread.
         classes: of the training pictures, for pictures to test on: the same names get the same labels.
         cache_gib, skip_damaged: see ``pictures``.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from maskwise.checks.rows import Index, LazyRows, Values
+from maskwise.checks.streamed import SquareOrSides, sides_of
 from maskwise.core.errors import InputError
 from maskwise.core.most_salient import most_salient
 
@@ -26,20 +27,21 @@ def removed(images: Tensor, maps: Tensor, percent: float, colour: Tensor) -> Ten
     return torch.where(most_salient(maps, percent)[:, None], paint, images)
 
 
-def random_maps(count: int, size: int, *key: int) -> Tensor:
-    """Maps (count,size,size) of independent noise, all drawn from ``key``: removal at random."""
+def random_maps(count: int, size: SquareOrSides, *key: int) -> Tensor:
+    """Maps (count,h,w) of independent noise, all drawn from ``key``: removal at random."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    return torch.rand(count, size, size, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(count, *sides_of(size), generator=torch.Generator().manual_seed(seed))
 
 
 class Noise(LazyRows):
     """The same for more pictures than are drawn at once: each one's map has a generator of its own."""
 
-    def __init__(self, count: int, size: int, *key: int) -> None:
-        self.shape, self.key = (count, size, size), key
+    def __init__(self, count: int, size: SquareOrSides, *key: int) -> None:
+        self.size, self.key = sides_of(size), key
+        self.shape = (count, *self.size)
 
     def __getitem__(self, rows: Index) -> Tensor:
-        return torch.cat([random_maps(1, self.shape[1], *self.key, int(i)) for i in rows])
+        return torch.cat([random_maps(1, self.size, *self.key, int(i)) for i in rows])
 
 
 class Removed(LazyRows):

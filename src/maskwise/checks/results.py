@@ -87,8 +87,8 @@ class DrtResult:
         rows: one a method, comparison and similarity.
         trainings: by labels: accuracy on the training pictures by the labels trained on and on the test pictures by the
             true ones, in percent, and epochs.
-        examples: (E,3,S,S), some of the test pictures.
-        maps: by method and labels, (E,S,S).
+        examples: (E,3,h,w), some of the test pictures.
+        maps: by method and labels, (E,h,w).
         protocol: how the numbers came about.
     """
 

@@ -21,7 +21,7 @@ from maskwise.checks.removal import Removed, removed
 from maskwise.checks.results import RANDOM_REMOVAL, WHOLE, RoarResult, RoarRow
 from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining, accuracies, train_classifier
-from maskwise.checks.streamed import CACHE_GIB
+from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, as_written
 from maskwise.checks.subject import ProgressCallback, Subject
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -46,7 +46,7 @@ def roar(
     settings: SmallTraining | None = None,
     fractions: Sequence[float] = FRACTIONS,
     repeats: int = 3,
-    size: int | None = None,
+    size: SquareOrSides | None = None,
     out: str | Path | None = None,
     device: torch.device | str = "cpu",
     batch: int = 32,
@@ -67,7 +67,8 @@ def roar(
         settings: of its training; repeat r has seed ``settings.seed + r``.
         fractions: percent of pixels that are removed, each in (0,100].
         repeats: trainings of each.
-        size: side in pixels of the pictures trained on, to which maps are squashed; None is the pictures' own.
+        size: (h,w) in pixels of the pictures trained on, to which maps are squashed, or the side of a square; None is
+            the pictures' own.
         out: folder for maps and finished trainings, from which a killed run goes on.
         device: of the trainings.
         batch: pictures explained at once.
@@ -91,14 +92,15 @@ def roar(
         raise InputError("training and test pictures must have the same classes")
     folder = None if out is None else Path(out)
     subjects = {name: _named(name, explainer, classifier) for name, explainer in methods.items()}
-    size = train.images.shape[-1] if size is None else size
+    own = (int(train.images.shape[-2]), int(train.images.shape[-1]))
+    size = own if size is None else size
     small = (train.shrunk(size), test.shrunk(size))
     run = {
         "check": "roar",
         "classifier": classifier.digest(),
         "train": train.checksum(),
         "test": test.checksum(),
-        "size": size,
+        "size": as_written(size),
         "network": filed_as(network),
         "training": settings.model_dump(),
     }
@@ -131,7 +133,7 @@ def roar(
         "fingerprint": run["classifier"],
         "explainers": {name: subject.identity for name, subject in subjects.items()},
         "target": "the classifier's top class",
-        "explained_at": train.images.shape[-1],
+        "explained_at": as_written(own),
         "pictures": {"train": len(train), "test": len(test)},
         "removed_pixels": "highest values first, equal ones by pixel index; replaced by the mean training colour",
         "colour": paint.tolist(),

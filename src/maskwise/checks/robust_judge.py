@@ -21,7 +21,7 @@ from maskwise.checks.holed_training import trained_on_holes
 from maskwise.checks.pictures import Labelled
 from maskwise.checks.small_training import SmallTraining, Trained
 from maskwise.checks.subject import ProgressCallback, top_classes
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, learning_copy
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import save_sealed
@@ -89,6 +89,11 @@ def robust_judge(
     """
     from maskwise.training.crop_size import crop_size  # heavy
 
+    if classifier.gives_findings:
+        raise InputError(
+            f"{classifier.name} gives findings, several or none a picture: whether masks give the class away is "
+            "asked of networks whose classes exclude each other (softmax)"
+        )
     if len(train) and not 0 <= int(train.labels.min()) <= int(train.labels.max()) < len(classifier.labels):
         raise InputError(f"labels must be of the {len(classifier.labels)} classes that {classifier.name} knows")
     if settings.until is not None:
@@ -107,7 +112,7 @@ def robust_judge(
             f"a robust judge can't see pictures of {height}x{width} pixels, since {classifier.name} doesn't take them: "
             f"give the longer side that it takes, {classifier.input_size}"
         ) from error
-    start = still_copy(start).to(device)
+    start = learning_copy(start).to(device)
     if path is not None and path.is_file():
         return _read(path, start)
     paint = infiller(fill)

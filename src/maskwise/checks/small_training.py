@@ -18,6 +18,7 @@ from maskwise.checks.subject import ProgressCallback
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
+from maskwise.images import with_channels
 
 Optimiser = Literal["adamw", "sgd"]
 
@@ -95,7 +96,8 @@ def train_classifier(
         progress: called with (done, total), in steps.
 
     Raises:
-        InputError: fewer than two pictures, or a loss that became NaN.
+        InputError: fewer than two pictures, of a size or with channels that the network doesn't take, or a loss that
+            became NaN.
     """
 
     from maskwise.training.small_classifier import SmallRecipe, train_small_classifier  # heavy; MPRT trains nothing
@@ -117,7 +119,7 @@ def train_classifier(
     classifier, epochs = train_small_classifier(
         fresh,
         SmallRecipe(**settings.model_dump(exclude={"augment", "until"})),
-        EpochBatches(images, labels, settings.batch_size, settings.augment, draws),
+        EpochBatches(images, labels, settings.batch_size, settings.augment, draws, fresh.channels),
         good_enough=good_enough,
         progress=progress,
     )
@@ -127,16 +129,20 @@ def train_classifier(
 def fresh_classifier(
     make: Maker, data: Labelled, name: str, normalisation: tuple[Tensor, Tensor] | None = None
 ) -> Classifier:
-    """An untrained network as a classifier of the classes of ``data``; arguments as ``train_classifier``."""
+    """An untrained network as a classifier of the classes of ``data``; arguments as ``train_classifier``.
+
+    A picture has one class: what ends in sigmoids, one a class, is read before them.
+    """
     mean, std = colours(data.images) if normalisation is None else normalisation
-    return Classifier(
-        make(len(data.classes)),
-        mean=mean.tolist(),
-        std=std.tolist(),
-        labels=data.classes,
-        input_size=data.images.shape[-1],
-        name=name,
-    )
+    height, width = data.images.shape[-2:]
+    module, size = make(len(data.classes)), (height, width)
+    try:
+        fresh = Classifier(
+            module, mean=mean.tolist(), std=std.tolist(), labels=data.classes, input_size=size, name=name
+        )
+    except InputError as error:
+        raise InputError(f"{error}. Pictures of {height}x{width} pixels are trained on: `size` sets another") from None
+    return fresh.described(activation="softmax") if fresh.gives_findings else fresh
 
 
 def _right(classifier: Classifier, images: Values, labels: Tensor) -> float:
@@ -159,4 +165,4 @@ def accuracies(classifier: Classifier, data: Labelled, best: tuple[int, ...] = (
 @torch.no_grad()
 def _scores(classifier: Classifier, images: Values) -> Iterator[Tensor]:
     for part in images.split(128):
-        yield classifier.logits(as_float(part.to(classifier.device)))
+        yield classifier.logits(with_channels(as_float(part.to(classifier.device)), classifier.channels))

@@ -16,6 +16,18 @@ from maskwise.images import resize, to_bytes
 
 CACHE_GIB = 4.0
 StoredPicture = tuple[DataSet, Record]
+SquareOrSides = int | tuple[int, int]  # of pictures: the side of a square, or (h,w)
+
+
+def sides_of(size: SquareOrSides) -> tuple[int, int]:
+    """(h,w) in pixels."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def as_written(size: SquareOrSides) -> int | list[int]:
+    """As protocols have it, and names of files: the side of a square, or [h,w]."""
+    height, width = sides_of(size)
+    return height if height == width else [height, width]
 
 
 class Streamed(LazyRows):
@@ -26,8 +38,8 @@ class Streamed(LazyRows):
         size: (h,w) in pixels that it is squashed to, or the side of a square.
     """
 
-    def __init__(self, items: Sequence[StoredPicture], size: int | tuple[int, int]) -> None:
-        self.items, self.size = items, (size, size) if isinstance(size, int) else size
+    def __init__(self, items: Sequence[StoredPicture], size: SquareOrSides) -> None:
+        self.items, self.size = items, sides_of(size)
         self.shape = (len(items), 3, *self.size)
 
     def __getitem__(self, rows: Index) -> Tensor:
@@ -41,27 +53,27 @@ class Squashed(LazyRows):
 
     Args:
         images: these.
-        size: side in pixels.
+        size: (h,w) in pixels, or the side of a square.
     """
 
-    def __init__(self, images: LazyRows, size: int) -> None:
-        self.images, self.size = images, size
-        self.shape = (len(images), 3, size, size)
+    def __init__(self, images: LazyRows, size: SquareOrSides) -> None:
+        self.images, self.size = images, sides_of(size)
+        self.shape = (len(images), 3, *self.size)
 
     def __getitem__(self, rows: Index) -> Tensor:
         return squashed_bytes(self.images[rows], self.size)
 
 
-def squashed(images: Values, size: int) -> Values:
-    """Pictures (N,3,H,W) uint8 squashed to (N,3,size,size)."""
-    if tuple(images.shape[-2:]) == (size, size):
+def squashed(images: Values, size: SquareOrSides) -> Values:
+    """Pictures (N,3,H,W) uint8 squashed to (N,3,h,w), or to a square of one side."""
+    if tuple(images.shape[-2:]) == sides_of(size):
         return images
     if isinstance(images, Tensor):
         return torch.cat([squashed_bytes(part, size) for part in images.split(64)])
     return Squashed(images, size)
 
 
-def squashed_bytes(images: Tensor, size: int) -> Tensor:
+def squashed_bytes(images: Tensor, size: SquareOrSides) -> Tensor:
     return to_bytes(resize(images.float() / 255, size))
 
 

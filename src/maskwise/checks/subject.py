@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskwise.checks.rows import Values, as_float
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.findings import found_classes
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.evaluation import Contender
@@ -131,8 +132,28 @@ class _MaskLogits:
         return F.interpolate(logits, (images.shape[-2], images.shape[-1]), mode="nearest")[:, 0]
 
 
+def own_answers(classifier: Classifier, images: Values, batch: int = 32) -> Tensor:
+    """What it says of pictures (N,3,H,W), as trainings take labels; on the CPU.
+
+    The top class (N,); or of a network of findings, of which a picture may have several or none, what it finds: (N,K)
+    bool, each with a probability above 1/2.
+
+    Raises:
+        InputError: its outputs are taken as they are, and are no probabilities.
+    """
+    if not classifier.gives_findings:
+        return top_classes(classifier, images, batch)
+    return torch.cat([found_classes(classifier, logits) for logits in _logits(classifier, images, batch)])
+
+
 def top_classes(classifier: Classifier, images: Values, batch: int = 32) -> Tensor:
     """Top class (N,) of each picture (N,3,H,W), float in [0,1] or uint8; on the CPU."""
-    with eval_mode(classifier), torch.no_grad():
-        parts = (as_float(part) for part in images.split(batch))
-        return torch.cat([classifier.logits(classifier.prepare(part)).argmax(1).cpu() for part in parts])
+    return torch.cat([logits.argmax(1) for logits in _logits(classifier, images, batch)])
+
+
+@torch.no_grad()
+def _logits(classifier: Classifier, images: Values, batch: int) -> Iterator[Tensor]:
+    """Of the pictures, ``batch`` at once; on the CPU."""
+    with eval_mode(classifier):
+        for part in images.split(batch):
+            yield classifier.logits(classifier.prepare(as_float(part))).cpu()

@@ -10,7 +10,7 @@ from torch import Tensor
 from maskwise.checks.holed_training import trained_on_holes
 from maskwise.checks.rows import Values
 from maskwise.checks.small_training import SmallTraining
-from maskwise.checks.subject import ProgressCallback, top_classes
+from maskwise.checks.subject import ProgressCallback, own_answers
 from maskwise.classifiers import Classifier
 from maskwise.core.options import in_range, one_of
 from maskwise.images import with_channels
@@ -45,7 +45,7 @@ def used_to_holes(
     """Trains a copy of the classifier on pictures with holes, to say of them what the classifier says of whole ones.
 
     What it learns is the classifier's own top class of each whole picture, so that no labels are needed and the judge
-    stays the one that is explained; the papers take true labels.
+    stays the one that is explained; the papers take true labels. Of a network of findings it learns all that is found.
 
     Args:
         classifier: that is copied; it stays as it is.
@@ -74,5 +74,5 @@ def used_to_holes(
         lost = missing_parts(len(whole), whole.shape[-2:], missing, share, cells, holes)
         return torch.where(lost[:, None].to(whole.device), colour, whole)
 
-    classes = top_classes(classifier, images, batch)
-    return trained_on_holes(classifier, images, classes, settings or JUDGE_TRAINING, cut, progress)[0]
+    answers = own_answers(classifier, images, batch)
+    return trained_on_holes(classifier, images, answers, settings or JUDGE_TRAINING, cut, progress)[0]

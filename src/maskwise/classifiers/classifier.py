@@ -38,8 +38,9 @@ MOST_PIXELS = 2**23  # of an input: two are made at once when a network is first
 class Classifier(nn.Module):
     """A classifier on pictures in [0,1].
 
-    It is checked by one forward of two pictures when it is made. The module is left as it was: while it is asked here
-    it is in eval mode, unless ``train()`` of this object says otherwise, and afterwards every flag is what it was.
+    It is checked by a forward of two pictures, and one of the first of them alone, when it is made. The module is left
+    as it was: while it is asked here it is in eval mode, unless ``train()`` of this object says otherwise, and
+    afterwards every flag is what it was.
 
     Args:
         module: any network from normalised images (N,C,H,W) to scores of classes. ``DataParallel``, ``torch.compile``
@@ -67,6 +68,8 @@ class Classifier(nn.Module):
         channels: C.
         size: (h,w) in pixels.
         input_size: the longer side of that.
+        steadiness: ``steady``; ``random``, where a picture has another answer each time; ``batch``, where that depends
+            on the pictures beside it. Maps of the last two are doubted.
 
     Raises:
         InputError: no network, one whose output is no scores of classes, labels of another number, an unknown tap, a
@@ -126,6 +129,7 @@ class Classifier(nn.Module):
         self.gives_findings = look.gives_findings  # several, each with a probability by itself
         self.reads_probabilities = look.reads_probabilities  # of classes, whose logarithms are its logits
         self.activation: Activation = look.activation
+        self.steadiness = look.steadiness
         if self.activation == "none":
             log.info("%s: its outputs are taken as they are, without softmax or sigmoid", name)
         classes = 2 if self.is_paired else look.outputs
@@ -342,6 +346,14 @@ def still_copy(classifier: Classifier) -> Classifier:
     copied = copy.deepcopy(classifier).eval()
     for weight in copied.module.parameters():
         weight.requires_grad_(False)
+    return copied
+
+
+def learning_copy(classifier: Classifier) -> Classifier:
+    """``still_copy`` to be trained: half precision, which would lose most of a step to rounding, becomes float32."""
+    copied = still_copy(classifier)
+    if copied.dtype in HALVES:
+        copied.module.float()
     return copied
 
 

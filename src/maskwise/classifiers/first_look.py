@@ -1,4 +1,4 @@
-"""What a network's outputs are, found out by asking it once: scores, before or behind which activation, of how many."""
+"""What a network's outputs are, found out by asking it: scores, before or behind which activation, of how many."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from maskwise.classifiers.black_box import BlackBox, FunctionBox
 from maskwise.classifiers.endings import Ending, ending_of
 from maskwise.classifiers.link import Activation
 from maskwise.classifiers.output import ScoresAt, scores_of
+from maskwise.classifiers.steadiness import Steadiness, steadiness_of
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.portions import out_of_memory
@@ -21,7 +22,7 @@ ENOUGH = 6  # numbers, that chance puts them all between 0 and 1 no more
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What one forward has shown.
+    """What two forwards have shown.
 
     Attributes:
         activation: what makes probabilities of its logits, settled.
@@ -30,6 +31,7 @@ class FirstLook:
         gives_findings: several classes, each with a probability by itself: sigmoids, or such numbers as they are.
         reads_probabilities: of classes that exclude each other; their logarithms are its logits.
         outputs: how many scores a picture has.
+        steadiness: has a picture the same answer each time, and in any company?
     """
 
     activation: Activation
@@ -38,12 +40,13 @@ class FirstLook:
     gives_findings: bool
     reads_probabilities: bool
     outputs: int
+    steadiness: Steadiness
 
 
 def first_look(
     module: nn.Module, normalised: Tensor, activation: Activation | None, output: ScoresAt, name: str
 ) -> FirstLook:
-    """Asks a network once, in eval mode.
+    """Asks a network for two pictures, and again for the first of them alone, in eval mode.
 
     Args:
         module: the network.
@@ -70,6 +73,16 @@ def first_look(
         if not isinstance(module, BlackBox) and (ending := ends(scores)) is not None:
             ends_in, before = ending
             scores = scores_of(before, None, len(normalised))
+
+        def alone() -> Tensor:
+            one = normalised[:1]
+            if ends_in is None:
+                return scores_of(module(one), output, 1)
+            with ends_in.before(module) as logits:
+                raw = module(one)
+                return logits(raw if isinstance(raw, Tensor) else scores_of(raw, output, None))
+
+        steady = steadiness_of(module, alone, scores[0])
     kind = None if ends_in is None else ends_in.activation
     is_paired, is_black_box = scores.shape[1] == 1, isinstance(module, BlackBox)
     reads_probabilities = False
@@ -83,7 +96,9 @@ def first_look(
     if is_paired and activation == "softmax":
         activation = "sigmoid"
     finds = activation == "sigmoid" or (activation == "none" and _in_range(scores) and _link_of(scores) != "none")
-    return FirstLook(activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1])
+    return FirstLook(
+        activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1], steady
+    )
 
 
 def _refusal(module: nn.Module, given: Tensor, error: Exception, name: str) -> str:

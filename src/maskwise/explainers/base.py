@@ -19,6 +19,7 @@ from maskwise.core.precision import Precision, autocast
 from maskwise.core.registry import Registry
 from maskwise.explainers.doubts import (
     ROUNDING,
+    answers_by_batch,
     asks_for_absence,
     coarse_grid,
     doubts,
@@ -29,6 +30,7 @@ from maskwise.explainers.doubts import (
     not_found,
     nothing_found,
     pixel_gradient,
+    random_answers,
     warn_once,
     within_rounding,
 )
@@ -59,6 +61,7 @@ class Explainer:
             say why its maps may be wrong (see ``doubts.py``), each with its cure.
         doubted: behind those lines, the pictures of the last call by kind: (N,) bool, or () for all of them.
         identity: plain data that tells this explainer from another: method, options, a masker's weights.
+        asks_classifier: is the map made of the classifier's answers or features? References know no classifier.
         trained_on: metrics that its masker was trained to be good at, by name: they judge nothing new in it.
     """
 
@@ -70,6 +73,7 @@ class Explainer:
     progress: Callable[[int, int], None] | None = None
     strict: bool = False
     flat_is_meant: ClassVar[bool] = False
+    asks_classifier: ClassVar[bool] = True
     trained_on: tuple[str, ...] = ()
 
     def __init__(self, classifier: Classifier) -> None:
@@ -161,6 +165,9 @@ class Explainer:
             InputError: the network can't be differentiated.
         """
         self.report, self.doubted, self._spread = {}, {}, None
+        if self.asks_classifier:
+            self.doubt("random_answers", random_answers(self.classifier.steadiness))
+            self.doubt("answers_by_batch", answers_by_batch(self.classifier.steadiness))
         precise = autocast(self.precision, self.classifier.device.type)
         held = self.classifier
         try:
@@ -288,7 +295,8 @@ class Explainer:
         dead = within_rounding(low, high)
         self.doubt("dead_perturbation", dead)
         if probabilities:
-            self.doubt("faint_perturbation", hardly_moves(low, high))
+            # A map of zeros is stretched from nothing.
+            self.doubt("faint_perturbation", hardly_moves(low, high) & (maps != 0).any(-1).any(-1).to(low.device))
         if "dead_pixels" in self.doubted:  # the same fault: one line is enough
             self.doubt("dead_pixels", self.doubted.pop("dead_pixels") & ~dead.any(1))
         return torch.where(dead[..., None, None], 0.0, maps) if self.normalise else maps

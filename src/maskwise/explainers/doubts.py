@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.steadiness import Steadiness
 from maskwise.core.min_max import min_max
 from maskwise.core.registry import Registry
 
@@ -161,6 +162,27 @@ def nothing_counts(best: Tensor, theta: float, fused: Tensor) -> Tensor:
 def other_classifier(made_for: str, asked: Classifier) -> bool:
     """Has the classifier another fingerprint than the one that the explainer, or its masker, was made for?"""
     return asked.fingerprint() != made_for
+
+
+@doubts.register(
+    "random_answers",
+    cause="the classifier gives the same picture another answer each time, and the map another value",
+    cure="switch off what is random in it: `F.dropout` needs `training=self.training`, a network within a function "
+    "`eval()`",
+)
+def random_answers(steadiness: Steadiness) -> bool:
+    """Of a classifier's: is there chance in its answers?"""
+    return steadiness == "random"
+
+
+@doubts.register(
+    "answers_by_batch",
+    cause="the classifier's answer to a picture depends on the pictures that it is asked about at once",
+    cure="give its batch norm running statistics (`track_running_stats`), and a network within a function `eval()`",
+)
+def answers_by_batch(steadiness: Steadiness) -> bool:
+    """Likewise: is it another one in other company?"""
+    return steadiness == "batch"
 
 
 class KnownWeights:

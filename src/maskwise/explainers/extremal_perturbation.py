@@ -15,7 +15,16 @@ from maskwise.core.errors import InputError
 from maskwise.core.options import one_of, ranges
 from maskwise.explainers.base import Explainer, methods
 from maskwise.explainers.blur_pyramid import between_levels, pyramid
-from maskwise.explainers.optimised import LEAST_BLUR, PAPERS_SIDE, check_descent, descend, learning, scaled, steps
+from maskwise.explainers.optimised import (
+    LEAST_BLUR,
+    PAPERS_SIDE,
+    check_descent,
+    descend,
+    hidden_somewhere,
+    learning,
+    scaled,
+    steps,
+)
 from maskwise.explainers.targets import Targets
 
 COLDNESS = 20  # 1 / temperature of the smooth maximum
@@ -99,7 +108,8 @@ class ExtremalPerturbation(Explainer):
         self.report = {"area": reached.mean(1)} | {
             f"area_{a:g}": area for a, area in zip(self.areas, reached.unbind(1), strict=True)
         }
-        return gaussian_blur(masks.sum(1), self.smooth * min(images.shape[2:]), border="zero")
+        maps = gaussian_blur(masks.sum(1), self.smooth * min(images.shape[2:]), border="zero")
+        return hidden_somewhere(self, maps, images, gaussian_blur(images, scaled(self.max_blur, images)))
 
     def optimise(self, images: Tensor, targets: Targets) -> Tensor:
         """Masks (N,A,H,W) of the areas; 1 is the region looked for, in both variants."""

@@ -19,6 +19,7 @@ from maskwise.explainers.optimised import (
     PAPERS_SIDE,
     check_descent,
     descend,
+    hidden_somewhere,
     infill,
     learning,
     steps,
@@ -116,7 +117,7 @@ class Fido(Explainer):
                 weight = self.l1 * PAPERS_SIDE**2 * (min(step / self.annealing, 1) if self.annealing else 1)
                 descend(optimiser, weight * paid.mean((1, 2)).sum() - sign * odds.sum() / self.samples)
             keep = upsampled(grid.detach().sigmoid(), pixels)
-        maps = keep if sign > 0 else 1 - keep
+        maps = hidden_somewhere(self, keep if sign > 0 else 1 - keep, pixels, fill)
         self.report = {"area": maps.mean((1, 2))}
         return maps
 

@@ -20,11 +20,13 @@ from maskwise.explainers.optimised import (
     PAPERS_SIDE,
     check_descent,
     descend,
+    hidden_somewhere,
     learning,
     scaled,
     steps,
     upsampled,
 )
+from maskwise.explainers.perturb import are_probabilities
 from maskwise.explainers.targets import Targets
 
 FIRST_WEIGHT = 0.1
@@ -102,9 +104,10 @@ class GuidedFeatureInversion(LayerExplainer):
         with learning(self, images, self.resolve(images, targets)) as (pixels, wanted):
             found = [self.optimised(pixels, wanted, turn) for turn in range(len(pixels))]
         maps, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+        maps = hidden_somewhere(self, maps, images, self.background(images))
         self.doubt("no_class", no_class(self.iterations, self.inversion))
         if self.iterations > self.inversion:  # else no copy was scored
-            self.scored(scores)
+            self.scored(scores, are_probabilities(targets.probabilities))
         self.report = {"area": min_max(maps).mean((1, 2))}
         return maps
 
@@ -113,7 +116,7 @@ class GuidedFeatureInversion(LayerExplainer):
         pixels, wanted = images[turn : turn + 1], targets.of(torch.tensor([turn]))
         with torch.no_grad():
             channels, features = (f.float() for f in self.features(pixels, self.layer, self.inverted))
-            background = gaussian_blur(pixels, scaled(self.blur, pixels))
+            background = self.background(pixels)
         energy = features.square().sum().clamp(min=1e-12)
         weights = torch.full(channels.shape[:2], FIRST_WEIGHT, device=pixels.device, requires_grad=True)
         optimiser = torch.optim.Adam([weights], lr=self.learning_rate)
@@ -137,6 +140,10 @@ class GuidedFeatureInversion(LayerExplainer):
             with torch.no_grad():
                 weights.clamp_(min=0)
         return combined(weights.detach(), channels), torch.cat(scores)[None]
+
+    def background(self, images: Tensor) -> Tensor:
+        """What stands in for hidden pixels."""
+        return gaussian_blur(images, scaled(self.blur, images))
 
     def features(self, images: Tensor, *layers: str) -> list[Tensor]:
         """Activations (N,c,h,w) of the layers."""

@@ -15,12 +15,14 @@ from maskwise.core.option_types import OnlyWith
 from maskwise.core.options import one_of, ranges
 from maskwise.core.total_variation import total_variation
 from maskwise.explainers.base import Explainer, methods
+from maskwise.explainers.doubts import ROUNDING
 from maskwise.explainers.optimised import (
     INFILLS,
     LEAST_BLUR,
     PAPERS_SIDE,
     check_descent,
     descend,
+    hidden_somewhere,
     infill,
     learning,
     scaled,
@@ -125,8 +127,12 @@ class MeaningfulPerturbation(Explainer):
             with torch.no_grad():
                 keep = self.smooth(mask, pixels).clamp(0, 1)
                 left = wanted.probabilities(self.classifier.logits(masked_in(pixels, keep, fill)))[:, 0]
-        self.report = {"area": (1 - keep).mean((1, 2)), "probability": left}
-        return 1 - keep
+        gone = 1 - keep
+        gone = hidden_somewhere(
+            self, torch.where(gone <= ROUNDING, 0.0, gone), pixels, fill
+        )  # the blur of ones is not 1
+        self.report = {"area": gone.mean((1, 2)), "probability": left}
+        return gone
 
     def smooth(self, mask: Tensor, images: Tensor) -> Tensor:
         """Coarse masks (N,h,w) at the pictures' size, blurred (Eq. 5)."""

@@ -24,6 +24,7 @@ from maskwise.infill import infiller
 INFILLS = ("blur", "mean", "noise")
 LARGEST_GRID = 1024  # cells a side of a mask: more are none of a picture that a classifier takes
 LEAST_BLUR = 0.1  # such pixels: with less a blur hides nothing, and no mask changes the answer
+SAME_COLOUR = 1e-5  # of pixels in [0,1]: a wide blur's sum is rounded, and one level of 255 is 400 times that
 PAPERS_SIDE = 224  # lengths are given in pixels of a picture of this side, and scaled to the classifier's
 
 
@@ -86,6 +87,23 @@ def upsampled(maps: Tensor, images: Tensor) -> Tensor:
     """Masks (N,h,w) at the pictures' size (N,H,W)."""
     size = (images.shape[-2], images.shape[-1])
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def hidden_somewhere(explainer: Explainer, maps: Tensor, images: Tensor, fill: Tensor) -> Tensor:
+    """Maps (N,h,w), with zeros where what stands in for hidden pixels is the picture itself, which is doubted.
+
+    A picture of one colour is its own blur. What a mask learns there is rounding, of which an optimiser that scales its
+    steps, as Adam does, makes as much as of any gradient.
+
+    Args:
+        explainer: notes those pictures.
+        maps: as they were learned.
+        images: (N,C,H,W) in [0,1].
+        fill: (N,C,H,W), what the most of a mask makes of them.
+    """
+    nowhere = (images - fill).abs().flatten(1).amax(1) <= SAME_COLOUR
+    explainer.doubt("dead_perturbation", nowhere)
+    return torch.where(nowhere[:, None, None], 0.0, maps)
 
 
 def infill(kind: str, images: Tensor, classifier: Classifier, sigma: float, draws: list[torch.Generator]) -> Tensor:

@@ -17,6 +17,7 @@ from maskwise.core.options import one_of
 from maskwise.core.portions import out_of_memory
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
+from maskwise.explainers.perturb import are_probabilities
 from maskwise.explainers.targets import Targets
 
 
@@ -84,7 +85,9 @@ class ReciproCam(LayerExplainer):
             targets = self.resolve(images, targets)
             values = targets.scores if by_logit else targets.probabilities
             # One picture after another: scores of places hardly differ, and the last digits change with the batch.
-            return torch.stack([self._of_one(images[n : n + 1], n, kernel, values) for n in range(len(images))])
+            found = torch.stack([self._of_one(images[n : n + 1], n, kernel, values) for n in range(len(images))])
+            self.scored(found.flatten(2).mT, are_probabilities(values))
+            return found
 
     def _of_one(self, image: Tensor, n: int, kernel: str, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """(K,h,w) of picture n (1,3,S,S)."""

@@ -18,6 +18,7 @@ class Reference(Explainer):
     """A map that knows no classifier."""
 
     needs_target = False
+    asks_classifier = False
 
     def saliency(self, images: Tensor, targets: Targets) -> Tensor:
         return self.map(images, targets)[:, None].expand(-1, targets.count, -1, -1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, learning_copy
 from maskwise.core.files import atomic_write
 from maskwise.core.seal import save_sealed
 from maskwise.training.base_recipe import BaseRecipe
@@ -43,7 +43,7 @@ class ClassifierTrainer(Trainer):
     def __init__(self, classifier: Classifier, recipe: ClassifierRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         self.likelihood = likelihood_of(classifier)
-        self.live = still_copy(classifier)
+        self.live = learning_copy(classifier)
         self.network = self.live.module
         every = [name for name, module in self.network.named_modules() if own_weights(module)]
         learning = layers_after(classifier, recipe.fresh_after) if recipe.start == "reinitialised" else every

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.blending import masked_in
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, learning_copy
 from maskwise.classifiers.token_mask import patch_grid
 from maskwise.core.errors import InputError
 from maskwise.explainers.cell_game import cell_masks
@@ -51,7 +51,7 @@ class ShapleyTrainer(Trainer):
         with seeded(recipe.seed):
             self.masker = ShapleyMasker.build(classifier, recipe.grid, recipe.width, recipe.class_tap)
         self.masker.decoder.to(fabric.device).train()
-        self.surrogate = still_copy(classifier).to(fabric.device)
+        self.surrogate = learning_copy(classifier).to(fabric.device)
         self.surrogate.module.to(memory_format=self.memory_format)
         self.patches: tuple[int, int] | None = None  # rows and columns of tokens, where these are dropped
         if recipe.holes == "tokens":

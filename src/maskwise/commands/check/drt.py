@@ -105,6 +105,7 @@ def drt_command(
     from maskwise.checks.networks import PRETRAINED
     from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import drt_tables
+    from maskwise.training.crop_size import crop_size
 
     enhance, device = sess_options.of_each(sess), model.on()
     settings = training_settings({**key_values(train_set, "--train-set"), "seed": seed})
@@ -114,7 +115,9 @@ def drt_command(
         for name in dict.fromkeys(method)
     }
     pretrained = model.load() if network == PRETRAINED else None
-    train, test = labelled_pair(data, test_data, size, limit, test_limit, seed, cache_gib, skip_damaged)
+    # Networks from scratch are the ones explained, and take squares.
+    shape = size if pretrained is None else crop_size(pretrained, size)
+    train, test = labelled_pair(data, test_data, shape, limit, test_limit, seed, cache_gib, skip_damaged)
     with output.bar("training") as step:
         result = drt(
             makers_with_sess(makers, sess, enhance),

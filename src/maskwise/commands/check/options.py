@@ -17,6 +17,7 @@ from maskwise.core.errors import InputError
 if TYPE_CHECKING:
     from maskwise.checks.drt import MakeExplainer
     from maskwise.checks.pictures import Labelled
+    from maskwise.checks.streamed import SquareOrSides
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
 
@@ -59,7 +60,13 @@ NetworkOption = Annotated[
     ),
 ]
 TrainedSize = Annotated[
-    int, typer.Option("--size", min=8, help="Side in pixels of the pictures trained on.", rich_help_panel=TRAINING)
+    int,
+    typer.Option(
+        "--size",
+        min=8,
+        help="Longer side in pixels of the pictures trained on, which have the shape of the explained classifier's.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 TrainSet = Annotated[
     list[str] | None,
@@ -166,7 +173,7 @@ def makers_with_sess(
 def labelled_pair(
     data: str,
     test_data: str | None,
-    size: int,
+    size: SquareOrSides,
     limit: int | None,
     test_limit: int | None,
     seed: int,

@@ -60,14 +60,16 @@ def roar_command(
     from maskwise.checks.figures import roar_figure
     from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import roar_tables
+    from maskwise.training.crop_size import crop_size
 
     shares = numbers(fractions)
     settings = training_settings({**key_values(train_set, "--train-set"), "seed": compared.seed}, augment=True)
     explainers, classifier = compared.explainers(model, sess_options)
     # Explained at the classifier's size, or at the larger one of the training, from which the classifier shrinks it.
-    side = max(classifier.input_size, size)
+    trained_at = crop_size(classifier, size)
+    explained_at = max(classifier.size, trained_at)
     train, test = labelled_pair(
-        data, test_data, side, limit, test_limit, compared.seed, compared.cache_gib, compared.skip_damaged
+        data, test_data, explained_at, limit, test_limit, compared.seed, compared.cache_gib, compared.skip_damaged
     )
     with output.bar("trainings") as step:
         result = roar(
@@ -79,7 +81,7 @@ def roar_command(
             settings=settings,
             fractions=shares,
             repeats=repeats,
-            size=size,
+            size=trained_at,
             out=out,
             device=model.on(),
             batch=compared.batch,
