@@ -43,8 +43,8 @@ def detection(audited: Audited, section: Section) -> None:
     )
     if gain.low <= 0 < area.low - 0.5:
         section.says.append(
-            "So its probabilities tell such pictures, though 1/2 is not the place to part them: what follows calls said "
-            "what has more than 1/2."
+            "So its probabilities tell such pictures, though 1/2 is not the place to part them. What follows calls it "
+            "said where it has more than 1/2."
         )
     holds = stays_above(gain, 0)
     figure = f"sensitivity + specificity - 1 is {gain.text()}, above 0, which one and the same answer has"

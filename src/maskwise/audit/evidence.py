@@ -26,8 +26,8 @@ def evidence_section(audited: Audited) -> Section:
         which = "no picture" if audited.finding is None else "no picture that shows it"
         section.criteria.append(Criterion("evidence", _QUESTION, None, f"{which} has a box or a mask"))
         section.says.append(
-            f"{which[0].upper()}{which[1:]} has a box or a mask, so nobody can say what is the object. What follows is weaker: it tells "
-            "odd maps from usual ones, and not wrong ones from right ones."
+            f"{which[0].upper()}{which[1:]} has a box or a mask, so nobody can say what is the object. What follows is "
+            "weaker: it tells odd maps from usual ones, and not wrong ones from right ones."
         )
     _elsewhere(audited, section)
     _agreement(audited, section)

@@ -19,9 +19,9 @@ class FindingTruth(DataSet):
     """Pictures of another data set, labelled 1 where they show a finding, 0 where they don't, else not at all; with
     its boxes and masks alone.
 
-    What tells of a picture is, first of these that there is: what ``findings.csv`` says of the finding; the classes of
-    its boxes or of its class map; its label; its folder. Those of the data set's own classes tell by their names, and
-    only where the finding is among them. A picture without a box says nothing by having none. One label is taken for all
+    What tells of a picture is the first of these that there is: what ``findings.csv`` says of the finding; the classes
+    of its boxes or of its class map; its label; its folder. The data set's own classes tell by their names, and only
+    where the finding is among them. A picture without a box says nothing by having none. One label is taken for all
     that a picture shows.
 
     Attributes:

@@ -94,8 +94,8 @@ def with_holes(audited: Audited, known: Tensor) -> list[tuple[int, int, int]]:
         places = audited.absent.nonzero()[:, 0]
         places = places[torch.tensor(evenly_spread(len(places), audited.at_most(MOST)), dtype=torch.int64)]
         draws = torch.Generator().manual_seed(audited.plan.seed)
-        givers = known.nonzero()[:, 0]
-        givers = givers[torch.randperm(len(givers), generator=draws)].tolist()
+        order = known.nonzero()[:, 0]
+        givers: list[int] = order[torch.randperm(len(order), generator=draws)].tolist()
         found = []
         for turn, place in enumerate(places.tolist()):
             giver = givers[turn % len(givers)]
@@ -122,8 +122,8 @@ def _exchanged(audited: Audited, section: Section, known: Tensor) -> None:
     own, other = (wilson(int(one.sum()), count) for one in (found.own_right, found.other_right))
     section.says.append(
         f"Does it need the rest of the picture? The place of the finding was put into {count} other pictures that show "
-        f"it, their own refilled, and into {count} that don't. It is said of {own.times(100).text(0, '%')} of the first "
-        f"and {other.times(100).text(0, '%')} of the second: the difference is what the rest of the picture does."
+        f"it, their own refilled, and into {count} that don't. It is said of {own.times(100).text(0, '%')} of the "
+        f"first and {other.times(100).text(0, '%')} of the second: the difference is what the rest of the picture does."
     )
     section.numbers |= {"own_background": own.plain(), "other_background": other.plain(), "lost": lost.plain()}
     figure = f"{lost.text()} of its hits is lost in pictures without the finding around it, at most {bound:g}"
@@ -135,8 +135,8 @@ def _hidden(audited: Audited, section: Section, found: Hidden) -> None:
     section.numbers["hidden"] = gain.plain()
     holds = found.holds(bound)
     figure = (
-        f"said {gain.times(100).text(0)} points more often of pictures with it hidden than of those without it, at most "
-        f"{100 * bound:g}" + ("" if holds is not None else "; too few pictures to be found out")
+        f"said {gain.times(100).text(0)} points more often of pictures with it hidden than of those without it, at "
+        f"most {100 * bound:g}" + ("" if holds is not None else "; too few pictures to be found out")
     )
     if holds is False:
         section.says.append(

@@ -121,8 +121,8 @@ def audit(
 
     Raises:
         InputError: a network without classes of which one is named and without findings, no such finding, an
-            explainer that was made for the network rather than for its finding, an unknown method, or data that can't be
-            read.
+            explainer that was made for the network rather than for its finding, an unknown method, or data that can't
+            be read.
     """
     out = Path(out)
     check_writable(out)
@@ -132,8 +132,8 @@ def audit(
     asked = question_of(classifier, finding)
     if asked is not classifier and isinstance(explainer, (Explainer, SESS)):
         raise InputError(
-            "an explainer that is made for a network explains the network's classes: give the method's name, or make it "
-            "for maskwise.classifiers.one_finding.OneFinding(network, finding), and audit that"
+            "an explainer that is made for a network explains the network's classes: give the method's name, or make "
+            "it for maskwise.classifiers.one_finding.OneFinding(network, finding), and audit that"
         )
     classifier = asked
     method, made = chosen(classifier, explainer)
@@ -147,10 +147,12 @@ def audit(
     if compare_with is not None:
         tell("other checkpoint")
         sections.append(against_section(*_both(audited, _same_question(compare_with, classifier))))
+    classes = classifier.source if isinstance(classifier, OneFinding) else classifier.labels
     stamp = {
         "maskwise": maskwise.__version__, "torch": torch.__version__, "classifier": classifier.name,
-        "fingerprint": classifier.fingerprint(), "classes": len(classifier.source if isinstance(classifier, OneFinding) else classifier.labels),
-        "finding": audited.finding, "input_size": list(classifier.size), "activation": classifier.activation if audited.finding is None else "sigmoid",
+        "fingerprint": classifier.fingerprint(), "classes": len(classes),
+        "finding": audited.finding, "input_size": list(classifier.size),
+        "activation": classifier.activation if audited.finding is None else "sigmoid",
         "method": method, "why_method": _why(method) if explainer in (None, BY_NETWORK) else "as asked",
         "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
         "labelled": int(audited.labelled.sum()), "with_objects": int((~audited.rows("objects").isnan().any(1)).sum()),

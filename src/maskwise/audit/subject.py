@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maskwise.audit.finding import Interval
+from maskwise.audit.finding_data import FindingTruth
 from maskwise.audit.limits import Limits
 from maskwise.audit.rows import (
     Agreement,
@@ -26,15 +27,14 @@ from maskwise.audit.rows import (
     SmallMaps,
     object_cover,
 )
-from maskwise.audit.finding_data import FindingTruth
 from maskwise.checks.pictures import pictures
 from maskwise.checks.rows import Values
 from maskwise.checks.subject import top_classes
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.one_finding import THERE, OneFinding
+from maskwise.classifiers.one_finding import THERE, OneFinding, listed
 from maskwise.core.bootstrap import Average, Statistic, interval
 from maskwise.core.errors import InputError
-from maskwise.core.text import first_few, utf8
+from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample, read_data
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import fitted
@@ -262,8 +262,8 @@ def question_of(classifier: Classifier, finding: int | str | None = None) -> Cla
         return OneFinding(classifier, finding)
     if classifier.gives_findings:
         raise InputError(
-            f"{classifier.name} has several findings (sigmoid outputs), and an audit is of one: add --target (finding=… "
-            f"in Python) with one of {first_few([classifier.labels.name(i) for i in range(len(classifier.labels))])}"
+            f"{classifier.name} has several findings (sigmoid outputs), and an audit is of one: add --target "
+            f"(finding=… in Python) with one of {listed(classifier)}"
         )
     if classifier.activation != "softmax" or len(classifier.labels) < 2:
         has = "one class" if len(classifier.labels) < 2 else f"other outputs (activation {classifier.activation})"

@@ -194,8 +194,9 @@ class Classifier(nn.Module):
             InputError: as the constructor.
         """
         own = {
-            "module": self.module, "mean": self.mean.tolist(), "std": self.std.tolist(), "labels": self.labels, "input_size": self.size,
-            "taps": self._named, "name": self.name, "activation": self.activation, "output": self.output,
+            "module": self.module, "mean": self.mean.tolist(), "std": self.std.tolist(), "labels": self.labels,
+            "input_size": self.size, "taps": self._named, "name": self.name, "activation": self.activation,
+            "output": self.output,
         }  # fmt: skip
         return Classifier(**{**own, **said})
 

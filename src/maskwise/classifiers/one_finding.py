@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,10 @@ from maskwise.classifiers.output import ScoresAt
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.portions import out_of_memory
-from maskwise.core.text import first_few
 from maskwise.labels import Labels
 
 THERE = 1  # the class that the finding is
+LISTED = 20  # names that an error offers
 CLOSE = 1e-4  # of the largest logit: what another order of sums may be off
 
 
@@ -74,11 +75,11 @@ def finding_of(network: Classifier, finding: int | str | None) -> int:
     if finding is None and network.is_paired:
         return THERE
     if finding is None:
-        raise InputError(f"{network.name} has several findings, so name one: {_listed(network)}")
+        raise InputError(f"{network.name} has several findings, so name one: {listed(network)}")
     try:
         index = network.labels.resolve(finding)
     except InputError as error:
-        raise InputError(f"{network.name}: {error}; its findings are {_listed(network)}") from None
+        raise InputError(f"{network.name}: {error}; its findings are {listed(network)}") from None
     if network.is_paired and index != THERE:
         raise InputError(
             f"{network.name} has one finding, {network.labels.name(THERE)!r}: {network.labels.name(0)!r} is that it is "
@@ -87,8 +88,10 @@ def finding_of(network: Classifier, finding: int | str | None) -> int:
     return index
 
 
-def _listed(network: Classifier) -> str:
-    return first_few([network.labels.name(i) for i in range(len(network.labels))])
+def listed(network: Classifier) -> str:
+    """Names of its findings, most of them at least, as an error offers them."""
+    names = network.labels.first_names
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _asking(network: Classifier, index: int) -> tuple[nn.Module, Sequence[str] | None, ScoresAt]:
@@ -109,7 +112,7 @@ def _with_two_rows(network: Classifier, index: int) -> nn.Module | None:
     name, last = layers[-1] if layers else ("", None)
     if last is None or not name or type(last) not in (nn.Linear, nn.Conv2d) or last.weight.shape[0] != outputs:
         return None
-    if last.weight[0, 0].numel() != 1 or isinstance(last, nn.Conv2d) and last.groups > 1:
+    if last.weight[0, 0].numel() != 1 or (isinstance(last, nn.Conv2d) and last.groups > 1):
         return None
     row = 0 if network.is_paired else index
     try:
@@ -167,16 +170,22 @@ class _Column(nn.Module):
         return torch.stack([0 * scores, scores], 1)
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """Keeps a network that is no part of what holds it, so that copies share it, as they do whatever a box asks."""
+
+    network: Classifier
+
+
 class _FindingBox(BlackBox):
     """Probabilities (N,2) of a black box's finding: that it is not there, and that it is."""
 
     def __init__(self, network: Classifier, index: int) -> None:
         super().__init__(f"{network.digest()} {network.activation} {index}".encode())
-        self.__dict__["network"] = network  # shared by copies, as what a box asks always is
+        self.ask = _Shared(network)
         self.index = index
 
     def answer(self, normalised: Tensor) -> Tensor:
-        network = self.network
-        logits = network.network(normalised)
-        there = network.probabilities(logits)[:, self.index].clamp(0, 1)
+        network = self.ask.network
+        there = network.probabilities(network.network(normalised))[:, self.index].clamp(0, 1)
         return torch.stack([1 - there, there], 1)

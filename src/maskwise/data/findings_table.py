@@ -24,7 +24,9 @@ def findings_table(store: Store) -> dict[str, TableRow]:
     found: dict[str, TableRow] = {}
     for row in csv_rows(store.text(TABLE), store.title(TABLE), ("file",)):
         if (before := found.setdefault(row["file"], row)) is not row:
-            raise InputError(f"{row.name}: line {before.line} and line {row.line} are both of {row['file']!r}; keep one")
+            raise InputError(
+                f"{row.name}: line {before.line} and line {row.line} are both of {row['file']!r}; keep one"
+            )
     return found
 
 

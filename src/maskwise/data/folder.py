@@ -28,8 +28,8 @@ from maskwise.labels import Labels, imagenet_labels
     title="your own pictures",
     boxes="boxes.csv: file,x0,y0,x1,y1[,class,name]",
     masks="masks/ and ignore/, the pictures' names as .png, .tif, .bmp or .gif",
-    layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label; findings.csv: file and "
-    "a column a finding",
+    layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label; "
+    "findings.csv: file and a column a finding",
     licence="yours",
 )
 @dataclass(frozen=True, eq=False)
