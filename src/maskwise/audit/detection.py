@@ -31,9 +31,7 @@ def detection(audited: Audited, section: Section) -> None:
         section.criteria.append(Criterion("accuracy", BETTER, None, why))
         return
     sensitivity, specificity = wilson(hits, count), wilson(others - false, others)
-    chances = audited.rows("answers")[known]
-    score = chances[:, 1].where(said, 1 - chances[:, 1])
-    area = auroc_interval(auroc(score, there), count, others)
+    area = auroc_interval(auroc(audited.rows("log_odds")[known, 0], there), count, others)
     gain = difference((hits, count), (false, others))
     section.says.append(
         f"At a probability of 1/2 it finds {sensitivity.times(100).text(1, '%')} of {count} pictures that show "

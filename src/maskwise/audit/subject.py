@@ -22,6 +22,7 @@ from maskwise.audit.rows import (
     Beside,
     Elsewhere,
     Features,
+    LogOdds,
     MaskedAnswers,
     Objects,
     SmallMaps,
@@ -240,6 +241,8 @@ def collect(
         "objects": Objects(classifier, plan.fill), "elsewhere": Elsewhere(),
         "beside": Beside(),
     }  # fmt: skip
+    if isinstance(classifier, OneFinding):
+        questions["log_odds"] = LogOdds()
     if method != "grad_cam":
         with suppress(InputError):  # a network without a layer to read: then nothing is said of it
             questions["agreement"] = Agreement(classifier)
