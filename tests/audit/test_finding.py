@@ -53,12 +53,9 @@ def twins(chest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     }
 
 
-def asked(
-    what: str, data: str | Path | DataSet, out: Path, finding: str = "pneumonia", method: str = "gradient"
-) -> Any:
-    classifier = OneFinding(lung_network(what), finding)
-    source = data if isinstance(data, DataSet) else str(data)
-    return collect(classifier, explainer(method, classifier), method, [source], out)
+def asked(what: str, data: Path, out: Path, method: str = "gradient") -> Any:
+    classifier = OneFinding(lung_network(what), "pneumonia")
+    return collect(classifier, explainer(method, classifier), method, [str(data)], out)
 
 
 def test_a_planted_shortcut_of_a_finding_is_named_and_its_clean_twin_passes(twins: dict[str, Any]) -> None:
@@ -70,7 +67,7 @@ def test_a_planted_shortcut_of_a_finding_is_named_and_its_clean_twin_passes(twin
         assert criterion(bad, name).holds is False, name
     assert criterion(bad, "accuracy").holds is True, "it is better than chance all the same"
     plain = bad.plain()
-    assert "pneumonia: a thing beside the object is enough" in " ".join(plain["sections"]["spurious"]["says"])
+    assert "pneumonia: a thing beside it is enough" in " ".join(plain["sections"]["spurious"]["says"])
     assert "pneumonia is said without being seen" in " ".join(plain["sections"]["background"]["says"])
     assert plain["stamp"]["finding"] == "pneumonia" and plain["stamp"]["activation"] == "sigmoid"
     assert plain["sections"]["shortcut"]["class"] == "pneumonia"
@@ -95,9 +92,7 @@ def test_figures_of_the_twins_are_what_was_planted(twins: dict[str, Any]) -> Non
     assert clean["evidence"]["lift"]["count"] == 48, "of pictures that show it alone"
 
 
-def test_the_finding_of_the_network_that_has_no_shortcut_passes_beside_one_that_has(
-    chest: Path, tmp_path: Path
-) -> None:
+def test_a_finding_without_a_shortcut_passes_beside_one_with_it(chest: Path, tmp_path: Path) -> None:
     found = audit(lung_network("mark"), chest, "gradient", finding="mass", out=tmp_path)
     assert not {"evidence", "background", "classes", "spurious"} & set(found.failed)
     assert found.plain()["sections"]["accuracy"]["sensitivity"]["value"] == 1
@@ -396,10 +391,8 @@ def test_the_command_its_page_and_its_exit_code(chest: Path, tmp_path: Path) -> 
     assert "of the finding pneumonia; pictures" in page and "the class that is predicted" not in page
     assert "no pneumonia, taken for pneumonia" in page
     assert call(*said, "--target", 0, "--fail-on", "spurious,evidence").exit_code == 0
-    (tmp_path / "soft.py").write_text(
-        "from audit.scenes import reader\n\n\ndef object():\n    return reader('object')\n"
-    )
-    refused(call("audit", "--classifier", f"{tmp_path}/soft.py:object", "--data", chest, "--target", 0), "softmax")
+    (tmp_path / "soft.py").write_text("from audit.scenes import reader\n\n\ndef soft():\n    return reader('object')\n")
+    refused(call("audit", "--classifier", f"{tmp_path}/soft.py:soft", "--data", chest, "--target", 0), "softmax")
 
 
 def test_wilson_of_shares_is_said_of_both(twins: dict[str, Any]) -> None:

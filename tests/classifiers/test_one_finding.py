@@ -59,7 +59,7 @@ def images(count: int = 3) -> Tensor:
 
 
 def made(name: str, classifier: Classifier) -> Any:
-    """Averages of many probabilities are not stretched to [0,1], which would stretch the rounding of probabilities, too."""
+    """Averages of many probabilities are not stretched to [0,1], which would stretch their rounding, too."""
     found = explainer(name, classifier)
     if name == "rise":
         found.normalise = False

@@ -23,28 +23,27 @@ from maskwise.data import Sample
 
 MOST, EACH, SHOWN = 1000, 4, 4  # pairs in all, pictures that get one square, and drawn pairs
 FRAME = (1.0, 0.0, 1.0)  # of a square that is drawn: a colour that pictures hardly have
-_QUESTION = "Is no class carried by a thing beside its object?"
 _NONE_WITHOUT = "there is no picture that doesn't show it and of which it isn't said"
 
 
 def spurious_section(audited: Audited) -> Section:
     """Each picture that is right gives the square beside its object where most of the map lies; pasted into a picture
     of another class, it must not take the class along."""
-    section = Section("spurious", "Does a thing beside the object carry a class?")
+    section = Section("spurious", _words(audited).title)
     known = ~audited.rows("beside").isnan().any(1)
     if not known.any():
-        return _unknown(section, "no picture has a box or a mask that leaves a background with a map on it")
+        return _unknown(audited, section, "no picture has a box or a mask that leaves a background with a map on it")
     found = kept(audited.out, "spurious", plain_identity(audited), lambda: {"pairs": pasted_pairs(audited)})["pairs"]
     if not found:
         which = "no picture" if audited.finding is None else "no picture that shows it and where it is"
-        return _unknown(section, f"it is right on {which}")
+        return _unknown(audited, section, f"it is right on {which}")
     donors, recipients, said = torch.tensor(found).unbind(1)
     elsewhere = audited.top[donors] != audited.top[recipients]
     if audited.finding is not None:
         elsewhere &= audited.top[donors] == THERE  # and not its control
     if not elsewhere.any():
         why = "it says one and the same of all pictures" if audited.finding is None else _NONE_WITHOUT
-        return _unknown(section, why)
+        return _unknown(audited, section, why)
     took = said == audited.top[donors]
     carried = wilson(*effective(donors[elsewhere], took[elsewhere]))
     share = carried.times(100).text(0, "%")
@@ -65,6 +64,41 @@ def spurious_section(audited: Audited) -> Section:
     pictures_figure([_line(audited, *pair) for pair in shown], path)
     section.figures.append(Figure(path, "Squares that were pasted: those first that took their class along"))
     return section
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What the page says, of classes or of a finding."""
+
+    title: str
+    question: str
+    whose: str
+    beside: str
+    heading: str
+    note: str
+
+
+_OF_CLASSES = _Words(
+    "Does a thing beside the object carry a class?",
+    "Is no class carried by a thing beside its object?",
+    "its own objects",
+    "the object",
+    "class",
+    "How often pictures of other classes get a class with a square of its own pictures pasted in, and of others'; "
+    f"classes of at least {FEW} squares, those that carry most first.",
+)
+_OF_A_FINDING = _Words(
+    "Does a thing beside the finding carry it?",
+    "Is the finding not carried by a thing beside it?",
+    "it",
+    "it",
+    "finding",
+    "How often pictures without the finding get it with a square from beside it, and with one of others without it.",
+)
+
+
+def _words(audited: Audited) -> _Words:
+    return _OF_CLASSES if audited.finding is None else _OF_A_FINDING
 
 
 def _what_was_done(audited: Audited, pairs: int, share: str) -> list[str]:
@@ -217,9 +251,11 @@ def verdict_of(found: list[Carried], bound: float) -> tuple[bool | None, list[Ca
 
 
 def _classes(audited: Audited, section: Section, found: list[Carried]) -> None:
-    bound = audited.plan.limits.spurious
+    bound, words = audited.plan.limits.spurious, _words(audited)
     if not found:
-        section.criteria.append(Criterion("spurious", _QUESTION, None, f"no class has {FEW} pictures to take from"))
+        section.criteria.append(
+            Criterion("spurious", words.question, None, f"no {words.heading} has {FEW} pictures to take from")
+        )
         return
     level = strict_level(found)
     holds, named = verdict_of(found, bound)
@@ -230,23 +266,23 @@ def _classes(audited: Audited, section: Section, found: list[Carried]) -> None:
         shown, at = named or asked[:1], level if holds is False else LEVEL
         listed = "; ".join(f"{audited.name(one.label)} {one.gain(at).times(100).text(0)}" for one in shown)
         figure = (
-            "said more often with squares from beside its own objects than with others', in points, at most "
-            f"{100 * bound:g}: {listed}" + ("" if named or len(asked) == 1 else f", the most of {len(asked)} classes")
+            f"said more often with squares from beside {words.whose} than with "
+            f"others', in points, at most {100 * bound:g}: {listed}"
+            + ("" if named or len(asked) == 1 else f", the most of {len(asked)} classes")
         )
-    section.criteria.append(Criterion("spurious", _QUESTION, holds, figure))
+    section.criteria.append(Criterion("spurious", words.question, holds, figure))
     if holds is False:
         names = [audited.name(one.label) for one in named]
         section.says.append(
-            f"{few(names)}: a thing beside the object is enough. Look at the squares: is it a mark, a frame, a person, "
-            "a place that has nothing to do with the class?"
+            f"{few(names)}: a thing beside {words.beside} is enough. Look at the squares: is it a mark, a frame, a "
+            f"person, a place that has nothing to do with the {words.heading}?"
         )
     section.tables.append(
         Listing(
-            ["class", "squares", "said with its own", "with others'", "carried, in points, 95% interval"],
+            [words.heading, "squares", "said with its own", "with others'", "carried, in points, 95% interval"],
             [[audited.name(one.label), one.squares, *(f"{100 * said / asked:.0f}%" if asked else ""
               for said, asked in (one.own, one.others)), one.gain().times(100).text(0)] for one in found],
-            f"How often pictures of other classes get a class with a square of its own pictures pasted in, and of "
-            f"others'; classes of at least {FEW} squares, those that carry most first.",
+            words.note,
         )
     )  # fmt: skip
     section.numbers["classes"] = [
@@ -275,7 +311,7 @@ def _edge(pixels: Tensor, width: int = 2) -> Tensor:
     return pixels & (inner < 0.5)
 
 
-def _unknown(section: Section, why: str) -> Section:
+def _unknown(audited: Audited, section: Section, why: str) -> Section:
     section.not_done = why
-    section.criteria.append(Criterion("spurious", _QUESTION, None, why))
+    section.criteria.append(Criterion("spurious", _words(audited).question, None, why))
     return section

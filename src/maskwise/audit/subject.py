@@ -269,7 +269,7 @@ def question_of(classifier: Classifier, finding: int | str | None = None) -> Cla
             f"(finding=… in Python) with one of {listed(classifier)}"
         )
     if classifier.activation != "softmax" or len(classifier.labels) < 2:
-        has = "one class" if len(classifier.labels) < 2 else f"other outputs (activation {classifier.activation})"
+        has = "one class" if len(classifier.labels) < 2 else "outputs of another kind (activation none)"
         raise InputError(
             "audit is of networks that name one of several classes (softmax) or have findings (sigmoid), and "
             f"{classifier.name} has {has}: measure its maps with compare, class by class (`target=each`)"
