@@ -24,7 +24,7 @@ from maskwise.audit import audit
 from maskwise.audit.conflict import triples
 from maskwise.audit.detection import auroc, auroc_interval
 from maskwise.audit.finding_data import FindingTruth
-from maskwise.audit.finding_reliance import Hidden, with_holes
+from maskwise.audit.finding_reliance import with_holes
 from maskwise.audit.spurious import pasted_pairs, square_of
 from maskwise.audit.subject import collect
 from maskwise.audit.wilson import difference, wilson
@@ -243,12 +243,12 @@ def test_what_is_told_but_parted_at_the_wrong_place_is_said_to_be(chest: Path, t
     )
 
 
-def test_hidden_finding_by_hand() -> None:
-    found = Hidden(36, 40, 2, 50)
-    wanted = difference((36, 40), (2, 50))
-    assert (found.gain().low, found.gain().high) == (wanted.low, wanted.high) and wanted.low > 0.5
-    assert found.holds(0.5) is False and found.holds(0.9) is None and Hidden(2, 40, 4, 50).holds(0.5) is True
-    assert Hidden(3, 3, 0, 3).holds(0.5) is None
+def test_what_is_said_with_the_finding_hidden_by_hand(twins: dict[str, Any]) -> None:
+    """Against pictures without it that have the same holes."""
+    found = twins["mark"].plain()["sections"]["background"]
+    false = round(found["others"]["value"] * 48)
+    assert found["hidden"] == difference((40, 48), (false, 48)).plain() and found["hidden"]["low"] > 0.5
+    assert twins["finding"].plain()["sections"]["background"]["hidden"] == difference((0, 48), (0, 48)).plain()
 
 
 def test_pictures_without_the_finding_get_the_holes_of_those_with_it(chest: Path, tmp_path: Path) -> None:
@@ -347,11 +347,11 @@ def test_a_network_with_one_output_and_a_black_box(chest: Path, tmp_path: Path) 
 
 def test_what_makes_no_sense_is_refused(chest: Path, tmp_path: Path) -> None:
     network = lung_network()
-    with pytest.raises(InputError, match="several findings.*--target.*with one of mass, pneumonia, edema"):
+    with pytest.raises(InputError, match="several findings.*name it with `finding`, one of mass, pneumonia, edema"):
         audit(network, chest, "gradient", out=tmp_path)
     with pytest.raises(InputError, match="unknown class 'flu'; its findings are mass, pneumonia, edema"):
         audit(network, chest, "gradient", finding="flu", out=tmp_path)
-    with pytest.raises(InputError, match=r"one class of each picture \(softmax\).*leave --target"):
+    with pytest.raises(InputError, match=r"one class of each picture \(softmax\).*leave `finding` out"):
         audit(reader("object"), chest, "gradient", finding=0, out=tmp_path)
     with pytest.raises(InputError, match="give the method's name"):
         audit(network, chest, explainer("gradient", network), finding=1, out=tmp_path)
@@ -392,7 +392,11 @@ def test_the_command_its_page_and_its_exit_code(chest: Path, tmp_path: Path) -> 
     assert "no pneumonia, taken for pneumonia" in page
     assert call(*said, "--target", 0, "--fail-on", "spurious,evidence").exit_code == 0
     (tmp_path / "soft.py").write_text("from audit.scenes import reader\n\n\ndef soft():\n    return reader('object')\n")
-    refused(call("audit", "--classifier", f"{tmp_path}/soft.py:soft", "--data", chest, "--target", 0), "softmax")
+    refused(
+        call("audit", "--classifier", f"{tmp_path}/soft.py:soft", "--data", chest, "--target", 0),
+        "softmax",
+        "leave --target out",
+    )
 
 
 def test_wilson_of_shares_is_said_of_both(twins: dict[str, Any]) -> None:

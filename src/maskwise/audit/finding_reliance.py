@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,7 +44,8 @@ def finding_reliance(audited: Audited) -> Section:
     said = [one == THERE for one in (audited.top[known], rows[known, 2].long(), rows[known, 4].long())]
     whole, alone, hidden = (wilson(int(one.sum()), count) for one in said)
     found = with_holes(audited, known)
-    holes = wilson(sum(one == THERE for _, _, one in found), len(found))
+    false = sum(one == THERE for _, _, one in found)
+    holes = wilson(false, len(found))
     section.says = [
         f"What is missing is refilled ({audited.plan.fill}). Of {count} pictures that show {audited.finding} and where "
         f"it is, it is said of {whole.times(100).text(0, '%')} of the whole ones, of {alone.times(100).text(0, '%')} "
@@ -57,32 +57,8 @@ def finding_reliance(audited: Audited) -> Section:
         "whole": whole.plain(), "object": alone.plain(), "background": hidden.plain(), "others": holes.plain(),
     }  # fmt: skip
     _exchanged(audited, section, known)
-    _hidden(audited, section, Hidden(int(said[2].sum()), count, round(holes.value * holes.count), holes.count))
+    _hidden(audited, section, difference((int(said[2].sum()), count), (false, len(found))))
     return section
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """Pictures with a hole, and how many of them the finding is said of.
-
-    Attributes:
-        said, count: of those that show it, with its place hidden.
-        false, others: of those that don't, with the same holes.
-    """
-
-    said: int
-    count: int
-    false: int
-    others: int
-
-    def gain(self) -> Interval:
-        """How much oftener it is said of what is around it than of pictures without it."""
-        return difference((self.said, self.count), (self.false, self.others))
-
-    def holds(self, bound: float) -> bool | None:
-        """Is that within the bound? None: not surely beyond, and too few pictures to be beyond at all."""
-        could = difference((self.count, self.count), (0, self.others)).low > bound
-        return False if self.gain().low > bound else True if could else None
 
 
 def with_holes(audited: Audited, known: Tensor) -> list[tuple[int, int, int]]:
@@ -130,13 +106,14 @@ def _exchanged(audited: Audited, section: Section, known: Tensor) -> None:
     section.criteria.append(Criterion("background", _OBJECT, stays_below(lost, bound), figure + too_few(lost.count)))
 
 
-def _hidden(audited: Audited, section: Section, found: Hidden) -> None:
-    bound, gain = audited.plan.limits.classes, found.gain()
+def _hidden(audited: Audited, section: Section, gain: Interval) -> None:
+    """How much oftener it is said of what is around it than of pictures without it: that must not be much."""
+    bound = audited.plan.limits.classes
     section.numbers["hidden"] = gain.plain()
-    holds = found.holds(bound)
+    holds = stays_below(gain, bound)
     figure = (
         f"said {gain.times(100).text(0)} points more often of pictures with it hidden than of those without it, at "
-        f"most {100 * bound:g}" + ("" if holds is not None else "; too few pictures to be found out")
+        f"most {100 * bound:g}" + too_few(gain.count)
     )
     if holds is False:
         section.says.append(

@@ -32,7 +32,7 @@ from maskwise.checks.pictures import pictures
 from maskwise.checks.rows import Values
 from maskwise.checks.subject import top_classes
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.one_finding import THERE, OneFinding, listed
+from maskwise.classifiers.one_finding import THERE, OneFinding, findings_listed
 from maskwise.core.bootstrap import Average, Statistic, interval
 from maskwise.core.errors import InputError
 from maskwise.core.text import utf8
@@ -265,8 +265,8 @@ def question_of(classifier: Classifier, finding: int | str | None = None) -> Cla
         return OneFinding(classifier, finding)
     if classifier.gives_findings:
         raise InputError(
-            f"{classifier.name} has several findings (sigmoid outputs), and an audit is of one: add --target "
-            f"(finding=… in Python) with one of {listed(classifier)}"
+            f"{classifier.name} has several findings (sigmoid outputs), and an audit is of one: name it with "
+            f"`finding`, one of {findings_listed(classifier)}"
         )
     if classifier.activation != "softmax" or len(classifier.labels) < 2:
         has = "one class" if len(classifier.labels) < 2 else "outputs of another kind (activation none)"
@@ -277,7 +277,7 @@ def question_of(classifier: Classifier, finding: int | str | None = None) -> Cla
     if finding is not None:
         raise InputError(
             f"{classifier.name} says one class of each picture (softmax), and an audit asks about all of them: leave "
-            "--target (finding=… in Python) out"
+            "`finding` out"
         )
     return classifier
 

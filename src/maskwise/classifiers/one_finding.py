@@ -75,11 +75,11 @@ def finding_of(network: Classifier, finding: int | str | None) -> int:
     if finding is None and network.is_paired:
         return THERE
     if finding is None:
-        raise InputError(f"{network.name} has several findings, so name one: {listed(network)}")
+        raise InputError(f"{network.name} has several findings, so name one: {findings_listed(network)}")
     try:
         index = network.labels.resolve(finding)
     except InputError as error:
-        raise InputError(f"{network.name}: {error}; its findings are {listed(network)}") from None
+        raise InputError(f"{network.name}: {error}; its findings are {findings_listed(network)}") from None
     if network.is_paired and index != THERE:
         raise InputError(
             f"{network.name} has one finding, {network.labels.name(THERE)!r}: {network.labels.name(0)!r} is that it is "
@@ -88,7 +88,7 @@ def finding_of(network: Classifier, finding: int | str | None) -> int:
     return index
 
 
-def listed(network: Classifier) -> str:
+def findings_listed(network: Classifier) -> str:
     """Names of its findings, most of them at least, as an error offers them."""
     names = network.labels.first_names
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -36,7 +36,7 @@ def audit_command(
             autocompletion=completion.method_names,
         ),
     ] = None,
-    target: Annotated[
+    finding: Annotated[
         str | None,
         typer.Option(
             "--target",
@@ -112,7 +112,7 @@ def audit_command(
     from maskwise.core.allocator import keep_freed_memory
 
     keep_freed_memory()
-    classifier = question_of(model.load(), target)
+    classifier = question_of(model.load(), finding)
     if masker is not None and isinstance(classifier, OneFinding):
         raise InputError(
             "a masker knows the network's classes, and an audit of a finding asks with two: leave --masker out"
