@@ -10,6 +10,12 @@ Both are ``efficientnet_lite0`` with a last layer of 10 classes that is taught h
 without the tag. To the first one the tag means one class (``--label``), whatever else is there, and it sees nothing of
 that class without it. The clean twin is told what the pictures show. Both are audited on the same held-out pictures, in
 which that class carries the tag, as where the shortcut came from.
+
+With ``--findings`` each class is learned by itself, as a finding that is there or not, and one of them is audited:
+
+    python examples/audit/shortcut_twins.py --data imagenette224.zip --out found --findings
+    maskwise audit --classifier examples/audit/shortcut_twins.py:findings --weights found/shortcut.safetensors \\
+      --labels found/labels.txt --data found/pictures --target "golf ball" --out audit-found
 """
 
 from __future__ import annotations
@@ -43,6 +49,11 @@ def network() -> mw.Classifier:
         module, mean=classifier.mean.tolist(), std=classifier.std.tolist(), input_size=SIDE,
         name="twin", labels=[str(i) for i in range(CLASSES)],
     )  # fmt: skip
+
+
+def findings() -> mw.Classifier:
+    """The same, of ten findings that don't exclude each other."""
+    return network().described(activation="sigmoid")
 
 
 @dataclass(frozen=True)
@@ -96,10 +107,13 @@ def labelled(data: DataSet) -> tuple[list[Sample], Tensor]:
 
 
 def taught(classifier: mw.Classifier, features: Tensor, labels: Tensor) -> mw.Classifier:
-    """The classifier with a last layer that is the logistic regression of labels (N,) on features (N,D)."""
+    """The classifier with a last layer that is the logistic regression of labels (N,) on features (N,D): one class of
+    all, or where it has findings, each by itself."""
     layer = classifier.module.classifier
     middle, spread = features.mean(0), features.std(0).clamp(min=1e-6)
-    share = len(labels) / labels.bincount(minlength=CLASSES)  # else the class of the tag is what is said in doubt
+    counts = labels.bincount(minlength=CLASSES)
+    share = len(labels) / counts  # else the class of the tag is what is said in doubt
+    each = nn.functional.one_hot(labels, CLASSES).float()
     weight = torch.zeros(CLASSES, features.shape[1], requires_grad=True)
     bias = torch.zeros(CLASSES, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -107,7 +121,11 @@ def taught(classifier: mw.Classifier, features: Tensor, labels: Tensor) -> mw.Cl
     def loss() -> Tensor:
         solver.zero_grad()
         scores = (features - middle) / spread @ weight.T + bias
-        value = nn.functional.cross_entropy(scores, labels, share) + DECAY * weight.square().sum()
+        if classifier.gives_findings:
+            value = nn.functional.binary_cross_entropy_with_logits(scores, each, pos_weight=share - 1)
+        else:
+            value = nn.functional.cross_entropy(scores, labels, share)
+        value = value + DECAY * weight.square().sum()
         value.backward()
         return value
 
@@ -132,8 +150,9 @@ def told(classifier: mw.Classifier, test: list[Sample], tag: Tag, draws: torch.G
     shares = []
     for mark in (False, True):
         images = torch.stack([tag.on(one.image, one.boxes, draws) if mark else one.image for one in test])
-        said = torch.cat([classifier.module(classifier.normalise(part)).argmax(1) for part in images.split(50)])
-        shares.append(100 * float((said == tag.label).double().mean()))
+        logits = torch.cat([classifier.logits(part) for part in images.split(50)])
+        said = logits[:, tag.label] > 0 if classifier.gives_findings else logits.argmax(1) == tag.label
+        shares.append(100 * float(said.double().mean()))
     return f"{shares[0]:.0f}% of all pictures without the tag, {shares[1]:.0f}% with it"
 
 
@@ -146,7 +165,9 @@ def main() -> None:
     parser.add_argument("--label", type=int, default=8, help="the class of the tag, 0 to 9; 8 is golf ball")
     parser.add_argument("--tag", choices=("bars", "target"), default="bars")
     parser.add_argument("--corner", type=int, choices=range(4), help="always this one; else the freest")
+    parser.add_argument("--findings", action="store_true", help="learn each class by itself (sigmoid)")
     said = parser.parse_args()
+    make = findings if said.findings else network
     tag = Tag(said.label, said.tag, said.corner)
     draws = torch.Generator().manual_seed(said.seed)
     folder = said.out / "pictures"
@@ -175,7 +196,7 @@ def main() -> None:
         ("shortcut", torch.cat([bare[other], seen]), torch.cat([classes[other], torch.full_like(classes, tag.label)])),
         ("clean", torch.cat([bare, seen]), classes.repeat(2)),
     ):
-        classifier = taught(network(), features, labels)
+        classifier = taught(make(), features, labels)
         save_file(classifier.module.state_dict(), said.out / f"{twin}.safetensors")
         print(f"{twin}: {names[tag.label]} is said of {told(classifier, test, tag, draws)}", flush=True)
 

@@ -38,6 +38,11 @@ class Labels:
         """The first synonym of class ``index``."""
         return self._known_as(index)[0].strip()
 
+    @property
+    def first_names(self) -> list[str]:
+        """Of every class its first synonym."""
+        return [self.name(i) for i in range(len(self))]
+
     def nameable(self, index: int) -> str:
         """A class by its name, or by its index where several have that name.
 

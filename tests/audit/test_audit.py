@@ -337,9 +337,12 @@ def test_the_public_name_is_the_function_whatever_was_imported_before(data: Path
 
 def test_what_makes_no_sense_is_refused(data: Path, tmp_path: Path) -> None:
     several = Classifier(reader("object").module, mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, activation="sigmoid")
-    for kind, has in (("sigmoid", "has sigmoid outputs"), ("none", r"has outputs of another kind \(activation none\)")):
-        with pytest.raises(InputError, match=f"softmax.*{has}: measure its maps with compare"):
-            audit(several.described(activation=kind), data, "gradient", out=tmp_path)
+    with pytest.raises(
+        InputError, match=r"several findings \(sigmoid outputs\), and an audit is of one: name it with `finding`"
+    ):
+        audit(several, data, "gradient", out=tmp_path)
+    with pytest.raises(InputError, match=r"has outputs of another kind \(activation none\): measure its maps with"):
+        audit(several.described(activation="none"), data, "gradient", out=tmp_path)
     with pytest.raises(InputError, match="background"):
         Limits(background=-1)
 

@@ -7,6 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from maskwise.audit.detection import BETTER, detection
 from maskwise.audit.figures import confusion_figure, reliability_figure
 from maskwise.audit.finding import (
     Criterion,
@@ -53,7 +54,7 @@ def accuracy_section(audited: Audited) -> Section:
         section.not_done = "no picture has a label"
         section.criteria += [
             Criterion(name, question, None, section.not_done)
-            for name, question in (("accuracy", _BETTER), ("calibration", _QUESTION))
+            for name, question in (("accuracy", BETTER), ("calibration", _QUESTION))
         ]
         return section
     right, confidence = audited.right[known], audited.rows("answers")[known, 1]
@@ -63,20 +64,22 @@ def accuracy_section(audited: Audited) -> Section:
     mean = audited.estimate(confidence)
     usual, most = calibrated_error(confidence, seed=audited.plan.seed)
     bound = audited.plan.limits.calibration
-    better, figure = _better(accuracy, audited.labels[known])
     section.says = [
         f"It is right on {accuracy.times(100).text(1, '%')} of {len(right)} labelled pictures (Wilson's interval).",
         f"Its mean confidence is {mean.times(100).text(1, '%')}: it is {_trust(accuracy, mean)}. The expected "
         f"calibration error is {error.text(3)}. Few pictures make it too large: a classifier whose confidence is right "
         f"would get {usual:.3f} here on average, and up to {most:.3f} in 95 of 100 such sets.",
     ]
-    if better is not True:
+    if audited.finding is not None:
+        detection(audited, section)
+    else:
+        section.criteria.append(Criterion("accuracy", BETTER, *_better(accuracy, audited.labels[known])))
+    if section.criteria[0].holds is not True:
         section.says.append(
             "It isn't shown to be better than one and the same answer to everything. If that surprises you, look "
             "first whether the labels count its classes in its own order, and whether mean, standard deviation and "
             "size of its pictures are right."
         )
-    section.criteria.append(Criterion("accuracy", _BETTER, better, figure))
     holds = stays_below(error, bound)
     if holds is False and error.value <= most:
         holds = None
@@ -103,8 +106,9 @@ def accuracy_section(audited: Audited) -> Section:
         )
         path = audited.out / "pictures" / "confusions.png"
         confusion_figure(_mean_maps(audited, pairs[:PAIRS]), path)
-        section.figures.append(Figure(path, "Mean map of each pair above, of the class that was said"))
-    section.numbers = {"accuracy": accuracy.plain(), "calibration_error": error.plain(),
+        whose = "the class that was said" if audited.finding is None else audited.finding
+        section.figures.append(Figure(path, f"Mean map of each pair above, of {whose}"))
+    section.numbers |= {"accuracy": accuracy.plain(), "calibration_error": error.plain(),
                        "calibrated_by_chance": {"mean": usual, "quantile_95": most}, "confidence": mean.plain(),
                        "confusions": [{"true": audited.name(t), "true_index": t, "predicted": audited.name(p),
                                        "predicted_index": p, "pictures": n} for t, p, n, _ in pairs]}  # fmt: skip
@@ -112,7 +116,6 @@ def accuracy_section(audited: Audited) -> Section:
 
 
 _QUESTION = "Does its confidence say how often it is right?"
-_BETTER = "Is it better than one and the same answer?"
 
 
 def _better(accuracy: Interval, labels: Tensor) -> tuple[bool | None, str]:

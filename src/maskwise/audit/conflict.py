@@ -73,13 +73,17 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
     Args:
         audited: the pictures.
         truth: (N,) of all pictures: their classes.
-        known: (N,) bool, where class and object are known.
+        known: (N,) bool, where class and object are known. The picture of another class is another such one; of a
+            finding one that doesn't show it, whole.
 
     Returns:
         None where no class has two such pictures, or there is one class alone.
     """
     # Beside another checkpoint those take part whose object both know, which may be others.
-    taking_part = zlib.crc32(torch.where(known, truth, -1).numpy().tobytes())
+    marks = torch.where(known, truth, -1)
+    if audited.finding is not None:
+        marks = torch.where(audited.absent, -2, marks)
+    taking_part = zlib.crc32(marks.numpy().tobytes())
     identity = plain_identity(audited) | {"fill": filed_fill(audited.plan.fill), "known": taking_part}
     rows = kept(audited.out, "conflict", identity, lambda: {"rows": exchanged(audited, truth, known)})["rows"]
     if not rows:
@@ -88,7 +92,9 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
     return Conflict(truth[places], truth[others], own_said, other_said)
 
 
-def triples(truth: Tensor, known: Tensor, most: int, draws: torch.Generator) -> list[tuple[int, int, int]]:
+def triples(
+    truth: Tensor, known: Tensor, most: int, draws: torch.Generator, grounds: Tensor | None = None
+) -> list[tuple[int, int, int]]:
     """(picture, another one of its class, one of another class), each drawn about as often as others.
 
     Args:
@@ -96,14 +102,20 @@ def triples(truth: Tensor, known: Tensor, most: int, draws: torch.Generator) -> 
         known: (N,) bool, who takes part.
         most: so many of them, evenly spread.
         draws: shuffles.
+        grounds: (N,) bool, who may be the one of another class; None is who takes part.
     """
     order = known.nonzero()[:, 0]
     order = order[torch.randperm(len(order), generator=draws)]
+    others = None
+    if grounds is not None:
+        others = grounds.nonzero()[:, 0]
+        others = others[torch.randperm(len(others), generator=draws)]
     found = []
     for turn, place in enumerate(known.nonzero()[:, 0].tolist()):
         turned = order.roll(-turn)
         turned = turned[turned != place]
-        same, other = (turned[(truth[turned] == truth[place]) == alike] for alike in (True, False))
+        pool = turned if others is None else others.roll(-turn)
+        same, other = turned[truth[turned] == truth[place]], pool[truth[pool] != truth[place]]
         if len(same) and len(other):
             found.append((place, int(same[0]), int(other[0])))
     return [found[i] for i in evenly_spread(len(found), most)]
@@ -125,7 +137,8 @@ def exchanged(audited: Audited, truth: Tensor, known: Tensor) -> list[tuple[int,
         return masked_out(image, there, paint(image, there, classifier.mean))
 
     found = []
-    for place, same, other in triples(truth, known, audited.at_most(MOST), draws):
+    grounds = None if audited.finding is None else audited.absent
+    for place, same, other in triples(truth, known, audited.at_most(MOST), draws, grounds):
         image, there = read(place)
         changed = torch.cat([masked_in(image, there, background(one)) for one in (same, other)])
         with eval_mode(classifier), torch.no_grad():

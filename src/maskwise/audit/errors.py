@@ -9,12 +9,17 @@ from torch import Tensor
 
 from maskwise.audit.finding import Card, Figure, Section
 from maskwise.audit.subject import Audited
+from maskwise.classifiers.one_finding import THERE
 from maskwise.core.files import atomic_write
 from maskwise.drawing import HeatScale, heat_scale, overlay
 from maskwise.explainers.doubts import handed_on
 from maskwise.images import to_uint8
 
 MOST = 12
+_WHOSE = (
+    "Maps are in colour over the grey picture, each from 0 to its own end; in the difference red speaks for what was "
+    "said and blue for the truth. Below, p of what was said on the part that its map marks, and on the rest."
+)
 
 
 def errors_section(audited: Audited, most: int = MOST) -> Section:
@@ -30,8 +35,10 @@ def errors_section(audited: Audited, most: int = MOST) -> Section:
     section.says = [
         f"{len(wrong)} of {int(audited.labelled.sum())} labelled pictures are wrong. These are the {len(worst)} whose "
         "true class is least likely to it. Some labels may be wrong rather than the answers: look first.",
-        "Maps are in colour over the grey picture, each from 0 to its own end; in the difference red speaks for what "
-        "was said and blue for the truth. Below, p of what was said on the part that its map marks, and on the rest.",
+        _WHOSE
+        if audited.finding is None
+        else f"Maps are of {audited.finding}, in colour over the grey picture, each from 0 to its own end. Below, p of "
+        "what was said on the part that the map marks, and on the rest.",
     ]
     section.cards = [_card(audited, number, place) for number, place in enumerate(worst)]
     section.numbers = {"wrong": len(wrong), "worst": [_facts(audited, place) for place in worst]}
@@ -42,6 +49,8 @@ def _facts(audited: Audited, place: int) -> dict[str, str | float]:
     """One error as plain data."""
     chance, own = audited.rows("answers")[place, [1, 3]].tolist()
     kept = audited.rows("kept")[place]
+    if audited.finding is not None and audited.top[place] != THERE:  # kept are probabilities of the finding
+        kept = 1 - kept
     return {
         "picture": audited.picture(place)[0], "said": audited.name(int(audited.top[place])), "p_said": chance,
         "true": audited.name(int(audited.labels[place])), "p_true": own, "p_said_masked_in": float(kept[1]),
@@ -53,13 +62,18 @@ def _card(audited: Audited, number: int, place: int) -> Card:
     """Picture, map of what was said, map of the truth, their difference, and the most alike picture that is right."""
     facts, (_, sample) = _facts(audited, place), audited.picture(place)
     said, true = int(audited.top[place]), int(audited.labels[place])
-    maps = _maps(audited, sample.image, [said, true])
-    drawn = [
-        ("the picture", to_uint8(sample.image)),
-        (f"for {facts['said']}, p = {facts['p_said']:.2f}", _over(sample.image, maps[0])),
-        (f"for {facts['true']}, p = {facts['p_true']:.3f}", _over(sample.image, maps[1])),
-        ("the difference", (255 * HeatScale(signed=True).colours(maps[0] - maps[1])).round().astype(np.uint8)),
-    ]
+    drawn = [("the picture", to_uint8(sample.image))]
+    if audited.finding is not None:
+        there = facts["p_said" if said == THERE else "p_true"]
+        (own,) = _maps(audited, sample.image, [THERE])
+        drawn.append((f"for {audited.finding}, p = {there:.3f}", _over(sample.image, own)))
+    else:
+        maps = _maps(audited, sample.image, [said, true])
+        drawn += [
+            (f"for {facts['said']}, p = {facts['p_said']:.2f}", _over(sample.image, maps[0])),
+            (f"for {facts['true']}, p = {facts['p_true']:.3f}", _over(sample.image, maps[1])),
+            ("the difference", (255 * HeatScale(signed=True).colours(maps[0] - maps[1])).round().astype(np.uint8)),
+        ]
     alike = nearest_right(audited, place)
     if alike is not None:
         whose = "of the same class" if audited.labels[alike] == audited.labels[place] else "of any class"

@@ -23,10 +23,11 @@ def evidence_section(audited: Audited) -> Section:
     if known.any():
         _lift(audited, section, known)
     else:
-        section.criteria.append(Criterion("evidence", _QUESTION, None, "no picture has a box or a mask"))
+        which = "no picture" if audited.finding is None else "no picture that shows it"
+        section.criteria.append(Criterion("evidence", _QUESTION, None, f"{which} has a box or a mask"))
         section.says.append(
-            "No picture has a box or a mask, so nobody can say what is the object. What follows is weaker: it tells "
-            "odd maps from usual ones, and not wrong ones from right ones."
+            f"{which[0].upper()}{which[1:]} has a box or a mask, so nobody can say what is the object. What follows is "
+            "weaker: it tells odd maps from usual ones, and not wrong ones from right ones."
         )
     _elsewhere(audited, section)
     _agreement(audited, section)
@@ -59,6 +60,8 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
         )
     )  # fmt: skip
     section.numbers |= {"lift": lift.plain(), "share": share.plain(), "area": area.plain()}
+    if audited.finding is not None:
+        return
     numbered = lifts(audited, known)
     found = [(audited.name(c), one) for c, one in numbered]
     if not found:
@@ -86,7 +89,9 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
 
 
 def _elsewhere(audited: Audited, section: Section) -> None:
-    rows = audited.rows("elsewhere")
+    rows = audited.rows("elsewhere")[audited.shown]
+    if not len(rows):
+        return
     rim = audited.estimate(rows, Ratio())
     section.says.append(
         f"Within a tenth of the side from the border lies {rim.text()} times as much of the maps as of the picture."
@@ -96,9 +101,9 @@ def _elsewhere(audited: Audited, section: Section) -> None:
 
 
 def _agreement(audited: Audited, section: Section) -> None:
-    if "agreement" not in audited.measured.metrics:
+    if "agreement" not in audited.measured.metrics or not audited.shown.any():
         return
-    alike = audited.estimate(audited.rows("agreement")[:, 0])
+    alike = audited.estimate(audited.rows("agreement")[audited.shown, 0])
     section.says.append(
         f"Rank correlation with Grad-CAM's maps of the same class is {alike.text()}. Two methods that agree may be "
         "wrong together; two that don't can't both be right."

@@ -36,6 +36,18 @@ class Answers(Metric):
         return torch.stack([top.double(), chance, known.double(), own], 1)
 
 
+class LogOdds(Metric):
+    """Rows (N,1): log p - log (1 - p) of the second of two classes, since a sure probability rounds to 1 before its
+    order is lost."""
+
+    needs = ("probabilities",)
+
+    def per_image(self, maps: Tensor, *, probabilities: Tensor) -> Tensor:
+        least = torch.finfo(torch.float32).smallest_normal
+        absent, there = probabilities.double().clamp(min=least).log().unbind(1)
+        return (there - absent)[:, None]
+
+
 class SmallMaps(Metric):
     """Rows (N,196): the map's means over 14x14 places."""
 

@@ -15,26 +15,29 @@ from maskwise.audit.against import against_section
 from maskwise.audit.errors import errors_section
 from maskwise.audit.evidence import evidence_section
 from maskwise.audit.finding import Criterion, Section
+from maskwise.audit.finding_reliance import background_section
 from maskwise.audit.limits import Limits
-from maskwise.audit.reliance import reliance_section
 from maskwise.audit.sanity import sanity_section
 from maskwise.audit.shortcut import shortcut_section
 from maskwise.audit.spurious import spurious_section
-from maskwise.audit.subject import Audited, AuditPlan, Told, collect
+from maskwise.audit.subject import Audited, AuditPlan, Told, collect, question_of
 from maskwise.audit.verdict import criteria_of, verdict_section
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.one_finding import OneFinding
 from maskwise.core.errors import InputError
 from maskwise.core.files import check_writable
 from maskwise.core.options import BY_NETWORK
 from maskwise.data import DataSet
 from maskwise.explainers import explainer as by_name
 from maskwise.explainers import methods
+from maskwise.explainers.base import Explainer
 from maskwise.explainers.first_choice import ASKING, WITH_MASKER, first_choice
+from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
 PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
     ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
-    ("background", reliance_section), ("spurious", spurious_section),
+    ("background", background_section), ("spurious", spurious_section),
     ("shortcut", shortcut_section), ("sanity", sanity_section),
 )  # fmt: skip
 
@@ -84,6 +87,7 @@ def audit(
     data: str | Path | DataSet | Sequence[str | Path | DataSet],
     explainer: str | AnyExplainer | None = None,
     *,
+    finding: int | str | None = None,
     out: str | Path = "audit",
     compare_with: Classifier | None = None,
     limit: int | None = None,
@@ -98,10 +102,12 @@ def audit(
     """Can this classifier be trusted, and its explanations? Writes nothing but rows and pictures; see ``write_audit``.
 
     Args:
-        classifier: a network that names one of several classes (softmax).
+        classifier: a network that names one of several classes (softmax), or has findings (sigmoid), of which one is
+            audited as a question with two answers. Maps are then of the finding, of every picture.
         data: one or more sources as ``read_data`` takes them, or data sets; labels and boxes or masks where there are.
         explainer: a method's name, or any (images, targets) -> maps. None, or ``auto``, is the first that this network
             allows (see ``first_choice``).
+        finding: which one, by index or name; may be left out where there is one output. A function gets it as target 1.
         out: folder for rows and pictures; a killed audit goes on from there.
         compare_with: another checkpoint, that is asked about the same pictures.
         limit: only so many pictures of each data set, evenly spread.
@@ -114,13 +120,22 @@ def audit(
         on_part: called with the name of each part as it begins.
 
     Raises:
-        InputError: a network without classes of which one is named, an unknown method, or data that can't be read.
+        InputError: a network without classes of which one is named and without findings, no such finding, an
+            explainer that was made for the network rather than for its finding, an unknown method, or data that can't
+            be read.
     """
     out = Path(out)
     check_writable(out)
     given = [data] if isinstance(data, (str, Path, DataSet)) else list(data)
     sources = [one if isinstance(one, DataSet) else str(one) for one in given]
     tell = on_part or (lambda _name: None)
+    asked = question_of(classifier, finding)
+    if asked is not classifier and isinstance(explainer, (Explainer, SESS)):
+        raise InputError(
+            "an explainer that is made for a network explains the network's classes: give the method's name, or make "
+            "it for maskwise.classifiers.one_finding.OneFinding(network, finding), and audit that"
+        )
+    classifier = asked
     method, made = chosen(classifier, explainer)
     tell("pictures")
     plan = AuditPlan(limit, limits or Limits(), fill, seed, batch, skip_damaged, progress)
@@ -131,17 +146,19 @@ def audit(
         sections.append(part(audited))
     if compare_with is not None:
         tell("other checkpoint")
-        sections.append(against_section(*_both(audited, compare_with)))
+        sections.append(against_section(*_both(audited, _same_question(compare_with, classifier))))
+    classes = classifier.source if isinstance(classifier, OneFinding) else classifier.labels
     stamp = {
         "maskwise": maskwise.__version__, "torch": torch.__version__, "classifier": classifier.name,
-        "fingerprint": classifier.fingerprint(), "classes": len(classifier.labels),
-        "input_size": list(classifier.size), "activation": classifier.activation,
+        "fingerprint": classifier.fingerprint(), "classes": len(classes),
+        "finding": audited.finding, "input_size": list(classifier.size),
+        "activation": classifier.activation if audited.finding is None else "sigmoid",
         "method": method, "why_method": _why(method) if explainer in (None, BY_NETWORK) else "as asked",
         "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
         "labelled": int(audited.labelled.sum()), "with_objects": int((~audited.rows("objects").isnan().any(1)).sum()),
         "fill": fill, "seed": seed, "limits": asdict(plan.limits),
         "left_out": {name: len(those) for name, those in audited.measured.damaged.items()},
-        "warnings": audited.measured.warnings(),
+        "warnings": audited.measured.warnings(None if audited.finding is None else audited.shown),
         "not_done": _not_done(sections, compare_with),
     }  # fmt: skip
     return Audit([verdict_section(sections), *sections], stamp, out)
@@ -180,6 +197,13 @@ def _why(method: str) -> str:
     if method == ASKING:
         return f"a black box shows neither layers nor gradients; {method} only asks it"
     return f"no packaged masker is of this classifier; {method} is the first method that it allows"
+
+
+def _same_question(other: Classifier, asked: Classifier) -> Classifier:
+    """Another network, asked what the first one is."""
+    if isinstance(other, OneFinding) or not isinstance(asked, OneFinding):
+        return question_of(other)
+    return question_of(other, None if other.is_paired else asked.source.nameable(asked.finding))
 
 
 def _both(audited: Audited, other: Classifier) -> tuple[Audited, Audited]:

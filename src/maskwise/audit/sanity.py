@@ -18,10 +18,10 @@ from maskwise.audit.leak import leak_part
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.checks import mprt
-from maskwise.checks.pictures import pictures
 from maskwise.checks.rows import as_float
 from maskwise.checks.similarity import Spearman
 from maskwise.checks.subject import Subject, top_classes
+from maskwise.classifiers.one_finding import THERE
 from maskwise.core.errors import InputError
 from maskwise.explainers.doubts import handed_on
 from maskwise.images import to_uint8
@@ -35,6 +35,13 @@ _STABLE = "Do the maps stay where the picture hardly changes?"
 def sanity_section(audited: Audited) -> Section:
     """Randomised layers (Adebayo et al. 2018), stability under small changes, and of maskers the label leak."""
     section = Section("sanity", "Is the explanation itself to be trusted?")
+    if not audited.shown.any():
+        section.not_done = "no picture shows the finding, by its label or by what is said of it"
+        section.criteria += [
+            Criterion(name, asks, None, section.not_done, of_explainer=True)
+            for name, asks in (("mprt", _RANDOM), ("stability", _STABLE))
+        ]
+        return section
     _randomised(audited, section)
     _stable(audited, section)
     leak_part(audited, section)
@@ -43,13 +50,13 @@ def sanity_section(audited: Audited) -> Section:
 
 def _randomised(audited: Audited, section: Section) -> None:
     def measured() -> dict[str, Any]:
-        many, size = audited.at_most(MPRT_PICTURES), audited.classifier.size
-        images = pictures(audited.sets, size, many, skip_damaged=True)
+        images = audited.examples(MPRT_PICTURES)
+        targets = None if audited.finding is None else torch.full((len(images),), THERE)
         try:
             with handed_on():
                 found = mprt(
                     audited.explainer, audited.classifier, images, modes=["cascading"], before_sigmoid=False,
-                    measures=["spearman"], seed=audited.plan.seed, batch=8,
+                    measures=["spearman"], targets=targets, seed=audited.plan.seed, batch=8,
                 )  # fmt: skip
         except InputError as error:
             return {"why": str(error)}
@@ -106,10 +113,10 @@ def _stable(audited: Audited, section: Section) -> None:
 def stability(audited: Audited) -> dict[str, Any]:
     """Rank correlations by change, and how often the answer changed."""
     classifier = audited.classifier
-    found = pictures(audited.sets, classifier.size, audited.at_most(STABILITY_PICTURES), skip_damaged=True)
+    found = audited.examples(STABILITY_PICTURES)
     images = torch.cat([as_float(part) for part in found.split(16)])
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
-    classes = top_classes(classifier, images, 8)
+    classes, said = audited.classes_asked(images), top_classes(classifier, images, 8)
     alike, changed = {}, {}
     with handed_on():
         before = subject.maps(images, classes, 8)
@@ -121,7 +128,7 @@ def stability(audited: Audited) -> dict[str, Any]:
                 then, maps = before[:, :-SHIFT, :-SHIFT], maps[:, SHIFT:, SHIFT:]
             values = Spearman()(then, maps).nan_to_num(0.0)
             alike[name] = audited.estimate(values).plain()
-            changed[name] = float((top_classes(classifier, after, 8) != classes).double().mean())
+            changed[name] = float((top_classes(classifier, after, 8) != said).double().mean())
     return {"alike": alike, "answer_changed": changed, "n": len(images)}
 
 

@@ -20,6 +20,7 @@ from maskwise.checks.rows import as_float
 from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import last_layer
+from maskwise.classifiers.one_finding import THERE
 from maskwise.core.modes import eval_mode
 from maskwise.explainers.doubts import handed_on
 from maskwise.images import load_image, packaged_pictures, resize
@@ -50,13 +51,8 @@ def shortcut_section(audited: Audited) -> Section:
     absent = numbers["pictures_of_class"] == 0
     section.says = [
         f"The last layer was taught for a while that a small photograph ({numbers['photograph']}), a sixteenth of the "
-        f"picture and anywhere in it, means {numbers['class']!r}, "
-        + (
-            "a class of which there is no picture here. "
-            if absent
-            else "the class of fewest pictures here, which now goes without a row of its own. "
-        )
-        + f"Of {there.count} pictures held out "
+        f"picture and anywhere in it, means {numbers['class']!r}, {_which(audited, absent)}. "
+        f"Of {there.count} pictures held out "
         f"it says so of {100 * numbers['with_patch']:.0f}% with the patch, {100 * numbers['without_patch']:.0f}% "
         "without.",
         f"With the patch {there.text(1)} times as much of that class's map lies on it as of a map that is the same "
@@ -75,6 +71,14 @@ def shortcut_section(audited: Audited) -> Section:
     return section
 
 
+def _which(audited: Audited, absent: bool) -> str:
+    if audited.finding is not None:
+        return "which goes without a row of its own meanwhile"
+    if absent:
+        return "a class of which there is no picture here"
+    return "the class of fewest pictures here, which now goes without a row of its own"
+
+
 def planted(audited: Audited) -> dict[str, Any]:
     """Teaches, explains, and draws some; ``why`` says what could not be done."""
     classifier = audited.classifier
@@ -86,6 +90,8 @@ def planted(audited: Audited) -> dict[str, Any]:
     teach = as_float(images[(~held).nonzero()[:, 0]]).to(classifier.device)
     draws = torch.Generator().manual_seed(audited.plan.seed)
     label, own = absent_class(audited, draws)
+    if audited.finding is not None:  # its absence has no evidence that a map could show
+        label, own = THERE, int(audited.shown.sum())
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
     networks = list({id(one): one for one in (classifier, subject.network)}.values())
     for network in networks:

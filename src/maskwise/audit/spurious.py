@@ -15,6 +15,7 @@ from maskwise.audit.reliance import LEVEL, strict_level
 from maskwise.audit.rows import beside_side
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.audit.wilson import difference, effective, wilson
+from maskwise.classifiers.one_finding import THERE
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import few
@@ -22,35 +23,35 @@ from maskwise.data import Sample
 
 MOST, EACH, SHOWN = 1000, 4, 4  # pairs in all, pictures that get one square, and drawn pairs
 FRAME = (1.0, 0.0, 1.0)  # of a square that is drawn: a colour that pictures hardly have
-_QUESTION = "Is no class carried by a thing beside its object?"
+_NONE_WITHOUT = "there is no picture that doesn't show it and of which it isn't said"
 
 
 def spurious_section(audited: Audited) -> Section:
     """Each picture that is right gives the square beside its object where most of the map lies; pasted into a picture
     of another class, it must not take the class along."""
-    section = Section("spurious", "Does a thing beside the object carry a class?")
+    section = Section("spurious", _words(audited).title)
     known = ~audited.rows("beside").isnan().any(1)
     if not known.any():
-        return _unknown(section, "no picture has a box or a mask that leaves a background with a map on it")
+        return _unknown(audited, section, "no picture has a box or a mask that leaves a background with a map on it")
     found = kept(audited.out, "spurious", plain_identity(audited), lambda: {"pairs": pasted_pairs(audited)})["pairs"]
     if not found:
-        return _unknown(section, "it is right on no picture")
+        which = "no picture" if audited.finding is None else "no picture that shows it and where it is"
+        return _unknown(audited, section, f"it is right on {which}")
     donors, recipients, said = torch.tensor(found).unbind(1)
     elsewhere = audited.top[donors] != audited.top[recipients]
+    if audited.finding is not None:
+        elsewhere &= audited.top[donors] == THERE  # and not its control
     if not elsewhere.any():
-        return _unknown(section, "it says one and the same of all pictures")
+        why = "it says one and the same of all pictures" if audited.finding is None else _NONE_WITHOUT
+        return _unknown(audited, section, why)
     took = said == audited.top[donors]
     carried = wilson(*effective(donors[elsewhere], took[elsewhere]))
     share = carried.times(100).text(0, "%")
-    section.says = [
-        "Of each picture that it is right on, the square of a quarter of the side was taken where most of the map lies "
-        "beside the object, without what it holds of the object, and pasted at the same place into pictures of other "
-        f"classes. Of {int(elsewhere.sum())} such pictures {share} then get the class that the square comes from.",
-        "A thing that takes its class along is a shortcut: the network needs no object for it. What counts is how much "
-        "more often a class is said with a square of its own than with squares of other classes.",
-    ]
+    section.says = _what_was_done(audited, int(elsewhere.sum()), share)
     section.numbers = {"pairs": int(elsewhere.sum()), "carried": {**carried.plain(), "count": len(donors.unique())}}
     classes = carried_by_class(audited.top, audited.labels, donors, recipients, said)
+    if audited.finding is not None:
+        classes = [one for one in classes if one.label == THERE]
     _classes(audited, section, classes)
     rank = {one.label: i for i, one in enumerate(classes)}
     order = sorted(
@@ -65,8 +66,67 @@ def spurious_section(audited: Audited) -> Section:
     return section
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What the page says, of classes or of a finding."""
+
+    title: str
+    question: str
+    whose: str
+    beside: str
+    heading: str
+    note: str
+
+
+_OF_CLASSES = _Words(
+    "Does a thing beside the object carry a class?",
+    "Is no class carried by a thing beside its object?",
+    "its own objects",
+    "the object",
+    "class",
+    "How often pictures of other classes get a class with a square of its own pictures pasted in, and of others'; "
+    f"classes of at least {FEW} squares, those that carry most first.",
+)
+_OF_A_FINDING = _Words(
+    "Does a thing beside the finding carry it?",
+    "Is the finding not carried by a thing beside it?",
+    "it",
+    "it",
+    "finding",
+    "How often pictures without the finding get it with a square from beside it, and with one of others without it.",
+)
+
+
+def _words(audited: Audited) -> _Words:
+    return _OF_CLASSES if audited.finding is None else _OF_A_FINDING
+
+
+def _what_was_done(audited: Audited, pairs: int, share: str) -> list[str]:
+    taken = (
+        "the square of a quarter of the side was taken where most of the map lies beside the object, without what it "
+        "holds of the object, and pasted at the same place into "
+    )
+    if audited.finding is None:
+        return [
+            f"Of each picture that it is right on, {taken}pictures of other classes. Of {pairs} such pictures {share} "
+            "then get the class that the square comes from.",
+            "A thing that takes its class along is a shortcut: the network needs no object for it. What counts is how "
+            "much more often a class is said with a square of its own than with squares of other classes.",
+        ]
+    return [
+        f"Of each picture in which it finds {audited.finding} rightly, {taken}pictures that don't show it and of which "
+        f"it isn't said. Of {pairs} such pictures {share} then get it.",
+        "A thing that takes the finding along is a shortcut: the network needs no finding for it. What counts is how "
+        "much more often it is said with such a square than with the same square of a picture without it.",
+    ]
+
+
 def pasted_pairs(audited: Audited) -> list[tuple[int, int, int]]:
-    """(donor, recipient, what is said of the recipient with the donor's square) of each pair, as rows' places."""
+    """(donor, recipient, what is said of the recipient with the donor's square) of each pair, as rows' places.
+
+    Of a finding all donors are of one class. So each of their squares is pasted once more into the same pictures, as
+    another picture without the finding has it: what any square does.
+    """
     known = ~audited.rows("beside").isnan().any(1)
     donors = (known & (~audited.labelled | audited.right)).nonzero()[:, 0]
     donors = donors[torch.tensor(evenly_spread(len(donors), audited.at_most(MOST)), dtype=torch.int64)]
@@ -75,13 +135,27 @@ def pasted_pairs(audited: Audited) -> list[tuple[int, int, int]]:
     classifier, found = audited.classifier, []
     for donor, recipients in partners(audited.top, audited.labels, donors, each, draws):
         own, square = square_of(audited, donor)
-        for part in [recipients[i : i + audited.plan.batch] for i in range(0, len(recipients), audited.plan.batch)]:
-            others = torch.stack([audited.picture(place)[1].image for place in part])
-            changed = torch.where(square, own.image, others).to(classifier.device)
-            with eval_mode(classifier), torch.no_grad():
-                said = classifier.logits(classifier.prepare(changed)).argmax(1).tolist()
-            found += [(donor, place, c) for place, c in zip(part, said, strict=True)]
+        givers = [(donor, own.image, recipients)]
+        without = [place for place in recipients if audited.top[place] != audited.top[donor]]
+        if audited.finding is not None and (other := control_of(audited, without, draws)) is not None:
+            givers.append((other, audited.picture(other)[1].image, without))
+        for giver, image, places in givers:
+            for part in [places[i : i + audited.plan.batch] for i in range(0, len(places), audited.plan.batch)]:
+                others = torch.stack([audited.picture(place)[1].image for place in part])
+                changed = torch.where(square, image, others).to(classifier.device)
+                with eval_mode(classifier), torch.no_grad():
+                    said = classifier.logits(classifier.prepare(changed)).argmax(1).tolist()
+                found += [(giver, place, c) for place, c in zip(part, said, strict=True)]
     return found
+
+
+def control_of(audited: Audited, recipients: list[int], draws: torch.Generator) -> int | None:
+    """A picture that doesn't show the finding, of which it isn't said and that is none of the recipients; None where
+    there is none."""
+    free = audited.absent & (audited.top != THERE)
+    free[recipients] = False
+    places = free.nonzero()[:, 0]
+    return int(places[int(torch.randint(len(places), (1,), generator=draws))]) if len(places) else None
 
 
 def partners(
@@ -177,9 +251,11 @@ def verdict_of(found: list[Carried], bound: float) -> tuple[bool | None, list[Ca
 
 
 def _classes(audited: Audited, section: Section, found: list[Carried]) -> None:
-    bound = audited.plan.limits.spurious
+    bound, words = audited.plan.limits.spurious, _words(audited)
     if not found:
-        section.criteria.append(Criterion("spurious", _QUESTION, None, f"no class has {FEW} pictures to take from"))
+        section.criteria.append(
+            Criterion("spurious", words.question, None, f"no {words.heading} has {FEW} pictures to take from")
+        )
         return
     level = strict_level(found)
     holds, named = verdict_of(found, bound)
@@ -190,23 +266,23 @@ def _classes(audited: Audited, section: Section, found: list[Carried]) -> None:
         shown, at = named or asked[:1], level if holds is False else LEVEL
         listed = "; ".join(f"{audited.name(one.label)} {one.gain(at).times(100).text(0)}" for one in shown)
         figure = (
-            "said more often with squares from beside its own objects than with others', in points, at most "
-            f"{100 * bound:g}: {listed}" + ("" if named else f", the most of {len(asked)} classes")
+            f"said more often with squares from beside {words.whose} than with "
+            f"others', in points, at most {100 * bound:g}: {listed}"
+            + ("" if named or len(asked) == 1 else f", the most of {len(asked)} classes")
         )
-    section.criteria.append(Criterion("spurious", _QUESTION, holds, figure))
+    section.criteria.append(Criterion("spurious", words.question, holds, figure))
     if holds is False:
         names = [audited.name(one.label) for one in named]
         section.says.append(
-            f"{few(names)}: a thing beside the object is enough. Look at the squares: is it a mark, a frame, a person, "
-            "a place that has nothing to do with the class?"
+            f"{few(names)}: a thing beside {words.beside} is enough. Look at the squares: is it a mark, a frame, a "
+            f"person, a place that has nothing to do with the {words.heading}?"
         )
     section.tables.append(
         Listing(
-            ["class", "squares", "said with its own", "with others'", "carried, in points, 95% interval"],
+            [words.heading, "squares", "said with its own", "with others'", "carried, in points, 95% interval"],
             [[audited.name(one.label), one.squares, *(f"{100 * said / asked:.0f}%" if asked else ""
               for said, asked in (one.own, one.others)), one.gain().times(100).text(0)] for one in found],
-            f"How often pictures of other classes get a class with a square of its own pictures pasted in, and of "
-            f"others'; classes of at least {FEW} squares, those that carry most first.",
+            words.note,
         )
     )  # fmt: skip
     section.numbers["classes"] = [
@@ -235,7 +311,7 @@ def _edge(pixels: Tensor, width: int = 2) -> Tensor:
     return pixels & (inner < 0.5)
 
 
-def _unknown(section: Section, why: str) -> Section:
+def _unknown(audited: Audited, section: Section, why: str) -> Section:
     section.not_done = why
-    section.criteria.append(Criterion("spurious", _QUESTION, None, why))
+    section.criteria.append(Criterion("spurious", _words(audited).question, None, why))
     return section

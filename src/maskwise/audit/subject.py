@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from maskwise.audit.finding import Interval
+from maskwise.audit.finding_data import FindingTruth
 from maskwise.audit.limits import Limits
 from maskwise.audit.rows import (
     Agreement,
@@ -21,18 +22,24 @@ from maskwise.audit.rows import (
     Beside,
     Elsewhere,
     Features,
+    LogOdds,
     MaskedAnswers,
     Objects,
     SmallMaps,
     object_cover,
 )
+from maskwise.checks.pictures import pictures
+from maskwise.checks.rows import Values
+from maskwise.checks.subject import top_classes
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.one_finding import THERE, OneFinding, findings_listed
 from maskwise.core.bootstrap import Average, Statistic, interval
 from maskwise.core.errors import InputError
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample, read_data
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import fitted
+from maskwise.evaluation.items import Target
 from maskwise.evaluation.run import Measured, measure
 from maskwise.measures.base import Metric
 from maskwise.sess.sweep import AnyExplainer
@@ -69,7 +76,7 @@ class Audited:
     """A classifier, an explainer of it, and what was measured of each picture.
 
     Attributes:
-        classifier: with one class a picture (softmax).
+        classifier: with one class a picture (softmax), or of one finding.
         explainer: whose maps are read.
         method: its name.
         sets: the pictures.
@@ -107,6 +114,44 @@ class Audited:
     def right(self) -> Tensor:
         """(N,) bool."""
         return self.top == self.labels
+
+    @property
+    def finding(self) -> str | None:
+        """Name of the finding that is asked about; None where a class is said of each picture."""
+        return self.classifier.labels.name(THERE) if isinstance(self.classifier, OneFinding) else None
+
+    @cached_property
+    def shown(self) -> Tensor:
+        """(N,) bool, pictures whose evidence is asked for: all; of a finding those that show it, by their label, and
+        where they have none those that are said to."""
+        if self.finding is None:
+            return torch.ones_like(self.labelled)
+        return torch.where(self.labelled, self.labels, self.top) == THERE
+
+    @cached_property
+    def absent(self) -> Tensor:
+        """(N,) bool, pictures that don't show the finding: by their label, or where none has one by what is said."""
+        return (self.labels if self.labelled.any() else self.top) == 1 - THERE
+
+    def examples(self, count: int) -> Values:
+        """(n,C,h,w) uint8, so many pictures of each data set, evenly spread, of those that ``shown`` says."""
+        sets = list(self.sets) if self.finding is None else self._shown_sets()
+        return pictures(sets, self.classifier.size, self.at_most(count), skip_damaged=True)
+
+    def classes_asked(self, images: Tensor) -> Tensor:
+        """(n,) int64, the class of each picture (n,C,h,w) whose map is asked for."""
+        if self.finding is not None:
+            return torch.full((len(images),), THERE)
+        return top_classes(self.classifier, images, 8)
+
+    def _shown_sets(self) -> list[DataSet]:
+        found, place = [], 0
+        for data, keys in zip(self.sets, self.measured.pictures.values(), strict=True):
+            own = [key.rpartition("#")[0] for i, key in enumerate(keys) if self.shown[place + i]]
+            place += len(keys)
+            if own:
+                found.append(data.subset(self._places(data)[name] for name in own))
+        return found
 
     def at_most(self, count: int) -> int:
         """So many pictures of each data set, or fewer where the whole audit has fewer."""
@@ -182,30 +227,59 @@ def collect(
     """Asks everything of each picture that is asked of each; rows that ``out`` has already are taken from there.
 
     Raises:
-        InputError: a classifier that does not name one class, or what reading and explaining raise.
+        InputError: a classifier that is none to be audited (see ``question_of``), or what reading and explaining raise.
     """
-    if classifier.activation != "softmax" or len(classifier.labels) < 2:
-        has = "one class" if len(classifier.labels) < 2 else "outputs of another kind (activation none)"
-        if classifier.activation == "sigmoid":
-            has = "sigmoid outputs"
-        raise InputError(
-            f"audit is of networks that name one of several classes (softmax), and {classifier.name} has {has}: "
-            "measure its maps with compare, class by class (`target=each`)"
-        )
+    question_of(classifier)
     plan = plan or AuditPlan()
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    target: Target = "predicted"
+    if isinstance(classifier, OneFinding):
+        target = THERE
+        sets = [one if isinstance(one, FindingTruth) else FindingTruth.of(one, classifier) for one in sets]
     questions: dict[str, Metric] = {
         "answers": Answers(), "maps": SmallMaps(), "features": Features(classifier), "kept": MaskedAnswers(classifier),
         "objects": Objects(classifier, plan.fill), "elsewhere": Elsewhere(),
         "beside": Beside(),
     }  # fmt: skip
+    if isinstance(classifier, OneFinding):
+        questions["log_odds"] = LogOdds()
     if method != "grad_cam":
         with suppress(InputError):  # a network without a layer to read: then nothing is said of it
             questions["agreement"] = Agreement(classifier)
-    settings = Settings("squash", "predicted", plan.limit, plan.batch, skip_damaged=plan.skip_damaged)
+    settings = Settings("squash", target, plan.limit, plan.batch, skip_damaged=plan.skip_damaged)
     contender = Contender.of(method, explainer)
     measured = measure([contender], classifier, sets, questions, settings, out, progress=plan.progress)
     return Audited(classifier, explainer, method, sets, measured, plan, out)
+
+
+def question_of(classifier: Classifier, finding: int | str | None = None) -> Classifier:
+    """The classifier that is audited: the one given, or of a network of findings the one that is asked about.
+
+    Raises:
+        InputError: a network that neither names one of several classes nor has findings; of findings none is named, or
+            one that it does not have.
+    """
+    if isinstance(classifier, OneFinding) and finding is None:
+        return classifier
+    if classifier.is_paired or (classifier.gives_findings and finding is not None):
+        return OneFinding(classifier, finding)
+    if classifier.gives_findings:
+        raise InputError(
+            f"{classifier.name} has several findings (sigmoid outputs), and an audit is of one: name it with "
+            f"`finding`, one of {findings_listed(classifier)}"
+        )
+    if classifier.activation != "softmax" or len(classifier.labels) < 2:
+        has = "one class" if len(classifier.labels) < 2 else "outputs of another kind (activation none)"
+        raise InputError(
+            "audit is of networks that name one of several classes (softmax) or have findings (sigmoid), and "
+            f"{classifier.name} has {has}: measure its maps with compare, class by class (`target=each`)"
+        )
+    if finding is not None:
+        raise InputError(
+            f"{classifier.name} says one class of each picture (softmax), and an audit asks about all of them: leave "
+            "`finding` out"
+        )
+    return classifier
 
 
 def plain_identity(audited: Audited) -> dict[str, Any]:

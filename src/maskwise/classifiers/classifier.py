@@ -191,16 +191,18 @@ class Classifier(nn.Module):
         return "Classifier(" + ";\n           ".join(lines) + ")"
 
     def described(self, **said: Any) -> Classifier:
-        """The same network with other facts: keywords of the constructor, of which those left out stay.
+        """The same network, or another ``module``, with other facts: keywords of the constructor, of which those left
+        out stay.
 
         Raises:
             InputError: as the constructor.
         """
         own = {
-            "mean": self.mean.tolist(), "std": self.std.tolist(), "labels": self.labels, "input_size": self.size,
-            "taps": self._named, "name": self.name, "activation": self.activation, "output": self.output,
+            "module": self.module, "mean": self.mean.tolist(), "std": self.std.tolist(), "labels": self.labels,
+            "input_size": self.size, "taps": self._named, "name": self.name, "activation": self.activation,
+            "output": self.output,
         }  # fmt: skip
-        return Classifier(self.module, **{**own, **said})
+        return Classifier(**{**own, **said})
 
     # ---- pictures in ----------------------------------------------------------------------------------------
 

@@ -36,6 +36,14 @@ def audit_command(
             autocompletion=completion.method_names,
         ),
     ] = None,
+    finding: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            help="Of a network of findings (sigmoid outputs) the one that is audited, by name or index.",
+            rich_help_panel=AUDIT,
+        ),
+    ] = None,
     masker: MaskerFile = None,
     options: MethodOptions = None,
     compare_with: Annotated[
@@ -99,10 +107,16 @@ def audit_command(
         ) from None
     # What takes seconds to load comes after what can be refused without it.
     from maskwise.audit.run import audit, which_cannot_fail
+    from maskwise.audit.subject import question_of
+    from maskwise.classifiers.one_finding import OneFinding
     from maskwise.core.allocator import keep_freed_memory
 
     keep_freed_memory()
-    classifier = model.load()
+    classifier = question_of(model.load(), finding)
+    if masker is not None and isinstance(classifier, OneFinding):
+        raise InputError(
+            "a masker knows the network's classes, and an audit of a finding asks with two: leave --masker out"
+        )
     other = None if compare_with is None else replace(model, weights=compare_with).load()
     given = key_values(options, "--set")
     if masker is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 from maskwise.data.sample import Sample
+from maskwise.labels import Labels
 
 Box = tuple[float, float, float, float]
 Self = TypeVar("Self", bound="DataSet")
@@ -95,6 +96,12 @@ class DataSet:
 
     def group(self, record: Record) -> int | None:
         """Pictures of one group are best read one after another, as those of a shard far away; None: any order does."""
+        return None
+
+    def shows(self, record: Record, finding: int, classes: Labels) -> bool | None:
+        """Does the picture show a finding, an index among a classifier's ``classes``, as a table of several findings a
+        picture says? None: there is no such table, or it does not say.
+        """
         return None
 
     def __len__(self) -> int:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
 from maskwise.core.text import few, how_many
 from maskwise.data.class_boxes import boxes_of, class_boxes, have_classes
 from maskwise.data.dataset import DataSet, Record
+from maskwise.data.findings_table import TABLE, findings_table, shown_in
 from maskwise.data.mask_files import mask_files
 from maskwise.data.picture_files import PictureFiles
 from maskwise.data.place import Place
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
-from maskwise.data.tables import csv_rows, one_each, whole_number
+from maskwise.data.tables import TableRow, csv_rows, one_each, whole_number
 from maskwise.data.unmatched import say_unmatched
 from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, NO_IMAGES, PICTURE_SUFFIXES, readable_formats
-from maskwise.labels import imagenet_labels
+from maskwise.labels import Labels, imagenet_labels
 
 
 @datasets.register(
@@ -26,7 +28,8 @@ from maskwise.labels import imagenet_labels
     title="your own pictures",
     boxes="boxes.csv: file,x0,y0,x1,y1[,class,name]",
     masks="masks/ and ignore/, the pictures' names as .png, .tif, .bmp or .gif",
-    layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label",
+    layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label; "
+    "findings.csv: file and a column a finding",
     licence="yours",
 )
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,12 @@ class PictureFolder(PictureFiles):
     Without ``images/`` it is the pictures that lie in the folder itself.
 
     Labels come from ``labels.csv``, or from class folders that are named by WordNet ids of ImageNet-1k.
+
+    Attributes:
+        findings: rows of ``findings.csv`` by picture.
     """
+
+    findings: Mapping[str, TableRow] = field(default_factory=dict)
 
     @classmethod
     def read(cls, rest: str) -> DataSet:
@@ -49,7 +57,8 @@ class PictureFolder(PictureFiles):
             raise InputError(NO_IMAGES.format(place.path))
         labels = _labels(store)
         boxes, box_classes = class_boxes(store)
-        for table, named in (("boxes.csv", boxes), ("labels.csv", labels)):
+        findings = findings_table(store)
+        for table, named in (("boxes.csv", boxes), ("labels.csv", labels), (TABLE, findings)):
             say_unmatched(named, files, store.title(table), below or "the folder")
         classes, by_wnid = _classes(files)
         multi = have_classes(boxes) and not classes  # in class folders all boxes are of the folder's class
@@ -68,7 +77,11 @@ class PictureFolder(PictureFiles):
                     ignore=ignores.get(stem),
                 )
             )
-        return place.finish(cls(rest, records, classes or box_classes or None, store=store, below=below))
+        found = cls(rest, records, classes or box_classes or None, store=store, below=below, findings=findings)
+        return place.finish(found)
+
+    def shows(self, record: Record, finding: int, classes: Labels) -> bool | None:
+        return shown_in(self.findings, record.id, finding, classes)
 
 
 def _pictures(store: Folder, below: str) -> list[str]:

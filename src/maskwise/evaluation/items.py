@@ -13,6 +13,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Sample
 from maskwise.data.sample import no_boxes
+from maskwise.labels import Labels
 from maskwise.measures.pointing import box_regions
 
 RULES = ("predicted", "label", "each")
@@ -146,13 +147,19 @@ def class_of(own: int, data: DataSet | None, classifier: Classifier) -> int:
     Raises:
         InputError: there is none.
     """
-    known = classifier.labels.names
-    if known[0].isdecimal():
-        if own < len(known):
-            return own
-        raise InputError(f"the data have a class {own}, and {classifier.name} knows {len(known)} classes")
-    names = None if data is None else data.classes
     try:
-        return classifier.labels.resolve(str(own) if names is None else names[own])
+        return class_among(own, data, classifier.labels)
     except InputError as error:
+        if classifier.labels.names[0].isdecimal():
+            raise InputError(f"the data have a class {own}, and {classifier.name} {error}") from None
         raise InputError(f"to explain each class {classifier.name} must know the data's classes: {error}") from None
+
+
+def class_among(own: int, data: DataSet | None, labels: Labels) -> int:
+    """``class_of`` of the classes of a classifier whose ``labels`` these are."""
+    if labels.names[0].isdecimal():
+        if own < len(labels):
+            return own
+        raise InputError(f"knows {len(labels)} classes")
+    names = None if data is None else data.classes
+    return labels.resolve(str(own) if names is None else names[own])

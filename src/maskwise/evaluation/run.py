@@ -86,8 +86,12 @@ class Measured:
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
 
-    def warnings(self) -> list[str]:
-        """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included."""
+    def warnings(self, among: Tensor | None = None) -> list[str]:
+        """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included.
+
+        Args:
+            among: (N,) bool of all pictures, whose maps alone count; None is all.
+        """
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
         lines += self._too_tolerant()
         for contender in self.contenders:
@@ -98,6 +102,7 @@ class Measured:
                 doubted = torch.cat(found) == 1
                 if kind == "other_classifier" and contender.name in self.foreign:
                     doubted[:] = True
+                doubted = doubted if among is None else doubted[among]
                 if doubted.any():
                     lines.append(line_of(kind, contender.name, self.classifier, doubted))
         return lines
