@@ -103,6 +103,8 @@ register_study(
         (OM, LE, F1),
         casm_ablation,
         (
+            Claim("Classifiers that change (L100) are better than the fixed one, F, by either score",
+                  lambda t: [below(t, "LE", "E", "A"), below(t, "LE", "H", "F")]),
             Claim("L100, L1000 and L are alike (LE within 2 points)",
                   lambda t: [alike(t, "LE", "E", "D", 2), alike(t, "LE", "E", "B", 2)]),
             Claim("FL lies between them and the fixed classifier F",
@@ -113,6 +115,7 @@ register_study(
                   lambda t: [below(t, "LE", "A", "I"), below(t, "LE", "B", "J"), below(t, "LE", "E", "K")]),
         ),
         figure=dots("LE"),
+        against=("A",),
     )
 )  # fmt: skip
 
