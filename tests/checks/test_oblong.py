@@ -12,7 +12,7 @@ from calling import call
 from conftest import tiny_net
 from torch import Tensor, nn
 
-from maskwise.audit import sanity, shortcut
+from maskwise.audit import sanity, shortcut, subject
 from maskwise.audit.sanity import stability
 from maskwise.audit.subject import collect
 from maskwise.checks import Labelled, SmallTraining, f_fidelity, robust_judge, used_to_holes
@@ -162,7 +162,7 @@ def test_every_part_of_an_audit_gets_them(
         shapes.append(tuple(found.shape[-2:]))
         return found
 
-    for part in (sanity, shortcut):
+    for part in (subject, shortcut):
         monkeypatch.setattr(part, "pictures", watched)
     monkeypatch.setattr(shortcut, "LEAST", 8)
     audited = collect(oblong, explainer("grad_cam", oblong), "grad_cam", [read_data(picture_folder)], tmp_path)

@@ -40,6 +40,7 @@ CALLS = {
     "pack": "pack @ --out o",
     "study": "study landscape --data @ --out o",
     "study, test data": "study landscape --test-data @ --out o",
+    "study, pictures with masks": "study learned --scale smoke --mask-data @ --out o",
     "live": "live --folder @ --out o",
     **{
         f"check {name}": f"check {name} --data @ --out o"

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 from conftest import tiny_net, tiny_vit
+from dropping import small_transformer
 from torch import nn
 
 import maskwise as mw
@@ -85,6 +86,7 @@ TOGETHER: dict[tuple[str, str], dict[str, Any]] = {
 }
 # A network of ReLUs has nothing to balance, and no attention; a masker is a file.
 NOTHING_TO_SEE = {"balanced", "softmax", "masker"}
+TAKE_TOKENS = {"kernel_shap", "banzhaf"}  # an option of theirs is for timm's transformers alone
 
 
 def untrained_maskers(folder: Path) -> Callable[[str], Path]:
@@ -141,7 +143,10 @@ def companions(who: str, entry: Any, name: str) -> dict[str, Any]:
 def small(name: str, maskers: Callable[[str], Path]) -> tuple[Callable[..., Explainer], dict[str, Any]]:
     """A method on a toy network with few steps, and the options that make it so."""
     family = methods.facts(name)["family"]
-    classifier = Classifier(tiny_vit() if family == "attention" else tiny_net(), input_size=SIDE, name="tiny")
+    net = tiny_vit() if family == "attention" else tiny_net()
+    if name in TAKE_TOKENS:
+        net = small_transformer(img_size=SIDE, patch_size=8)
+    classifier = Classifier(net, input_size=SIDE, name="tiny")
     usual = QUICK.get(name, {}) | ({"masker": maskers(name)} if family == "maskers" else {})
     return lambda **options: explainer(name, classifier, **usual | options), usual
 

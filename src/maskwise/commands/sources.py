@@ -17,7 +17,7 @@ from maskwise.core.walk import is_root, none_below
 from maskwise.formats import ALL_FILES, HEIC_SUFFIXES, NO_DATA, NO_IMAGES, NO_PICTURES, PICTURE_SUFFIXES
 
 F = TypeVar("F", bound=Callable[..., Any])
-DATA = ("data", "train_data", "test_data", "held_out")
+DATA = ("data", "train_data", "test_data", "mask_data", "held_out")
 SUFFIXES = PICTURE_SUFFIXES + HEIC_SUFFIXES
 SHARDS = ("index.json", "packing.json")  # in a folder of shards, which the reader knows more of
 NOT_A_LAYOUT = ("folder", "shapes", "shards", "twins", "zip")  # names that no folder of pictures must follow
