@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import tiny_net
 
 import maskwise as mw
 from maskwise.checks import leak
+from maskwise.checks.intervals import MeanInterval
+from maskwise.checks.leak_result import LeakResult, LeakSummary
 from maskwise.checks.pictures import classified
 from maskwise.checks.robust_judge import SETTINGS, robust_judge
+from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.measures import metric
@@ -76,6 +80,16 @@ def test_leak_is_the_check_with_one_judge_for_all_rows(tmp_path: Path) -> None:
         assert (number.value, *number.interval()) == pytest.approx((100 * gap.mean, 100 * gap.low, 100 * gap.high))
 
 
+def test_leak_is_in_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gap = MeanInterval(0.25, 0.1, 0.4, 0)
+    summary = LeakSummary(
+        "CAM", 0.5, {"centre square": gap, "random blobs": MeanInterval(0.5, 0.4, 0.6, 0)}, gap, None, None, "leaks"
+    )
+    monkeypatch.setattr(leak_job, "leak", lambda *given, **more: LeakResult([], [summary], None, {}))
+    number = run_study(study([GridCell("CAM", Leak(CAM), part="leak")], LEAK_COLUMN), config(), tmp_path)["CAM", "leak"]
+    assert (number.value, *number.interval()) == (25, 10, 40)  # by the kinder control
+
+
 def test_the_judge_sees_labels_that_the_classifier_knows_and_few_of_each() -> None:
     own = config(train=("shapes:n=24,size=40,labels=own", "shapes:n=6,size=40"))
     classifier = own.classifier()
@@ -85,6 +99,12 @@ def test_the_judge_sees_labels_that_the_classifier_knows_and_few_of_each() -> No
     seen = leak_job.training_pictures(own, classifier, 2, 0)
     assert sorted(seen.labels.tolist()) == sorted(label for k in set(known) for label in [k] * min(known.count(k), 2))
     assert len(leak_job.training_pictures(own, classifier, None, 0)) == len(known)
+    three = Classifier(tiny_net(classes=3), input_size=32)
+    assert (
+        set(leak_job.training_pictures(own, three, None, 0).labels.tolist())
+        == {k for k in known if k < 3}
+        != set(known)
+    )
     with pytest.raises(InputError, match="no training picture has a label that tiny knows"):
         leak_job.training_pictures(config(train=("shapes:n=6,size=40",)), classifier, 2, 0)
 

@@ -307,9 +307,12 @@ class TestCommand:
         assert found["Grad-CAM"] == found["Grad-CAM: leak"] == found["centre box: PxAP"] == "done"
         stored = json.loads((tmp_path / "learned.json").read_text())
         stored["failures"] = {"CASM: leak": "broken", "distilled, seed 1": "broken"}
+        del stored["rows"][0]["here"]["leak"]  # Grad-CAM's
         (tmp_path / "learned.json").write_text(json.dumps(stored))
         listed = json.loads(call("study", "learned", "--list", "--json", *options).stdout)
         assert {line["cell"] for line in listed if line["state"] == "failed"} == {"CASM: leak", "distilled"}
+        states = {line["cell"]: line["state"] for line in listed}
+        assert (states["Grad-CAM"], states["Grad-CAM: PxAP"], states["Grad-CAM: leak"]) == ("done", "done", "not run")
 
     def test_run(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
