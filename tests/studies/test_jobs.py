@@ -47,7 +47,7 @@ def test_which_maskers_are_packaged() -> None:
     casm, other = Train("casm", packaged="casm", small="casm_lite0"), Train("fan")
     panel = PanelJob((("CASM", casm), ("Fan", other)))
     assert panel.packaged_maskers(small) == ("casm", None) and panel.packaged_maskers(full) == (None, None)
-    assert CheckJob("drt", casm).packaged_maskers(small) == ("casm",)
+    assert CheckJob(casm, "drt").packaged_maskers(small) == ("casm",)
     assert Explain("grad_cam").packaged_maskers(small) == ()
     assert [job.needs_judges for job in (panel, casm, Explain("cam"))] == [True, False, False]
 

@@ -101,7 +101,8 @@ def within_rounding(low: Tensor, high: Tensor) -> Tensor:
 
 @doubts.register(
     "faint_perturbation",
-    cause="no mask moves the class's probability by more than 0.0001, and the map is stretched from that",
+    cause=f"no mask moves the class's probability by more than {FAINT_PROBABILITY:.4f}, and the map is stretched "
+    "from that",
     cure="take another class, or `scoring=logit` where the method has it, or a method by gradients such as grad_cam",
 )
 def hardly_moves(low: Tensor, high: Tensor) -> Tensor:

@@ -127,10 +127,8 @@ class MeaningfulPerturbation(Explainer):
             with torch.no_grad():
                 keep = self.smooth(mask, pixels).clamp(0, 1)
                 left = wanted.probabilities(self.classifier.logits(masked_in(pixels, keep, fill)))[:, 0]
-        gone = 1 - keep
-        gone = hidden_somewhere(
-            self, torch.where(gone <= ROUNDING, 0.0, gone), pixels, fill
-        )  # the blur of ones is not 1
+        gone = torch.where(1 - keep <= ROUNDING, 0.0, 1 - keep)  # the blur of ones is not 1
+        gone = hidden_somewhere(self, gone, pixels, fill)
         self.report = {"area": gone.mean((1, 2)), "probability": left}
         return gone
 

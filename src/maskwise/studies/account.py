@@ -81,7 +81,7 @@ def circumstances(outcome: Outcome) -> list[str]:
     if any(job.trains and None in job.packaged_maskers(scale) for job in jobs):
         sides["Trained on"] = protocol["train"]
     lines += [f"{what}: {'; '.join(_data(d, outcome, what) for d in sets)}." for what, sets in sides.items() if sets]
-    own = [setting for setting in protocol["overrides"] if any(job.trains for job in jobs)]
+    own = protocol["overrides"] if any(job.trains for job in jobs) else []
     lines += [f"In every training, instead of the scale's: {', '.join(own)}."] if own else []
     ready = list(dict.fromkeys(name for job in jobs for name in job.packaged_maskers(scale) if name))
     lines += [f"Maskers that come with the package, of one training each: {', '.join(ready)}."] if ready else []

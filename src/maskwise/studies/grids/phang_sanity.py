@@ -20,7 +20,7 @@ MASKERS = {"FIX": "phang/fix", "CA": "phang/ca"}
 
 def sanity_cells(scale: Scale) -> list[GridCell]:
     return [
-        GridCell(f"{kind} {check.upper()}", CheckJob(check, Train(recipe)))
+        GridCell(f"{kind} {check.upper()}", CheckJob(Train(recipe), check))
         for check in ("mprt", "drt", "roar")
         for kind, recipe in MASKERS.items()
     ]

@@ -1,4 +1,4 @@
-"""What a job shares that asks more of an explainer which a cell of the same row trains and measures."""
+"""What jobs share that ask something of an explainer which another job makes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ J = TypeVar("J", bound="BesideJob")
 
 @dataclass(frozen=True)
 class BesideJob(Job):
-    """Beside the cell of an explainer.
+    """About the explainer of another job, whose seed and network are its own.
 
     Attributes:
         of: the job that makes the explainer; what it trains is trained once for all cells of a run.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from maskwise.checks import Labelled, SmallTraining, drt, labelled, mprt, roar, trained_masker
 from maskwise.checks.pictures import pictures
@@ -16,7 +16,8 @@ from maskwise.core.errors import InputError
 from maskwise.core.lock import locked
 from maskwise.evaluation.store import key_of
 from maskwise.studies.estimate import Number
-from maskwise.studies.jobs.base import Job, JobCost, Numbers
+from maskwise.studies.jobs.base import JobCost, Numbers
+from maskwise.studies.jobs.beside import BesideJob
 from maskwise.studies.jobs.masker import Train
 from maskwise.studies.protocol import EvaluationProtocol
 from maskwise.studies.run_config import RunConfig
@@ -73,26 +74,17 @@ CHECK_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class CheckJob(Job):
+class CheckJob(BesideJob):
     """One check of one masker; rows ``NAME MPRT``, ``NAME DRT``, ``NAME DRT, again`` or ``NAME ROAR``."""
 
+    of: Train
     check: Literal["mprt", "drt", "roar"]
-    masker: Train
-    seed: int = 0
-
-    trains: ClassVar[bool] = True
-
-    def with_seed(self, seed: int) -> CheckJob:
-        return replace(self, seed=seed, masker=self.masker.with_seed(seed))
-
-    def packaged_maskers(self, scale: Scale) -> tuple[str | None, ...]:
-        return self.masker.packaged_maskers(scale)
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
-        return {"check": self.check, "masker": self.masker.facts(config), "train": config.identity(config.train)}
+        return {"check": self.check, "masker": self.of.facts(config), "train": config.identity(config.train)}
 
     def cost(self, scale: Scale) -> JobCost:
-        own, small = self.masker.cost(scale), CHECK_SETTINGS[scale.like]
+        own, small = self.of.cost(scale), CHECK_SETTINGS[scale.like]
         train, test = min(small.train or scale.pictures, scale.pictures), small.test or scale.limit or PICTURES
         if self.check == "mprt":
             return JobCost(own.steps, STAGES * (scale.limit or small.mprt_pictures or PICTURES))
@@ -102,19 +94,19 @@ class CheckJob(Job):
         return JobCost(small.repeats * (1 + 2 * len(small.removed)) * network + own.steps, train + test)
 
     def shared(self, scale: Scale) -> dict[str, int]:
-        own, small, cost = self.masker.cost(scale), CHECK_SETTINGS[scale.like], self.cost(scale)
+        own, small, cost = self.of.cost(scale), CHECK_SETTINGS[scale.like], self.cost(scale)
         if self.check == "drt":
             return {"drt": cost.steps - 3 * own.steps}
         networks = 1 + 2 * len(small.removed)
         references = (cost.steps - own.steps) // networks * (1 + len(small.removed)) if self.check == "roar" else 0
-        return {self.check: references, self.masker.recipe: own.steps}
+        return {self.check: references, self.of.recipe: own.steps}
 
     def run(self, config: RunConfig, protocol: EvaluationProtocol, row: str, folder: Path) -> Numbers:
         return {"mprt": self._mprt, "drt": self._drt, "roar": self._roar}[self.check](config, row)
 
     def _mprt(self, config: RunConfig, row: str) -> Numbers:
         """Similarity once all layers are random."""
-        explainer = self.masker.explainer(config)
+        explainer = self.of.explainer(config)
         size = config.classifier().input_size
         limit = config.limit or CHECK_SETTINGS[config.scale.like].mprt_pictures
         images = pictures(config.sets(config.test), size, limit)
@@ -126,10 +118,10 @@ class CheckJob(Job):
         """Similarity to the masker of random labels; and, again, to that of another training on the true ones."""
         small = CHECK_SETTINGS[config.scale.like]
         train, test = self._pair(config, small)
-        recipe = self.masker.settings(config.scale, config.overrides)
+        recipe = self.of.settings(config.scale, config.overrides)
         overrides = [f"{key}={value}" for key, value in _plain(recipe).items()]
-        make = trained_masker("casm", self.masker.recipe, overrides, config.device)
-        key = key_of(self.masker.facts(config))
+        make = trained_masker("casm", self.of.recipe, overrides, config.device)
+        key = key_of(self.of.facts(config))
 
         def own(classifier: Classifier, data: Labelled, home: Path) -> AnyExplainer:
             """In a folder of this recipe's: the classifiers beside it are of all."""
@@ -147,7 +139,7 @@ class CheckJob(Job):
         """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
         small = CHECK_SETTINGS[config.scale.like]
         train, test = self._pair(config, small, config.classifier().input_size)
-        masker = self.masker.explainer(config)
+        masker = self.of.explainer(config)
         with self._shared(config) as shared:
             found = roar(
                 {row: masker}, config.classifier(), train, test, network=small.network,
