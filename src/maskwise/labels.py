@@ -120,3 +120,17 @@ def imagenet_labels() -> Labels:
     info = ImageNetInfo("imagenet-1k")
     wnids = tuple(info.label_names())
     return Labels(tuple(info.label_name_to_description(w, detailed=False) for w in wnids), wnids)
+
+
+def unknown_label(picture: str, label: int, classifier: str, known: int) -> InputError:
+    """The error of a picture whose label is none of the classes that a classifier knows.
+
+    Args:
+        picture: its name.
+        classifier: its name.
+        known: the number of its classes.
+    """
+    return InputError(
+        f"{picture}: has label {label}, and {classifier} knows {known} classes, which are numbered from 0; take the "
+        "classifier that these labels are of, or pictures that are labelled with its classes"
+    )

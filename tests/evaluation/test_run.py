@@ -55,6 +55,14 @@ def by_hand(name: str, explain: Counting, judge: Classifier) -> float:
     return float(measure.compute())
 
 
+def test_labels_of_another_classifier_are_named_with_a_cure() -> None:
+    data = read_data(DATA)
+    few = Classifier(tiny_net(classes=2), input_size=32, name="few")
+    says = r"has label \d, and few knows 2 classes, which are numbered from 0; take the classifier that these labels are of"
+    with pytest.raises(InputError, match=says):
+        Batch.of([data[i] for i in range(len(data))], few, "squash", "predicted")
+
+
 NAMES = ("le", "f1", "pxap", "max_box_acc_v2", "area_std", "insertion", "deletion", "insertion_deletion", "sm")
 
 

@@ -6,7 +6,7 @@ from maskwise.studies.jobs import Train
 
 def test_every_cell_learns_to_its_end() -> None:
     full = SCALES["full"]
-    cells = studies.get("phang-fewshot").cells(full)
+    cells = [cell for cell in studies.get("phang-fewshot").cells(full) if not cell.part]
     assert len(cells) == 24
     for cell in cells:
         assert isinstance(cell.job, Train)

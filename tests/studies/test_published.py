@@ -40,9 +40,10 @@ def test_rows_of_the_grid_are_rows_of_the_table(name: str) -> None:
     ours = {"Centre box", "Whole picture", "panel"} | {f"{k} {c}" for k in ("FIX", "CA") for c in ("MPRT", "ROAR")}
     if study.printed is None or not printed(study.printed).rows:
         return
-    rows = {cell.row for cell in study.cells(SCALES["full"])}
-    assert rows - ours <= set(printed(study.printed).rows)
-    assert len(rows) == len(study.cells(SCALES["full"]))
+    cells = study.cells(SCALES["full"])
+    assert {cell.row for cell in cells} - ours <= set(printed(study.printed).rows)
+    assert len({cell.name for cell in cells}) == len(cells), "two cells of one name"
+    assert {cell.row for cell in cells} == {cell.row for cell in cells if not cell.part}, "a part without its row"
 
 
 def test_seen_and_unseen_are_means_over_classes() -> None:

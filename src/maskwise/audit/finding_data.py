@@ -12,6 +12,7 @@ from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record, Sample
 from maskwise.data.sample import no_boxes
 from maskwise.evaluation.items import class_among
+from maskwise.labels import unknown_label
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,5 +102,5 @@ class FindingTruth(DataSet):
         known = len(self.asked.source)
         assert own.label is not None
         if not 0 <= own.label < known:
-            raise InputError(f"{own.id}: has label {own.label}, and {self.asked.name} knows {known} classes")
+            raise unknown_label(own.id, own.label, self.asked.name, known)
         return int(own.label == self.asked.finding) if not self.asked.is_only else int(own.label == THERE)

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from maskwise.classifiers.classifier import Classifier
 from maskwise.core.modes import eval_mode
 
 CLOSE = 1e-3  # of the largest value: how far folded activations may be from those of the network, by rounding
-NORMS = nn.BatchNorm2d, BatchNormAct2d  # kinds of them that do more are left alone
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class _Pair:
 class _After(nn.Module):
     """What a batch norm with an activation does after the norm; its parts keep their names."""
 
-    def __init__(self, norm: BatchNormAct2d) -> None:
+    def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        self.drop, self.act = norm.drop, norm.act
+        self.drop, self.act = norm.get_submodule("drop"), norm.get_submodule("act")
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.act(self.drop(x))
@@ -58,10 +56,11 @@ class Folding:
         network = self.classifier.module
         for pair in pairs:
             convolution, norm = network.get_submodule(pair.convolution), network.get_submodule(pair.norm)
-            if convolution.bias is None:
-                convolution.bias = nn.Parameter(convolution.weight.new_zeros(len(convolution.weight)))
-            convolution.weight = nn.Parameter(convolution.weight.detach().clone())  # no other layer's any more
-            network.set_submodule(pair.norm, _After(norm) if isinstance(norm, BatchNormAct2d) else nn.Identity())
+            assert isinstance(convolution, nn.Conv2d)
+            # Its own, which no other layer has any more; their values come last.
+            convolution.weight = nn.Parameter(convolution.weight.detach().clone())
+            convolution.bias = nn.Parameter(convolution.weight.new_zeros(len(convolution.weight)))
+            network.set_submodule(pair.norm, _After(norm) if _has_activation(norm) else nn.Identity())
         network.eval().requires_grad_(False)
         self._names = {name for name, _ in _weights_of(network)}
         own = dict(_weights_of(network))
@@ -165,13 +164,13 @@ def _watched(network: nn.Module) -> Iterator[Any]:
     for name, layer in layers.items():
         if isinstance(layer, nn.Conv2d) and _is_plain(layer):
             handles.append(layer.register_forward_hook(keep(name)))
-        elif type(layer) in NORMS and layer.running_mean is not None and not _is_hooked(layer):
+        elif _is_norm(layer) and not _is_hooked(layer):
             handles.append(layer.register_forward_pre_hook(look(name)))
 
     def pairs() -> list[_Pair]:
         readers = Counter(read.values())
         return [
-            _Pair(convolution, norm, layers[norm].eps)
+            _Pair(convolution, norm, float(layers[norm].eps))
             for norm, convolution in read.items()
             if calls[norm] == calls[convolution] == readers[convolution] == 1
         ]
@@ -181,6 +180,18 @@ def _watched(network: nn.Module) -> Iterator[Any]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    """Is it a batch norm with statistics of its own? Kinds that do more than these are left alone."""
+    known = type(layer) is nn.BatchNorm2d or _has_activation(layer)
+    return known and getattr(layer, "running_mean", None) is not None
+
+
+def _has_activation(layer: nn.Module) -> bool:
+    """Is it timm's norm with an activation? Known by name, since timm loads slowly, and not every network is of it."""
+    kind = type(layer)
+    return kind.__name__ == "BatchNormAct2d" and kind.__module__.startswith("timm.")
 
 
 def _is_plain(layer: nn.Module) -> bool:

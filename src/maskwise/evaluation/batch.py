@@ -16,6 +16,7 @@ from maskwise.core.portions import Portions
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample
 from maskwise.evaluation.items import Item, Target, class_asked, items_of
+from maskwise.labels import unknown_label
 
 Resize = Literal["squash", "crop", "none"]
 
@@ -78,10 +79,8 @@ class Batch:
         samples = [item.sample for item in items]
         labels = torch.tensor([-1 if sample.label is None else sample.label for sample in samples])
         if labels.max() >= len(classifier.labels):
-            raise InputError(
-                f"{samples[int(labels.argmax())].id}: has label {int(labels.max())}, and {classifier.name} knows "
-                f"{len(classifier.labels)} classes"
-            )
+            worst = samples[int(labels.argmax())].id
+            raise unknown_label(worst, int(labels.max()), classifier.name, len(classifier.labels))
         rows, whose = _once([sample.image for sample in samples])
         with torch.inference_mode():
             whole = classifier.prepare(torch.stack(rows))

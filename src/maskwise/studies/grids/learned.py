@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from maskwise.studies.claim import Claim, Condition, below
 from maskwise.studies.figures import dots
-from maskwise.studies.jobs import LEAK_COLUMN, Explain, Leak, OnMasks, Train
+from maskwise.studies.grids.pxap import PXAP, with_pxap
+from maskwise.studies.jobs import LEAK_COLUMN, Explain, Leak, Train
 from maskwise.studies.jobs.base import ExplainerJob
 from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.scale import Scale
@@ -61,15 +62,11 @@ LEARNED = {
 FREE = {"Grad-CAM": "grad_cam", "excitation backprop": "excitation_backprop", "centre box": "center"}
 
 
-PXAP = "PxAP"
-
-
 def learned_cells(scale: Scale) -> list[GridCell]:
     jobs: dict[str, ExplainerJob] = {row: learned.job(scale) for row, learned in LEARNED.items()}
     jobs |= {row: Explain(method) for row, method in FREE.items()}
     rows = [GridCell(row, job) for row, job in jobs.items()]
-    rows += [GridCell(row, OnMasks(job, ((PXAP, "pxap"),)), part=PXAP) for row, job in jobs.items()]
-    return [*rows, *(GridCell(row, Leak(job), part=LEAK_COLUMN.name) for row, job in jobs.items())]
+    return [*with_pxap(rows), *(GridCell(row, Leak(job), part=LEAK_COLUMN.name) for row, job in jobs.items())]
 
 
 register_study(
@@ -84,7 +81,7 @@ register_study(
             Column("area", "area", lower=None),
             Column("insertion", "insertion", lower=False),
             Column("deletion", "deletion"),
-            Column(PXAP, None, lower=False, title="pixel average precision", unit="%"),
+            PXAP,
             LEAK_COLUMN,
             Column("seconds", SECONDS),
         ),

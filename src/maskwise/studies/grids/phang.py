@@ -5,13 +5,14 @@ from __future__ import annotations
 from maskwise.studies.claim import Claim, Condition, Table, alike, below
 from maskwise.studies.estimate import mean
 from maskwise.studies.figures import dots
+from maskwise.studies.grids.pxap import PXAP, with_pxap
 from maskwise.studies.jobs import Explain, Train
 from maskwise.studies.protocol import Column
 from maskwise.studies.scale import Scale
 from maskwise.studies.study import GridCell, Study, register_study
 
 OM, LE = Column("OM", "om"), Column("LE", "le")
-SM, PXAP = Column("SM", "sm"), Column("PxAP", "pxap", lower=False)
+SM = Column("SM", "sm")
 F1, MASK = Column("F1", "f1", lower=False), Column("Mask", "area", times=100, lower=None)
 ALL = (OM, LE, SM, PXAP, F1, MASK)
 
@@ -19,7 +20,7 @@ ALL = (OM, LE, SM, PXAP, F1, MASK)
 def rows(letters: str, scale: Scale) -> list[GridCell]:
     """Rows of Table 1 by its letters."""
     jobs = {letter: Train(f"phang/{letter}") for letter in letters}
-    return [GridCell(letter, job, stand_in(job, scale)) for letter, job in jobs.items()]
+    return with_pxap([GridCell(letter, job, stand_in(job, scale)) for letter, job in jobs.items()])
 
 
 def stand_in(job: Train, scale: Scale) -> str:
@@ -62,7 +63,8 @@ LAYERS = {"1": "a", "2": "b", "3": "c", "4": "d", "5": "e", "2-5": "f", "3-5": "
 def layers(scale: Scale) -> list[GridCell]:
     letters = "abcdefghijklmnop"
     names = [f"{kind} {layer}" for kind in ("FIX", "CA") for layer in LAYERS]
-    return [GridCell(name, Train(f"phang/table4_{letter}")) for name, letter in zip(names, letters, strict=True)]
+    jobs = {name: Train(f"phang/table4_{letter}") for name, letter in zip(names, letters, strict=True)}
+    return with_pxap([GridCell(name, job) for name, job in jobs.items()])
 
 
 register_study(
@@ -106,7 +108,7 @@ register_study(
 
 
 def final(scale: Scale) -> list[GridCell]:
-    return [
+    rows = [
         GridCell("Best FIX", Train("phang/fix")),
         GridCell("Best CA", Train("phang/ca")),
         GridCell("CASM", Train("casm", packaged="casm", small="casm_lite0")),
@@ -115,6 +117,7 @@ def final(scale: Scale) -> list[GridCell]:
         GridCell("Mask everything", Explain("uniform")),
         GridCell("Centre", Explain("center")),
     ]
+    return with_pxap(rows)
 
 
 register_study(

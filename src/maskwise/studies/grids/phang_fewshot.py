@@ -5,7 +5,8 @@ from __future__ import annotations
 from maskwise.studies.claim import Claim, Condition, Table, below
 from maskwise.studies.estimate import mean, median
 from maskwise.studies.figures import lines
-from maskwise.studies.grids.phang import LE, PXAP
+from maskwise.studies.grids.phang import LE
+from maskwise.studies.grids.pxap import PXAP, with_pxap
 from maskwise.studies.jobs import Train
 from maskwise.studies.scale import Scale
 from maskwise.studies.study import GridCell, Study, register_study
@@ -25,7 +26,7 @@ def fewshot_cells(scale: Scale) -> list[GridCell]:
                 steps = (f"steps={ONE_PASS}", "lr_decay=none") if scale.full else ()
                 note = "" if scale.full else f"{few[0]} classes, {few[1]} of each"
                 found.append(GridCell(f"{kind} {classes}x{pictures}", Train(recipe, (*own, *steps)), note))
-    return found
+    return with_pxap(found)
 
 
 def same_number(table: Table) -> list[Condition]:
