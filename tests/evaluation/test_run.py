@@ -58,7 +58,7 @@ def by_hand(name: str, explain: Counting, judge: Classifier) -> float:
 def test_labels_of_another_classifier_are_named_with_a_cure() -> None:
     data = read_data(DATA)
     few = Classifier(tiny_net(classes=2), input_size=32, name="few")
-    says = r"has label \d, and few knows 2 classes, which are numbered from 0; take the classifier that these labels are of"
+    says = r"has label \d, and few knows 2 classes, which are numbered from 0; take the classifier that these labels"
     with pytest.raises(InputError, match=says):
         Batch.of([data[i] for i in range(len(data))], few, "squash", "predicted")
 
