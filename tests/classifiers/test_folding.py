@@ -204,6 +204,15 @@ def test_what_can_not_be_folded_is_left_alone(name: str) -> None:
     assert folded(classifier) is classifier
 
 
+@pytest.mark.parametrize("name", ["two norms", "called twice", "written between", "parametrised"])
+def test_what_stands_beside_it_is_folded(name: str) -> None:
+    odd = ODD[name]().blocks[0]
+    classifier = lively(Network(odd, Block(4, 6)))
+    folding = Folding.of(classifier)
+    assert folding is not None and [pair.convolution for pair in folding.pairs] == ["blocks.1.conv"]
+    same(classifier, folding.classifier, pictures())
+
+
 def test_a_tap_that_is_a_convolution_is_not_changed() -> None:
     network = lively(NETWORKS["plain"]()).module
     classifier = Classifier(network, input_size=24, taps=["blocks.0.conv", "blocks.1"])

@@ -9,7 +9,7 @@ from maskwise.report.leaderboard import short_number as shown
 from maskwise.studies.claim import ClaimResult, Condition
 from maskwise.studies.difference import RowDifference, row_differences
 from maskwise.studies.estimate import Estimate
-from maskwise.studies.jobs import Job, OnMasks
+from maskwise.studies.jobs import Job
 from maskwise.studies.run import Outcome
 
 DIFFERENCES = "Paired differences with 95% intervals; better or worse where the interval is clear of 0."
@@ -74,7 +74,7 @@ def circumstances(outcome: Outcome) -> list[str]:
     lines += study.notes
     jobs = _jobs(outcome)
     sides = {"Measured on": protocol["test"]}
-    masked = ", ".join(dict.fromkeys(name for job in jobs if isinstance(job, OnMasks) for name, _ in job.metrics))
+    masked = ", ".join(dict.fromkeys(name for job in jobs for name in job.on_masks()))
     if masked and protocol["masked"]:
         sides[f"{masked} measured on"] = protocol["masked"]
     scale = outcome.config.scale

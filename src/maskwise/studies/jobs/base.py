@@ -61,6 +61,10 @@ class Job(ABC):
         """Those of a study's columns that it may have numbers for: another one changes nothing for it."""
         return columns
 
+    def on_masks(self) -> Sequence[str]:
+        """Names of the columns that it measures on the run's pictures with masks, and not on its test pictures."""
+        return ()
+
     @abstractmethod
     def cost(self, scale: Scale) -> JobCost:
         """Of one seed."""

@@ -28,6 +28,9 @@ class OnMasks(BesideJob):
     def fills(self, columns: Sequence[Column]) -> Sequence[Column]:
         return [Column(name, metric) for name, metric in self.metrics]
 
+    def on_masks(self) -> Sequence[str]:
+        return [name for name, _ in self.metrics]
+
     def facts(self, config: RunConfig) -> dict[str, Any]:
         return {"of": self.of.facts(config), "masked": config.identity(config.masked or config.test)}
 
