@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.folding import Folding, folded
+from maskwise.classifiers.folding import FoldedReader, Folding, folded
 
 
 class Block(nn.Module):
@@ -244,3 +245,68 @@ def test_an_ending_is_still_read_before_it() -> None:
     assert folding is not None
     same(classifier, folding.classifier, pictures())
     assert float(folding.classifier.logits(pictures()).sum(1).sub(1).abs().max()) > 0.1  # logits, no probabilities
+
+
+def _write(network: nn.Module) -> None:
+    with torch.no_grad():
+        network.blocks[1].conv.weight.mul_(-1)
+
+
+def _assign(network: nn.Module) -> None:
+    network.load_state_dict({name: 2 * value for name, value in network.state_dict().items()}, assign=True)
+
+
+def _statistics(network: nn.Module) -> None:
+    network.blocks[0].bn.running_mean.add_(1)
+
+
+def _layer(network: nn.Module) -> None:
+    network.blocks[1] = Block(4, 6)
+
+
+def _hook(network: nn.Module) -> None:
+    network.blocks[0].register_forward_hook(lambda module, given, output: -output)
+
+
+def _given(network: nn.Module) -> None:
+    network.blocks[0].register_forward_pre_hook(lambda module, given: (1 - given[0],))
+
+
+def _double(network: nn.Module) -> None:
+    network.double()
+
+
+CHANGES = [_write, _assign, _statistics, _layer, _hook, _given, _double]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_reader_asks_the_network_once_that_is_another(change: Callable[[nn.Module], None], copied: bool) -> None:
+    classifier = lively(NETWORKS["plain"]())
+    reader = FoldedReader(classifier)
+    assert reader.is_as_folded() and reader.folded is not classifier
+    before, _ = reader.features(pictures())
+    torch.testing.assert_close(before, classifier.logits(pictures()), atol=1e-4, rtol=1e-4)
+    reader = copy.deepcopy(reader) if copied else reader
+    change(reader.classifier.module)
+    after, taps = reader.features(pictures())
+    wanted, wanted_taps = reader.classifier.features(pictures())
+    assert torch.equal(after, wanted) and all(map(torch.equal, taps, wanted_taps))
+    assert not torch.allclose(after.float(), before) or change is _double
+
+
+def test_a_reader_of_a_network_in_train_mode_asks_it() -> None:
+    classifier = lively(NETWORKS["plain"]())
+    reader = FoldedReader(classifier)
+    classifier.train()
+    classifier.module.train()
+    before = classifier.module.blocks[0].bn.num_batches_tracked.clone()
+    reader.features(pictures())
+    assert classifier.module.blocks[0].bn.num_batches_tracked == before + 1
+
+
+def test_a_reader_of_weights_of_an_inference_mode() -> None:
+    with torch.inference_mode():
+        classifier = lively(NETWORKS["plain"]())
+        reader = FoldedReader(classifier)
+        assert torch.allclose(reader.features(pictures())[0], classifier.logits(pictures()), atol=1e-4)

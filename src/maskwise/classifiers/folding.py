@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import torch
@@ -120,6 +121,42 @@ def folded(classifier: Classifier, size: tuple[int, int] | None = None) -> Class
     """
     folding = Folding.of(classifier, size)
     return classifier if folding is None else folding.classifier
+
+
+class FoldedReader:
+    """Scores and taps of a network, by its folded copy as long as the network is the one that was folded.
+
+    A weight that is written to or replaced, another layer, a hook or train mode: then the network itself is asked.
+
+    Args:
+        classifier: in eval mode.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier, self.folded = classifier, folded(classifier)
+        # Listed once: to walk the tree takes longer than a small decoder.
+        parts = list(classifier.module.modules())
+        tables = [table for part in parts for table in (part._parameters, part._buffers, part._modules)]
+        self._places = [(table, name) for table in tables for name in table]
+        self._held = [table[name] for table, name in self._places]
+        self._weights = [thing for thing in self._held if isinstance(thing, Tensor)]
+        self._hooks = [hooks for part in parts for hooks in (part._forward_hooks, part._forward_pre_hooks)]
+        self._values = self._written()
+
+    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As ``Classifier.features``."""
+        return (self.folded if self.is_as_folded() else self.classifier).features(images)
+
+    def is_as_folded(self) -> bool:
+        """Would the network itself still say the same?"""
+        if self.classifier.training or any(self._hooks):
+            return False
+        same = all(map(is_, [table[name] for table, name in self._places], self._held))
+        return same and self._written() == self._values
+
+    def _written(self) -> list[tuple[int, int]]:
+        """Where each weight's numbers lie, and how often they were written; of an inference mode's nobody counts."""
+        return [(w.data_ptr(), -1 if w.is_inference() else w._version) for w in self._weights]
 
 
 def _weights_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.folding import FoldedReader
 from maskwise.core.errors import InputError
 from maskwise.core.hub_files import local_file
 from maskwise.core.reading import sha256_of
@@ -50,7 +51,7 @@ class FastShap(Explainer):
         path = local_file(masker)
         self.masker = load_shapley_masker(path, classifier)
         self.signed, self.normalise = signed, not signed
-        self.known = KnownWeights(classifier)
+        self.reader, self.known = FoldedReader(self.masker.encoder), KnownWeights(classifier)
         self.identity["masker_digest"] = sha256_of(path)[:16]
 
     @property
@@ -59,7 +60,7 @@ class FastShap(Explainer):
 
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         self.doubt("other_classifier", self.known.have_changed())
-        logits, taps = self.masker.encoder.features(images)
+        logits, taps = self.reader.features(images)
         values = self.masker.values_of(taps, logits, targets.classes_of(logits))
         side = self.masker.decoder.grid
         return values.unflatten(2, (side, side)), logits
