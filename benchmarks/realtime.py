@@ -7,9 +7,6 @@ the median over repeats of one / the other. Each is run twice and the second is 
 the first finds memory as another network left it. Weights are random: the time does not depend on them. Frames a
 second are those of the median time, without reading and drawing. Beside it stands the ratio of multiplications, which
 is what the map would cost if all of them were equally quick. With --device cuda the GPU is waited for.
-
-The encoder is read as explainers read it: batch norms are a part of the convolution before them. With --plain it is
-read as it is. The logits alone are always those of the network as it is.
 """
 
 from __future__ import annotations
@@ -28,7 +25,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import maskwise as mw
-from maskwise.classifiers.folding import FoldedReader
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.maskers.fusing import fuse
 from maskwise.maskers.layout import Layout
@@ -47,21 +43,10 @@ def networks(name: str, device: str) -> tuple[mw.Classifier, tuple[int, ...]]:
     return mw.Classifier(module, name=name).to(device), RESNET_WIDTHS
 
 
-def one_pass(masker: Masker, reader: mw.Classifier | FoldedReader) -> Callable[[Tensor], object]:
-    """Logits and maps of the top class, as the explainers make them."""
-
-    def call(images: Tensor) -> object:
-        logits, taps = reader.features(images)
-        return logits, masker.masks_for(images, taps, logits.argmax(1, keepdim=True))
-
-    return call
-
-
 def contenders(
-    classifier: mw.Classifier, widths: tuple[int, ...], classes: int, plain: bool
+    classifier: mw.Classifier, widths: tuple[int, ...], classes: int
 ) -> dict[str, tuple[float | None, Callable[[Tensor], object]]]:
     """By name: the aim, and a call that gives logits and maps."""
-    reader = classifier if plain else FoldedReader(classifier)
     found: dict[str, tuple[float | None, Callable[[Tensor], object]]] = {}
     if classifier.name in LADDERS:
         recipe = recipes.load(LADDERS[classifier.name])
@@ -70,22 +55,22 @@ def contenders(
             if class_tap <= layout.class_tap:
                 ladder = Masker.build(classifier, reads=recipe.taps, layout=replace(layout, class_tap=class_tap)).eval()
                 fuse(ladder.decoder).to(memory_format=torch.channels_last)
-                found[f"ladder, {title}"] = AIMS["ladder"], one_pass(ladder, reader)
+                ladder.encoder = classifier
+                found[f"ladder, {title}"] = AIMS["ladder"], ladder
     if not widths:
         return found
     for title, reads in (("all taps", None), ("packaged casm's taps", [2, 3, 4]), ("last two taps", [-2, -1])):
         decoder = Masker.build(classifier, reads=reads).eval()
         fuse(decoder.decoder).to(memory_format=torch.channels_last)
-        found[f"decoder, {title}"] = AIMS["decoder"], one_pass(decoder, reader)
+        decoder.encoder = classifier
+        found[f"decoder, {title}"] = AIMS["decoder"], decoder
     for upsampling, kernel in (("transposed", 2), ("transposed", 3), ("transposed", 4), ("pixel_shuffle", 2)):
         unet = ClassMasker.build(classifier, widths, upsampling, kernel=kernel).eval()  # type: ignore[arg-type]
         fuse(unet.decoder)
         for count in sorted({1, classes}) if kernel == 2 else [1]:
 
             def call(images: Tensor, unet: ClassMasker = unet, count: int = count) -> object:
-                logits, taps = reader.features(images)
-                asked = torch.arange(count, device=images.device).expand(len(images), count)
-                return logits, unet.masks_for(taps, asked, (images.shape[-2], images.shape[-1]))
+                return unet(images, torch.arange(count, device=images.device).expand(len(images), count))
 
             side = f" {kernel}x{kernel}" if upsampling == "transposed" else ""
             name = f"unet, {upsampling}{side}" + (f", {count} classes" if count > 1 else "")
@@ -120,7 +105,6 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=15)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--device", default="cpu")
-    arguments.add_argument("--plain", action="store_true", help="read the encoder with its batch norms")
     arguments.add_argument("--json", default=None)
     arguments.add_argument(
         "--processor-time",
@@ -137,11 +121,7 @@ def main() -> None:
     rows = []
     for name in given.networks:
         classifier, widths = networks(name, given.device)
-        calls = {
-            k: c
-            for k, c in contenders(classifier, widths, given.classes, given.plain).items()
-            if k.startswith(given.maps)
-        }
+        calls = {k: c for k, c in contenders(classifier, widths, given.classes).items() if k.startswith(given.maps)}
         for batch in given.batches:
             images = torch.rand(batch, 3, 224, 224, device=given.device).contiguous(memory_format=torch.channels_last)
             times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in calls}

@@ -4,9 +4,8 @@
 
 The floor of a step is made of calls of the same classifier on the same pictures: one forward of the clean pictures
 and one of the masked ones, a backward to the pictures for the mask, and backwards to the weights where the classifier
-learns. The bare calls are of the network with its batch norms; a training that folds them into the convolutions can lie
-below that floor. Cropping, decoding, the decoder, the losses and both optimisers are what comes on top. Processor time
-(user and system, all threads) is less moved by what else a machine does; wall time stands beside it.
+learns. Cropping, decoding, the decoder, the losses and both optimisers are what comes on top. Processor time (user
+and system, all threads) is less moved by what else a machine does; wall time stands beside it.
 
 With --data the loader is timed alone, over two epochs of 640 pictures: the first decodes, the second finds them in the
 cache. How many times what a step eats it delivers stands beside each case.
@@ -115,7 +114,6 @@ def main() -> None:
     options.add_argument("--device", default="cpu")
     options.add_argument("--precision", default="fp32")
     options.add_argument("--data", help="pictures for the loader")
-    options.add_argument("--set", nargs="+", default=[], help="key=value, overrides of every recipe")
     options.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     given = options.parse_args()
     keep_freed_memory()
@@ -128,7 +126,7 @@ def main() -> None:
         title, settings = CASES[case]
         fabric = fabric_of(given.device, precision=given.precision)
         classifier = mw.load_classifier(given.classifier).to(fabric.device)
-        recipe = recipes.load(case.split()[0], [f"input_size={given.size}", *settings, *given.set])
+        recipe = recipes.load(case.split()[0], [f"input_size={given.size}", *settings])
         trainer = MaskTrainer(classifier, recipe, 100, fabric)
         images = torch.rand(given.batch, 3, given.size, given.size, generator=torch.Generator().manual_seed(0))
         images = images.to(fabric.device).contiguous(memory_format=torch.channels_last)

@@ -360,6 +360,8 @@ def test_at_the_medium_scale_all_maskers_of_a_study_have_one_schedule() -> None:
     for name in ("casm-ablation", "phang-objectives", "phang-layers", "phang-infill", "phang-fewshot"):
         seen = set()
         for cell in studies.get(name).cells(medium):
+            if cell.part:  # measures what a row's own cell trains
+                continue
             assert isinstance(cell.job, Train)
             recipe, paper = cell.job.settings(medium), cell.job.settings(full)
             seen.add((cell.job.cost(medium).steps, recipe.batch_size, recipe.input_size, recipe.decoder))

@@ -71,36 +71,9 @@ def test_fl_keeps_the_pretrained_classifier_itself() -> None:
 def sizes_of_forwards(t: MaskTrainer) -> list[tuple[int, bool]]:
     """Pictures of each forward of the live classifier in one step, and whether it was in train mode."""
     found: list[tuple[int, bool]] = []
-    networks = [t.live.module] + ([] if t.folding is None else [t.folding.classifier.module])
-    for network in networks:
-        network.register_forward_hook(lambda module, given, output: found.append((len(output), module.training)))
+    t.live.module.register_forward_hook(lambda module, given, output: found.append((len(output), module.training)))
     t.step(*batch())
     return found
-
-
-@pytest.mark.parametrize("thinning", ["F", "FL", "L100"])
-@pytest.mark.parametrize("update", ["averaged", "two_steps"])
-def test_a_network_without_its_batch_norms_is_trained_alike(thinning: str, update: str) -> None:
-    """Against the same steps through the network itself: masks, its weights, and those of the pool's judges."""
-    recipe = SMALL.model_copy(
-        update={
-            "objectives": BOTH, "thinning": thinning, "classifier_update": update, "batch_norm": "frozen",
-            "p_history": 0.5,
-        }
-    )  # fmt: skip
-    quick, plain = trainer(recipe), trainer(recipe)
-    assert quick.folding is not None
-    plain.folding, plain.features, plain.logits = None, plain.live.features, plain.live.logits
-    for _ in range(4):
-        losses = [t.step(*batch())["loss"] for t in (quick, plain)]
-        assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    for (name, a), b in zip(
-        quick.live.module.state_dict().items(), plain.live.module.state_dict().values(), strict=True
-    ):
-        assert torch.allclose(a, b, atol=1e-4), name
-    before = trainer(recipe).live.module.state_dict()
-    moved = any(not torch.equal(before[name], value) for name, value in quick.live.module.state_dict().items())
-    assert moved == (thinning != "F")
 
 
 @pytest.mark.parametrize("update", ["averaged", "two_steps"])

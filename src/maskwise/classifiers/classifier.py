@@ -313,10 +313,10 @@ class Classifier(nn.Module):
         with tapped(self.module, names, leaf, self.taps.layouts, raw) as seen:
             yield seen
 
-    def features(self, images: Tensor, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Logits (N,K) and taps [(N,c,h,w), …] from fine to coarse, of one forward; ``weights`` as in ``logits``."""
+    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits (N,K) and taps [(N,c,h,w), …] from fine to coarse, of one forward."""
         with self.tapped(self.tap_names) as seen:
-            logits = self.logits(images, weights)
+            logits = self.logits(images)
         return logits, [seen[name] for name in self.tap_names]
 
     def fingerprint(self) -> str:

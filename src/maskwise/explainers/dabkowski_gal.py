@@ -10,7 +10,6 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
-from maskwise.classifiers.folding import FoldedReader
 from maskwise.core.files import is_file
 from maskwise.core.hub_files import local_file
 from maskwise.core.options import ranges
@@ -59,7 +58,6 @@ class DabkowskiGal(Explainer):
             check_trained_on(path, "dabkowski_gal", classifier)
         self.masker = load_class_masker(path, classifier)
         fuse(self.masker.decoder).to(classifier.device)
-        self.reader = FoldedReader(self.masker.encoder)
         self.confidence = confidence
         self.known = KnownWeights(classifier)
         self.identity["masker_digest"] = sha256_of(path)[:16]
@@ -82,7 +80,7 @@ class DabkowskiGal(Explainer):
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """The logits are the classifier's own; a masker with an encoder of its own takes a second forward."""
         self.doubt("other_classifier", self.known.have_changed())
-        logits, taps = self.reader.features(images)
+        logits, taps = self.masker.encoder.features(images)
         if not self.masker.shares_encoder:
             logits = self.classifier.logits(images)
         size = (images.shape[-2], images.shape[-1])

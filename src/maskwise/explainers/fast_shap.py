@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.folding import FoldedReader
 from maskwise.core.errors import InputError
 from maskwise.core.hub_files import local_file
 from maskwise.core.reading import sha256_of
@@ -51,7 +50,7 @@ class FastShap(Explainer):
         path = local_file(masker)
         self.masker = load_shapley_masker(path, classifier)
         self.signed, self.normalise = signed, not signed
-        self.reader, self.known = FoldedReader(self.masker.encoder), KnownWeights(classifier)
+        self.known = KnownWeights(classifier)
         self.identity["masker_digest"] = sha256_of(path)[:16]
 
     @property
@@ -60,7 +59,7 @@ class FastShap(Explainer):
 
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         self.doubt("other_classifier", self.known.have_changed())
-        logits, taps = self.reader.features(images)
+        logits, taps = self.masker.encoder.features(images)
         values = self.masker.values_of(taps, logits, targets.classes_of(logits))
         side = self.masker.decoder.grid
         return values.unflatten(2, (side, side)), logits

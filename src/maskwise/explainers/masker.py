@@ -12,7 +12,6 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import MeasuredLayer
-from maskwise.classifiers.folding import FoldedReader
 from maskwise.core.errors import InputError
 from maskwise.core.files import is_file
 from maskwise.core.hub_files import local_file
@@ -102,7 +101,6 @@ class MaskerExplainer(Explainer):
         self.known = KnownWeights(classifier)
         self.trained_on = trained_on(read_header(path))
         fuse(self.masker.decoder).to(memory_format=torch.channels_last)
-        self.reader = FoldedReader(self.masker.encoder)
         self.identity["masker_digest"] = sha256_of(path)[:16]
 
     @classmethod
@@ -144,7 +142,7 @@ class MaskerExplainer(Explainer):
         Beside an encoder that was trained for masks alone the classifier itself takes a forward, and is the gate.
         """
         self.doubt("other_classifier", self.known.have_changed())
-        logits, taps = self.reader.features(images)
+        logits, taps = self.masker.encoder.features(images)
         if self.masker.shares_encoder:
             return self.masker.masks_for(images, taps, targets.classes_of(logits)), logits
         if self.masker.finish.class_gate is None:  # nothing reads the classifier's layers, and a black box has none

@@ -72,10 +72,7 @@ class ClassMaskTrainer(Trainer):
         some = recipe.encoder == "scratch"
         self.masker_step = OptimizerStep(masker_adam, self.masker_parameters, fabric, recipe.clip, some)
         self.objective, self.alternative = recipe.objective(), recipe.alternative()
-        encoder = self.masker.encoder
-        judge = self.quick(self.classifier)
-        self.features = (judge if self.masker.shares_encoder else encoder).features
-        self.logits = judge.logits
+        self.features, self.logits = self.masker.encoder.features, self.classifier.logits
 
     def train_step(self, images: Tensor, labels: Tensor) -> Meter:
         recipe = self.recipe

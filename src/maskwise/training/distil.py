@@ -116,8 +116,7 @@ class DistilTrainer(Trainer):
         adam = torch.optim.Adam(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
         # What comes after the last tap of an encoder of its own has no part in the mask.
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip, self.learns_encoder)
-        encoder = self.masker.encoder
-        self.features = (encoder if self.learns_encoder else self.quick(encoder)).features
+        self.features = self.masker.encoder.features
         self.label = LABEL_KINDS[recipe.target]()
 
     @property

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier, load_classifier
-from maskwise.classifiers.folding import folded
 from maskwise.core.errors import InputError
 from maskwise.training.draws import generator
 
@@ -40,8 +39,7 @@ class Judges:
     @classmethod
     def named(cls, names: Sequence[str], own: Classifier, seed: int, device: torch.device) -> Judges:
         """Loaded by their names, as ``load_classifier`` does, onto a device."""
-        loaded = [load_classifier(name).to(device).to(memory_format=torch.channels_last) for name in names]
-        return cls([folded(judge) for judge in loaded], own, seed)
+        return cls([load_classifier(name).to(device) for name in names], own, seed)
 
     def drawn(self, step: int) -> Classifier | None:
         """Who judges at this step; None is the classifier's own pool. Each process and a resumed run draw the same."""

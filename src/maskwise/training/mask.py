@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.folding import Folding
 from maskwise.core.modes import eval_mode
 from maskwise.infill import infiller
 from maskwise.maskers import save_masker
@@ -25,7 +23,6 @@ from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.class_wise import ByClass, ask
 from maskwise.training.compiling import Tapping, compiled
 from maskwise.training.consistency import enlarged_part, inconsistency
-from maskwise.training.crop_size import crop_size
 from maskwise.training.crops import random_crop
 from maskwise.training.distributed.share import MicroBatch
 from maskwise.training.draws import generator, seeded
@@ -43,7 +40,6 @@ from maskwise.training.views import MaskView, seen_through
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Answer = TypeVar("Answer")
 BySide = dict[Side, Tensor]  # masked pictures (B,3,S,S), or what a classifier says of them (B,K)
 
 
@@ -100,14 +96,8 @@ class MaskTrainer(Trainer):
                 self.classifier_parameters, recipe.classifier_lr, recipe.momentum, weight_decay=recipe.weight_decay
             )
             self.classifier_step = OptimizerStep(sgd, self.classifier_parameters, fabric)
-        # Where batch norms keep their statistics, the network runs without them: the same numbers, sooner.
-        size = crop_size(classifier, recipe.input_size)
-        self.folding = None if self.own_statistics else Folding.of(self.live, size)
         self.features: Callable[[Tensor], tuple[Tensor, list[Tensor]]] = self.live.features
         self.logits: Callable[[Tensor], Tensor] = self.live.logits
-        if self.folding is not None:
-            self.features = partial(self._folded, self.folding.classifier.features, self.folding)
-            self.logits = partial(self._folded, self.folding.classifier.logits, self.folding)
 
     def prepare(self, loader: Loader, out: Path, progress: bool = False) -> None:
         """How often pictures show each class, where the classes that they do not show are drawn by that."""
@@ -257,15 +247,8 @@ class MaskTrainer(Trainer):
         """Logits (B,K) of another network, or of a past one: its weights in the live network's code, in eval mode."""
         if isinstance(judge, Classifier):
             return self._in_one_batch(lambda images: judged_by(judge, images), views)
-        if self.folding is not None:
-            asked, weights = self.folding.classifier, self.folding.weights(judge)
-            return self._in_one_batch(lambda images: asked.logits(images, weights), views)
         with eval_mode(self.live.module):
             return self._in_one_batch(lambda images: self.live.logits(images, judge), views)
-
-    def _folded(self, ask: Callable[..., Answer], folding: Folding, images: Tensor) -> Answer:
-        """What the live classifier, as it is now, says without its batch norms; gradients reach its own weights."""
-        return ask(images, folding.weights_of(self.live.module) if self.adapts else None)
 
     @staticmethod
     def _in_one_batch(logits: Callable[[Tensor], Tensor], views: BySide) -> BySide:

@@ -62,7 +62,7 @@ class RankingTrainer(Trainer):
     def __init__(self, classifier: Classifier, recipe: RankingRecipe, steps_per_epoch: int, fabric: Fabric) -> None:
         super().__init__(classifier, recipe, steps_per_epoch, fabric)
         self.masker = frozen_masker(classifier, recipe, fabric)
-        self.judge = self.quick(self.masker.encoder)
+        self.judge = self.masker.encoder
         self.weights = list(self.masker.decoder.parameters())
         adam = torch.optim.AdamW(self.weights, recipe.masker_lr, weight_decay=recipe.weight_decay)
         self.update = OptimizerStep(adam, self.weights, fabric, recipe.clip)
@@ -191,8 +191,8 @@ class RankingTrainer(Trainer):
 
     def compile(self, backend: str) -> None:
         """The classifier's two forwards."""
-        self.features = compiled(Tapping(self.masker.encoder), backend)
-        self.logits = compiled(self.masker.encoder.logits, backend)
+        self.features = compiled(Tapping(self.judge), backend)
+        self.logits = compiled(self.judge.logits, backend)
 
     def save(self, path: Path, *, half_encoder: bool = False) -> None:
         recipe = self.recipe.model_dump(mode="json")

@@ -70,7 +70,7 @@ class RegionsTrainer(Trainer):
             )
             start_at(self.masker, recipe.start, classifier)
             self.masker.to(fabric.device)
-            self.features = self.quick(self.masker.encoder).features
+            self.features = self.masker.encoder.features
             example = classifier.example(size=self.size).to(fabric.device)
             self.shapes = [tuple(tap.shape[1:]) for tap in self._seen(example)]  # (C,h,w) of each
             self.head: nn.Sequential | None = None

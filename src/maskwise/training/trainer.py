@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
-from maskwise.classifiers.folding import folded
 from maskwise.core.errors import InputError
 from maskwise.core.registry import Registry
 from maskwise.training.base_recipe import BaseRecipe
-from maskwise.training.crop_size import crop_size
 from maskwise.training.distributed.share import AsTheWhole, MicroBatch, portions
 from maskwise.training.draws import generator
 from maskwise.training.likelihood import Categorical, Likelihood
@@ -114,10 +112,6 @@ class Trainer(ABC):
         raise InputError(f"{self.recipe.kind}: this kind of training can't be compiled; leave `compiler` out")
 
     # ---- what all kinds share -----------------------------------------------------------------------------------
-
-    def quick(self, classifier: Classifier) -> Classifier:
-        """The same scores and taps, sooner, of a network that does not change from now on (see ``folding.py``)."""
-        return folded(classifier, crop_size(self.classifier, self.recipe.input_size))
 
     def metered_step(self, images: Tensor, labels: Tensor) -> Meter:
         """``train_step``, with the learning rate of each optimizer noted; 0 where it took no step."""
