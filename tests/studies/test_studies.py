@@ -20,7 +20,7 @@ from maskwise.explainers import methods
 from maskwise.studies import SCALES, Study, run_study, studies
 from maskwise.studies.cell_directory import cell_directory
 from maskwise.studies.claim import Claim, Condition
-from maskwise.studies.jobs import Explain, JobCost, Train
+from maskwise.studies.jobs import Explain, JobCost, OnMasks, Train
 from maskwise.studies.jobs.checks import CHECK_SETTINGS
 from maskwise.studies.overview import overview
 from maskwise.studies.protocol import SECONDS, Column
@@ -360,13 +360,12 @@ def test_at_the_medium_scale_all_maskers_of_a_study_have_one_schedule() -> None:
     for name in ("casm-ablation", "phang-objectives", "phang-layers", "phang-infill", "phang-fewshot"):
         seen = set()
         for cell in studies.get(name).cells(medium):
-            if cell.part:  # measures what a row's own cell trains
-                continue
-            assert isinstance(cell.job, Train)
-            recipe, paper = cell.job.settings(medium), cell.job.settings(full)
-            seen.add((cell.job.cost(medium).steps, recipe.batch_size, recipe.input_size, recipe.decoder))
+            job = cell.job.of if isinstance(cell.job, OnMasks) else cell.job  # of which it measures a further column
+            assert isinstance(job, Train)
+            recipe, paper = job.settings(medium), job.settings(full)
+            seen.add((job.cost(medium).steps, recipe.batch_size, recipe.input_size, recipe.decoder))
             assert (recipe.taps, recipe.thinning) == (paper.taps, paper.thinning)
-            assert list(recipe.objectives) == list(paper.objectives) and cell.job.ready(medium) is None
+            assert list(recipe.objectives) == list(paper.objectives) and job.ready(medium) is None
         assert seen == {(1500, 32, 144, "mixed")}
     assert medium.seeds == 3
 

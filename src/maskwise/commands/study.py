@@ -49,7 +49,7 @@ def study_command(
         list[str] | None,
         typer.Option(
             "--mask-data",
-            help="Pictures with masks, for columns that need them where those to measure on have none (learned: PxAP). "
+            help="Pictures with masks, for columns that need them where those to measure on have none: PxAP. "
             "May be given again.",
             autocompletion=completion.data_sources,
         ),

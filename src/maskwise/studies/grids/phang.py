@@ -108,7 +108,7 @@ register_study(
 
 
 def final(scale: Scale) -> list[GridCell]:
-    rows = [
+    models = [
         GridCell("Best FIX", Train("phang/fix")),
         GridCell("Best CA", Train("phang/ca")),
         GridCell("CASM", Train("casm", packaged="casm", small="casm_lite0")),
@@ -117,7 +117,7 @@ def final(scale: Scale) -> list[GridCell]:
         GridCell("Mask everything", Explain("uniform")),
         GridCell("Centre", Explain("center")),
     ]
-    return with_pxap(rows)
+    return with_pxap(models)
 
 
 register_study(
