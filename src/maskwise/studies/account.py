@@ -17,8 +17,7 @@ DIFFERENCES = "Paired differences with 95% intervals; better or worse where the 
 
 def columns(outcome: Outcome) -> list[str]:
     """Those that some row has a number in, in the study's order."""
-    there = {c for (_, c), number in outcome.numbers.items() if not math.isnan(number.value)}
-    return [column for column in outcome.columns if column in there]
+    return [column for column in outcome.columns if column in outcome.measured]
 
 
 def cell_text(number: Estimate | None) -> str:

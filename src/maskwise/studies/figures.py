@@ -23,14 +23,18 @@ WIDE = 56  # characters of an axis' name on a line
 
 
 def dots(*columns: str) -> DrawFigure:
-    """A dot a row with its 95% interval, one axis a column; a diamond is the printed number."""
+    """A dot a row with its 95% interval, one axis a column; a diamond is the printed number.
+
+    A column that no row has a number in is left out, as it is in the table: printed numbers alone compare nothing.
+    """
 
     def draw(table: ResultTable, path: Path, dpi: float = 110) -> None:
+        shown = [column for column in columns if column in table.measured] or columns
         rows = [table.label(row) for row in table.rows]
         names = 0.075 * max(map(len, rows))
-        figure = blank(4.2 * len(columns) + names + 0.6, 0.28 * len(rows) + 1.7)
-        axes = figure.subplots(1, len(columns), squeeze=False, sharey=True)[0]
-        for axis, column in zip(axes, columns, strict=True):
+        figure = blank(4.2 * len(shown) + names + 0.6, 0.28 * len(rows) + 1.7)
+        axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        for axis, column in zip(axes, shown, strict=True):
             _dots(axis, table, column)
         axes[0].set_yticks(range(len(rows)), rows, fontsize=8)
         axes[0].set_ylim(len(rows) - 0.4, -0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,11 @@ class ResultTable:
     @property
     def rows(self) -> list[str]:
         return list(dict.fromkeys(row for row, _ in self.numbers))
+
+    @property
+    def measured(self) -> set[str]:
+        """Columns that some row has a number in."""
+        return {column for (_, column), number in self.numbers.items() if not math.isnan(number.value)}
 
     def label(self, row: str) -> str:
         """The row's name for who does not know the table."""
