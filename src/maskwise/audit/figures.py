@@ -104,7 +104,7 @@ def pictures_figure(lines: Sequence[Sequence[tuple[str, Tensor]]], path: Path) -
                 kinds[0] = axis.imshow(values, cmap="inferno", vmin=0, vmax=1)
     for kind, shown in sorted(kinds.items()):
         label = ("map, 0 to 1", "difference: red for what was said, blue for the truth")[kind]
-        bar = figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=min(1.0, 2.5 / len(lines)), pad=0.015, aspect=30)
+        bar = figure.colorbar(shown, ax=grid[:, -1].tolist(), shrink=min(1.0, 2.5 / len(lines)), pad=0.015, aspect=30)
         bar.set_label(label, fontsize=8)
     save_figure(figure, path)
 
