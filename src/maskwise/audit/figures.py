@@ -53,7 +53,7 @@ def confusion_figure(maps: Sequence[tuple[str, Tensor]], path: Path) -> None:
     for axis, (title, saliency) in zip(grid.flat, maps, strict=False):
         shown = axis.imshow(saliency, cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
         axis.set_title(title, fontsize=8)
-    figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, label="mean map, 0 to 1")
+    figure.colorbar(shown, ax=grid[:, -1].tolist(), shrink=0.7, pad=0.02 * columns, label="mean map, 0 to 1")
     save_figure(figure, path)
 
 
@@ -104,7 +104,9 @@ def pictures_figure(lines: Sequence[Sequence[tuple[str, Tensor]]], path: Path) -
                 kinds[0] = axis.imshow(values, cmap="inferno", vmin=0, vmax=1)
     for kind, shown in sorted(kinds.items()):
         label = ("map, 0 to 1", "difference: red for what was said, blue for the truth")[kind]
-        bar = figure.colorbar(shown, ax=grid[:, -1].tolist(), shrink=min(1.0, 2.5 / len(lines)), pad=0.015, aspect=30)
+        shrink, pad = min(1.0, 2.5 / len(lines)), 0.015 * columns
+        # A layout measures a bar once for each of its axes: beside the last column that is once a line.
+        bar = figure.colorbar(shown, ax=grid[:, -1].tolist(), shrink=shrink, pad=pad, aspect=30)
         bar.set_label(label, fontsize=8)
     save_figure(figure, path)
 
