@@ -55,11 +55,11 @@ class Item:
         """The class among the regions that a map answers for; -1 where nobody says which.
 
         A data set's classes need not be the classifier's: a picture of several classes that has none of its own says
-        nothing of the class explained.
+        nothing of the class explained, and neither does its label, which is a number among the classifier's.
         """
         if self.asked is not None:
             return self.asked if self.asked in self.regions else -1
-        for own in (self.sample.category, self.sample.label):
+        for own in (self.sample.category, self.sample.label if _by_label(self.sample) else None):
             if own is not None and own in self.regions:
                 return own
         return next(iter(self.regions)) if len(self.regions) == 1 else -1
@@ -75,7 +75,7 @@ def items_of(sample: Sample, data: DataSet | None, classifier: Classifier, targe
     """
     if target != "each":
         wanted = class_asked(target, classifier)
-        yield Item(sample) if wanted is None else _asked(sample, wanted, data, classifier)
+        yield Item(_labelled(sample, data, classifier)) if wanted is None else _asked(sample, wanted, data, classifier)
         return
     for asked, pixels in sample.regions().items():
         label = asked if _by_label(sample) else class_of(asked, data, classifier)
@@ -95,6 +95,14 @@ def _asked(sample: Sample, wanted: int, data: DataSet | None, classifier: Classi
         category=None,
     )  # fmt: skip
     return Item(bare, own)
+
+
+def _labelled(sample: Sample, data: DataSet | None, classifier: Classifier) -> Sample:
+    """Of a picture of several classes the one that its label stands for is its own: it is found by name."""
+    if sample.category is not None or sample.label is None or _by_label(sample):
+        return sample
+    own = _own_class(sample.label, sample, sample.regions(), data, classifier)
+    return sample if own < 0 else replace(sample, category=own)
 
 
 def _of_class(sample: Sample, asked: int, pixels: Tensor) -> Sample:
