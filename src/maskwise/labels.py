@@ -56,6 +56,34 @@ class Labels:
         except InputError:
             return str(index)
 
+    @property
+    def numbered(self) -> bool:
+        """Are the names numbers, such as those of a network that names none?"""
+        return all(name.isdecimal() for name in self.names)
+
+    def of_names(self, names: Sequence[str]) -> list[int | None]:
+        """For each name the index of the class that is called so; None where none is, or several are.
+
+        A number is a class that is called by it, and else the class at that place.
+
+        Example:
+            >>> ten = Labels(("1", "2", "10"))
+            >>> ten.of_names(["2", "0", "dog"]), ten.resolve("2")
+            ([1, 0, None], 2)
+        """
+        called: dict[str, set[int]] = {}
+        for i, whole in enumerate(self.names):
+            ids = [self.wnids[i]] if self.wnids else []
+            for name in (whole, *self._known_as(i), *ids):
+                called.setdefault(_key(name), set()).add(i)
+        found: list[int | None] = []
+        for name in names:
+            hits = called.get(_key(name), set())
+            if not hits and name.isdecimal() and len(name) < DIGITS and int(name) < len(self):
+                hits = {int(name)}
+            found.append(next(iter(hits)) if len(hits) == 1 else None)
+        return found
+
     def _known_as(self, index: int) -> list[str]:
         return self.names[index].split(",") if self.synonyms else [self.names[index]]
 

@@ -18,6 +18,7 @@ from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.damaged import readable
 from maskwise.data.sample import filled
+from maskwise.evaluation.class_order import say_other_order
 
 RandomLabels = Literal["shuffled", "uniform"]
 
@@ -135,6 +136,7 @@ def classified(
         InputError: a picture whose label is not known among these classes.
     """
     sets = [_chosen(source, limit, skip_damaged) for source in sources]
+    say_other_order(sets, classifier.labels, classifier.name)
     items = [(data, record) for data in sets for record in data.records]
     labels = []
     for data, record in items:

@@ -158,16 +158,25 @@ def class_of(own: int, data: DataSet | None, classifier: Classifier) -> int:
     try:
         return class_among(own, data, classifier.labels)
     except InputError as error:
-        if classifier.labels.names[0].isdecimal():
+        if classifier.labels.numbered:
             raise InputError(f"the data have a class {own}, and {classifier.name} {error}") from None
         raise InputError(f"to explain each class {classifier.name} must know the data's classes: {error}") from None
 
 
 def class_among(own: int, data: DataSet | None, labels: Labels) -> int:
     """``class_of`` of the classes of a classifier whose ``labels`` these are."""
-    if labels.names[0].isdecimal():
+    names = None if data is None else data.classes
+    if names is not None and names[own] in labels.names and not in_places(labels):  # it may be a number, and no index
+        [called] = labels.of_names([names[own]])
+        if called is not None:
+            return called
+    if labels.numbered:
         if own < len(labels):
             return own
         raise InputError(f"knows {len(labels)} classes")
-    names = None if data is None else data.classes
     return labels.resolve(str(own) if names is None else names[own])
+
+
+def in_places(labels: Labels) -> bool:
+    """Is each class called by its place, as those are that a network does not name?"""
+    return labels.names == tuple(map(str, range(len(labels))))

@@ -24,6 +24,7 @@ from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import readable, says_how_to_skip
 from maskwise.evaluation.batch import Batch, Resize
+from maskwise.evaluation.class_order import say_other_order
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.loader import Settings
@@ -152,6 +153,7 @@ def classifier_panel(
     if len({len(judge.labels) for judge in judges.values()} | {len(classifier.labels)}) > 1:
         raise InputError("the classifiers of a panel must know the same classes, and their numbers differ")
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
+    say_other_order(sets, classifier.labels, classifier.name)
     contenders = given_data(contenders, sets, Settings(settings.resize, limit=settings.limit)).contenders
     chosen = [s.subset(evenly_spread(len(s), settings.limit)) for s in sets]
     damaged: dict[str, list[str]] = {}

@@ -23,6 +23,7 @@ from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
+from maskwise.evaluation.class_order import other_order
 from maskwise.evaluation.contender import Contender, made_for, map_digest
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.given_maps import GivenMaps
@@ -61,6 +62,7 @@ class Measured:
         sets: the data sets, without pictures that a folder of maps has no map of.
         left_out: by data set, how many pictures those were, and whose maps they lack.
         size: height and width in pixels that the classifier takes.
+        other_order: by data set, why its labels may be other classes than the classifier's.
     """
 
     classifier: str
@@ -75,6 +77,7 @@ class Measured:
     sets: list[DataSet] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] = (0, 0)
+    other_order: dict[str, str] = field(default_factory=dict)
 
     def rows(self, contender: str, metric: str, sources: Sequence[str] | None = None) -> Tensor:
         """(N,D), what each picture of these data sets, or of all, contributes; those that know nothing are NaN."""
@@ -93,6 +96,7 @@ class Measured:
             among: (N,) bool of all pictures, whose maps alone count; None is all.
         """
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
+        lines += [f"{source}: {text}" for source, text in self.other_order.items()]
         lines += self._too_tolerant()
         for contender in self.contenders:
             if isinstance(contender.explainer, GivenMaps):
@@ -190,6 +194,8 @@ def measure(
             pictures = measured.pictures.setdefault(source, [])
             if number in given.left_out:
                 measured.left_out[source] = given.left_out[number]
+            if (line := other_order(data_set, classifier.labels, classifier.name)) is not None:
+                measured.other_order[source] = line
             damaged: dict[int, str] = {}
             for batch, own, done in batches(data_set, indices, classifier, settings, damaged):
                 pictures += batch.keys
