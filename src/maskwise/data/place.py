@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +88,26 @@ class Place:
         return [self.split]
 
     def finish(self, data: DataSet) -> DataSet:
-        """The data set with the labels that were asked for.
+        """The data set with the labels that were asked for; boxes that can hardly be pixels are said.
 
         Raises:
             InputError: it is empty.
         """
         if not data.records:
             raise InputError(NO_PICTURES.format(self.path))
+        _say_shares(data, self.path)
         return data.with_own_labels() if self.options["labels"] == "own" else data
+
+
+def _say_shares(data: DataSet, path: Path) -> None:
+    """Warns where no edge of all listed boxes passes 1: they are shares of the sides then, and hardly pixels."""
+    largest = max((max(box) for record in data.records for box in record.boxes), default=2.0)
+    if largest <= 1:
+        warnings.warn(
+            f"{path}: no box passes the first pixel of its picture, as if boxes were in shares of width and height; "
+            "they are x0,y0,x1,y1 in pixels: multiply x by the picture's width and y by its height",
+            stacklevel=2,
+        )
 
 
 def parsed_settings(parts: Sequence[str], text: str) -> dict[str, str]:
