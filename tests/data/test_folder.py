@@ -301,3 +301,47 @@ def test_without_images_what_lies_deeper_is_not_looked_at(tmp_path: Path, monkey
     picture(tmp_path / "a.png")
     assert [record.id for record in read_data(str(tmp_path)).records] == ["a.png"]
     assert looked and not [folder for folder in looked if "deep" in folder]
+
+
+INSIDE = np.zeros((6, 8), np.uint8)
+INSIDE[1:3, 2:5] = 1
+
+
+def with_palette(*colours: tuple[int, int, int]) -> Image.Image:
+    """The object is the last entry in use, and the background entry 0."""
+    image = Image.fromarray(INSIDE * (len(colours) - 1))
+    image.putpalette([value for colour in colours for value in colour])
+    return image
+
+
+def with_alpha(background: tuple[int, int, int, int], inside: tuple[int, int, int, int]) -> Image.Image:
+    return Image.fromarray(np.where(INSIDE[..., None] > 0, np.uint8(inside), np.uint8(background)))
+
+
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [
+        (
+            Image.fromarray(255 * INSIDE).convert("RGB").quantize(2),
+            "entry 0 of its palette.*is not black, and entry 1 is",
+        ),
+        (with_palette((0, 0, 0), (255, 255, 255)), None),
+        (with_palette((9, 9, 9), (200, 0, 0), (0, 200, 0)), None),
+        (with_palette((9, 9, 9), (0, 0, 0), (0, 200, 0)), None),  # no pixel is black
+        (with_alpha((255, 255, 255, 0), (255, 255, 255, 255)), "transparency says another thing"),
+        (with_alpha((0, 0, 0, 0), (0, 0, 0, 255)), "transparency says another thing"),
+        (with_alpha((0, 0, 0, 0), (200, 0, 0, 128)), None),
+        (with_alpha((0, 0, 0, 255), (200, 0, 0, 255)), None),
+    ],
+)
+def test_masks_whose_colours_or_transparency_say_the_opposite_of_their_values(
+    made: Image.Image, match: str | None, tmp_path: Path
+) -> None:
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "masks").mkdir()
+    made.save(tmp_path / "masks" / "a.png")
+    if match is None:
+        assert torch.equal(read_data(tmp_path)[0].mask, torch.from_numpy(INSIDE > 0))
+    else:
+        with pytest.raises(InputError, match=match):
+            read_data(tmp_path)[0]

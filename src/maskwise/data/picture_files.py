@@ -93,14 +93,48 @@ def pixel_values(data: bytes, name: str) -> Tensor:
     """(H,W) int64, the values of a mask file: palette entries or grey levels; of colours the brightest channel.
 
     Raises:
-        InputError: not a picture, or one of fractions.
+        InputError: not a picture, one of fractions, or one whose colours or transparency contradict its values.
     """
     with opened(BytesIO(data), name, "mask picture") as picture:
         coloured = picture.mode in ("RGBA", "LA", "PA", "CMYK", "YCbCr")
         values = np.array(picture.convert("RGB") if coloured else picture)  # no alpha
+        alpha = np.array(picture.getchannel("A")) if picture.mode in ("RGBA", "LA", "PA") else None
+        palette = picture.getpalette() if picture.mode == "P" else None
+    if alpha is not None:
+        _check_transparency(values.max(2), alpha, name)
+    if palette is not None:
+        _check_palette(values, palette, name)
     if values.dtype.kind == "f" and (values != np.rint(values)).any():
         raise InputError(f"{name}: a mask holds whole numbers, and 0 is background; this one holds fractions")
     return torch.from_numpy((values if values.ndim == 2 else values.max(2)).astype(np.int64))
+
+
+def _check_transparency(values: np.ndarray, alpha: np.ndarray, name: str) -> None:
+    """A mask may be kept in the transparency alone, beside one colour: its values would be read as all or nothing.
+
+    Raises:
+        InputError: a pixel is transparent and not 0, or all are 0 and only some transparent.
+    """
+    clear = alpha == 0
+    if (clear & (values > 0)).any() or (clear.any() and not clear.all() and not values.any()):
+        raise InputError(
+            f"{name}: its transparency says another thing than its colours, which are read; save the mask in grey, 0 "
+            "for the background, without transparency"
+        )
+
+
+def _check_palette(values: np.ndarray, palette: list[int], name: str) -> None:
+    """Programs that save two greys with a palette may put white first: then entry 0, the background, is the object.
+
+    Raises:
+        InputError: entry 0 is not black, and another one that is used is.
+    """
+    black = [i for i in np.unique(values).tolist() if not any(palette[3 * i : 3 * i + 3] or [1])]
+    if any(palette[:3]) and black:
+        raise InputError(
+            f"{name}: entry 0 of its palette, which is background, is not black, and entry {black[0]} is; save the "
+            "mask in grey, 0 for the background"
+        )
 
 
 def checked(sample: Sample, name: str) -> Sample:
