@@ -5,6 +5,7 @@ import torch
 
 from maskwise.core.errors import InputError
 from maskwise.measures import metric
+from maskwise.measures.base import metrics
 from maskwise.measures.energy import box_cover
 
 DRAWS = torch.Generator().manual_seed(4)
@@ -60,3 +61,26 @@ def test_a_map_of_zeros_has_nothing_inside_and_a_picture_without_truth_does_not_
 def test_edges_within_a_pixel_count_in_proportion() -> None:
     covered = box_cover([torch.tensor([[0.5, 1.0, 2.0, 1.25]])], 3, 3)[0]
     assert covered.tolist() == [[0, 0, 0], [0.125, 0.25, 0], [0, 0, 0]]
+
+
+def test_what_is_not_counted_has_no_share() -> None:
+    """Neither inside nor outside; foreground counts even where it is marked so."""
+    masks = torch.stack([inside(own) for own in BOXES])
+    ignore = torch.rand(masks.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    counted = masks | ~ignore
+    shares = [
+        float(m[mask].double().sum() / m[of].double().sum()) for m, mask, of in zip(MAPS, masks, counted, strict=True)
+    ]
+    assert value("relevance_mass", MAPS, masks=masks, ignore=ignore) == pytest.approx(25 * sum(shares), abs=1e-9)
+    flat = torch.ones_like(MAPS)
+    assert value("relevance_mass", flat, masks=masks, ignore=~masks) == 100
+    with pytest.raises(InputError):
+        metric("relevance_mass").per_image(flat.masked_fill(~masks, torch.nan), masks=masks, ignore=~masks)
+
+
+def test_every_metric_of_masks_knows_what_is_not_counted() -> None:
+    assert [
+        name
+        for name in metrics.names()
+        if "masks" in metrics.get(name).needs and "ignore" not in metrics.get(name).takes
+    ] == []

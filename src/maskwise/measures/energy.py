@@ -126,9 +126,14 @@ class EnergyLift(BoxEnergy):
     unit="%",
     higher_is_better=True,
     needs=("masks",),
+    takes=("ignore",),
 )
 class RelevanceMass(EnergyMetric):
-    """How much of the map's sum lies on the object's own pixels?"""
+    """How much of the map's sum over the pixels that count lies on the object's own?"""
 
-    def per_image(self, maps: Tensor, *, masks: Tensor) -> Tensor:
-        return self.rows(maps, masks_like(as_tensor(maps), masks))
+    def per_image(self, maps: Tensor, *, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
+        maps = unit_maps(as_tensor(maps))
+        front = masks_like(maps, masks)
+        if ignore is not None:  # unless they are foreground
+            maps = maps.masked_fill(masks_like(maps, ignore, "ignore") & ~front, 0)
+        return self.rows(maps, front)
