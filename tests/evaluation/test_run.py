@@ -253,3 +253,22 @@ def test_explainers_know_who_they_are(judge: Classifier) -> None:
     plain = mw.explainer("grad_cam", judge)
     sharp = [mw.SESS(plain), mw.SESS(plain, scales=3), mw.SESS(mw.explainer("layer_cam", judge))]
     assert len({json.dumps(Contender.of("x", e).identity) for e in (plain, *sharp)}) == 4
+
+
+def test_pictures_that_are_given_twice_are_said_and_drawn_together(judge: Classifier) -> None:
+    """As evidence of all data together a set beside itself is worth no more than it is alone."""
+    whole, part = read_data("shapes:n=9,size=40"), read_data("shapes:n=4,size=40")
+    metrics = {"mae": metric("mae"), "le": metric("le")}
+    found = {
+        name: leaderboard(measure([Contender.of("b", Counting())], judge, sets, metrics, Settings()), 200)
+        for name, sets in {"alone": [whole], "twice": [whole, whole], "part": [whole, part]}.items()
+    }
+    assert not [line for line in found["alone"].warnings if "more than once" in line]
+    [line] = [line for line in found["twice"].warnings if "more than once" in line]
+    assert "9 of 9 pictures (shapes/0/0, shapes/0/1, shapes/0/2 and 6 more)" in line
+    [line] = [line for line in found["part"].warnings if "more than once" in line]
+    assert "4 of 9 pictures" in line
+    for name in ("mae", "le"):
+        alone, twice = found["alone"].cell("b", name), found["twice"].cell("b", name)
+        assert twice.pictures == 2 * alone.pictures
+        assert (twice.value, twice.low, twice.high) == pytest.approx((alone.value, alone.low, alone.high))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from maskwise.core.code_digest import code_of_own
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.core.spread import evenly_spread
-from maskwise.core.text import utf8
+from maskwise.core.text import first_few, how_many, utf8
 from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
@@ -84,10 +85,30 @@ class Measured:
         return stacked([self.statistics[source, contender, metric] for source in sources or self.pictures])
 
     def of_picture(self, sources: Sequence[str]) -> Tensor | None:
-        """(N,) the picture of each row of these data sets; None where each picture has one row."""
-        names = [(source, key.rpartition("#")[0]) for source in sources for key in self.pictures[source]]
+        """(N,) the picture of each row of these data sets; None where each picture has one row.
+
+        Two data sets have a picture in common where its name, its pixels and its truth are the same.
+        """
+        first: dict[str, tuple[str, str]] = {}
+        names = []
+        for source in sources:
+            for key in self.pictures[source]:
+                names.append(first.setdefault(key, (source, key.rpartition("#")[0])))
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
+
+    def _several_times(self) -> list[str]:
+        """A line where pictures are in several data sets, or in one more than once, as its splits may share some."""
+        counts = Counter(key for keys in self.pictures.values() for key in keys)
+        repeated = [key for key, count in counts.items() if count > 1]
+        if not repeated:
+            return []
+        what = "case" if self.settings.target == "each" else "picture"
+        named = first_few([key.rpartition("#")[0] for key in repeated])
+        return [
+            f"given more than once: {len(repeated):,} of {how_many(len(counts), what)} ({named}), counted each time in "
+            "the value of all data; intervals draw them together"
+        ]
 
     def warnings(self, among: Tensor | None = None) -> list[str]:
         """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included.
@@ -97,7 +118,7 @@ class Measured:
         """
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
         lines += [f"{source}: {text}" for source, text in self.other_order.items()]
-        lines += self._too_tolerant()
+        lines += self._several_times() + self._too_tolerant()
         for contender in self.contenders:
             if isinstance(contender.explainer, GivenMaps):
                 lines += contender.explainer.doubts(contender.name)
