@@ -185,6 +185,8 @@ def test_labels_with_gaps_become_floats_in_other_programs(tmp_path: Path) -> Non
         ("labels.csv", ("file,label", "a,b.png,3"), "line 2 has more fields than the header; .* ',' needs quotes"),
         ("labels.csv", ("file,label", "", "a.png,dog"), "labels.csv: line 3: the label of 'a.png' is 'dog'"),
         ("labels.csv", ("file,label", f"a.png,{'9' * 100_000}"), "the label of 'a.png' is '9+…', which is not a class"),
+        ("labels.csv", ("file,label,Label", "a.png,1,2"), "labels.csv: has the column 'label' twice; keep one"),
+        ("boxes.csv", ("file,x0,y0,x1,y1, x1", "a.png,1,2,3,4,5"), "boxes.csv: has the column 'x1' twice"),
         ("labels.csv", ("name,class", "a.png,1"), "needs the columns file, label; it has name, class"),
         ("boxes.csv", ("file,x0,y0,x1,y1", ",,,,", "a.png,1,2,x,4"), r"boxes\.csv: line 3: the box of 'a.png' is not"),
         (

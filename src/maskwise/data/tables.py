@@ -58,7 +58,7 @@ def csv_rows(text: str, name: str, needed: Sequence[str]) -> Iterator[TableRow]:
         needed: columns, in lower case.
 
     Raises:
-        InputError: it lacks a column, or a row is shorter or longer than the header.
+        InputError: it lacks a column or has one twice, or a row is shorter or longer than the header.
     """
     separator = _separator(text, needed)
     try:
@@ -67,6 +67,9 @@ def csv_rows(text: str, name: str, needed: Sequence[str]) -> Iterator[TableRow]:
         if not set(needed) <= set(header):
             has = f"; it has {', '.join(header)[:100]}" if any(header) else ""
             raise InputError(f"{name}: needs the columns {', '.join(needed)}{has}")
+        twice = next((column for column in header if column and header.count(column) > 1), None)
+        if twice is not None:
+            raise InputError(f"{name}: has the column {twice[:50]!r} twice; keep one")
         count = 0
         for fields in reader:
             if not any(map(str.strip, fields)):
