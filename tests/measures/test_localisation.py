@@ -202,3 +202,11 @@ def test_truth_that_does_not_fit_is_refused() -> None:
         metric("om").per_image(
             torch.rand(1, 4, 4), boxes=[torch.zeros(1, 4)], labels=torch.tensor([3]), probabilities=torch.rand(1, 3)
         )
+
+
+@pytest.mark.parametrize("name", ["le", "om", "om5"])
+@pytest.mark.parametrize("threshold", [-0.1, 1, 50])
+def test_a_threshold_that_no_box_or_every_one_passes_is_refused(name: str, threshold: float) -> None:
+    """50 for half would be an error of 100% whatever the maps."""
+    with pytest.raises(InputError, match="threshold is an IoU from 0 to below 1"):
+        metric(name, threshold=threshold)

@@ -173,6 +173,7 @@ def test_squares_are_squares_and_leave_the_mean_colour() -> None:
 def test_options_that_make_no_sense_are_refused() -> None:
     for name, options in (
         ("idsds", {"cells": 1}), ("idsds", {"fill": "none"}), ("mu_fidelity", {"share": 0}),
+        ("mu_fidelity", {"share": 1}),
         ("mu_fidelity", {"subsets": 1}), ("infidelity", {"kind": "round"}), ("infidelity", {"samples": 1}),
         ("infidelity", {"sigma": 0}), ("infidelity", {"seed": -1}),
     ):  # fmt: skip

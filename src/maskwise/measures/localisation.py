@@ -101,6 +101,8 @@ class Localisation(BoxMetric):
         super().__init__(rule, alpha, connectivity, component, box)
         one_of("truth", truth, ("exact", "truncated"))
         one_of("truth_area", truth_area, ("unclipped", "clipped"))
+        if not 0 <= threshold < 1:
+            raise InputError(f"threshold is an IoU from 0 to below 1, which boxes can pass, and not {threshold}")
         self.threshold, self.truth, self.truth_area = threshold, truth, truth_area
 
     def missed(self, maps: Tensor, boxes: Sequence[Tensor]) -> Tensor:

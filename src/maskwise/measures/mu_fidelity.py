@@ -149,6 +149,8 @@ class MuFidelity(ClassifierMetric):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
         in_range("share", share, 0, 1, above=True)
+        if share == 1:
+            raise InputError("share must be below 1: sets that hold all cells are all the same")
         self.filled = fill_of(fill, "step", draws)
         self.fill = self.filled.text()
         self.subsets, self.cells, self.share, self.seed = subsets, cells, share, seed
