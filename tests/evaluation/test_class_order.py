@@ -83,3 +83,22 @@ def test_classes_that_are_called_by_numbers_are_found_by_them(
     """Folders stand as 1, 10, 2; a network without names is taken to have that order."""
     data = read_data(folders(tmp_path, "1", "2", "10"))
     assert [class_among(own, data, Labels(labels)) for own in range(3)] == expected
+
+
+def test_numbers_of_several_lists_of_classes_are_said(tmp_path: Path) -> None:
+    """Class 0 of one folder is a bird and of the other a cow; the mean over classes is over numbers."""
+    birds, cows = folders(tmp_path / "one", "bird", "cat"), folders(tmp_path / "two", "cow", "dog")
+    judge, games = Classifier(tiny_net(classes=3), input_size=32), {"pointing": mw.metric("pointing", tolerance=3)}
+
+    def said(*sources: Path) -> list[str]:
+        board = mw.compare({"f": maps_of}, list(map(str, sources)), judge, games)
+        return [line for line in board.warnings if "told apart by their numbers" in line]
+
+    assert not said(birds) and not said(birds, folders(tmp_path / "three", "bird", "cat"))
+    [line] = said(birds, cows)
+    assert line.startswith("pointing: ") and "2 lists (classes of one, classes of two)" in line
+    (birds / "labels.csv").write_text("file,label\nbird/a.png,1\n")
+    assert "2 lists (labels, classes of one)" in said(birds)[0], "a table of some pictures' labels"
+    assert not [
+        line for line in mw.compare({"f": maps_of}, [str(birds), str(cows)], judge, ["le"]).warnings if "lists" in line
+    ]

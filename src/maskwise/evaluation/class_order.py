@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 
-from maskwise.core.text import utf8
+from maskwise.core.text import first_few, utf8
 from maskwise.data import DataSet
 from maskwise.evaluation.items import in_places
 from maskwise.labels import Labels
@@ -57,6 +57,27 @@ def other_order(data: DataSet, labels: Labels, classifier: str) -> str | None:
             f"among the {len(labels)} of {classifier}: what asks for labels is wrong unless these are its first ones"
         )
     return None
+
+
+def mixed_numbers(sets: Sequence[DataSet]) -> str | None:
+    """One line where a class's number does not mean one class in all these pictures; None where it does.
+
+    It is a number among the classifier's classes where a picture has a label, and else among its data set's own.
+    """
+    lists: dict[object, str] = {}
+    for data in sets:
+        for record in data.records:
+            if record.label is not None and record.box_classes is None:
+                lists.setdefault("labels", "labels")
+            elif record.category is not None or record.box_classes is not None:
+                lists.setdefault(("own", data.classes), f"classes of {utf8(data.name).rpartition('/')[2]}")
+    if len(lists) < 2:
+        return None
+    named = first_few(list(lists.values()))
+    return (
+        f"classes are told apart by their numbers, which here are of {len(lists)} lists ({named}): over all of these "
+        "pictures together the mean over classes takes some of them for one"
+    )
 
 
 def _as_texts(classes: Sequence[str]) -> str | None:

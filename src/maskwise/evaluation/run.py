@@ -24,7 +24,7 @@ from maskwise.core.text import first_few, how_many, utf8
 from maskwise.data import DataSet, read_data
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.class_order import other_order
+from maskwise.evaluation.class_order import mixed_numbers, other_order
 from maskwise.evaluation.contender import Contender, made_for, map_digest
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.given_maps import GivenMaps
@@ -37,6 +37,7 @@ from maskwise.evaluation.store import Rows, key_of
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import doubts, flat_map, handed_on, line_of, other_classifier
 from maskwise.measures import Metric
+from maskwise.measures.pointing import Pointing
 from maskwise.measures.shared_scores import shared_scores
 from maskwise.sess.sweep import AnyExplainer
 
@@ -97,6 +98,12 @@ class Measured:
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
 
+    def _mixed_classes(self) -> list[str]:
+        """Metrics that are means over classes, where a number is not one class."""
+        over = [name for name, metric in self.metrics.items() if isinstance(metric, Pointing)]
+        line = mixed_numbers(self.sets) if over else None
+        return [] if line is None else [f"{', '.join(over)}: {line}"]
+
     def _several_times(self) -> list[str]:
         """A line where pictures are in several data sets, or in one more than once, as its splits may share some."""
         counts = Counter(key for keys in self.pictures.values() for key in keys)
@@ -118,7 +125,7 @@ class Measured:
         """
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
         lines += [f"{source}: {text}" for source, text in self.other_order.items()]
-        lines += self._several_times() + self._too_tolerant()
+        lines += self._several_times() + self._mixed_classes() + self._too_tolerant()
         for contender in self.contenders:
             if isinstance(contender.explainer, GivenMaps):
                 lines += contender.explainer.doubts(contender.name)
