@@ -262,6 +262,16 @@ def test_masks_that_can_not_be_used_are_said(tmp_path: Path) -> None:
         read_data(tmp_path)
 
 
+def test_one_mask_of_two_pictures_is_said(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for name in ("a.jpg", "a.png", "b.png", "c.jpg", "c.png"):
+        picture(tmp_path / "images" / name)
+    for name in "ab":
+        mask(tmp_path / "masks" / f"{name}.png", [[1] * 8] * 6)
+    read_data(tmp_path)
+    [told] = recwarn.list
+    assert "masks: 1 mask taken for two pictures of one name (a.jpg and a.png)" in str(told.message)
+
+
 def test_a_mask_of_fractions_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "a.png")
     (tmp_path / "masks").mkdir()

@@ -30,7 +30,11 @@ def mask_files(store: Folder, folder: str, pictures: Sequence[str]) -> dict[str,
         >>> mask_files(Folder(Path("nowhere")), "masks", ["a.jpg"])
         {}
     """
-    stems = {_stem(name) for name in pictures}
+    stems: dict[str, str] = {}
+    shared: dict[str, str] = {}  # of a stem, two pictures
+    for name in pictures:
+        if (other := stems.setdefault(_stem(name), name)) != name:
+            shared[_stem(name)] = f"{other} and {name}"
     found: dict[str, str] = {}
     lossy: list[str] = []
     for name in store.walk(folder, EXACT + LOSSY):
@@ -41,6 +45,12 @@ def mask_files(store: Folder, folder: str, pictures: Sequence[str]) -> dict[str,
         if other != f"{folder}/{name}":
             raise InputError(f"{store.title(other)} and {name}: are two masks of one picture; keep one")
     say_unmatched(found, stems, store.title(folder))
+    if both := [shared[stem] for stem in found if stem in shared]:
+        warnings.warn(
+            f"{store.title(folder)}: {how_many(len(both), 'mask')} taken for two pictures of one name ({few(both)}); "
+            "leave one of them, or give one another name",
+            stacklevel=2,
+        )
     unused = [name for name in lossy if _stem(name) not in found]
     if unused:
         warnings.warn(
