@@ -319,9 +319,12 @@ INSIDE = np.zeros((6, 8), np.uint8)
 INSIDE[1:3, 2:5] = 1
 
 
-def with_palette(*colours: tuple[int, int, int]) -> Image.Image:
-    """The object is the last entry in use, and the background entry 0."""
-    image = Image.fromarray(INSIDE * (len(colours) - 1))
+def with_palette(*colours: tuple[int, int, int], used: int = 2) -> Image.Image:
+    """The object is the last entry in use, where three are used but for a corner, and the background entry 0."""
+    values = INSIDE * (len(colours) - 1)
+    if used == 3:
+        values[1, 2] = 1
+    image = Image.fromarray(values)
     image.putpalette([value for colour in colours for value in colour])
     return image
 
@@ -340,6 +343,7 @@ def with_alpha(background: tuple[int, int, int, int], inside: tuple[int, int, in
         (with_palette((0, 0, 0), (255, 255, 255)), None),
         (with_palette((9, 9, 9), (200, 0, 0), (0, 200, 0)), None),
         (with_palette((9, 9, 9), (0, 0, 0), (0, 200, 0)), None),  # no pixel is black
+        (with_palette((9, 9, 9), (0, 0, 0), (0, 200, 0), used=3), None),  # a map of classes, in colours of its own
         (with_alpha((255, 255, 255, 0), (255, 255, 255, 255)), "transparency says another thing"),
         (with_alpha((0, 0, 0, 0), (0, 0, 0, 255)), "transparency says another thing"),
         (with_alpha((0, 0, 0, 0), (200, 0, 0, 128)), None),

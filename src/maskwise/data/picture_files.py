@@ -126,11 +126,14 @@ def _check_transparency(values: np.ndarray, alpha: np.ndarray, name: str) -> Non
 def _check_palette(values: np.ndarray, palette: list[int], name: str) -> None:
     """Programs that save two greys with a palette may put white first: then entry 0, the background, is the object.
 
+    A map of many classes has colours as its program likes, and says nothing by them.
+
     Raises:
-        InputError: entry 0 is not black, and another one that is used is.
+        InputError: two entries are used, 0 is not black, and the other one is.
     """
-    black = [i for i in np.unique(values).tolist() if not any(palette[3 * i : 3 * i + 3] or [1])]
-    if any(palette[:3]) and black:
+    used = np.unique(values).tolist()
+    black = [i for i in used if not any(palette[3 * i : 3 * i + 3] or [1])]
+    if len(used) == 2 and any(palette[:3]) and black:
         raise InputError(
             f"{name}: entry 0 of its palette, which is background, is not black, and entry {black[0]} is; save the "
             "mask in grey, 0 for the background"

@@ -37,7 +37,6 @@ from maskwise.evaluation.store import Rows, key_of
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import doubts, flat_map, handed_on, line_of, other_classifier
 from maskwise.measures import Metric
-from maskwise.measures.pointing import Pointing
 from maskwise.measures.shared_scores import shared_scores
 from maskwise.sess.sweep import AnyExplainer
 
@@ -100,7 +99,7 @@ class Measured:
 
     def _mixed_classes(self) -> list[str]:
         """Metrics that are means over classes, where a number is not one class."""
-        over = [name for name, metric in self.metrics.items() if isinstance(metric, Pointing)]
+        over = [name for name, metric in self.metrics.items() if "categories" in metric.takes]
         line = mixed_numbers(self.sets) if over else None
         return [] if line is None else [f"{', '.join(over)}: {line}"]
 
