@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.answering import answering_layer, measured_layers
+from maskwise.core.errors import InputError
+from maskwise.explainers import explainer
 
 
 def test_the_share_is_slope_times_deviation() -> None:
@@ -69,3 +71,41 @@ def test_class_and_register_tokens_are_no_places(registers: int, pool: bool) -> 
     last, before = layers["blocks.3"], layers["blocks.2"]
     assert before.share > 0 and (last.share > 0) == pool
     assert answering_layer(classifier) == ("blocks.3" if pool else "blocks.2")
+
+
+class Rows(nn.Module):
+    """Sixteen patches of sixteen channels, turned into rows (N,C,T), which the head reads.
+
+    Args:
+        head: from rows to channels (N,C,1).
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Conv2d(3, 16, 8, 8), nn.LayerNorm(16)
+        self.pooler, self.head = head, nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm(self.embed(x).flatten(2).mT.relu())
+        return self.head(self.pooler(tokens.mT).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        nn.AdaptiveAvgPool1d(1),
+        nn.Sequential(nn.BatchNorm1d(16), nn.AvgPool1d(16)),
+        nn.Sequential(nn.Conv1d(16, 16, 1), nn.ReLU(), nn.AdaptiveMaxPool1d(1)),
+    ],
+    ids=["pooled", "normed", "convolved"],
+)
+def test_channels_in_rows_are_no_places(head: nn.Module) -> None:
+    """Pooled as Swin of transformers does it; 16 channels would pass for a grid of 4x4."""
+    torch.manual_seed(2)
+    classifier = Classifier(Rows(head).eval(), input_size=32)
+    assert answering_layer(classifier) == "norm"
+    assert not any(name.startswith("pooler") for name in classifier.taps.steps)
+    parts = [name for name, _ in classifier.module.named_modules() if name.startswith("pooler")]
+    for layer in parts:
+        with pytest.raises(InputError, match="no spatial grid"):
+            explainer("grad_cam", classifier, layer=layer)(torch.rand(1, 3, 32, 32))

@@ -6,9 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 MOST_PREFIX_TOKENS = 16  # class, distillation and register tokens together
+
+# What they give are rows (N,C,T), whose second side are channels and no places.
+ALONG_ROWS = (
+    nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d, nn.AvgPool1d, nn.MaxPool1d, nn.LPPool1d, nn.BatchNorm1d, _ConvNd,
+    _InstanceNorm,
+)  # fmt: skip
 
 GridSize = tuple[int, int]
 
@@ -59,6 +67,8 @@ def layout_of(
         return GridLayout("last" if last < first else "first")
     if output.ndim != 3 or output.shape[1] < 4:
         return None
+    if output.shape[2] == 1:  # of each channel the average over all places, rather than places of one channel
+        return None
     tokens, aspect = output.shape[1], size[0] / size[1]
     # Tokens are the places of a map before them: with the prefix that the library says, with none, or with some.
     for allowed in ((prefix,), (0,), range(MOST_PREFIX_TOKENS + 1)):
@@ -71,6 +81,11 @@ def layout_of(
         if grid is not None and min(grid) > 1:
             return GridLayout("tokens", beside, grid[0] / grid[1])
     return None
+
+
+def gives_rows(module: nn.Module) -> bool:
+    """Is an output (N,.,.) of this module one of channels and then places, (N,C,T), rather than of tokens?"""
+    return isinstance(module, ALONG_ROWS) or (isinstance(module, nn.Flatten) and module.start_dim == 2)
 
 
 def rectangle(places: int, aspect: float) -> GridSize | None:

@@ -37,13 +37,13 @@ class Taps:
     Attributes:
         names: of the taps, fine to coarse.
         steps: names of all steps with a grid, in the order of the forward; the taps are among them.
-        layouts: of all calls whose output has a grid, by name.
-        sizes: (h,w) of the same.
+        layouts: of all calls, by name; None where the output has no grid.
+        sizes: (h,w) of those that have one.
     """
 
     names: tuple[str, ...]
     steps: tuple[str, ...] = ()
-    layouts: Mapping[str, GridLayout] = field(default_factory=dict)
+    layouts: Mapping[str, GridLayout | None] = field(default_factory=dict)
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
@@ -62,9 +62,8 @@ class Taps:
         steps = steps_of(root, (example.shape[-2], example.shape[-1]), len(example))
         if names is None:
             names = _one_a_scale(steps)
-        with_grid = [call for call in root.all_calls() if call.layout is not None and call.grid is not None]
-        layouts = {call.name: call.layout for call in with_grid if call.layout is not None}
-        sizes = {call.name: call.grid for call in with_grid if call.grid is not None}
+        layouts = {call.name: None if call.grid is None else call.layout for call in root.all_calls()}
+        sizes = {call.name: call.grid for call in root.all_calls() if call.grid is not None}
         return cls(tuple(names), tuple(step.name for step in steps), layouts, sizes)
 
 
@@ -155,7 +154,7 @@ def tapped(
     module: nn.Module,
     names: Sequence[str],
     leaf: bool = False,
-    layouts: Mapping[str, GridLayout] | None = None,
+    layouts: Mapping[str, GridLayout | None] | None = None,
     raw: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
     """While open, forwards of ``module`` file the outputs of the named layers; the hooks always come off.
@@ -165,7 +164,7 @@ def tapped(
 
     Args:
         names: of layers; of one that a forward calls again ``NAME`` is the last call, ``NAME#1`` the first.
-        layouts: of their outputs, where they are known.
+        layouts: of their outputs, where they are known; None for one that is known to have no grid.
         raw: file outputs as they are, which is what gradients reach.
 
     Raises:
@@ -197,7 +196,7 @@ def tapped(
                 if wanted is not None and calls[name] != wanted:
                     return None
                 layout = (layouts or {}).get(name)
-                if layout is None and isinstance(output, Tensor):
+                if name not in (layouts or {}) and isinstance(output, Tensor):
                     layout = layout_of(output, (size[0], size[1]))
                 grid = layout.grid(output) if layout is not None and isinstance(output, Tensor) else None
                 if grid is None:

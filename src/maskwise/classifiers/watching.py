@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.black_box import BlackBox
-from maskwise.classifiers.grids import GridLayout, GridSize, layout_of
+from maskwise.classifiers.grids import GridLayout, GridSize, gives_rows, layout_of
 from maskwise.classifiers.learned_queries import Askers
 from maskwise.classifiers.prefix_tokens import prefix_tokens
 from maskwise.core.errors import InputError
@@ -86,6 +86,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     stack, alive, handles = [root], [], []
     maps: list[GridSize] = []  # of outputs with channels so far
     outputs: list[tuple[Call, Tensor]] = []
+    rows: set[int] = set()  # identities of tensors (N,C,T)
     askers = Askers()
     names = {m: n for n, m in module.named_modules()}
     times: Counter[nn.Module] = Counter()
@@ -109,7 +110,9 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         outputs.append((call, output))
         call.output, call.made = id(output), _version(output)
         call.rows = len(output) if output.ndim else 1
-        call.layout = layout_of(output, size, maps, prefix)
+        if output.ndim == 3 and (gives_rows(m) or (call.inputs in rows and _keeps_rows(call, args[0], output))):
+            rows.add(id(output))
+        call.layout = None if id(output) in rows else layout_of(output, size, maps, prefix)
         grid = None if call.layout is None else call.layout.grid(output)
         if grid is not None:
             call.grid = (grid.shape[-2], grid.shape[-1])
@@ -135,6 +138,11 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         if int(number) == times[call.module]:
             call.name = path
     return root
+
+
+def _keeps_rows(call: Call, given: Tensor, output: Tensor) -> bool:
+    """Does a step that was given rows (N,C,T) give rows, as a ReLU does?"""
+    return not call.has_weights and output.shape == given.shape
 
 
 def _version(tensor: Tensor) -> int:

@@ -79,7 +79,9 @@ class LayerExplainer(Explainer):
 
     def grid(self, output: Tensor) -> Tensor:
         """(N,c,h,w) of the layer's output, or of its gradient."""
-        layout = self.classifier.layout(self.layer) or layout_of(output, self.classifier.size)
+        layout = self.classifier.layout(self.layer)
+        if self.layer not in self.classifier.taps.layouts:  # the forward that was watched went another way
+            layout = layout_of(output, self.classifier.size)
         seen = None if layout is None else layout.grid(output)
         if seen is None:
             raise InputError(f"the output of layer {self.layer!r} has no spatial grid; choose another layer")
