@@ -22,6 +22,7 @@ from maskwise.explainers.doubts import (
     handed_on,
     hardly_moves,
     line_of,
+    misplaced_grid,
     pixel_gradient,
     same_gradient,
     within_rounding,
@@ -320,6 +321,7 @@ def test_two_classes_of_one_score_are_not_one() -> None:
 
 def test_classes_are_compared_once(tiny: Classifier) -> None:
     assert tiny.tap_names  # found by a forward of their own
+    misplaced_grid(tiny, "10")  # likewise
     calls = []
     handle = tiny.module.register_forward_hook(lambda *_: calls.append(1))
     for name in ("gradient", "grad_cam", "gradient"):

@@ -27,6 +27,7 @@ from maskwise.explainers.doubts import (
     hardly_moves,
     hearing,
     line_of,
+    misplaced_grid,
     not_found,
     nothing_found,
     pixel_gradient,
@@ -168,6 +169,7 @@ class Explainer:
         if self.asks_classifier:
             self.doubt("random_answers", random_answers(self.classifier.steadiness))
             self.doubt("answers_by_batch", answers_by_batch(self.classifier.steadiness))
+        self.doubt("misplaced_grid", any(misplaced_grid(self.classifier, layer) for layer in self.grids_read))
         precise = autocast(self.precision, self.classifier.device.type)
         held = self.classifier
         try:
@@ -220,6 +222,11 @@ class Explainer:
     def differentiates(self) -> bool:
         """Is the map made of gradients?"""
         return any(facts.get("needs_gradients") for name, facts in methods.items() if methods.get(name) is type(self))
+
+    @property
+    def grids_read(self) -> tuple[str, ...]:
+        """Names of the layers whose places the map is made of."""
+        return ()
 
     def doubt(self, kind: str, where: Tensor | bool) -> None:
         """Notes pictures of this call whose map may be wrong.

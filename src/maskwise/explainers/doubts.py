@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.placement import is_misplaced
 from maskwise.classifiers.steadiness import Steadiness
 from maskwise.core.min_max import min_max
 from maskwise.core.registry import Registry
@@ -33,6 +34,7 @@ doubts: Registry[Any] = Registry("warning")
 _hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
 _absence_is_meant: ContextVar[bool] = ContextVar("absence_is_meant", default=False)
 _pixel_gradients: WeakKeyDictionary[Classifier, PixelGradient] = WeakKeyDictionary()
+_misplaced: WeakKeyDictionary[Classifier, dict[str, bool]] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
 
 
@@ -86,6 +88,20 @@ def dead_pixels(known: PixelGradient) -> bool:
 def coarse_grid(grid: Tensor) -> bool:
     """Of activations or maps (…,h,w): are there too few places to tell where something is?"""
     return grid.shape[-2] * grid.shape[-1] <= FEW_PLACES
+
+
+@doubts.register(
+    "misplaced_grid",
+    cause="the places of the layer that is read lie elsewhere in the picture than in its grid: the network mirrors, "
+    "crops or pads its pictures, or keeps places in another order",
+    cure="name another `layer`, give the network without that step, or take a method that reads no layer, such as rise",
+)
+def misplaced_grid(classifier: Classifier, layer: str) -> bool:
+    """Does the layer's grid lie over the picture otherwise than it is drawn? Asked once a classifier and layer."""
+    known = _misplaced.setdefault(classifier, {})
+    if layer not in known:
+        known[layer] = is_misplaced(classifier, layer)
+    return known[layer]
 
 
 @doubts.register(

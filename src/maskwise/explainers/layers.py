@@ -77,6 +77,10 @@ class LayerExplainer(Explainer):
             why = "the last one"
         return LayerChoice((layer,), why)
 
+    @property
+    def grids_read(self) -> tuple[str, ...]:
+        return (self.layer,)
+
     def grid(self, output: Tensor) -> Tensor:
         """(N,c,h,w) of the layer's output, or of its gradient."""
         layout = self.classifier.layout(self.layer)

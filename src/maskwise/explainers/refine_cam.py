@@ -69,6 +69,10 @@ class RefineCam(Explainer):
         why = f"the {TOP} deepest of one a scale, of those that the answer depends on"
         return LayerChoice(answering_taps(classifier, layers)[-TOP:], why)
 
+    @property
+    def grids_read(self) -> tuple[str, ...]:
+        return self.layers
+
     def saliency_and_logits(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         with recording(images) as given:
             with self.classifier.tapped(self.layers, raw=True) as seen:
