@@ -67,7 +67,7 @@ def _places(classifier: Classifier, layer: str, image: Tensor) -> Tensor | None:
         with classifier.tapped([layer], raw=True) as seen:
             classifier.logits(image)
         grid = None if layout is None else layout.grid(seen[layer])
-    return None if grid is None else grid[0].double()
+    return None if grid is None else grid[0].float()
 
 
 def _change(classifier: Classifier, layer: str, image: Tensor, before: Tensor) -> Tensor:
