@@ -13,7 +13,8 @@ from maskwise.studies.jobs import Train
 from maskwise.studies.scale import SCALES
 
 CELLS = sorted((Path(__file__).parents[2] / "docs" / "results" / "cells").glob("*/*/result.json"))
-SET = {"casm-ablation": ("batch_size=16", "input_size=112")}  # by --set, as its page says
+SMALLER = ("batch_size=16", "input_size=112")  # by --set, as their pages say
+SET = {"casm-ablation": SMALLER, "phang-objectives": SMALLER}
 
 
 @pytest.mark.parametrize("path", CELLS, ids=lambda path: path.parent.name)
@@ -37,3 +38,4 @@ def test_a_kept_cell_is_found_again(path: Path) -> None:
 def test_there_are_some() -> None:
     assert len([path for path in CELLS if path.parent.parent.name == "learned"]) == 42
     assert len([path for path in CELLS if path.parent.parent.name == "casm-ablation"]) == 9
+    assert len([path for path in CELLS if path.parent.parent.name == "phang-objectives"]) == 18

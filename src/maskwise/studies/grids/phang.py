@@ -54,6 +54,7 @@ register_study(
             Claim("With both objectives FIX comes within 3 points of CA", lambda t: [alike(t, "LE", "g", "i", 3)]),
         ),
         figure=dots("LE", "PxAP"),
+        against=("g", "i"),
     )
 )  # fmt: skip
 
