@@ -1,6 +1,8 @@
 """Folders of one's own: every file that may lie beside images/, and every way in which one may be wrong."""
 
 import os
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,31 @@ def test_class_folders_named_by_wordnet_ids_are_labels(tmp_path: Path) -> None:
     for wnid in ("n01440764", "n02102040"):
         picture(tmp_path / "images" / wnid / "a.png")
     assert [(r.label, r.category) for r in read_data(tmp_path).records] == [(0, 0), (217, 1)]
+
+
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        (
+            "background",
+            "2 of 3 class folders are WordNet ids, and 1 other not (background): folders give no picture its",
+        ),
+        ("n00000001", "3 of 3 class folders are WordNet ids, of which 1 no class of ImageNet-1k (n00000001): their"),
+    ],
+)
+def test_class_folders_some_of_which_are_no_wordnet_ids_of_imagenet_are_said(
+    third: str, said: str, tmp_path: Path
+) -> None:
+    folders = ("n01440764", "n02102040", third)
+    for name in folders:
+        picture(tmp_path / "images" / name / "a.png")
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        read_data(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_data(f"{tmp_path}@labels=own")  # nobody asks for ImageNet's
+        text(tmp_path / "labels.csv", "file,label", *(f"{name}/a.png,{i}" for i, name in enumerate(sorted(folders))))
+        assert [record.label for record in read_data(tmp_path).records] == [0, 1, 2]
 
 
 def test_truth_turns_with_an_exif_orientation(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from maskwise.core.errors import InputError
-from maskwise.core.text import few, how_many
+from maskwise.core.text import few, first_few, how_many
 from maskwise.data.class_boxes import boxes_of, class_boxes, have_classes
 from maskwise.data.dataset import DataSet, Record
 from maskwise.data.findings_table import TABLE, findings_table, shown_in
@@ -61,6 +61,8 @@ class PictureFolder(PictureFiles):
         for table, named in (("boxes.csv", boxes), ("labels.csv", labels), (TABLE, findings)):
             say_unmatched(named, files, store.title(table), below or "the folder")
         classes, by_wnid = _classes(files)
+        if place.options["labels"] != "own":
+            _say_unlabelled(classes, by_wnid, [file for file in files if file not in labels], store.title(below))
         multi = have_classes(boxes) and not classes  # in class folders all boxes are of the folder's class
         masks, ignores = (mask_files(store, folder, files) for folder in ("masks", "ignore"))
         records = []
@@ -118,3 +120,21 @@ def _classes(files: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
         return classes, {}
     wnids = imagenet_labels().wnids or ()
     return classes, {name: wnids.index(name) for name in classes if name in wnids}
+
+
+def _say_unlabelled(classes: Sequence[str], by_wnid: Mapping[str, int], files: Sequence[str], title: str) -> None:
+    """Warns where some class folders are WordNet ids and these pictures still have no label by their folder."""
+    without = sorted({file.split("/")[0] for file in files} - set(by_wnid)) if classes else []
+    ids = [name for name in classes if len(name) == 9 and name[0] == "n" and name[1:].isdigit()]
+    if not ids or not without:
+        return
+    others = [name for name in without if name not in ids]
+    if others:
+        why = f"and {how_many(len(others), 'other')} not ({first_few(others)}): folders give no picture its label"
+    else:
+        why = f"of which {len(without)} no class of ImageNet-1k ({first_few(without)}): their pictures have no label"
+    warnings.warn(
+        f"{title}: {len(ids)} of {len(classes)} class folders are WordNet ids, {why}; leave those out, or write "
+        "labels.csv",
+        stacklevel=2,
+    )
