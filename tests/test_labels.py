@@ -52,3 +52,8 @@ def test_a_class_of_endless_length_is_one_short_line(target: str) -> None:
     with pytest.raises(InputError, match="class") as caught:
         Labels(("cat", "dog")).resolve(target)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(("names", "numbered"), [(("0", "1"), True), (("7", "3"), True), (("0", "dog"), False)])
+def test_names_are_numbers_where_all_of_them_are(names: tuple[str, ...], numbered: bool) -> None:
+    assert Labels(names).numbered is numbered

@@ -65,15 +65,29 @@ SOUND: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
 }
 
 
-def made(kind: type[Small], steps: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]) -> Classifier:
+def made(
+    kind: type[Small], steps: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]], side: int = 32
+) -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Classifier(kind(*steps).eval(), mean=(0, 0, 0), std=(1, 1, 1), input_size=32, name="mine")
+        return Classifier(kind(*steps).eval(), mean=(0, 0, 0), std=(1, 1, 1), input_size=side, name="mine")
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_grid_that_lies_otherwise_is_told(way: str) -> None:
     assert is_misplaced(made(Small, WAYS[way]), "last")
+
+
+def by_windows(x: Tensor) -> Tensor:
+    """Places (N,C,16,16) in the order of windows of 4x4: one after another within a window, and window by window."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // 4, 4, w // 4, 4).permute(0, 1, 2, 4, 3, 5).reshape(n, c, h, w)
+
+
+def test_places_by_windows_are_told() -> None:
+    """About half of a border's places stay there, so that no border alone tells."""
+    assert is_misplaced(made(Small, (same, by_windows), side=64), "last")
+    assert not is_misplaced(made(Small, (same, same), side=64), "last")
 
 
 @pytest.mark.parametrize("way", SOUND)
