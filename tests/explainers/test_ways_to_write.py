@@ -98,6 +98,16 @@ class Overwrites(Net):
         return super().features(x).mul_(1.5)
 
 
+class Centred(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward((x - 0.4) / 0.5)
+
+
+class CentredInPlace(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.sub_(0.4).div_(0.5))
+
+
 class NoGradients(Net):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Any:
@@ -160,6 +170,17 @@ def test_the_same_network_has_the_same_maps(name: str) -> None:
         # channels-last convolutions round otherwise, which a step of optimisation or sharpening enlarges
         atol = 2e-2 if name in ("augmented_grad_cam", "group_cam", "fido") else 2e-3
         assert torch.allclose(found, expected, atol=atol), (way, float((found - expected).abs().max()))
+
+
+@pytest.mark.parametrize("name", ["occlusion", "kernel_shap", "lrp", "rise", "score_cam", "gradient"])
+def test_a_network_that_overwrites_its_pictures_has_pictures_of_its_own(name: str) -> None:
+    """Squares were hidden in what it had left of the picture, and its answers seemed to be random."""
+    found = written(CentredInPlace)
+    assert found.steadiness == "steady" and found.overwrites and not written(Centred).overwrites
+    assert torch.allclose(maps(name, found), maps(name, written(Centred)), atol=1e-3)
+    pictures = IMAGES.clone()
+    found.network(pictures)
+    assert torch.equal(pictures, IMAGES)
 
 
 def test_an_activation_written_as_a_function_leaves_its_convolution_as_the_layer() -> None:

@@ -130,6 +130,7 @@ class Classifier(nn.Module):
         self.reads_probabilities = look.reads_probabilities  # of classes, whose logarithms are its logits
         self.activation: Activation = look.activation
         self.steadiness = look.steadiness
+        self.overwrites = look.overwrites  # the pictures that it is given, so that it gets its own
         if self.activation == "none":
             log.info("%s: its outputs are taken as they are, without softmax or sigmoid", name)
         classes = 2 if self.is_paired else look.outputs
@@ -237,6 +238,8 @@ class Classifier(nn.Module):
             run = partial(run, attn_mask=attention_mask(self.module, self.name, token_mask.to(normalised.device)))
         if not torch.is_autocast_enabled(normalised.device.type):
             normalised = normalised.to(self.dtype)
+        if self.overwrites:  # methods read them again, and an answer must not depend on what was asked before
+            normalised = normalised.clone()
         with nullcontext() if self._is_as_told() else eval_mode(self.module):
             if self.ends_in is None:
                 return self.read(run(normalised), normalised)

@@ -32,6 +32,7 @@ class FirstLook:
         reads_probabilities: of classes that exclude each other; their logarithms are its logits.
         outputs: how many scores a picture has.
         steadiness: has a picture the same answer each time, and in any company?
+        overwrites: does it write into the pictures that it is given, as ``x.sub_(mean)`` does?
     """
 
     activation: Activation
@@ -41,6 +42,7 @@ class FirstLook:
     reads_probabilities: bool
     outputs: int
     steadiness: Steadiness
+    overwrites: bool = False
 
 
 def first_look(
@@ -59,15 +61,18 @@ def first_look(
         InputError: the forward failed, it gives no scores, or a black box's numbers may be probabilities or not.
     """
     with torch.inference_mode(False), torch.no_grad(), eval_mode(module):
+        given = normalised.clone()  # which it may overwrite
         try:
             with ending_of(module) as ends:
-                raw = module(normalised)
+                raw = module(given)
         except Exception as error:  # every network has its own way to refuse a picture
             if not out_of_memory(error):
                 raise InputError(_refusal(module, normalised, error, name)) from None
             normalised = normalised[:1]  # later, too, it is asked for smaller batches
+            given = normalised.clone()
             with ending_of(module) as ends:
-                raw = module(normalised)
+                raw = module(given)
+        overwrites = given._version > 0 or not torch.equal(given, normalised)
         scores = scores_of(raw, output, len(normalised))
         ends_in: Ending | None = None
         if not isinstance(module, BlackBox) and (ending := ends(scores)) is not None:
@@ -75,7 +80,7 @@ def first_look(
             scores = scores_of(before, None, len(normalised))
 
         def alone() -> Tensor:
-            one = normalised[:1]
+            one = normalised[:1].clone()
             if ends_in is None:
                 return scores_of(module(one), output, 1)
             with ends_in.before(module) as logits:
@@ -97,7 +102,7 @@ def first_look(
         activation = "sigmoid"
     finds = activation == "sigmoid" or (activation == "none" and _in_range(scores) and _link_of(scores) != "none")
     return FirstLook(
-        activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1], steady
+        activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1], steady, overwrites
     )
 
 
