@@ -81,6 +81,8 @@ def _running_order(module: nn.Module, example: Tensor) -> list[str]:
     handles = []
     try:
         for name, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):  # which takes no hooks
+                continue
 
             def called(_: nn.Module, __: Any, name: str = name) -> None:
                 calls.pop(name, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -28,6 +28,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
 from maskwise.core.precision import HALVES
+from maskwise.core.uncompiled import uncompiled
 from maskwise.images import resize, with_channels
 from maskwise.labels import Labels
 
@@ -240,7 +241,7 @@ class Classifier(nn.Module):
             normalised = normalised.to(self.dtype)
         if self.overwrites:  # methods read them again, and an answer must not depend on what was asked before
             normalised = normalised.clone()
-        with nullcontext() if self._is_as_told() else eval_mode(self.module):
+        with self._asked():
             if self.ends_in is None:
                 return self.read(run(normalised), normalised)
             with self.ends_in.before(self.module) as logits:
@@ -248,11 +249,16 @@ class Classifier(nn.Module):
                 scores = raw if isinstance(raw, Tensor) else scores_of(raw, self.output, None)
             return self.read(logits(scores), normalised)
 
-    def _is_as_told(self) -> bool:
-        """Is the module in the mode that it is asked in? In train mode of this object each part is in its own."""
-        if self.training or torch.compiler.is_compiling():
-            return True
-        return not any(part.training for part in self.module.modules())
+    def _asked(self) -> AbstractContextManager[None]:
+        """In what state the module answers: as it was written, and in eval mode; while it is compiled, as it is."""
+        return nullcontext() if torch.compiler.is_compiling() else self._settled()
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        # In train mode of this object each part is in its own.
+        is_as_told = self.training or not any(part.training for part in self.module.modules())
+        with uncompiled(), nullcontext() if is_as_told else eval_mode(self.module):
+            yield
 
     def read(self, raw: Any, given: Tensor | None = None) -> Tensor:
         """Logits (N,K) in what the module gave; where it is a black box, for the pictures (N,C,H,W) ``given``."""
@@ -297,7 +303,7 @@ class Classifier(nn.Module):
         """
         if self._taps is None:
             example = self.normalise(self.example()).to(self.dtype)
-            with torch.inference_mode(False), eval_mode(self.module):
+            with torch.inference_mode(False), eval_mode(self.module), uncompiled():
                 self._taps = Taps.found(self.module, example, self._named)
         return self._taps
 

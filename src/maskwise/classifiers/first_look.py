@@ -16,6 +16,7 @@ from maskwise.classifiers.steadiness import Steadiness, steadiness_of
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.portions import out_of_memory
+from maskwise.core.uncompiled import uncompiled
 
 ENOUGH = 6  # numbers, that chance puts them all between 0 and 1 no more
 
@@ -60,7 +61,7 @@ def first_look(
     Raises:
         InputError: the forward failed, it gives no scores, or a black box's numbers may be probabilities or not.
     """
-    with torch.inference_mode(False), torch.no_grad(), eval_mode(module):
+    with torch.inference_mode(False), torch.no_grad(), eval_mode(module), uncompiled():
         given = normalised.clone()  # which it may overwrite
         try:
             with ending_of(module) as ends:
@@ -102,7 +103,14 @@ def first_look(
         activation = "sigmoid"
     finds = activation == "sigmoid" or (activation == "none" and _in_range(scores) and _link_of(scores) != "none")
     return FirstLook(
-        activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1], steady, overwrites
+        activation,
+        ends_in,
+        is_paired,
+        finds and not is_paired,
+        reads_probabilities,
+        scores.shape[1],
+        steady,
+        overwrites,
     )
 
 

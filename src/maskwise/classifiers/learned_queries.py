@@ -48,7 +48,7 @@ class Askers:
         handles = [
             part.register_forward_pre_hook(lambda _, args, kwargs: again.note(args, kwargs, 0), with_kwargs=True)
             for part in module.modules()
-            if part is not module
+            if part is not module and not isinstance(part, torch.jit.ScriptModule)
         ]
         try:
             with torch.no_grad():

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.grids import GridLayout, layout_of
+from maskwise.classifiers.unseen import unseen_part
 from maskwise.classifiers.watching import Call, watch
 from maskwise.core.errors import InputError
 
@@ -61,7 +62,7 @@ class Taps:
         root = watch(module, example)
         steps = steps_of(root, (example.shape[-2], example.shape[-1]), len(example))
         if names is None:
-            names = _one_a_scale(steps)
+            names = _one_a_scale(steps, unseen_part(module))
         layouts = {call.name: None if call.grid is None else call.layout for call in root.all_calls()}
         sizes = {call.name: call.grid for call in root.all_calls() if call.grid is not None}
         return cls(tuple(names), tuple(step.name for step in steps), layouts, sizes)
@@ -125,7 +126,12 @@ def _hidden_network(steps: Sequence[Call]) -> Call | None:
     return None
 
 
-def _one_a_scale(steps: Sequence[Call]) -> list[str]:
+def _one_a_scale(steps: Sequence[Call], unseen: str | None) -> list[str]:
+    if not steps and unseen is not None:
+        raise InputError(
+            f"no layer with a spatial grid was found, and the part {unseen!r} is scripted or exported and shows none: "
+            "take what that was made from, or a method that reads no layer, such as rise, occlusion or gradient"
+        )
     if not steps:
         raise InputError("no layer with a spatial grid was found; name the layers yourself with taps=[…]")
     last_at = {step.grid: step.name for step in steps if step.grid is not None}
@@ -144,9 +150,12 @@ def layer_of(module: nn.Module, name: str) -> tuple[nn.Module, int | None]:
     """
     path, _, call = name.partition("#")
     try:
-        return module.get_submodule(path), int(call) if call else None
+        layer, number = module.get_submodule(path), int(call) if call else None
     except (AttributeError, ValueError):
         raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise InputError(f"layer {name!r} is scripted, and can't be read: take what it was made from")
+    return layer, number
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
 
     try:
         for m in module.modules():
-            if m is not module:
+            if m is not module and not isinstance(m, torch.jit.ScriptModule):  # which takes no hooks
                 handles += [m.register_forward_pre_hook(before, with_kwargs=True), m.register_forward_hook(after)]
         with torch.no_grad():
             given = module(example)

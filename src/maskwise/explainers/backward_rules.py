@@ -5,7 +5,8 @@ A method such as guided backpropagation wants the usual forward with another bac
 process and still misses the others. A ``TorchFunctionMode`` sees every call, by module, function, method or
 operator, only in this thread and only while it is open, and leaves nothing behind, also when the network raises.
 
-What it cannot see: networks that are scripted, traced or compiled, and what a network computes inside C++ alone.
+What it cannot see: networks that are scripted, traced or exported (``unseen.py``), and what a network computes inside
+C++ alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.unseen import refuse_unseen
 from maskwise.core.errors import InputError
 
 Handler = Callable[..., Any]
@@ -151,10 +153,10 @@ class ReluRules(BackwardRules):
 
 
 def check_met(rules: ReluRules, method: str, classifier: Classifier) -> None:
-    """Refuses a network without any ReLU.
+    """Refuses a network without any ReLU, or with a part whose ReLUs can't be seen.
 
     Raises:
-        InputError: none was met; the map would be the plain gradient under another name.
+        InputError: none was met, or not all; the map would be the plain gradient under another name.
     """
     if not rules.met:
         raise InputError(
@@ -162,3 +164,4 @@ def check_met(rules: ReluRules, method: str, classifier: Classifier) -> None:
             "(it has other activations, runs without gradients, or is scripted or compiled); use gradient, smooth_grad "
             "or integrated_gradients"
         )
+    refuse_unseen(classifier.module, method, classifier.name, "use gradient, smooth_grad or integrated_gradients")

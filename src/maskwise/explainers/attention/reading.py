@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.grids import GridLayout
+from maskwise.classifiers.unseen import unseen_part
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode, frozen
 from maskwise.explainers.attention.calls import AttentionCall
@@ -90,6 +91,8 @@ def read_attention(classifier: Classifier, method: str) -> AttentionReading:
                 f"{whose} has none that can be seen: {INSTEAD}. A transformer shows its attention where it is neither "
                 'scripted nor compiled; one of transformers with attn_implementation="sdpa" or "eager"'
             )
+        if (part := unseen_part(classifier.module)) is not None:  # whose weights would be missing without a word
+            raise InputError(f"{whose} shows none of {part!r}, which is scripted or exported: {INSTEAD}")
         layout = classifier.layout(blocks[-1]) if blocks else None
         last = outputs[blocks[-1]] if blocks else logits
         grid = None if layout is None else layout.grid(last.detach())

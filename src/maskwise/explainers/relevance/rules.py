@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.unseen import refuse_unseen
 from maskwise.core.errors import InputError
 from maskwise.explainers.backward_rules import Handler, out_of_place
 from maskwise.explainers.relevance.attention import Attention
@@ -112,6 +113,7 @@ def run(
             f"{method} finds no way from the answer of {classifier.name} to its layers: it must give logits (no "
             f"softmax), with gradients (no torch.no_grad), and be neither scripted nor compiled; {instead}"
         )
+    refuse_unseen(classifier.module, method, classifier.name, instead)
     if not logits.isfinite().all():
         raise InputError(f"the answer of {classifier.name} holds NaN or infinity")
     return logits, final
