@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,22 @@ def test_a_classifier_loaded_in_inference_mode(tmp_path: Path) -> None:
     outside = mw.load_classifier(named, tmp_path / "w.safetensors", size=32)
     maps = [mw.explainer("grad_cam", classifier)(IMAGES) for classifier in (inside, outside)]
     torch.testing.assert_close(*maps)
+
+
+@pytest.mark.parametrize("name", ["rise", "occlusion", "score_cam", "kernel_shap"])
+def test_weights_of_an_inference_mode_are_asked(name: str) -> None:
+    """They may not be switched outside of it, which ended every method in torch's own error."""
+    net = tiny_net()
+    with torch.inference_mode():
+        made = copy.deepcopy(net)
+    expected = mw.explainer(name, mw.Classifier(net, input_size=32))(IMAGES, 1)
+    torch.testing.assert_close(mw.explainer(name, mw.Classifier(made, input_size=32))(IMAGES, 1), expected)
+
+
+@pytest.mark.parametrize("name", ["gradient", "lrp", "excitation_backprop", "guided_backprop", "smooth_grad"])
+def test_weights_of_an_inference_mode_have_no_gradients(name: str) -> None:
+    net = tiny_net()
+    with torch.inference_mode():
+        made = copy.deepcopy(net)
+    with pytest.raises(mw.InputError, match="has weights that were made within torch.inference_mode"):
+        mw.explainer(name, mw.Classifier(made, input_size=32))(IMAGES, 1)

@@ -46,7 +46,10 @@ def measured_layers(classifier: Classifier) -> tuple[MeasuredLayer, ...]:
     """
     steps = tuple(dict.fromkeys(classifier.taps.steps)) or classifier.tap_names
     draws = torch.Generator().manual_seed(0)
-    with torch.inference_mode(False), torch.enable_grad(), eval_mode(classifier), frozen(classifier):
+    differentiable = not any(weight.is_inference() for weight in classifier.module.parameters())
+    # Weights of an inference mode raise an error where others have no gradient.
+    grad = torch.enable_grad() if differentiable else torch.no_grad()
+    with torch.inference_mode(False), grad, eval_mode(classifier), frozen(classifier):
         image = torch.rand(1, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
         with classifier.tapped(steps, raw=True) as seen:
             logits = classifier.logits(image.requires_grad_(True))

@@ -36,7 +36,8 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """While open, no weight of ``modules`` asks for a gradient; after, each one is as it was.
 
-    Graphs through a network are then no larger than its input needs.
+    Graphs through a network are then no larger than its input needs. Weights that were made in inference mode are left
+    alone: nobody may switch them outside of it.
 
     Example:
         >>> net = nn.Linear(2, 2)
@@ -46,7 +47,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
         >>> net.weight.requires_grad
         True
     """
-    weights = [weight for module in modules for weight in module.parameters()]
+    weights = [weight for module in modules for weight in module.parameters() if not weight.is_inference()]
     with _held(weights, lambda weight: weight.requires_grad, lambda weight, flag: weight.requires_grad_(flag)):
         yield
 

@@ -20,6 +20,10 @@ OVERWRITTEN = (
     "{name} overwrites in place what its backward needs (such as x.mul_(2) right behind a ReLU), so that it could not "
     "be trained either: write x = x * 2 there, or take a method without gradients, such as rise"
 )
+INFERRED = (
+    "{name} has weights that were made within torch.inference_mode, through which nothing can be differentiated: make "
+    "or load it outside of that, or take a method without gradients, such as rise"
+)
 UNKNOWN = "{name} uses an operation that has no derivative ({said}): take a method without gradients, such as rise"
 # What PyTorch's messages hold, in the order in which they are looked for.
 SAYINGS = (
@@ -30,6 +34,7 @@ SAYINGS = (
     ("being modified inplace", OVERWRITTEN),
     ("does not require grad", NONE),
     ("not have been used in the graph", NONE),
+    ("Inference tensors cannot be saved for backward", INFERRED),
     ("derivative for", UNKNOWN),
     ("not differentiable", UNKNOWN),
 )
