@@ -330,6 +330,24 @@ def test_classes_are_compared_once(tiny: Classifier) -> None:
     assert len(calls) == 4
 
 
+def test_classes_are_compared_again_once_weights_were_written() -> None:
+    """A head whose rows are alike at first, or become so, was taken for what it was for good."""
+    net = tiny_net()
+    head = [part for part in net.modules() if isinstance(part, nn.Linear)][-1]
+    learnt = head.weight.detach().clone()
+    explain = explainer("gradient", Classifier(net, input_size=32))
+    for rows, alike in ((learnt, False), (learnt[:1].expand_as(learnt), True), (learnt, False)):
+        with torch.no_grad():
+            head.weight.copy_(rows)
+        assert ("same_gradient" in kinds(explain)) == alike
+    other = nn.Linear(head.in_features, head.out_features)
+    assert net[-1] is head
+    with torch.no_grad():
+        other.weight.copy_(learnt[:1].expand_as(learnt))
+    net[-1] = other
+    assert "same_gradient" in kinds(explain)
+
+
 @pytest.mark.parametrize(("size", "name"), [(8, "grad_cam"), (8, "score_cam"), (4, "grad_cam"), (8, "cam")])
 def test_maps_of_few_places(size: int, name: str) -> None:
     found = kinds(explainer(name, Classifier(tiny_net(), input_size=size)))

@@ -7,7 +7,7 @@ way and note what they find (``Explainer.doubt``); whoever asked for the map is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -33,7 +33,7 @@ PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
 doubts: Registry[Any] = Registry("warning")
 _hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
 _absence_is_meant: ContextVar[bool] = ContextVar("absence_is_meant", default=False)
-_pixel_gradients: WeakKeyDictionary[Classifier, PixelGradient] = WeakKeyDictionary()
+_pixel_gradients: WeakKeyDictionary[Classifier, tuple[list[int], PixelGradient]] = WeakKeyDictionary()
 _misplaced: WeakKeyDictionary[Classifier, dict[str, bool]] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
 
@@ -225,8 +225,12 @@ class KnownWeights:
         return False
 
     def _versions(self) -> list[int]:
-        """How often each was written; of tensors of an inference mode nobody counts."""
-        return [-1 if weight.is_inference() else weight._version for weight in self.weights]
+        return writes(self.weights)
+
+
+def writes(weights: Iterable[Tensor]) -> list[int]:
+    """How often each was written; of tensors of an inference mode nobody counts."""
+    return [-1 if weight.is_inference() else weight._version for weight in weights]
 
 
 # ---- who is told --------------------------------------------------------------------------------------------
@@ -304,17 +308,19 @@ def pixel_gradient(classifier: Classifier, images: Tensor) -> PixelGradient:
     """What gradients by the pixels its most and its least likely class have.
 
     Found once a classifier, by one forward and two backwards of the first picture that it explains; again for each
-    call, where those of the last one were zero.
+    call, where those of the last one were zero, or a weight was written since: a head learns to tell classes apart.
 
     Args:
         images: (1,C,H,W) in [0,1], of any size.
     """
-    known = _pixel_gradients.get(classifier)
-    if known is None:
-        known = _pixel_gradient(classifier, images)
-        if known != "zero":
-            _pixel_gradients[classifier] = known
-    return known
+    weights = list(classifier.module.parameters())
+    written = [*map(id, weights), *writes(weights)]
+    before = _pixel_gradients.get(classifier)
+    if before is not None and before[0] == written and before[1] != "zero":
+        return before[1]
+    found = _pixel_gradient(classifier, images)
+    _pixel_gradients[classifier] = written, found
+    return found
 
 
 def _pixel_gradient(classifier: Classifier, images: Tensor) -> PixelGradient:
