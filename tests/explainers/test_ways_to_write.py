@@ -183,6 +183,24 @@ def test_a_network_that_overwrites_its_pictures_has_pictures_of_its_own(name: st
     assert torch.equal(pictures, IMAGES)
 
 
+@pytest.mark.parametrize("name", ["lrp", "excitation_backprop", "grad_cam", "guided_backprop", "gradient"])
+def test_backward_hooks_of_the_caller_change_no_map_and_stay(name: str) -> None:
+    """Views stand between the parts for their sake, and a batch norm no longer met what its convolution gave."""
+    hooked = written(Net)
+    parts = [part for part in hooked.module.modules() if part is not hooked.module]
+    calls: list[int] = []
+    for part in parts:
+        part.register_full_backward_hook(lambda *_: calls.append(1))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        options = {"layer": "relu1"} if name == "excitation_backprop" else {}
+        found, expected = (explainer(name, one, **options)(IMAGES, [1, 2, 3]) for one in (hooked, written(Net)))
+    assert torch.allclose(found, expected, atol=1e-5)
+    calls.clear()
+    hooked.module(IMAGES.clone().requires_grad_()).sum().backward()
+    assert len(calls) >= len(parts)
+
+
 def test_an_activation_written_as_a_function_leaves_its_convolution_as_the_layer() -> None:
     """Without a norm there, and without the layer, the block before it would be read, at twice the grid."""
 

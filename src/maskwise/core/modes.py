@@ -1,7 +1,8 @@
-"""Train and eval mode, and gradients by weights, for a while: each module's own flags come back."""
+"""Train and eval mode, gradients by weights, backward hooks, for a while: each module's own come back."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -50,6 +51,28 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     weights = [weight for module in modules for weight in module.parameters() if not weight.is_inference()]
     with _held(weights, lambda weight: weight.requires_grad, lambda weight, flag: weight.requires_grad_(flag)):
         yield
+
+
+@contextmanager
+def without_backward_hooks(module: nn.Module) -> Iterator[None]:
+    """While open, forwards of ``module`` pass by the backward hooks of its parts, which come back after.
+
+    For their sake torch hands each part a view of its input and of its output: what is told by the very tensor that one
+    part gives and the next one reads, as a batch norm is behind its convolution, is then not found.
+    """
+    held = [
+        (part, name, hooks)
+        for part in module.modules()
+        for name in ("_backward_hooks", "_backward_pre_hooks")
+        if (hooks := getattr(part, name, None))
+    ]
+    for part, name, _ in held:
+        setattr(part, name, OrderedDict())
+    try:
+        yield
+    finally:
+        for part, name, hooks in held:
+            setattr(part, name, hooks)
 
 
 _lock = Lock()

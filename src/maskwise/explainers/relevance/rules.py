@@ -12,6 +12,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.unseen import refuse_unseen
 from maskwise.core.errors import InputError
+from maskwise.core.modes import without_backward_hooks
 from maskwise.explainers.backward_rules import Handler, out_of_place
 from maskwise.explainers.relevance.attention import Attention
 from maskwise.explainers.relevance.norms import Norms
@@ -104,7 +105,7 @@ def run(
     Raises:
         InputError: a network of which nothing can be seen, or whose answer is no logit or not finite.
     """
-    with RelevanceRules(rule) as rules:
+    with RelevanceRules(rule) as rules, without_backward_hooks(classifier.module):
         logits = classifier.network(inputs)
     final = rules.final
     rules.forget()
