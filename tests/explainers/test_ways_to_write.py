@@ -183,6 +183,20 @@ def test_a_network_that_overwrites_its_pictures_has_pictures_of_its_own(name: st
     assert torch.equal(pictures, IMAGES)
 
 
+@pytest.mark.parametrize("name", ["rise", "occlusion", "kernel_shap", "grad_cam", "lrp", "gradient", "score_cam"])
+def test_another_default_type_changes_no_map_or_is_said(name: str) -> None:
+    classifier = written(Net)
+    expected = maps(name, classifier)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = maps(name, classifier)
+        assert torch.allclose(found, expected, atol=1e-3) and found.dtype == torch.float32
+    except InputError as error:
+        assert "are float64 in this process" in str(error) and name in ("rise", "occlusion", "kernel_shap")
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("name", ["lrp", "excitation_backprop", "grad_cam", "guided_backprop", "gradient"])
 def test_backward_hooks_of_the_caller_change_no_map_and_stay(name: str) -> None:
     """Views stand between the parts for their sake, and a batch norm no longer met what its convolution gave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.utils.checkpoint import CheckpointError
 
 from maskwise.core.errors import InputError
@@ -25,6 +26,10 @@ INFERRED = (
     "or load it outside of that, or take a method without gradients, such as rise"
 )
 UNKNOWN = "{name} uses an operation that has no derivative ({said}): take a method without gradients, such as rise"
+DEFAULT_TYPE = (
+    "tensors without a type of their own are {kind} in this process, and maps are computed in float32: call "
+    "torch.set_default_dtype(torch.float32) while they are made"
+)
 # What PyTorch's messages hold, in the order in which they are looked for.
 SAYINGS = (
     ("torch.utils.checkpoint", ANEW),
@@ -46,13 +51,16 @@ def no_gradient(name: str, where: str = "its pictures") -> InputError:
 
 
 def differentiation_error(error: RuntimeError, name: str) -> InputError | None:
-    """What an error of PyTorch's autograd means for a classifier; None where it is about something else.
+    """What an error of PyTorch's autograd, or of types, means for a classifier; None where it is about something else.
 
     Args:
         error: as it was raised while a network was differentiated.
         name: of the classifier.
     """
     said = " ".join(str(error).split())
+    default = torch.get_default_dtype()
+    if default != torch.float32 and ("expected scalar type" in said or "same dtype" in said):
+        return InputError(DEFAULT_TYPE.format(kind=str(default).removeprefix("torch.")))
     if isinstance(error, CheckpointError):
         return InputError(ANEW.format(name=name))
     for piece, line in SAYINGS:
