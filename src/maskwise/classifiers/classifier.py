@@ -142,7 +142,7 @@ class Classifier(nn.Module):
             raise InputError(f"{name} gives {classes} classes but {len(self.labels)} labels were given")
         self._named = None if taps is None else tuple(taps)
         for tap in self._named or ():
-            layer_of(self.module, tap)
+            layer_of(self.module, tap, reads=False)
         self._taps: Taps | None = None
 
     # ---- what it is -----------------------------------------------------------------------------------------

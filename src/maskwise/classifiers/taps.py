@@ -142,18 +142,21 @@ def _one_a_scale(steps: Sequence[Call], unseen: str | None) -> list[str]:
     return list(dict.fromkeys(unique[max(p, 0)] for p in picks))
 
 
-def layer_of(module: nn.Module, name: str) -> tuple[nn.Module, int | None]:
+def layer_of(module: nn.Module, name: str, reads: bool = True) -> tuple[nn.Module, int | None]:
     """The module that a tap's name means, and which of its calls; None is the last one.
 
+    Args:
+        reads: is it to be read now, which a scripted one can't be?
+
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it is scripted.
     """
     path, _, call = name.partition("#")
     try:
         layer, number = module.get_submodule(path), int(call) if call else None
     except (AttributeError, ValueError):
         raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
-    if isinstance(layer, torch.jit.ScriptModule):
+    if reads and isinstance(layer, torch.jit.ScriptModule):
         raise InputError(f"layer {name!r} is scripted, and can't be read: take what it was made from")
     return layer, number
 
