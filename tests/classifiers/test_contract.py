@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,17 @@ class Logits:
         self.logits, self.hidden = logits, logits[:, :2]
 
 
+@dataclass(slots=True)
+class Slotted:
+    scores: Tensor
+    steps: int = 3
+
+
+@dataclass(slots=True)
+class SlottedFurther(Slotted):
+    aux: Tensor | None = None
+
+
 @pytest.mark.parametrize(
     ("give", "output"),
     [
@@ -177,6 +189,8 @@ class Logits:
         (lambda y: {"out": y}, None),
         (lambda y: {"logits": y, "aux": y + 1}, None),
         (lambda y: Logits(y), None),
+        (Slotted, None),
+        (lambda y: SlottedFurther(y, aux=y + 1), "scores"),
         (lambda y: (y + 1, y), 1),
         (lambda y: {"aux": y + 1, "out": y}, "out"),
         (lambda y: y[..., None, None], None),
@@ -194,6 +208,7 @@ def test_scores_are_found_in_what_the_network_gives(give: Any, output: Any) -> N
     [
         (lambda y: (y, y + 1), "`output=0`"),
         (lambda y: {"a": y, "b": y}, "`output=a`"),
+        (lambda y: SlottedFurther(y, aux=y + 1), "several tensors .*'aux'.*'scores'"),
         (lambda y: y[..., None, None].expand(-1, -1, 4, 4), "at each place"),
         (lambda y: y[:, None].expand(-1, 3, -1), "tokens"),
         (lambda y: y.mean(0), "one row a picture"),

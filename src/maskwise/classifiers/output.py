@@ -81,4 +81,11 @@ def _items(raw: Any) -> list[tuple[int | str, Any]]:
         return list(raw.items())
     if isinstance(raw, Sequence) and not isinstance(raw, str):
         return list(enumerate(raw))
-    return list(vars(raw).items()) if hasattr(raw, "__dict__") else []
+    slots = [name for kind in type(raw).__mro__ for name in _slots(kind) if hasattr(raw, name)]
+    return [*((name, getattr(raw, name)) for name in slots), *getattr(raw, "__dict__", {}).items()]
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    """Names that objects of a class keep outside of ``__dict__``, as those of a dataclass with ``slots=True``."""
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(name for name in slots if not name.startswith("__"))
