@@ -106,6 +106,21 @@ class TestEvaluate:
             files[pictures[int(k)]].unlink()
         assert (go()[0] == straight).all()
 
+    def test_rows_of_a_metric_that_was_corrected_are_measured_anew(
+        self, judge: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A release that mends a metric raises its revision; what others kept stays."""
+
+        def asked(name: str) -> int:
+            explain = Counting()
+            contender = Contender.of("pixels", explain)
+            measure([contender], judge, [DATA], {name: metric(name, judge)}, Settings(), tmp_path)
+            return explain.seen
+
+        assert asked("area") == asked("le") == 14 and asked("area") == asked("le") == 0
+        monkeypatch.setattr(type(metric("area")), "revision", 2)
+        assert (asked("area"), asked("le")) == (14, 0) and asked("area") == 0
+
     def test_what_is_on_disk_is_not_made_again(self, judge: Classifier, tmp_path: Path) -> None:
         def go(names: tuple[str, ...], limit: int | None = None, save: bool = True) -> tuple[int, float]:
             explain = Counting()

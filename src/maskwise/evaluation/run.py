@@ -265,7 +265,7 @@ def _atoms(metric: Metric) -> list[Metric]:
 
 
 def _key(metric: Metric, classifier: Classifier) -> str:
-    """What rows of a metric are filed under: its kind and settings; one of yours by its code, too.
+    """What rows of a metric are filed under: its kind, settings and revision; one of yours by its code, too.
 
     Where it asks a classifier that sees pictures at another size than ``classifier``, by that size.
     """
@@ -275,6 +275,8 @@ def _key(metric: Metric, classifier: Classifier) -> str:
         protocol["size"] = list(judge.size)
     if (code := code_of_own(type(metric))) is not None:
         protocol["code"] = code
+    if metric.revision > 1:  # what was filed before there were any has the first
+        protocol["revision"] = metric.revision
     return f"{type(metric).__name__}:{key_of(protocol)}"
 
 

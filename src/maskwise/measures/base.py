@@ -55,6 +55,8 @@ class Metric(torchmetrics.metric.Metric):
         takes: keywords that it uses where they are known.
         needs_classifier: is the first argument of the constructor a classifier?
         unit: of the value; ``"%"`` or a name or nothing.
+        revision: raised where the same settings give other numbers than before, so that rows that were kept are not
+            taken for today's.
 
     The ground truth that keywords stand for, all at the maps' size and in their pixels:
         ``boxes``: list of N tensors (M_i,4), half open; ``masks`` (N,H,W) bool, foreground; ``ignore`` (N,H,W) bool,
@@ -73,6 +75,7 @@ class Metric(torchmetrics.metric.Metric):
     """
 
     full_state_update = False
+    revision = 1
     is_differentiable = False
     needs: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()

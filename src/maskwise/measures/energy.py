@@ -131,6 +131,8 @@ class EnergyLift(BoxEnergy):
 class RelevanceMass(EnergyMetric):
     """How much of the map's sum over the pixels that count lies on the object's own?"""
 
+    revision = 2  # the first one counted pixels that `ignore` marks as outside
+
     def per_image(self, maps: Tensor, *, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
         maps = unit_maps(as_tensor(maps))
         front = masks_like(maps, masks)
