@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from maskwise.core.errors import InputError
 
@@ -61,6 +61,11 @@ class Labels:
         """Are the names numbers, such as those of a network that names none?"""
         return all(name.isdecimal() for name in self.names)
 
+    @property
+    def are_places(self) -> bool:
+        """Is each class called by its place, as those are that a network does not name?"""
+        return self.names == tuple(map(str, range(len(self))))
+
     def of_names(self, names: Sequence[str]) -> list[int | None]:
         """For each name the index of the class that is called so; None where none is, or several are.
 
@@ -71,18 +76,24 @@ class Labels:
             >>> ten.of_names(["2", "0", "dog"]), ten.resolve("2")
             ([1, 0, None], 2)
         """
-        called: dict[str, set[int]] = {}
-        for i, whole in enumerate(self.names):
-            ids = [self.wnids[i]] if self.wnids else []
-            for name in (whole, *self._known_as(i), *ids):
-                called.setdefault(_key(name), set()).add(i)
         found: list[int | None] = []
         for name in names:
-            hits = called.get(_key(name), set())
-            if not hits and name.isdecimal() and len(name) < DIGITS and int(name) < len(self):
-                hits = {int(name)}
-            found.append(next(iter(hits)) if len(hits) == 1 else None)
+            hits = self._called.get(_key(name), [])
+            if self.wnids and name.casefold() in self.wnids:
+                hits = [self.wnids.index(name.casefold())]
+            elif not hits and name.isdecimal() and len(name) < DIGITS and int(name) < len(self):
+                hits = [int(name)]
+            found.append(hits[0] if len(hits) == 1 else None)
         return found
+
+    @cached_property
+    def _called(self) -> dict[str, list[int]]:
+        """The classes of each name, whole or one of its synonyms, as names are compared."""
+        called: dict[str, list[int]] = {}
+        for i, whole in enumerate(self.names):
+            for name in dict.fromkeys(map(_key, (*self._known_as(i), whole))):
+                called.setdefault(name, []).append(i)
+        return called
 
     def _known_as(self, index: int) -> list[str]:
         return self.names[index].split(",") if self.synonyms else [self.names[index]]
@@ -105,13 +116,13 @@ class Labels:
         if self.wnids and text.casefold() in self.wnids:
             return self.wnids.index(text.casefold())
         wanted = _key(text)
-        synonyms = [[_key(s) for s in self._known_as(i)] for i in range(len(self))]
-        hits = [i for i, names in enumerate(synonyms) if wanted in names or wanted == _key(self.names[i])]
+        hits = self._called.get(wanted, [])
         if len(hits) == 1:
             return hits[0]
         if hits:
             raise InputError(f"class {text!r} is the name of {hits}: give the index")
-        close = _alike(wanted[:LONGEST_NAME], [n for names in synonyms for n in names])
+        names = [_key(name) for i in range(len(self)) for name in self._known_as(i)]
+        close = _alike(wanted[:LONGEST_NAME], names)
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
         shown = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
         raise InputError(f"unknown class {shown!r}{hint}")

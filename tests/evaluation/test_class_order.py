@@ -15,9 +15,10 @@ import maskwise as mw
 from maskwise.checks.pictures import classified
 from maskwise.classifiers import Classifier
 from maskwise.data import read_data
-from maskwise.evaluation.class_order import other_order
+from maskwise.data.class_order import other_order
 from maskwise.evaluation.items import class_among
 from maskwise.labels import Labels
+from maskwise.training import Recipe, train
 
 NUMBERS = tuple(map(str, range(12)))
 
@@ -71,6 +72,9 @@ def test_the_numbers_are_said_to_be_wrong(tmp_path: Path) -> None:
     assert any("'bird' has 0, which is 'dog' there" in line for line in board.plain()["warnings"])
     with pytest.warns(UserWarning, match="2 of 3 classes have another label than tiny"):
         classified([source], judge)
+    recipe = Recipe(steps=1, fraction=1.0, batch_size=3, input_size=32)
+    with pytest.warns(UserWarning, match="2 of 3 classes have another label than tiny"):
+        train(recipe, source, classifier=judge, out=tmp_path / "trained", device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.black_box import BlackBox
+from maskwise.classifiers.unseen import takes_hooks
 from maskwise.core.errors import InputError
 
 
@@ -81,7 +82,7 @@ def _running_order(module: nn.Module, example: Tensor) -> list[str]:
     handles = []
     try:
         for name, part in module.named_modules():
-            if isinstance(part, torch.jit.ScriptModule):  # which takes no hooks
+            if not takes_hooks(part):
                 continue
 
             def called(_: nn.Module, __: Any, name: str = name) -> None:

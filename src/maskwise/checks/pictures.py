@@ -16,9 +16,9 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, Record, read_data
+from maskwise.data.class_order import say_other_order
 from maskwise.data.damaged import readable
 from maskwise.data.sample import filled
-from maskwise.evaluation.class_order import say_other_order
 
 RandomLabels = Literal["shuffled", "uniform"]
 

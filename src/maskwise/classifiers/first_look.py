@@ -43,7 +43,7 @@ class FirstLook:
     reads_probabilities: bool
     outputs: int
     steadiness: Steadiness
-    overwrites: bool = False
+    overwrites: bool
 
 
 def first_look(
@@ -103,15 +103,9 @@ def first_look(
         activation = "sigmoid"
     finds = activation == "sigmoid" or (activation == "none" and _in_range(scores) and _link_of(scores) != "none")
     return FirstLook(
-        activation,
-        ends_in,
-        is_paired,
-        finds and not is_paired,
-        reads_probabilities,
-        scores.shape[1],
-        steady,
+        activation, ends_in, is_paired, finds and not is_paired, reads_probabilities, scores.shape[1], steady,
         overwrites,
-    )
+    )  # fmt: skip
 
 
 def _refusal(module: nn.Module, given: Tensor, error: Exception, name: str) -> str:

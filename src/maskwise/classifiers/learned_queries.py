@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from maskwise.classifiers.unseen import takes_hooks
+
 
 @dataclass
 class Askers:
@@ -48,7 +50,7 @@ class Askers:
         handles = [
             part.register_forward_pre_hook(lambda _, args, kwargs: again.note(args, kwargs, 0), with_kwargs=True)
             for part in module.modules()
-            if part is not module and not isinstance(part, torch.jit.ScriptModule)
+            if part is not module and takes_hooks(part)
         ]
         try:
             with torch.no_grad():

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.grids import GridLayout, layout_of
-from maskwise.classifiers.unseen import unseen_part
+from maskwise.classifiers.unseen import takes_hooks, unseen_part
 from maskwise.classifiers.watching import Call, watch
 from maskwise.core.errors import InputError
 
@@ -156,7 +156,7 @@ def layer_of(module: nn.Module, name: str, reads: bool = True) -> tuple[nn.Modul
         layer, number = module.get_submodule(path), int(call) if call else None
     except (AttributeError, ValueError):
         raise InputError(f"the network has no layer {name!r}; see module.named_modules()") from None
-    if reads and isinstance(layer, torch.jit.ScriptModule):
+    if reads and not takes_hooks(layer):
         raise InputError(f"layer {name!r} is scripted, and can't be read: take what it was made from")
     return layer, number
 

@@ -13,6 +13,11 @@ def unseen_part(module: nn.Module) -> str | None:
     return next((name for name, part in module.named_modules() if _is_unseen(part)), None)
 
 
+def takes_hooks(part: nn.Module) -> bool:
+    """Can hooks be put on it? Not on a scripted one, which also hides its parts."""
+    return not isinstance(part, torch.jit.ScriptModule)
+
+
 def refuse_unseen(module: nn.Module, method: str, name: str, instead: str) -> None:
     """Refuses a network with a part that is not seen, for a method with a backward of its own.
 
@@ -33,7 +38,7 @@ def refuse_unseen(module: nn.Module, method: str, name: str, instead: str) -> No
 
 
 def _is_unseen(part: nn.Module) -> bool:
-    if isinstance(part, torch.jit.ScriptModule):
+    if not takes_hooks(part):
         return True
     graph = part.graph if isinstance(part, torch.fx.GraphModule) else None
     return graph is not None and any(isinstance(node.target, torch._ops.OpOverload) for node in graph.nodes)

@@ -15,6 +15,7 @@ from maskwise.classifiers.black_box import BlackBox
 from maskwise.classifiers.grids import GridLayout, GridSize, gives_rows, layout_of
 from maskwise.classifiers.learned_queries import Askers
 from maskwise.classifiers.prefix_tokens import prefix_tokens
+from maskwise.classifiers.unseen import takes_hooks
 from maskwise.core.errors import InputError
 
 
@@ -121,7 +122,7 @@ def watch(module: nn.Module, example: Tensor) -> Call:
 
     try:
         for m in module.modules():
-            if m is not module and not isinstance(m, torch.jit.ScriptModule):  # which takes no hooks
+            if m is not module and takes_hooks(m):
                 handles += [m.register_forward_pre_hook(before, with_kwargs=True), m.register_forward_hook(after)]
         with torch.no_grad():
             given = module(example)

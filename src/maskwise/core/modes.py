@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -60,19 +59,21 @@ def without_backward_hooks(module: nn.Module) -> Iterator[None]:
     For their sake torch hands each part a view of its input and of its output: what is told by the very tensor that one
     part gives and the next one reads, as a batch norm is behind its convolution, is then not found.
     """
-    held = [
-        (part, name, hooks)
-        for part in module.modules()
-        for name in ("_backward_hooks", "_backward_pre_hooks")
-        if (hooks := getattr(part, name, None))
-    ]
-    for part, name, _ in held:
-        setattr(part, name, OrderedDict())
-    try:
+    names = ("_backward_hooks", "_backward_pre_hooks")
+    hooks = [getattr(part, name) for part in module.modules() for name in names if hasattr(part, name)]
+    with _held(hooks, bool, _put_aside):
         yield
-    finally:
-        for part, name, hooks in held:
-            setattr(part, name, hooks)
+
+
+_aside: dict[int, dict[int, Any]] = {}  # hooks that are held down, by the identity of the table that they are of
+
+
+def _put_aside(hooks: dict[int, Any], on: bool) -> None:
+    if on:
+        hooks.update(_aside.pop(id(hooks)))
+    else:
+        _aside[id(hooks)] = dict(hooks)
+        hooks.clear()
 
 
 _lock = Lock()

@@ -116,16 +116,20 @@ def _classes(files: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     if not files or not all("/" in file for file in files):
         return (), {}
     classes = tuple(sorted({file.split("/")[0] for file in files}))
-    if not all(name[0] == "n" and name[1:].isdigit() for name in classes):
+    if not all(map(_is_wnid, classes)):
         return classes, {}
     wnids = imagenet_labels().wnids or ()
     return classes, {name: wnids.index(name) for name in classes if name in wnids}
 
 
+def _is_wnid(name: str) -> bool:
+    return len(name) == 9 and name[0] == "n" and name[1:].isdecimal()
+
+
 def _say_unlabelled(classes: Sequence[str], by_wnid: Mapping[str, int], files: Sequence[str], title: str) -> None:
     """Warns where some class folders are WordNet ids and these pictures still have no label by their folder."""
     without = sorted({file.split("/")[0] for file in files} - set(by_wnid)) if classes else []
-    ids = [name for name in classes if len(name) == 9 and name[0] == "n" and name[1:].isdigit()]
+    ids = list(filter(_is_wnid, classes))
     if not ids or not without:
         return
     others = [name for name in without if name not in ids]

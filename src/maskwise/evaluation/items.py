@@ -166,7 +166,7 @@ def class_of(own: int, data: DataSet | None, classifier: Classifier) -> int:
 def class_among(own: int, data: DataSet | None, labels: Labels) -> int:
     """``class_of`` of the classes of a classifier whose ``labels`` these are."""
     names = None if data is None else data.classes
-    if names is not None and names[own] in labels.names and not in_places(labels):  # it may be a number, and no index
+    if names is not None and names[own] in labels.names and not labels.are_places:  # it may be a number, and no index
         [called] = labels.of_names([names[own]])
         if called is not None:
             return called
@@ -175,8 +175,3 @@ def class_among(own: int, data: DataSet | None, labels: Labels) -> int:
             return own
         raise InputError(f"knows {len(labels)} classes")
     return labels.resolve(str(own) if names is None else names[own])
-
-
-def in_places(labels: Labels) -> bool:
-    """Is each class called by its place, as those are that a network does not name?"""
-    return labels.names == tuple(map(str, range(len(labels))))

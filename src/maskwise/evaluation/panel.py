@@ -22,9 +22,9 @@ from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions
 from maskwise.core.spread import evenly_spread
 from maskwise.data import DataSet, read_data
+from maskwise.data.class_order import say_other_order
 from maskwise.data.damaged import readable, says_how_to_skip
 from maskwise.evaluation.batch import Batch, Resize
-from maskwise.evaluation.class_order import say_other_order
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.loader import Settings

@@ -22,9 +22,9 @@ from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import first_few, how_many, utf8
 from maskwise.data import DataSet, read_data
+from maskwise.data.class_order import mixed_numbers, other_order
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.class_order import mixed_numbers, other_order
 from maskwise.evaluation.contender import Contender, made_for, map_digest
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.given_maps import GivenMaps

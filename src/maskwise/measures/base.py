@@ -75,8 +75,8 @@ class Metric(torchmetrics.metric.Metric):
     """
 
     full_state_update = False
-    revision = 1
     is_differentiable = False
+    revision: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ()
     takes: ClassVar[tuple[str, ...]] = ()
     needs_classifier: ClassVar[bool] = False

@@ -22,6 +22,7 @@ from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet, Record, read_data
+from maskwise.data.class_order import say_other_order
 from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
 from maskwise.training import recipes
@@ -175,6 +176,8 @@ def train(
         if is_another and main:
             _doubt_size(classifier, loader, size)
     if kind.needs_labels:
+        if main:
+            say_other_order(sets, classifier.labels, classifier.name)
         loader.label_the_rest(classifier, rank, world, sets=Bernoulli in kind.likelihoods)
     else:
         loader.labels = [0] * len(loader.items)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from maskwise.core.text import first_few, utf8
-from maskwise.data import DataSet
-from maskwise.evaluation.items import in_places
+from maskwise.data.dataset import DataSet
 from maskwise.labels import Labels
 
 
@@ -37,7 +36,7 @@ def other_order(data: DataSet, labels: Labels, classifier: str) -> str | None:
         if record.label is not None and record.category is not None and record.category < len(data.classes)
     ]
     pairs = sorted(set(labelled))
-    if in_places(labels):
+    if labels.are_places:
         return _as_texts(data.classes) if any(own == label for own, label in pairs) else None
     by_name = labels.of_names(data.classes)
     wrong = [(own, label) for own, label in pairs if by_name[own] not in (None, label)]
