@@ -256,6 +256,13 @@ def test_what_a_teacher_costs() -> None:
     assert plan_training("casm_lite0", 100, overrides=of_tiny("casm_lite0")).label_flops == 0
 
 
+@pytest.mark.parametrize(("method", "forwards"), [("cam", 1), ("grad_cam", 1), ("layer_cam", 1), ("gradient", 2)])
+def test_what_is_asked_once_is_no_cost_of_each_picture(method: str, forwards: int) -> None:
+    """Forwards of the first call alone find whether places lie where they should and classes differ in gradients."""
+    plan = plan_evaluation(method, 10)  # the way back to the last layer, and a map of it, are next to nothing
+    assert forwards <= plan.forwards < forwards + 0.01
+
+
 def test_an_evaluation_of_grey_oblong_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be wrong with a map of noise is nobody's news; timed, too, it is asked about its own pictures."""
     module = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))

@@ -150,8 +150,8 @@ class Explainer:
             parsed = parse_targets(targets, len(images), self.classifier)
             # Tensors of a caller's inference mode could not be differentiated.
             given = images.clone() if images.is_inference() else images
-            if self.differentiates and self.needs_target and parsed.score is None and len(self.classifier.labels) > 1:
-                self.doubt("same_gradient", pixel_gradient(self.classifier, given[:1]) == "alike")
+            if parsed.score is None:
+                self._doubt_gradient(given[:1])
             maps = self.explain(given, parsed)
         maps = maps.to(device).clamp(-1 if self.signed else 0, 1)
         return maps if many(targets) else maps[:, 0]
@@ -181,6 +181,15 @@ class Explainer:
                 raise
             raise said from error
         self._tell()
+
+    def ask_once(self, image: Tensor) -> None:
+        """Finds out what is known of the classifier for good, so that no later call pays for it.
+
+        Args:
+            image: (1,C,H,W) in [0,1].
+        """
+        with self.calling():
+            self._doubt_gradient(image)
 
     def explain(self, images: Tensor, targets: Targets) -> Tensor:
         """Maps (N,K,H,W) at the images' size, for targets that are parsed."""
@@ -242,6 +251,10 @@ class Explainer:
         if noted.any():
             doubts.get(kind)
             self.doubted[kind] = noted | self.doubted[kind] if kind in self.doubted else noted
+
+    def _doubt_gradient(self, image: Tensor) -> None:
+        if self.differentiates and self.needs_target and len(self.classifier.labels) > 1:
+            self.doubt("same_gradient", pixel_gradient(self.classifier, image) == "alike")
 
     def doubt_flat(self, maps: Tensor) -> None:
         """Notes flat maps (N,K,h,w); one whose reason is known needs no second line."""

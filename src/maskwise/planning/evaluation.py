@@ -94,6 +94,7 @@ def plan_evaluation(
     made = explainer(method, judge, **(options or {}))
     pictures = torch.rand(2, judge.channels, *judge.size)
     with handed_on():  # what may be wrong with a map of noise is nobody's news
+        made.ask_once(pictures[:1])  # once, however many pictures follow: no cost of one of them
         whole = counted(lambda: made(pictures), judge.module).of_one(2)
         forward = counted(lambda: judge.logits(pictures), judge.module).of_one(2)
         row = row_bytes()
