@@ -106,6 +106,16 @@ class TestEvaluate:
             files[pictures[int(k)]].unlink()
         assert (go()[0] == straight).all()
 
+    @pytest.mark.parametrize("name", ["cam", "gradient"])
+    def test_what_is_asked_once_is_no_part_of_a_map_s_time(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By a clock that counts the pictures that the network has seen."""
+        judge, seen = Classifier(tiny_net(classes=8), input_size=32, name="new"), [0]
+        judge.module.register_forward_pre_hook(lambda _, given: seen.append(seen[-1] + len(given[0])))
+        monkeypatch.setattr("maskwise.evaluation.run.time.perf_counter", lambda: float(seen[-1]))
+        contender = Contender.of(name, mw.explainer(name, judge))
+        measured = measure([contender], judge, [DATA], {"area": metric("area")}, Settings(limit=4))
+        assert (measured.statistics[DATA, name, "seconds"] == 1).all()
+
     def test_rows_of_a_metric_that_was_corrected_are_measured_anew(
         self, judge: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

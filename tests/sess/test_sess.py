@@ -364,6 +364,16 @@ class TestBudget:
         explain(pictures(1, 50, 50), 1)
         assert explain.report["kept"].item() * 50 + explain.report["scored"].item() <= 1000
 
+    @pytest.mark.parametrize("name", ["recipro_cam", "grad_cam", "refine_cam"])
+    def test_what_is_asked_once_is_no_cost_of_a_patch(self, name: str) -> None:
+        """The first map of a classifier's is made of as many windows as the second one."""
+        explain = mw.SESS(mw.explainer(name, Classifier(tiny_net(), input_size=SIDE)), budget=300)
+        used = []
+        for _ in range(2):
+            explain(pictures(1, 50, 50), 1)
+            used.append((int(explain.report["windows"]), int(explain.report["kept"])))
+        assert used[0] == used[1]
+
     def test_seconds(self) -> None:
         explain = mw.SESS(mw.explainer("gradient", TINY), budget="0.0001s")
         explain(pictures(1, 50, 50), 1)

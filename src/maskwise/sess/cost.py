@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from maskwise.explainers.base import Explainer
+from maskwise.explainers.doubts import of_patches
 from maskwise.sess.budget import MapCost
 from maskwise.sess.patches import WindowOf
 from maskwise.sess.sweep import Sweep
@@ -17,6 +19,10 @@ def forwards_of(sweep: Sweep) -> MapCost:
     """In forwards of the classifier. A backward is not counted, and what an explainer runs is."""
     if sweep.shares_forward:
         return MapCost(score=1, map=1, both=1)
+    explainer = sweep.settings.explainer
+    if isinstance(explainer, Explainer):
+        with of_patches(), explainer.calling():  # what is asked once is no cost of a patch
+            pass
     rows = 0
 
     def count(module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
