@@ -173,10 +173,51 @@ def test_numbers_that_may_be_probabilities_are_asked_about() -> None:
     assert told[0].filename == __file__, "where the classifier was made"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for said in ("none", "softmax", "sigmoid"):
-            Classifier(hidden, activation=said, **PLAIN)  # type: ignore[arg-type]
+        Classifier(hidden, activation="none", **PLAIN)
         Classifier(net, **PLAIN)
         Classifier(Ends(net, lambda y: 0 * y), **PLAIN)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("how", ["exported", "traced", "function"])
+def test_probabilities_that_are_taken_for_logits_are_told(outputs: int, how: str) -> None:
+    """A sigmoid within an exported network is seen no more: with one more every finding would be likelier than not."""
+    net = Ends(strong(tiny_net(classes=outputs)), torch.sigmoid)
+    bare = strong(tiny_net(classes=outputs))
+
+    def made(module: nn.Module) -> Any:
+        if how == "exported":
+            batch = torch.export.Dim("batch")
+            return torch.export.export(module, (IMAGES,), dynamic_shapes=[{0: batch}]).module()
+        return torch.jit.trace(module, IMAGES) if how == "traced" else lambda images: module(images)  # type: ignore
+
+    with pytest.warns(UserWarning, match="mine gives numbers from 0 to 1.*`activation=sigmoid`.*`activation=none`"):
+        twice = Classifier(made(net), activation="sigmoid", name="mine", **PLAIN)
+    assert (twice.probabilities(twice(IMAGES))[:, -1] >= 0.5).all(), "which is why it is told"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*numbers from 0 to 1")
+        once = Classifier(made(net), activation="none", **PLAIN)
+        Classifier(made(bare), activation="sigmoid", **PLAIN)
+    assert torch.allclose(once.probabilities(once(IMAGES))[:, -1], net(IMAGES)[:, -1], atol=1e-6)
+
+
+def test_one_exported_probability_is_told_where_nothing_was_said() -> None:
+    net = Ends(strong(tiny_net(classes=1)), torch.sigmoid)
+    with pytest.warns(UserWarning, match="mine gives numbers from 0 to 1"):
+        Classifier(torch.jit.trace(net, IMAGES), name="mine", **PLAIN)
+
+
+def test_logits_that_happen_to_lie_between_0_and_1_are_not_doubted() -> None:
+    """Pictures of much more contrast take them out of that range, as no probability does."""
+    net = tiny_net(classes=4)
+    with torch.no_grad():
+        net[-1].weight.abs_().mul_(1 / net[-1].weight.max())
+        net[-1].bias.fill_(0.5)
+    small = torch.jit.trace(net, IMAGES)
+    assert ((small(IMAGES) > 0) & (small(IMAGES) < 1)).all()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*numbers from 0 to 1")
+        Classifier(small, activation="sigmoid", **PLAIN)
 
 
 def test_a_masker_of_such_a_network_is_exported(tmp_path: Path) -> None:

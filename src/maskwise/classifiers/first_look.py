@@ -18,7 +18,7 @@ from maskwise.core.modes import eval_mode
 from maskwise.core.portions import out_of_memory
 from maskwise.core.uncompiled import uncompiled
 
-ENOUGH = 6  # numbers, that chance puts them all between 0 and 1 no more
+CONTRASTS = (-20.0, 0.0, 20.0)  # times that of the pictures of noise
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,24 @@ def first_look(
                 return logits(raw if isinstance(raw, Tensor) else scores_of(raw, output, None))
 
         steady = steadiness_of(module, alone, scores[0])
-    kind = None if ends_in is None else ends_in.activation
+        kind = None if ends_in is None else ends_in.activation
+        like_shares = kind is None and _stay_in_range(module, normalised, output, scores)
     is_paired, is_black_box = scores.shape[1] == 1, isinstance(module, BlackBox)
     reads_probabilities = False
     if is_black_box and activation in (None, "softmax") and not is_paired and _link_of(scores) == "none":
         reads_probabilities, activation = True, "softmax"
     if activation is None:
-        _check_told(scores, name, is_black_box, kind)
+        _check_told(scores, name, is_black_box, kind, like_shares)
         activation = kind or ("sigmoid" if is_paired else _link_of(scores))
     elif kind is not None and activation == "none":
         ends_in, scores = None, scores_of(raw, output, len(normalised))  # its outputs as they are
+    elif activation != "none" and like_shares and not reads_probabilities:
+        # What was exported with its sigmoid shows it no more; of all from 0 to 1 a second one makes more than 1/2.
+        warnings.warn(
+            f"{name} gives numbers from 0 to 1, and `activation={activation}` takes them for logits; say "
+            "`activation=none` if they are probabilities already",
+            stacklevel=3,
+        )
     if is_paired and activation == "softmax":
         activation = "sigmoid"
     finds = activation == "sigmoid" or (activation == "none" and _in_range(scores) and _link_of(scores) != "none")
@@ -113,13 +121,26 @@ def _refusal(module: nn.Module, given: Tensor, error: Exception, name: str) -> s
     cure = "say what it takes: input_size=224 or (h,w), mean and std with one value a channel"
     if isinstance(module, FunctionBox):
         cure = "it is asked with pictures alone; of a function that makes a network give the torch.nn.Module"
+    elif _takes_one(module, given):
+        cure = (
+            "it takes one picture at a time, as what is exported without a free batch does: export it with "
+            "`dynamic_shapes={0: torch.export.Dim('batch')}` for its pictures, or as ONNX"
+        )
     return (
         f"{name}: a forward of two pictures {tuple(given.shape)}, {str(given.dtype).removeprefix('torch.')}, "
         f"failed ({said}); {cure}"
     )
 
 
-def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation | None) -> None:
+def _takes_one(module: nn.Module, given: Tensor) -> bool:
+    try:
+        module(given[:1].clone())
+    except Exception:  # then something else is wrong, too
+        return False
+    return True
+
+
+def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation | None, like_shares: bool) -> None:
     """Of a network its last activation tells what its numbers are; where there is none to be seen these alone do.
 
     Raises:
@@ -133,12 +154,23 @@ def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation 
             f"{said}: say what they are, `activation=none` for probabilities of findings that don't exclude each "
             "other, sigmoid or softmax for scores"
         )
-    if scores.numel() >= ENOUGH and not (scores == scores.flatten()[0]).all():
+    if like_shares:
         warnings.warn(
             f"{said}, and they are taken for logits; say `activation=none` if they are probabilities of findings, or "
             "`activation=softmax` if they are logits",
             stacklevel=4,
         )
+
+
+def _stay_in_range(module: nn.Module, normalised: Tensor, output: ScoresAt, scores: Tensor) -> bool:
+    """Are scores between 0 and 1 so by their nature? Logits leave that range where contrast is many times as high."""
+    if not _in_range(scores) or (scores == scores.flatten()[0]).all():  # the last one is a head that says nothing yet
+        return False
+    try:
+        asked = [scores_of(module(normalised * by), output, len(normalised)) for by in CONTRASTS]
+    except Exception:  # what it does not take tells nothing
+        return False
+    return all(_in_range(one) for one in asked)
 
 
 def _in_range(scores: Tensor) -> bool:
