@@ -198,3 +198,56 @@ def test_sixteen_bits_reach_a_grey_network_whole(file: Path, tmp_path: Path) -> 
     chest = mw.load_classifier(f"{file}:chest", mean=[0.5], std=[0.25], size=(60, 50))
     seen = chest.prepare(mw.load_images([tmp_path / "deep.png"]))
     assert torch.allclose(seen[0, 0], torch.from_numpy(values / 65535.0).float(), atol=1e-7)
+
+
+class Scaled(torch.nn.Module):
+    """A network whose scores are multiplied by what no state dict has."""
+
+    def __init__(self, by: float, kept: str) -> None:
+        super().__init__()
+        self.net = tiny_net()
+        if kept == "buffer":
+            self.register_buffer("by", torch.full((5,), by), persistent=False)
+        else:
+            self.by = torch.full((5,), by)
+        if kept == "weights":
+            self.net[-1].weight.data.mul_(by)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x) * self.by
+
+
+@pytest.mark.parametrize("how", ["export", "trace", "frozen", "optimised"])
+@pytest.mark.parametrize("kept", ["attribute", "buffer", "weights"])
+def test_programs_that_differ_in_their_constants_alone_are_two_classifiers(how: str, kept: str, tmp_path: Path) -> None:
+    """What is kept of one, rows and maskers, must not be taken for the other's."""
+
+    def program(by: float) -> mw.Classifier:
+        net = Scaled(by, kept).eval()
+        if how == "export":
+            batch = torch.export.Dim("batch")
+            torch.export.save(torch.export.export(net, (IMAGES,), dynamic_shapes=({0: batch},)), tmp_path / "net.pt2")
+            return mw.load_classifier(str(tmp_path / "net.pt2"), size=32)
+        made = torch.jit.trace(net, IMAGES)
+        if how == "optimised":  # which torch itself can't read from a file again
+            return mw.Classifier(torch.jit.optimize_for_inference(made), input_size=32)
+        made = torch.jit.freeze(made) if how == "frozen" else made
+        made.save(str(tmp_path / "net.pt"))
+        return mw.load_classifier(str(tmp_path / "net.pt"), size=32)
+
+    one, again, other = program(1), program(1), program(3)
+    assert one.fingerprint() == again.fingerprint() and one.digest() == again.digest()
+    assert one.fingerprint() != other.fingerprint() and one.digest() != other.digest()
+    plain = mw.Classifier(Scaled(3, kept).eval(), input_size=32)
+    assert torch.allclose(other(IMAGES), plain(IMAGES), atol=1e-4)
+    maps = mw.explainer("occlusion", other)(IMAGES, 1)
+    assert torch.allclose(maps, mw.explainer("occlusion", plain)(IMAGES, 1), atol=1e-3)
+
+
+def test_an_export_for_one_picture_is_told_how_to_take_more(tmp_path: Path) -> None:
+    torch.export.save(torch.export.export(tiny_net(), (IMAGES[:1],)), tmp_path / "net.pt2")
+    with pytest.raises(mw.InputError, match=r"takes one picture at a time.*dynamic_shapes") as refusal:
+        mw.load_classifier(str(tmp_path / "net.pt2"), size=32)
+    assert "input_size" not in str(refusal.value)
+    with pytest.raises(mw.InputError, match="input_size"):
+        mw.load_classifier(str(tmp_path / "net.pt2"), size=40)

@@ -256,7 +256,7 @@ class Classifier(nn.Module):
     @contextmanager
     def _settled(self) -> Iterator[None]:
         # In train mode of this object each part is in its own.
-        is_as_told = self.training or not any(part.training for part in self.module.modules())
+        is_as_told = self.training or not any(getattr(part, "training", False) for part in self.module.modules())
         with uncompiled(), nullcontext() if is_as_told else eval_mode(self.module):
             yield
 

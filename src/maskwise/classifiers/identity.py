@@ -13,18 +13,25 @@ from maskwise.classifiers.black_box import BlackBox
 from maskwise.classifiers.link import Activation
 from maskwise.classifiers.output import ScoresAt
 from maskwise.core.code_digest import UnreadableCodeError, code_digest, own_code
+from maskwise.core.object_content import PROGRAMS, program_constants
 
 UNREAD = "unread"
 
 
 def fingerprint_of(module: nn.Module, mean: Tensor, std: Tensor, activation: Activation) -> str:
-    """First 16 hex digits of the SHA-256 of all weights, of the normalisation, and of a link that is not softmax."""
+    """First 16 hex digits of the SHA-256 of all weights, of the normalisation, and of a link that is not softmax.
+
+    Of a program also of the tensors that are constants in it.
+    """
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         if key.endswith("num_batches_tracked"):
             continue
         digest.update(key.encode())
         digest.update(_bytes(value))
+    for part in module.modules():
+        for constant in program_constants(part) if isinstance(part, PROGRAMS) else ():
+            digest.update(_bytes(constant))
     digest.update(torch.cat([mean, std]).cpu().numpy().tobytes())
     if activation != "softmax":
         digest.update(activation.encode())
@@ -58,6 +65,7 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, Tensor):
         return repr(value).encode()
     value = value.detach().cpu()
+    value = value.to_dense() if value.is_mkldnn else value  # as of ``torch.jit.optimize_for_inference``
     scale = b""
     if value.is_quantized:
         scale = repr((value.qscheme(), str(value.dequantize().abs().max()))).encode()

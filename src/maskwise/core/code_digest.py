@@ -21,7 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from maskwise.core.code_names import RUNS_TEXT, CodeNames, of_library
-from maskwise.core.object_content import PROGRAMS, attributes_of, content_in_c, program_text, shows_all, told_to
+from maskwise.core.object_content import (
+    PROGRAMS,
+    attributes_of,
+    content_in_c,
+    program_constants,
+    program_text,
+    shows_all,
+    told_to,
+)
 
 PLAIN = (
     type(None), bool, int, float, complex, str, bytes, type(...), torch.dtype, torch.device, torch.Size, PurePath,
@@ -339,7 +347,9 @@ class _Reader:
                 yield str(own_code(value)).encode()
         elif isinstance(value, PROGRAMS):
             of = () if isinstance(value, torch.jit.ScriptModule) else tuple(value.children())
-            yield from self.parts((program_text(value), value.training, dict(sorted(value.state_dict().items())), of))
+            mode = getattr(value, "training", False)  # which a frozen one has no more
+            held = dict(sorted(value.state_dict().items())), program_constants(value)
+            yield from self.parts((program_text(value), mode, *held, of))
         elif isinstance(value, nn.Module):  # weights, buffers, parts, and what else it was told
             yield from self.parts(told_to(value))
         elif isinstance(getattr(value, "identity", None), dict):

@@ -27,7 +27,8 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
         >>> net.training, net[0].training, net[1].training
         (True, False, True)
     """
-    parts = [part for module in modules for part in module.modules()]
+    # What ``torch.jit.freeze`` made has no flag: it is in eval mode for good.
+    parts = [part for module in modules for part in module.modules() if hasattr(part, "training")]
     with _held(parts, lambda part: part.training, lambda part, flag: setattr(part, "training", flag)):
         yield
 

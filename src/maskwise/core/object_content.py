@@ -13,11 +13,12 @@ import re
 import threading
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 HIDDEN = (io.IOBase, random.Random, np.random.Generator, np.random.RandomState, torch.Generator)  # more than they show
 NO_CONTENT = (type(threading.Lock()), type(threading.RLock()), logging.Logger)  # what they hold computes nothing
@@ -41,6 +42,25 @@ def program_text(network: nn.Module) -> str:
     if isinstance(network, torch.jit.ScriptModule):
         return COUNTED.sub("", str(network.inlined_graph))
     return str(network.code)
+
+
+def program_constants(network: nn.Module) -> list[Tensor]:
+    """Tensors of a traced, scripted or exported network that are in neither its state dict nor its text.
+
+    A frozen one has all its weights there, and an export what was a plain attribute, as a prior of the classes.
+    """
+    if isinstance(network, torch.jit.ScriptModule):
+        return list(_constants_of(network.inlined_graph))
+    found = [value for _, value in sorted(vars(network).items()) if isinstance(value, Tensor)]
+    return found + [network._buffers[name] for name in sorted(network._non_persistent_buffers_set)]
+
+
+def _constants_of(block: Any) -> Iterator[Tensor]:
+    for node in block.nodes():
+        if node.kind() == "prim::Constant" and node.hasAttribute("value") and node.kindOf("value") == "t":
+            yield node.t("value")
+        for inner in node.blocks():
+            yield from _constants_of(inner)
 
 
 def content_in_c(value: Any) -> Any:
