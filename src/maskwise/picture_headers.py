@@ -74,6 +74,10 @@ def opened(source: str | Path | BytesIO, name: str, what: str = "picture") -> It
                 raise InputError(f"{name}: {picture.width}x{picture.height} pixels are more than {most:,}; shrink it")
             if picture.format == "PPM":
                 _check_plain(picture, name)
+            if picture.format == "TIFF":
+                # Pillow 12.3 maps one of raw pixels into memory by its upright size, and reads those on their side
+                # askew; a picture that has no file is not mapped.
+                picture.filename = ""
             with _silent() if picture.format == "TIFF" else nullcontext():
                 yield picture
     except InputError:
