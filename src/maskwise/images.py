@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from maskwise.core.alike import warn_of_first
 from maskwise.core.errors import InputError
 from maskwise.deep_pictures import Depth, to_unit_range
 from maskwise.picture_headers import MAX_PIXELS, check_is_file, opened
@@ -21,6 +23,8 @@ from maskwise.picture_headers import MAX_PIXELS, check_is_file, opened
 THIN = 4  # times thinner than what it is brought to, and as many times longer: no picture, but a line of pixels
 BAND = 1_000_000  # pixels that are converted at once
 ORIENTATION = 0x0112
+PHOTOMETRIC, WHITE_IS_ZERO = 0x0106, 0  # of a TIFF
+SUBFILE, NO_PAGE = 0x00FE, 0b101  # of its pages: a smaller copy, or a mask, of another one
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -72,6 +76,7 @@ def _read(
     if isinstance(source, (str, Path)):
         check_is_file(source, name)
     with opened(source, name) as picture:
+        several = picture.format == "TIFF" and _has_pages(picture)
         orientation = _orientation(picture)
         width, height = picture.size
         if least is not None and max(width, height) > least:
@@ -80,13 +85,21 @@ def _read(
         picture.load()  # which turns a TIFF, and finds what a PNG says at its end
         after = _orientation(picture)
         form = picture.format
+        # Pillow turns negatives of 8 bits itself, and gives deeper ones as they are stored.
+        negative = form == "TIFF" and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO  # type: ignore[attr-defined]
         upright = picture.transpose(TURNS[after]) if after in TURNS else picture
         stored = (height, width) if after in SIDEWAYS else (width, height)
         del picture
         values, depth = _values(upright, form)
         del upright  # before the values are repeated
     # Warnings, too, are said only out here: within the block those of damaged files are silenced.
-    image = values if depth is None else to_unit_range(values, depth, name).repeat(3, 1, 1)
+    if several:
+        warn_of_first(
+            name,
+            "have several pages, of which the first is read",
+            f"{name}: has several pages, of which the first is read; save each as a picture of its own",
+        )
+    image = values if depth is None else to_unit_range(values, depth, name, negative).repeat(3, 1, 1)
     return image, after if after in TURNS else orientation, stored
 
 
@@ -97,6 +110,18 @@ def _orientation(picture: Image.Image) -> int:
     except Exception:  # as above; the pixels may be all right
         return 1
     return orientation if orientation in TURNS else 1
+
+
+def _has_pages(picture: Any) -> bool:
+    """Is there a second page of the same size, as a stack of slices has?"""
+    size = picture.size
+    try:
+        picture.seek(1)
+        return bool(picture.size == size and not picture.tag_v2.get(SUBFILE, 0) & NO_PAGE)
+    except Exception:  # there is none, or it is damaged
+        return False
+    finally:
+        picture.seek(0)
 
 
 def _values(picture: Image.Image, form: str | None) -> tuple[Tensor, Depth | None]:
