@@ -55,23 +55,29 @@ def load_turned(source: str | Path | BytesIO, name: str | None = None) -> tuple[
     return _read(source, name)[:2]
 
 
-def load_shrunk(source: str | Path | BytesIO, longest: int, name: str | None = None) -> tuple[Tensor, tuple[int, int]]:
-    """As ``load_image``, with no side above ``longest``, and the (width, height) that the upright picture had.
+def load_shrunk(
+    source: str | Path | BytesIO, longest: int, name: str | None = None
+) -> tuple[Tensor, tuple[int, int], bool]:
+    """As ``load_image``, with no side above ``longest``; the (width, height) that the upright picture had; and whether
+    it has more than 8 bits.
 
     Of a JPEG that is far larger no more than every second, fourth or eighth pixel is decoded: it takes a fraction of
     the time and memory.
     """
-    image, _, (width, height) = _read(source, name, 2 * longest)
+    image, _, (width, height), deep = _read(source, name, 2 * longest)
     scale = longest / max(width, height)
     if scale < 1:
         image = resize(image[None], (max(round(height * scale), 1), max(round(width * scale), 1)))[0]
-    return image, (width, height)
+    return image, (width, height), deep
 
 
 def _read(
     source: str | Path | BytesIO, name: str | None, least: int | None = None
-) -> tuple[Tensor, int, tuple[int, int]]:
-    """Picture, EXIF orientation and upright (width, height); with ``least`` a JPEG's longer side may be as short."""
+) -> tuple[Tensor, int, tuple[int, int], bool]:
+    """Picture, EXIF orientation, upright (width, height), and has it more than 8 bits?
+
+    With ``least`` a JPEG's longer side may be as short.
+    """
     name = name or str(source)
     if isinstance(source, (str, Path)):
         check_is_file(source, name)
@@ -100,7 +106,7 @@ def _read(
             f"{name}: has several pages, of which the first is read; save each as a picture of its own",
         )
     image = values if depth is None else to_unit_range(values, depth, name, negative).repeat(3, 1, 1)
-    return image, after if after in TURNS else orientation, stored
+    return image, after if after in TURNS else orientation, stored, depth is not None
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -25,7 +25,7 @@ from maskwise import formats, picture_headers
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
-from maskwise.explainers import methods
+from maskwise.explainers import explainer, methods
 from maskwise.images import load_image, packaged_pictures, resize, to_bytes
 from maskwise.infill import infiller
 from maskwise.report.masked_confidence import MaskedConfidence
@@ -393,3 +393,16 @@ def test_a_visitor_in_line_sees_its_place_and_then_its_progress(server: Served, 
         )
         tab.locator("#go").click()
         tab.wait_for_function("document.body.innerText.includes('methods must be some of those offered')")
+
+
+def test_a_picture_of_more_than_8_bits_is_explained_as_its_file_is(tiny: Classifier, tmp_path: Path) -> None:
+    """Of 12 bits in a file of 16 bytes would leave sixteen greys."""
+    deep = np.random.default_rng(0).integers(0, 4096, (40, 56), np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    with pytest.warns(UserWarning, match="nearly black"):
+        seen, stored = pictures.open_picture(tmp_path / "deep.png"), load_image(tmp_path / "deep.png")
+    assert torch.equal(seen.unit, stored)
+    (answer,) = ExplainJob(seen.unit, tiny, ["gradient"], "2").answers(lambda progress: None)
+    assert torch.equal(answer.map, explainer("gradient", tiny)(stored[None], 2)[0])
+    Image.fromarray((deep // 16).astype(np.uint8)).save(tmp_path / "plain.png")
+    assert pictures.open_picture(tmp_path / "plain.png").image.dtype == torch.uint8, "a quarter of the memory"

@@ -26,7 +26,8 @@ class Picture:
 
     Attributes:
         name: of its file.
-        image: (3,H,W) uint8, no side above ``LONGEST``.
+        image: (3,H,W) uint8, no side above ``LONGEST``; or float32 in [0,1] of a file of more than 8 bits, whose map
+            is then as that of its file.
         stored: its size in the file; boxes are told in those pixels.
         offered: the likeliest classes, which the page offers.
     """
@@ -39,7 +40,7 @@ class Picture:
     @property
     def unit(self) -> Tensor:
         """(3,H,W) in [0,1]."""
-        return self.image / 255
+        return self.image if self.image.is_floating_point() else self.image / 255
 
     def box(self, edges: list[float] | tuple[float, ...]) -> list[int]:
         """A box on ``image``, (x0,y0,x1,y1), in the file's pixels."""
@@ -64,8 +65,9 @@ def open_picture(source: Path | bytes, name: str = "") -> Picture:
     if not size and isinstance(source, bytes):
         raise InputError(f"{called}: the file is empty (0 bytes)")
     with _ONE_AT_A_TIME:
-        image, (width, height) = load_shrunk(BytesIO(source) if isinstance(source, bytes) else source, LONGEST, called)
-    return Picture(called, to_bytes(image), Stored(width, height))
+        given = BytesIO(source) if isinstance(source, bytes) else source
+        image, (width, height), deep = load_shrunk(given, LONGEST, called)
+    return Picture(called, image if deep else to_bytes(image), Stored(width, height))
 
 
 def too_many_bytes() -> str:
