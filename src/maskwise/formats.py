@@ -17,6 +17,10 @@ NO_DATA = "{}: neither a folder nor a zip archive of pictures"
 NO_IMAGES = "{}: has no folder images/, and no pictures of its own"
 NO_PICTURES = "{}: holds no pictures"
 NO_MAPS = f"{{}}: the folder holds no maps ({', '.join(MAP_SUFFIXES)})"
+EXPLAINED_MAPS = (
+    "{}: holds what `maskwise explain` wrote, a folder a picture, and maps are a file a picture: copy each map.npy "
+    "to a folder of maps, called as its picture"
+)
 NOT_A_MAP_FOLDER = "{}: {}; maps come in a folder, a file a picture"
 ALL_FILES = "{}: is the folder of all files; name the one that is meant"
 AS_JPEG = "save it as JPEG or PNG, as `magick A B.jpg` does"

@@ -278,6 +278,15 @@ class TestWhatIsMissing:
         with pytest.warns(UserWarning, match=r"4 of 10 maps in .* fit no picture: ax.npy, bx.npy, cx.npy and 1 more"):
             mw.compare({"theirs": folder}, data, judge, ["area"])
 
+    def test_results_of_explain_are_told_how_they_become_maps(
+        self, judge: Classifier, data: DataSet, tmp_path: Path
+    ) -> None:
+        (tmp_path / "explained" / "0").mkdir(parents=True)
+        np.save(tmp_path / "explained" / "0" / "map.npy", np.eye(4))
+        (tmp_path / "explained" / "0" / "result.json").write_text("{}")
+        with pytest.raises(InputError, match=r"explained: holds what `maskwise explain` wrote.*copy each map.npy"):
+            mw.compare({"theirs": tmp_path / "explained"}, data, judge, ["area"])
+
     @pytest.mark.parametrize(
         ("make", "words"),
         [

@@ -21,7 +21,7 @@ from maskwise.core.walk import files_below
 from maskwise.data.file_digests import file_digests
 from maskwise.evaluation.map_files import StoredMap, read_map_file
 from maskwise.evaluation.store import key_of
-from maskwise.formats import MAP_SUFFIXES, NO_MAPS, NOT_A_MAP_FOLDER
+from maskwise.formats import EXPLAINED_MAPS, MAP_SUFFIXES, NO_MAPS, NOT_A_MAP_FOLDER
 from maskwise.images import resize
 
 MapScale = Literal["auto", "unit", "min_max", "relu", "abs"]
@@ -118,7 +118,8 @@ class GivenMaps:
             raise InputError(NOT_A_MAP_FOLDER.format(self.folder, is_file))
         names = files_below(self.folder, MAP_SUFFIXES, self._inside)
         if not names:
-            raise InputError(NO_MAPS.format(self.folder))
+            explained = any(self.folder.rglob("map.npy"))  # which are passed over, since all have one name
+            raise InputError((EXPLAINED_MAPS if explained else NO_MAPS).format(self.folder))
         return names
 
     def _inside(self, name: str) -> None:
