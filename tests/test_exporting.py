@@ -93,3 +93,19 @@ def test_the_command(tiny: Classifier, tmp_path: Path, monkeypatch: pytest.Monke
     assert facts["inputs"] == ["images", "classes"] and facts["size"] == 32 and facts["difference"] <= 1e-4
     bad = CliRunner().invoke(app, ["export", "grad_cam", "--onnx", onnx_file])
     assert bad.exit_code == 2
+
+
+def test_whose_the_logits_are_is_told(tmp_path: Path) -> None:
+    """A CASM brings its own copy of the classifier, which its training has adapted: its logits are other ones."""
+    judge = resnet()
+    masker = Masker.build(resnet()).eval()
+    for adapted in (False, True):
+        if adapted:
+            with torch.no_grad():
+                next(masker.encoder.module.parameters()).mul_(1.5)
+        made = export(masker, tmp_path / "m.onnx", judge)
+        images = torch.rand(2, 3, 64, 64)
+        (logits, _), own = run(tmp_path / "m.onnx", images=images), judge(images).detach().numpy()
+        assert made.adapted == adapted == (np.abs(logits - own).max() > 1e-3)
+        facts = {entry.key: entry.value for entry in onnx.load(str(tmp_path / "m.onnx")).metadata_props}
+        assert facts["logits"] == "of resnet10" + ", as the masker's training has adapted it" * adapted

@@ -45,6 +45,7 @@ class Exported:
         shape: (c,H,W) of a picture.
         size: the longer of H and W, in pixels.
         half: are the weights stored in 16 bits?
+        adapted: are the logits those of a copy of the classifier, which the masker's training has adapted?
         difference: the largest one between onnxruntime and PyTorch, over logits (relative to their largest
             magnitude) and masks.
         bytes: of the file.
@@ -56,6 +57,7 @@ class Exported:
     shape: tuple[int, int, int]
     size: int
     half: bool
+    adapted: bool
     difference: float
     bytes: int
 
@@ -101,8 +103,10 @@ def export(
     Raises:
         InputError: no masker, onnx is not installed, the network can't be exported, or the graph gives other numbers.
     """
+    told = classifier or getattr(masker, "classifier", None)  # an explainer has one
     masker, path = masker_of(masker, classifier), Path(path)
     classifier = masker.encoder
+    adapted = told is not None and told.fingerprint() != classifier.fingerprint()
     if path.suffix != ".onnx":
         raise InputError(f"{path}: an ONNX file's name ends in .onnx")
     _check(masker)
@@ -123,7 +127,7 @@ def export(
             raise InputError(f"{classifier.name} can't be exported to ONNX ({_line(error)})") from None
     assert program is not None
     with atomic_write(path) as temporary:
-        program.model.metadata_props.update(_facts(masker, shape))
+        program.model.metadata_props.update(_facts(masker, shape, adapted))
         program.save(str(temporary), external_data=False)
         difference = _difference(graph, temporary.read_bytes(), masker, shape)
         if not difference <= tolerance:
@@ -135,7 +139,7 @@ def export(
             if half:
                 temporary.write_bytes(smaller)
                 difference = theirs
-    return Exported(path, inputs, outputs, shape, max(sides), half, difference, path.stat().st_size)
+    return Exported(path, inputs, outputs, shape, max(sides), half, adapted, difference, path.stat().st_size)
 
 
 def _halved(graph: bytes) -> bytes:
@@ -244,16 +248,22 @@ def _session(written: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
 
 
-def _facts(masker: Masker | ClassMasker, shape: tuple[int, int, int]) -> dict[str, str]:
+def _facts(masker: Masker | ClassMasker, shape: tuple[int, int, int], adapted: bool) -> dict[str, str]:
     """What a program that finds the file should know."""
     classifier = masker.encoder
     colours = {1: "grey", 3: "RGB"}.get(shape[0], f"{shape[0]} channels")
     return {
         "maskwise": "class-conditional masker" if masker.needs_class else "class-agnostic masker",
         "classifier": classifier.name,
+        "logits": f"of {whose_logits(classifier.name, adapted)}",
         "input": f"{colours} in [0,1], squashed to {shape[1]}x{shape[2]}; normalised inside",
         "labels": json.dumps([classifier.labels.name(i) for i in range(len(classifier.labels))]),
     }
+
+
+def whose_logits(name: str, adapted: bool) -> str:
+    """Whose the logits of a graph are, in words."""
+    return f"{name}, as the masker's training has adapted it" if adapted else name
 
 
 @contextmanager

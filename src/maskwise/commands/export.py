@@ -112,6 +112,7 @@ def _graph_lines(written: Exported, folder: Path | None = None) -> tuple[str, ..
     return (
         f"{path}: {takes} to logits and masks, {written.bytes / 1e6:.1f} MB{stored}",
         f"onnxruntime differs from PyTorch by at most {written.difference:.1e}",
+        *["the logits are the classifier's as the masker's training has adapted it, not its own"] * written.adapted,
     )
 
 

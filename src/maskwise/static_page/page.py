@@ -15,7 +15,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_folder
 from maskwise.explainers import Explainer
-from maskwise.exporting import Exported, export, masker_of
+from maskwise.exporting import Exported, export, masker_of, whose_logits
 from maskwise.images import packaged_pictures
 from maskwise.maskers import ClassMasker, Masker
 from maskwise.static_page.runtime import find_runtime
@@ -80,11 +80,10 @@ def export_page(
         raise InputError(
             f"{judge.name} takes {judge.channels} channels, and a browser's have 3: export the ONNX graph alone"
         )
-    adapted = classifier is not None and judge.fingerprint() != classifier.fingerprint()
     with atomic_folder(folder) as made:
-        graph = export(masker, made / "model.onnx", half=half)
+        graph = export(masker, made / "model.onnx", classifier, half=half)
         (made / FACTS).write_text(json.dumps(_facts(judge, graph, found.address)), encoding="utf-8")
-        (made / "index.html").write_text(_html(judge, graph, adapted), encoding="utf-8")
+        (made / "index.html").write_text(_html(judge, graph), encoding="utf-8")
         for name in COPIED:
             shutil.copyfile(FILES / name, made / name)
         total = sum(path.stat().st_size for path in made.iterdir()) + found.bytes
@@ -128,13 +127,13 @@ def _facts(judge: Classifier, graph: Exported, runtime: str) -> dict[str, object
     }
 
 
-def _html(judge: Classifier, graph: Exported, adapted: bool) -> str:
+def _html(judge: Classifier, graph: Exported) -> str:
     environment = Environment(
         loader=PackageLoader("maskwise.static_page", "files"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     needs_class = "classes" in graph.inputs
-    whose = f"{judge.name}, as the masker's training has adapted it" if adapted else judge.name
+    whose = whose_logits(judge.name, graph.adapted)
     sees = "for a class" if needs_class else "for any class"
     sides = "x".join(map(str, graph.shape[1:]))
     return environment.get_template("index.html").render(
