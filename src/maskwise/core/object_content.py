@@ -51,8 +51,8 @@ def program_constants(network: nn.Module) -> list[Tensor]:
     """
     if isinstance(network, torch.jit.ScriptModule):
         return list(_constants_of(network.inlined_graph))
-    found = [value for _, value in sorted(vars(network).items()) if isinstance(value, Tensor)]
-    return found + [network._buffers[name] for name in sorted(network._non_persistent_buffers_set)]
+    unsaved = {name: network._buffers.get(name) for name in network._non_persistent_buffers_set}
+    return [value for _, value in sorted({**vars(network), **unsaved}.items()) if isinstance(value, Tensor)]
 
 
 def _constants_of(block: Any) -> Iterator[Tensor]:
