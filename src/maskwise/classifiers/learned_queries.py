@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -46,9 +47,14 @@ class Askers:
         """
         if not self.tokens:
             return []
-        again = Askers()
+        again, mine = Askers(), get_ident()
+
+        def note(_: nn.Module, args: Any, kwargs: Any) -> None:
+            if get_ident() == mine:
+                again.note(args, kwargs, 0)
+
         handles = [
-            part.register_forward_pre_hook(lambda _, args, kwargs: again.note(args, kwargs, 0), with_kwargs=True)
+            part.register_forward_pre_hook(note, with_kwargs=True)
             for part in module.modules()
             if part is not module and takes_hooks(part)
         ]

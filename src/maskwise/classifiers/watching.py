@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -91,9 +92,11 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     askers = Askers()
     names = {m: n for n, m in module.named_modules()}
     times: Counter[nn.Module] = Counter()
-    prefix = prefix_tokens(module)
+    prefix, mine = prefix_tokens(module), get_ident()  # hooks are the module's, and another thread may use it meanwhile
 
     def before(m: nn.Module, args: Any, kwargs: Any) -> None:
+        if get_ident() != mine:
+            return
         times[m] += 1
         call = Call(f"{names[m]}#{times[m]}", m)
         if args and isinstance(args[0], Tensor):
@@ -104,6 +107,8 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         askers.note(args, kwargs, len(outputs))
 
     def after(m: nn.Module, args: Any, output: Any) -> None:
+        if get_ident() != mine:
+            return
         call = stack.pop()
         alive.append(output)
         if not isinstance(output, Tensor):

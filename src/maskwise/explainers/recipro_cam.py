@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, Literal
 
 import torch
@@ -142,10 +143,12 @@ def one_place_each(
         A list that holds (h,w) once the layer was called.
     """
     found: list[tuple[int, int]] = []
-    calls = 0
+    calls, mine = 0, get_ident()
 
     def spread(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
         nonlocal calls
+        if get_ident() != mine:  # hooks are the module's, and another thread's pictures stay as many as they are
+            return None
         calls += 1
         if calls != call:
             return None
