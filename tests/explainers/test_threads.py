@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, get_ident
 from typing import Any
 
 import pytest
@@ -59,3 +59,41 @@ def test_layers_are_found_while_another_thread_asks(build: Callable[[], nn.Modul
     again = classifier.described()
     meanwhile.call = lambda: classifier(IMAGES)
     assert again.taps == expected
+
+
+class Waits(nn.Module):
+    """Keeps every thread but the one that made it until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mine, self.came, self.go = get_ident(), Event(), Event()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if get_ident() != self.mine:
+            self.came.set()
+            self.go.wait(10)
+        return x
+
+
+def test_a_network_in_train_mode_answers_as_in_eval_mode_whoever_is_done_first() -> None:
+    meanwhile, waits = Meanwhile(), Waits()
+    net = nn.Sequential(meanwhile, waits, *tiny_net().children())
+    classifier = Classifier(net, input_size=32)
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    waits.go.set()
+    expected = classifier(IMAGES)
+    waits.go.clear()
+    with ThreadPoolExecutor(1) as pool:
+        late: list[Future[Tensor]] = []
+
+        def begins() -> None:
+            late.append(pool.submit(classifier, IMAGES))
+            assert waits.came.wait(10)
+
+        meanwhile.call = begins
+        torch.testing.assert_close(classifier(IMAGES), expected)
+        waits.go.set()
+        torch.testing.assert_close(late[0].result(), expected)
+    assert all(part.training for part in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -255,9 +255,9 @@ class Classifier(nn.Module):
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
-        # In train mode of this object each part is in its own.
-        is_as_told = self.training or not any(getattr(part, "training", False) for part in self.module.modules())
-        with uncompiled(), nullcontext() if is_as_told else eval_mode(self.module):
+        # In train mode of this object each part is in its own. Else what another thread holds in eval mode is held, too:
+        # that one would put it back in the middle of this forward.
+        with uncompiled(), nullcontext() if self.training else eval_mode(self.module):
             yield
 
     def read(self, raw: Any, given: Tensor | None = None) -> Tensor:
