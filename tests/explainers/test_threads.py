@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, get_ident
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.explainers import explainer, methods
+from maskwise.explainers.base import Explainer
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -97,3 +99,26 @@ def test_a_network_in_train_mode_answers_as_in_eval_mode_whoever_is_done_first()
         torch.testing.assert_close(late[0].result(), expected)
     assert all(part.training for part in net.modules())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+class Brightness(Explainer):
+    """A map of the pixels alone, and scores of masks that never differ where the picture is black."""
+
+    needs_target = False
+
+    def map(self, images: Tensor, targets: Any) -> Tensor:
+        for step in range(4):
+            self.scored(step * images.mean((1, 2, 3))[:, None, None])
+            time.sleep(1e-3)
+        return images.mean(1) + torch.linspace(0, 1, images.shape[-1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_an_explainer_notes_of_one_call_is_no_other_call_s() -> None:
+    """That all masks of a black picture score the same makes no other picture's map zeros."""
+    explain, black = Brightness(Classifier(tiny_net(), input_size=32)), torch.zeros(1, 3, 32, 32)
+    alone = [explain(images) for images in (IMAGES[:1], black)]
+    assert not alone[1].any() and alone[0].any()
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda k: (k % 2, explain((IMAGES[:1], black)[k % 2])), range(12)):
+            torch.testing.assert_close(found[1], alone[found[0]])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +41,7 @@ from maskwise.explainers.gradient_errors import differentiation_error
 from maskwise.explainers.targets import Targets, TargetsLike, many, parse_targets
 
 methods: Registry[type[Explainer]] = Registry("method", caution="")
+_turns: WeakKeyDictionary[Explainer, RLock] = WeakKeyDictionary()  # no attributes, since an explainer can be pickled
 
 
 class Explainer:
@@ -160,11 +163,17 @@ class Explainer:
     def calling(self) -> Iterator[None]:
         """What a call sets and puts back: a fresh report, eval mode, precision, no gradients unless asked for.
 
-        At its end the report has its warnings, and somebody is told.
+        At its end the report has its warnings, and somebody is told. Calls of several threads wait for each other: what
+        one has noted would else decide about another's map.
 
         Raises:
             InputError: the network can't be differentiated.
         """
+        with _turns.setdefault(self, RLock()), self._noting():
+            yield
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
         self.report, self.doubted, self._spread = {}, {}, None
         if self.asks_classifier:
             self.doubt("random_answers", random_answers(self.classifier.steadiness))
