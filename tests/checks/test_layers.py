@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from conftest import tiny_net
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torchvision.models import googlenet, resnet50, vit_b_16
 
 from maskwise.checks.layers import Layer, layers_from_the_top
@@ -147,3 +149,52 @@ def test_restored_to_the_last_bit_also_after_an_exception() -> None:
         raise RuntimeError("on purpose")
     assert all(torch.equal(net.state_dict()[k], v) for k, v in before.items())
     assert all(a is b for a, b in zip(tensors, net.state_dict(keep_vars=True).values(), strict=True))
+
+
+WRAPS: dict[str, Callable[[nn.Module], object]] = {
+    "weight_norm": nn.utils.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "pruned": lambda part: prune.l1_unstructured(part, "weight", amount=0.3),
+    "parametrised": nn.utils.parametrizations.weight_norm,
+    "orthogonal": nn.utils.parametrizations.orthogonal,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("init", ["own", "released"])
+@pytest.mark.parametrize("kind", WRAPS)
+def test_weights_that_are_computed_from_others_become_random_too(kind: str, init: str) -> None:
+    """Their module's reset writes into what the next forward computes anew; told by what the layer gives."""
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)).eval()
+    WRAPS[kind](net[0])
+    picture = torch.randn(1, 3, 4, 4)
+    with torch.no_grad():
+        net(picture)
+        net[0].bias.zero_()
+        before = net[0](picture)
+        layers = layers_from_the_top(net, picture)
+        assert names(layers) == ["3", "0"], "a layer is one, however its weights are made"
+        with restored(net):
+            randomise(net, layers[1], init)
+            weights = (net[0](picture) - net[0].bias[:, None, None]) / before
+            assert weights.std() > 0.1, "another direction, and not the old one with another size"
+        assert torch.equal(net[0](picture), before)
+
+
+def test_a_reset_that_writes_values_or_new_tensors_is_no_reset_left_out() -> None:
+    class Old(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by_data, self.anew = nn.Parameter(torch.randn(50)), nn.Parameter(torch.randn(50))
+            self.same, self.forgotten = nn.Parameter(torch.full((1,), 0.25)), nn.Parameter(torch.randn(50))
+
+        def reset_parameters(self) -> None:
+            self.by_data.data.copy_(torch.arange(50))
+            self.anew = nn.Parameter(torch.full((50,), 3.0))
+            nn.init.constant_(self.same, 0.25)
+
+    net = nn.Sequential(Old())
+    before = net[0].forgotten.detach().clone()
+    randomise(net, Layer("0", ("0",)))
+    assert torch.equal(net[0].by_data, torch.arange(50.0)) and net[0].anew.eq(3).all() and net[0].same.eq(0.25).all()
+    assert net[0].forgotten.ne(before).all()

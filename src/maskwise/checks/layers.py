@@ -12,6 +12,8 @@ from maskwise.classifiers.black_box import BlackBox
 from maskwise.classifiers.unseen import takes_hooks
 from maskwise.core.errors import InputError
 
+PARAMETRISED = ".parametrizations."  # below it lies what a layer's weight is computed from
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -69,7 +71,8 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
         raise InputError("the network has no parameters that a forward uses: nothing can be randomised")
     groups: dict[str, list[str]] = {}
     for _, name in sorted(found, key=lambda entry: -entry[0]):
-        groups.setdefault(".".join(name.split(".")[:depth]), []).append(name)
+        layer = name.partition(PARAMETRISED)[0]
+        groups.setdefault(".".join(layer.split(".")[:depth]), []).append(name)
     own = (
         ", ".join(name for name, _ in module.named_parameters(recurse=False)) if len(groups) > 1 else "(whole network)"
     )

@@ -13,6 +13,7 @@ from torch import nn
 
 from maskwise.checks.layers import Layer
 from maskwise.core.registry import Registry
+from maskwise.explainers.doubts import writes
 
 initialisations: Registry[Callable[[nn.Module], None]] = Registry("initialisation")
 
@@ -21,16 +22,18 @@ initialisations: Registry[Callable[[nn.Module], None]] = Registry("initialisatio
 def own_rule(module: nn.Module) -> None:
     """As the module's constructor made it: batch norm forgets its running statistics, too.
 
-    A module without such a rule (a class token, a layer scale) draws each parameter from a normal distribution of the
-    mean and the standard deviation that its values have.
+    What has no such rule (a class token, a layer scale) is drawn from a normal distribution of the mean and the standard
+    deviation that its values have. So is what the reset passes over, as it does what a weight is computed from by weight
+    norm, spectral norm or pruning: it writes into the weight, which the next forward computes anew.
     """
+    before = {name: (own, writes([own]), own.clone()) for name, own in module.named_parameters(recurse=False)}
     reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
     if reset is not None:
         reset()
-        return
-    for parameter in module.parameters(recurse=False):
-        spread = parameter.std().item() if parameter.numel() > 1 else abs(parameter.item())
-        parameter.normal_(parameter.mean().item(), spread)
+    for name, (own, written, values) in before.items():
+        if module._parameters.get(name) is own and writes([own]) == written and torch.equal(own, values):
+            spread = own.std().item() if own.numel() > 1 else abs(own.item())
+            own.normal_(own.mean().item(), spread)
 
 
 @initialisations.register("released", title="the rule of Phang et al.'s released code")
