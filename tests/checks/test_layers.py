@@ -198,3 +198,12 @@ def test_a_reset_that_writes_values_or_new_tensors_is_no_reset_left_out() -> Non
     randomise(net, Layer("0", ("0",)))
     assert torch.equal(net[0].by_data, torch.arange(50.0)) and net[0].anew.eq(3).all() and net[0].same.eq(0.25).all()
     assert net[0].forgotten.ne(before).all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_packed_weights_are_refused_and_not_passed_over() -> None:
+    """A cascade that begins below the head would leave the head as it was, without a word."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    packed = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
+    with pytest.raises(InputError, match=r"'3.*packed.*quantised"):
+        layers_from_the_top(packed, torch.zeros(1, 3, 8, 8))

@@ -43,7 +43,7 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
         depth: parts of a name; None is every module for itself.
 
     Raises:
-        InputError: a depth below 1, a black box, or a network without parameters.
+        InputError: a depth below 1, a black box, packed weights, or a network without parameters.
 
     Example:
         >>> net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)), nn.Flatten(), nn.Linear(16, 2))
@@ -56,6 +56,7 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
         raise InputError(f"depth counts the parts of a layer's name and is at least 1, not {depth}")
     if isinstance(module, BlackBox):
         raise InputError("a black box (a function, an ONNX file) shows no weights: nothing can be randomised")
+    _refuse_packed(module)
     ran = _running_order(module, example)
     place = {name: i for i, name in enumerate(ran)}
     found: list[tuple[int, str]] = []
@@ -77,6 +78,17 @@ def layers_from_the_top(module: nn.Module, example: Tensor, depth: int | None = 
         ", ".join(name for name, _ in module.named_parameters(recurse=False)) if len(groups) > 1 else "(whole network)"
     )
     return [Layer(name or own, tuple(names)) for name, names in groups.items()]
+
+
+def _refuse_packed(module: nn.Module) -> None:
+    """Raises InputError where a part keeps weights that are no parameters: they would stay, without a word."""
+    known = {name for own in (module.named_parameters, module.named_buffers) for name, _ in own(remove_duplicate=False)}
+    for name in module.state_dict():
+        if name not in known and not name.endswith("_extra_state"):
+            raise InputError(
+                f"the weights of {name!r} are packed (quantised), and can't be randomised: check the network that it "
+                "was made from"
+            )
 
 
 def _running_order(module: nn.Module, example: Tensor) -> list[str]:
