@@ -207,3 +207,13 @@ def test_packed_weights_are_refused_and_not_passed_over() -> None:
     packed = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
     with pytest.raises(InputError, match=r"'3.*packed.*quantised"):
         layers_from_the_top(packed, torch.zeros(1, 3, 8, 8))
+
+
+def test_the_order_within_a_compiled_part_is_that_of_running() -> None:
+    inner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    net = nn.Sequential(torch.compile(inner, backend="eager"), nn.Flatten(), nn.Linear(16, 2)).eval()
+    picture = torch.zeros(1, 3, 2, 2)
+    with torch.no_grad():
+        net(picture)
+    inside = [name.rpartition(".")[2] for name in names(layers_from_the_top(net, picture, depth=None))]
+    assert inside == ["2", "4", "2", "0"]
