@@ -22,9 +22,9 @@ initialisations: Registry[Callable[[nn.Module], None]] = Registry("initialisatio
 def own_rule(module: nn.Module) -> None:
     """As the module's constructor made it: batch norm forgets its running statistics, too.
 
-    What has no such rule (a class token, a layer scale) is drawn from a normal distribution of the mean and the standard
-    deviation that its values have. So is what the reset passes over, as it does what a weight is computed from by weight
-    norm, spectral norm or pruning: it writes into the weight, which the next forward computes anew.
+    What has no such rule (a class token, a layer scale) is drawn from a normal distribution of the mean and standard
+    deviation that its values have. So is what the reset passes over, as it does what a weight is computed from by
+    weight norm, spectral norm or pruning: it writes into the weight, which the next forward computes anew.
     """
     before = {name: (own, writes([own]), own.clone()) for name, own in module.named_parameters(recurse=False)}
     reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)

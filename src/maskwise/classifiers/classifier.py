@@ -255,8 +255,8 @@ class Classifier(nn.Module):
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
-        # In train mode of this object each part is in its own. Else what another thread holds in eval mode is held, too:
-        # that one would put it back in the middle of this forward.
+        # In train mode of this object each part is in its own. Else what another thread holds in eval mode is held,
+        # too: that one would put it back in the middle of this forward.
         with uncompiled(), nullcontext() if self.training else eval_mode(self.module):
             yield
 
