@@ -327,6 +327,18 @@ class TestPruning:
         assert torch.allclose(full(image, 0), quick(image, 0), atol=1e-6)
         assert quick.report["scored"].item() < 0.6 * full.report["scored"].item()
 
+    @pytest.mark.parametrize("name", ["grad_cam", "gradient", "occlusion"])  # each is explained another way
+    @pytest.mark.parametrize("r", [0.0, 0.5])
+    def test_goals_together_are_what_each_is_alone(self, name: str, r: float) -> None:
+        """A window that one of them has scored is none of another's, to whom its parent said nothing."""
+        images = pictures(2, 50, 64)
+        explain = mw.SESS(mw.explainer(name, TINY), scales=4, prefilter=r, stride=16, prune=1.0)
+        together = explain(images, [[1, 3]] * 2)
+        scored = explain.report["scored"]
+        for k, target in enumerate((1, 3)):
+            assert torch.allclose(together[:, k], explain(images, target), atol=1e-5)
+            assert torch.equal(scored[:, k], explain.report["scored"][:, 0])
+
     def test_nothing_is_pruned_at_zero(self) -> None:
         image = pictures(2, 40, 60)
         for r in (0.0, 0.5):

@@ -81,6 +81,7 @@ class Sweep:
     Attributes:
         scores: (N,K,P) of every window; -inf where none was asked for.
         kept: (N,K,P) bool, after ``pieces``.
+        asked: (N,K,P) bool, after ``pieces``: which scores are wanted; with pruning not all of them.
         scale: (N,K), after ``pieces``: what the fused map is yet to be multiplied with.
         explained: (N,) of how many patches there are maps.
         doubts: (N,) by kind, of how many of them the explainer doubts the map.
@@ -98,6 +99,7 @@ class Sweep:
         shape = (len(images), targets.count)
         self.scores = torch.full((*shape, len(plan.tiles)), -torch.inf, device=images.device)
         self.kept = torch.zeros_like(self.scores, dtype=torch.bool)
+        self.asked = torch.ones_like(self.kept)
         self.scale = torch.ones(shape, device=images.device)
         self.explained = torch.zeros(len(images), device=images.device)
         self.doubts: dict[str, Tensor] = {}
@@ -193,7 +195,8 @@ class Sweep:
             best = self.scores.amax(-1, keepdim=True)
             # Of no share of a score below 0 can be said that it is little.
             least = torch.where(best > 0, self.settings.prune * best, torch.finfo(best.dtype).min)
-            hopeful = (self.scores[..., above[tiles]] >= least).any(1).cpu()
+            self.asked[..., tiles] = self.scores[..., above[tiles]] >= least
+            hopeful = self.asked[..., tiles].any(1).cpu()
             yield iter([WindowOf(w, p) for i, w in enumerate(tiles) for p in range(len(self.images)) if hopeful[p, i]])
 
     def low_resolution(self, patches: Tensor, jobs: list[WindowOf]) -> tuple[Tensor, Tensor | None]:
@@ -241,15 +244,16 @@ class Sweep:
         return self.targets.of(torch.tensor([job.picture for job in jobs], device=self.images.device))
 
     def _file(self, jobs: list[WindowOf], logits: Tensor) -> Tensor:
-        """Scores (n,K) of patches, put where they belong."""
+        """Scores (n,K) of patches, put where they belong; 0 and not put where another target alone asks for them."""
         targets = self.targets_of(jobs)
         scored = targets.scores if self.settings.protocol.weights == "logit" else targets.probabilities
         worth = scored(logits.float())
         if worth.isnan().any():
             raise InputError(f"{self.settings.classifier.name} gives NaN as scores; its weights are broken")
         windows, pictures = torch.tensor(jobs, device=worth.device).T
-        self.scores[pictures, :, windows] = worth
-        return worth
+        asked = self.asked[pictures, :, windows]
+        self.scores[pictures, :, windows] = torch.where(asked, worth, -torch.inf)
+        return torch.where(asked, worth, 0.0)
 
     def _weights(self) -> Tensor:
         """(N,K,P): what each patch counts, 0 for those that do not stay."""
