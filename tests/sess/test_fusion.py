@@ -88,3 +88,11 @@ def test_smoothing_is_opencvs_gaussian() -> None:
     maps = torch.rand(2, 1, 20, 31, generator=torch.Generator().manual_seed(0))
     for ours, theirs in zip(smoothed(maps)[:, 0], maps[:, 0], strict=True):
         assert np.allclose(ours.numpy(), cv2.GaussianBlur(theirs.numpy(), (11, 11), 5), atol=1e-5)
+
+
+def test_more_windows_than_a_short_integer_counts() -> None:
+    """A stride of one pixel at a few scales lays so many over each other."""
+    fusion = Fusion((1, 1), (1, 1), [(1, 1)] * 40_000, (1, 1), 0.0, "mean", torch.device("cpu"))
+    for scale in range(40_000):
+        fusion.add(Window(scale, 0, 0), slice(0, 1), torch.full((1, 1, 1, 1), 0.5))
+    assert fusion.result().item() == 0.5

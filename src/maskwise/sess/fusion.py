@@ -79,7 +79,7 @@ class Fusion:
     ) -> None:
         self.window, self.theta, self.pool = window, theta, pool
         self.total = torch.zeros(*shape, *size, device=device)
-        self.count = torch.zeros(*shape, *size, device=device, dtype=torch.int16) if pool == "mean" else None
+        self.count = torch.zeros(*shape, *size, device=device, dtype=torch.int32) if pool == "mean" else None
         self.rows = [Axis(height, size[0], device) for height, _ in sizes]
         self.columns = [Axis(width, size[1], device) for _, width in sizes]
 
