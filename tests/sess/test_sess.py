@@ -240,6 +240,18 @@ class TestProperties:
         maps = mw.SESS(mw.explainer("grad_cam", TINY), scales=5, prefilter=0.5, weights="logit")(pictures(1, 40, 50))
         assert maps.isfinite().all()
 
+    @pytest.mark.parametrize("smooth", [True, False])
+    def test_values_above_one_are_not_cut_off(self, smooth: bool) -> None:
+        """Of logits and scores of the caller's they may be any: cut to 1 such a map says that all places are alike."""
+        image, target = pictures(1, 50, 64), int(TINY(pictures(1, 50, 64)).argmax())
+        options = {"scales": 3, "smooth": smooth, "final_min_max": False}
+        small = mw.SESS(brightness, TINY, **options)(image, lambda logits: 0.5 + 0 * logits[:, 0])
+        assert 0.2 < small.amax() < 0.5, "what fits is as it is"
+        with pytest.raises(InputError, match=r"up to \d+.*final_min_max"):
+            mw.SESS(brightness, TINY, **options)(image, lambda logits: 30 + logits[:, target])
+        shares = mw.SESS(brightness, TINY, **options, weights="softmax_max")
+        assert shares(image, lambda logits: 30 + logits[:, target]).amax() < 1
+
     def test_a_function_may_differentiate(self) -> None:
         def gradient(images: Tensor, targets: Tensor) -> Tensor:
             images = images.clone().requires_grad_(True)
