@@ -23,7 +23,7 @@ from maskwise.explainers.targets import Score, TargetLike, Targets, parse_target
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
 from maskwise.sess.fusion import Fusion, Pooling
-from maskwise.sess.patches import ROUNDING, runs
+from maskwise.sess.patches import runs
 from maskwise.sess.protocol import PRESETS, WeightRule, protocol_of
 from maskwise.sess.sweep import AnyExplainer, Sweep, SweepSettings, make_plan
 from maskwise.sess.view import View, views_of
@@ -176,7 +176,7 @@ class SESS(Explainer):
             unheard = spoke & nothing_counts(sweep.scores.amax(-1), self.settings.theta, fused)
             if self.settings.protocol.final_min_max:
                 fused = min_max(fused)
-            elif fused.amax() > 1 + ROUNDING:  # cut to 1, it would look like a map
+            elif fused.amax() > 1 + 1e-5:  # and not by rounding: cut to 1, it would look like a map
                 raise InputError(
                     f"the fused map goes up to {fused.amax():.3g}, and maps lie in [0,1]: leave final_min_max on, or "
                     "take weights=softmax_max"
