@@ -13,7 +13,7 @@ from torch import nn
 
 from maskwise.checks.layers import Layer
 from maskwise.core.registry import Registry
-from maskwise.explainers.doubts import writes
+from maskwise.core.written import writes
 
 initialisations: Registry[Callable[[nn.Module], None]] = Registry("initialisation")
 

@@ -7,7 +7,7 @@ way and note what they find (``Explainer.doubt``); whoever asked for the map is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from maskwise.classifiers.placement import is_misplaced
 from maskwise.classifiers.steadiness import Steadiness
 from maskwise.core.min_max import min_max
 from maskwise.core.registry import Registry
+from maskwise.core.written import Written
 
 ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
 ALIKE = 1e-4  # of the largest gradient: two backwards differ by more than their rounding only where classes do
@@ -33,7 +34,7 @@ PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
 doubts: Registry[Any] = Registry("warning")
 _hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
 _absence_is_meant: ContextVar[bool] = ContextVar("absence_is_meant", default=False)
-_pixel_gradients: WeakKeyDictionary[Classifier, tuple[list[int], PixelGradient]] = WeakKeyDictionary()
+_pixel_gradients: WeakKeyDictionary[Classifier, tuple[Written, PixelGradient]] = WeakKeyDictionary()
 _misplaced: WeakKeyDictionary[Classifier, dict[str, bool]] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
 
@@ -210,27 +211,16 @@ class KnownWeights:
     """
 
     def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
-        # Listed once: a state dict takes longer than a small masker.
-        self.weights = [w for w in classifier.module.state_dict(keep_vars=True).values() if isinstance(w, Tensor)]
-        self.fingerprint, self.versions = classifier.fingerprint(), self._versions()
+        self.classifier, self.fingerprint = classifier, classifier.fingerprint()
+        self.written = Written(classifier.module)
 
     def have_changed(self) -> bool:
-        versions = self._versions()
-        if versions == self.versions:
+        if not self.written.since():
             return False
         if other_classifier(self.fingerprint, self.classifier):
             return True
-        self.versions = versions  # written, with the same values
+        self.written = Written(self.classifier.module)  # the same values
         return False
-
-    def _versions(self) -> list[int]:
-        return writes(self.weights)
-
-
-def writes(weights: Iterable[Tensor]) -> list[int]:
-    """How often each was written; of tensors of an inference mode nobody counts."""
-    return [-1 if weight.is_inference() else weight._version for weight in weights]
 
 
 # ---- who is told --------------------------------------------------------------------------------------------
@@ -313,12 +303,10 @@ def pixel_gradient(classifier: Classifier, images: Tensor) -> PixelGradient:
     Args:
         images: (1,C,H,W) in [0,1], of any size.
     """
-    weights = list(classifier.module.parameters())
-    written = [*map(id, weights), *writes(weights)]
     before = _pixel_gradients.get(classifier)
-    if before is not None and before[0] == written and before[1] != "zero":
+    if before is not None and before[1] != "zero" and not before[0].since():
         return before[1]
-    found = _pixel_gradient(classifier, images)
+    written, found = Written(classifier.module), _pixel_gradient(classifier, images)
     _pixel_gradients[classifier] = written, found
     return found
 
