@@ -27,9 +27,9 @@ def eval_mode(*modules: nn.Module) -> Iterator[None]:
         >>> net.training, net[0].training, net[1].training
         (True, False, True)
     """
+    parts = [part for module in modules for part in module.modules()]
     # What ``torch.jit.freeze`` made has no flag: it is in eval mode for good.
-    parts = [part for module in modules for part in module.modules() if hasattr(part, "training")]
-    with _held(parts, lambda part: part.training, lambda part, flag: setattr(part, "training", flag)):
+    with _held(parts, lambda part: getattr(part, "training", False), lambda part, on: setattr(part, "training", on)):
         yield
 
 
@@ -85,7 +85,7 @@ _holders: dict[int, int] = {}  # how many hold a thing down, by its identity: th
 def _held(things: list[Any], is_on: Callable[[Any], bool], switch: Callable[[Any, bool], Any]) -> Iterator[None]:
     """Switches off what is on, and on again when the last of those that wanted it off is done."""
     with _lock:
-        held = [thing for thing in things if id(thing) in _holders or is_on(thing)]
+        held = [thing for thing in things if is_on(thing) or (_holders and id(thing) in _holders)]
         for thing in held:
             if id(thing) not in _holders:
                 switch(thing, False)
