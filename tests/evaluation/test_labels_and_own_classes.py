@@ -12,6 +12,7 @@ from torch import Tensor
 
 import maskwise as mw
 from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
 
 SIDE = 32
 
@@ -57,3 +58,15 @@ def test_a_label_stands_for_the_class_of_its_name(
     label: int, labels: list[str] | None, expected: tuple[float | None, float], tmp_path: Path
 ) -> None:
     assert measured(pictures(tmp_path, label), labels) == expected
+
+
+def test_what_is_not_there_is_not_there_of_the_class_that_was_asked_for(tmp_path: Path) -> None:
+    """All pictures have boxes, of others: that none has any was a riddle."""
+    judge = Classifier(tiny_net(classes=3), input_size=SIDE, labels=["goose", "zebra", "shark"])
+    root = str(pictures(tmp_path, 1))
+    with pytest.raises(InputError, match="these metrics need boxes of shark$"):
+        mw.compare({"corner": in_the_corner}, root, judge, ["le"], target="shark")
+    board = mw.compare({"corner": in_the_corner}, root, judge, ["le", "area"], target="shark")
+    assert board.left_out == {"le": "no picture has boxes of shark"}
+    of_all = mw.compare({"corner": in_the_corner}, root, judge, ["pxap", "area"])
+    assert of_all.left_out == {"pxap": "no picture has masks"}

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 import maskwise as mw
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.explainers.first_choice import first_choice, first_choices
+from maskwise.explainers.first_choice import first_choice, first_choices, method_of
+from maskwise.explainers.masker import packaged_masker
+from maskwise.maskers import Masker, ShapleyMasker, save_masker
 
 
 def black_box() -> Classifier:
@@ -89,9 +91,30 @@ def test_the_web_page_begins_with_them() -> None:
         page.line.close()
 
 
-def test_of_the_packaged_classifier_and_of_a_masker_s_file() -> None:
+def test_of_the_packaged_classifier() -> None:
     assert first_choice(mw.load_classifier("efficientnet_lite0")) == "distilled"
-    assert first_choice(NETWORKS["convolutions"][0](), ["masker"]) == "distilled"
+
+
+@pytest.mark.parametrize("method", ["casm", "casm_baseline", "class_casm", "distilled", "dabkowski_gal"])
+def test_of_a_masker_s_file_it_is_the_method_that_the_masker_was_trained_for(method: str) -> None:
+    """Maps of a CASM's file were called distilled, and Dabkowski & Gal's was refused."""
+    classifier, file = mw.load_classifier("efficientnet_lite0"), packaged_masker(method)
+    made = mw.explainer("auto", classifier, masker=file)
+    assert made.identity["method"] == method
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(made(images, 5), mw.explainer(method, classifier)(images, 5))
+
+
+def test_a_masker_that_has_no_method_of_its_own_and_one_of_shapley_values(tmp_path: Path) -> None:
+    classifier = NETWORKS["convolutions"][0]()
+    for recipe, method in (({"kind": "regions"}, "distilled"), ({"kind": "ranking", "class_tap": True}, "distilled")):
+        save_masker(tmp_path / "m.safetensors", Masker.build(classifier), classifier, recipe)
+        assert method_of(tmp_path / "m.safetensors") == method
+    save_masker(tmp_path / "s.safetensors", ShapleyMasker.build(classifier), classifier, {"kind": "shapley"})
+    assert method_of(tmp_path / "s.safetensors") == "fast_shap"
+
+
+def test_what_is_no_masker_s_file_is_refused() -> None:
     with pytest.raises(InputError, match="no-such-file"):
         mw.explainer("auto", NETWORKS["convolutions"][0](), masker="no-such-file.safetensors")
 

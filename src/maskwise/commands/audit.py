@@ -110,6 +110,7 @@ def audit_command(
     from maskwise.audit.subject import question_of
     from maskwise.classifiers.one_finding import OneFinding
     from maskwise.core.allocator import keep_freed_memory
+    from maskwise.explainers.first_choice import method_of
 
     keep_freed_memory()
     classifier = question_of(model.load(), finding)
@@ -123,7 +124,7 @@ def audit_command(
         given = {"masker": str(masker), **given}
     named = None if method == BY_NETWORK else method
     if named is None and masker is not None:
-        named = "distilled"
+        named = method_of(masker)
     if named is None and given:
         raise InputError("--set is of a method: name it with --method")
     explain = None if named is None else make_explainer(named, classifier, given, model.precision)

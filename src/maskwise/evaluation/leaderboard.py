@@ -13,6 +13,7 @@ import maskwise
 from maskwise.core.bootstrap import interval, paired
 from maskwise.core.errors import InputError
 from maskwise.evaluation.given_maps import GivenMaps
+from maskwise.evaluation.items import RULES
 from maskwise.evaluation.own_objective import own_objective, own_objective_in_words
 from maskwise.evaluation.protocol_words import metric_in_words, run_in_words
 from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
@@ -177,13 +178,16 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
             f"{', '.join(sources)}: no picture names its classes, which `target=each` asks for: give boxes.csv the "
             "columns class and name, or take another `target`"
         )
+    target = measured.settings.target
+    of = "" if target in RULES else f" of {target}"
     if len(missing) == len(measured.metrics):
         needs = sorted({need for metric in measured.metrics.values() for need in metric.needs})
         if not needs:  # they choose among pictures, and say which in their own words
             raise InputError(f"{', '.join(sources)}: no picture is one that {', '.join(measured.metrics)} counts")
-        raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}")
+        raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}{of}")
     left_out = {
-        name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}" for name in missing
+        name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}{of}"
+        for name in missing
     }
     protocol = _protocol(measured, left_out, _counted(lines, measured), resamples, seed)
     return Leaderboard(lines, best, protocol, left_out, measured.warnings())

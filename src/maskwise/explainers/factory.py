@@ -39,7 +39,7 @@ def explainer(name: str | object, classifier: Classifier, **options: Any) -> Exp
     """
     if isinstance(name, str) and name == BY_NETWORK:
         with torch.inference_mode(False):
-            name = first_choice(classifier, options)
+            name = first_choice(classifier, options.get("masker"))
     common = fitting(_common, {key: options.pop(key) for key in COMMON if key in options})
     if "precision" in common:  # ``auto`` becomes what it means here, so that the identity says what was computed
         common["precision"] = resolved_precision(common["precision"], classifier.device.type)

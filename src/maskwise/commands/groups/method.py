@@ -41,8 +41,9 @@ class Method:
         str,
         typer.Option(
             "--method",
-            help="See `maskwise methods`; auto: distilled where it is of this classifier, else the first that the "
-            "network allows of generic_attention, grad_cam and gradient; of a black box banzhaf.",
+            help="See `maskwise methods`; auto: the masker's own where a file is given, distilled where it is of this "
+            "classifier, else the first that the network allows of generic_attention, grad_cam and gradient; of a "
+            "black box banzhaf.",
             autocompletion=completion.method_names,
         ),
     ] = BY_NETWORK
@@ -70,8 +71,8 @@ class Method:
 
         if self.method != BY_NETWORK:
             return self
-        given = {"masker"} if self.masker is not None else set(key_values(self.options, "--set"))
-        return replace(self, method=first_choice(classifier, given))
+        masker = self.masker or key_values(self.options, "--set").get("masker")
+        return replace(self, method=first_choice(classifier, masker))
 
     def make(self, classifier: Classifier, precision: str, enhance: dict[str, Any] | None = None) -> Explainer:
         """The explainer, inside SESS where ``enhance`` has its keywords.
