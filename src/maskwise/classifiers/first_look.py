@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +91,9 @@ def first_look(
                 return logits(raw if isinstance(raw, Tensor) else scores_of(raw, output, None))
 
         steady = steadiness_of(module, alone, scores[0])
-        kind = None if ends_in is None else ends_in.activation
-        like_shares = kind is None and _stay_in_range(module, normalised, output, scores)
+    kind = None if ends_in is None else ends_in.activation
+    # Asked only where it decides something: a black box may be slow.
+    like_shares = partial(_stay_in_range, module, normalised, output, scores)
     is_paired, is_black_box = scores.shape[1] == 1, isinstance(module, BlackBox)
     reads_probabilities = False
     if is_black_box and activation in (None, "softmax") and not is_paired and _link_of(scores) == "none":
@@ -100,7 +103,7 @@ def first_look(
         activation = kind or ("sigmoid" if is_paired else _link_of(scores))
     elif kind is not None and activation == "none":
         ends_in, scores = None, scores_of(raw, output, len(normalised))  # its outputs as they are
-    elif activation != "none" and like_shares and not reads_probabilities:
+    elif kind is None and activation != "none" and not reads_probabilities and like_shares():
         # What was exported with its sigmoid shows it no more; of all from 0 to 1 a second one makes more than 1/2.
         warnings.warn(
             f"{name} gives numbers from 0 to 1, and `activation={activation}` takes them for logits; say "
@@ -140,7 +143,9 @@ def _takes_one(module: nn.Module, given: Tensor) -> bool:
     return True
 
 
-def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation | None, like_shares: bool) -> None:
+def _check_told(
+    scores: Tensor, name: str, is_black_box: bool, kind: Activation | None, like_shares: Callable[[], bool]
+) -> None:
     """Of a network its last activation tells what its numbers are; where there is none to be seen these alone do.
 
     Raises:
@@ -154,7 +159,7 @@ def _check_told(scores: Tensor, name: str, is_black_box: bool, kind: Activation 
             f"{said}: say what they are, `activation=none` for probabilities of findings that don't exclude each "
             "other, sigmoid or softmax for scores"
         )
-    if like_shares:
+    if like_shares():
         warnings.warn(
             f"{said}, and they are taken for logits; say `activation=none` if they are probabilities of findings, or "
             "`activation=softmax` if they are logits",
@@ -167,7 +172,8 @@ def _stay_in_range(module: nn.Module, normalised: Tensor, output: ScoresAt, scor
     if not _in_range(scores) or (scores == scores.flatten()[0]).all():  # the last one is a head that says nothing yet
         return False
     try:
-        asked = [scores_of(module(normalised * by), output, len(normalised)) for by in CONTRASTS]
+        with torch.inference_mode(False), torch.no_grad(), eval_mode(module), uncompiled():
+            asked = [scores_of(module(normalised * by), output, len(normalised)) for by in CONTRASTS]
     except Exception:  # what it does not take tells nothing
         return False
     return all(_in_range(one) for one in asked)

@@ -31,6 +31,7 @@ def count_alike() -> list[str]:
 
     Example:
         >>> import warnings
+        >>> _ = count_alike()
         >>> with warnings.catch_warnings():
         ...     warnings.simplefilter("ignore")
         ...     for name in ("a.png", "b.png"):
