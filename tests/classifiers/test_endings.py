@@ -173,7 +173,8 @@ def test_numbers_that_may_be_probabilities_are_asked_about() -> None:
     assert told[0].filename == __file__, "where the classifier was made"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Classifier(hidden, activation="none", **PLAIN)
+        for said in ("none", "softmax"):
+            Classifier(hidden, activation=said, **PLAIN)  # type: ignore[arg-type]
         Classifier(net, **PLAIN)
         Classifier(Ends(net, lambda y: 0 * y), **PLAIN)
 

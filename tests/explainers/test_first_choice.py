@@ -10,6 +10,7 @@ import timm
 import torch
 from calling import call
 from conftest import tiny_net
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import maskwise as mw
@@ -114,7 +115,26 @@ def test_a_masker_that_has_no_method_of_its_own_and_one_of_shapley_values(tmp_pa
     assert method_of(tmp_path / "s.safetensors") == "fast_shap"
 
 
-def test_what_is_no_masker_s_file_is_refused() -> None:
+def test_an_audit_reads_a_masker_s_file_likewise(monkeypatch: pytest.MonkeyPatch, picture_folder: Path) -> None:
+    """Maps are not what is looked at: an audit of them takes a minute."""
+    asked: list[str] = []
+
+    def made(method: str, *_: object) -> None:
+        asked.append(method)
+        raise InputError("enough is known")
+
+    monkeypatch.setattr("maskwise.commands.audit.make_explainer", made)
+    found = call("audit", "--data", picture_folder, "--masker", packaged_masker("casm"))
+    assert found.exit_code == 2 and asked == ["casm"]
+
+
+def test_what_is_no_masker_s_file_is_refused(tmp_path: Path) -> None:
+    classifier = NETWORKS["convolutions"][0]()
+    for recipe in ("{", "[]", "[" * 100_000):
+        header = {"format": "maskwise-masker-2", "recipe": recipe}
+        save_file({"x": torch.zeros(1)}, tmp_path / "m.safetensors", header)
+        with pytest.raises(InputError, match="no recipe that can be read"):
+            mw.explainer("auto", classifier, masker=tmp_path / "m.safetensors")
     with pytest.raises(InputError, match="no-such-file"):
         mw.explainer("auto", NETWORKS["convolutions"][0](), masker="no-such-file.safetensors")
 

@@ -15,9 +15,11 @@ from conftest import Block, tiny_net, tiny_vit
 from explainers.test_methods import FAST
 from torch import Tensor, nn
 
+from maskwise.audit.shortcut import _read
 from maskwise.classifiers import Classifier
 from maskwise.explainers import explainer, methods
 from maskwise.explainers.base import Explainer
+from maskwise.planning.counting import counted
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -122,3 +124,17 @@ def test_what_an_explainer_notes_of_one_call_is_no_other_call_s() -> None:
     with ThreadPoolExecutor(2) as pool:
         for found in pool.map(lambda k: (k % 2, explain((IMAGES[:1], black)[k % 2])), range(12)):
             torch.testing.assert_close(found[1], alone[found[0]])
+
+
+def test_what_is_counted_of_a_call_is_that_call_s_alone() -> None:
+    meanwhile, classifier = watched(tiny_net())
+    meanwhile.call = lambda: classifier(IMAGES)
+    assert counted(lambda: classifier(IMAGES[:1]), classifier.module).forwards == 1
+
+
+def test_what_a_last_layer_reads_is_of_the_pictures_that_were_given() -> None:
+    meanwhile, classifier = watched(tiny_net())
+    expected = _read(classifier, classifier.module[-1], IMAGES[:1])
+    meanwhile.call = lambda: classifier(IMAGES)
+    for found, alone in zip(_read(classifier, classifier.module[-1], IMAGES[:1]), expected, strict=True):
+        torch.testing.assert_close(found, alone)

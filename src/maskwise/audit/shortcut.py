@@ -22,6 +22,7 @@ from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import last_layer
 from maskwise.classifiers.one_finding import THERE
 from maskwise.core.modes import eval_mode
+from maskwise.core.own_thread import in_this_thread
 from maskwise.explainers.doubts import handed_on
 from maskwise.images import load_image, packaged_pictures, resize
 from maskwise.measures.energy import energy_inside
@@ -215,7 +216,7 @@ def _said(classifier: Classifier, images: Tensor, label: int) -> float:
 def _read(classifier: Classifier, head: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """What the last layer reads, averaged over places (N,D), and logits (N,K)."""
     read: list[Tensor] = []
-    hook = head.register_forward_pre_hook(lambda _module, given: read.append(given[0].detach()))
+    hook = head.register_forward_pre_hook(in_this_thread(lambda _module, given: read.append(given[0].detach())))
     try:
         with eval_mode(classifier), torch.no_grad():
             logits = torch.cat([classifier.logits(classifier.prepare(part)) for part in images.split(16)])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from maskwise.classifiers.black_box import BlackBox
 from maskwise.classifiers.unseen import takes_hooks
 from maskwise.core.errors import InputError
+from maskwise.core.own_thread import in_this_thread
 from maskwise.core.uncompiled import uncompiled
 
 PARAMETRISED = ".parametrizations."  # below it lies what a layer's weight is computed from
@@ -105,7 +106,7 @@ def _running_order(module: nn.Module, example: Tensor) -> list[str]:
                 calls.pop(name, None)
                 calls[name] = None
 
-            handles.append(part.register_forward_pre_hook(called))
+            handles.append(part.register_forward_pre_hook(in_this_thread(called)))
         with torch.no_grad(), uncompiled():
             module(example)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from maskwise.classifiers.link import Activation
+from maskwise.core.own_thread import in_this_thread
 
 LAYERS: dict[type[nn.Module], Activation] = {
     nn.Softmax: "softmax", nn.LogSoftmax: "softmax", nn.Sigmoid: "sigmoid", nn.LogSigmoid: "sigmoid"
@@ -49,13 +49,11 @@ class Ending:
             with last:
                 yield last.before
             return
-        mine = get_ident()
 
         def keep(_: nn.Module, args: Any, output: Any) -> None:
-            if get_ident() == mine:
-                last.file(self.activation, args[0], output)
+            last.file(self.activation, args[0], output)
 
-        handle = module.get_submodule(self.layer).register_forward_hook(keep)
+        handle = module.get_submodule(self.layer).register_forward_hook(in_this_thread(keep))
         try:
             yield last.before
         finally:

@@ -103,10 +103,10 @@ def first_look(
         activation = kind or ("sigmoid" if is_paired else _link_of(scores))
     elif kind is not None and activation == "none":
         ends_in, scores = None, scores_of(raw, output, len(normalised))  # its outputs as they are
-    elif kind is None and activation != "none" and not reads_probabilities and like_shares():
+    elif kind is None and activation == "sigmoid" and like_shares():
         # What was exported with its sigmoid shows it no more; of all from 0 to 1 a second one makes more than 1/2.
         warnings.warn(
-            f"{name} gives numbers from 0 to 1, and `activation={activation}` takes them for logits; say "
+            f"{name} gives numbers from 0 to 1, and `activation=sigmoid` takes them for logits; say "
             "`activation=none` if they are probabilities already",
             stacklevel=3,
         )

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from maskwise.classifiers.unseen import takes_hooks
+from maskwise.core.own_thread import in_this_thread
 
 
 @dataclass
@@ -47,14 +47,13 @@ class Askers:
         """
         if not self.tokens:
             return []
-        again, mine = Askers(), get_ident()
+        again = Askers()
 
         def note(_: nn.Module, args: Any, kwargs: Any) -> None:
-            if get_ident() == mine:
-                again.note(args, kwargs, 0)
+            again.note(args, kwargs, 0)
 
         handles = [
-            part.register_forward_pre_hook(note, with_kwargs=True)
+            part.register_forward_pre_hook(in_this_thread(note), with_kwargs=True)
             for part in module.modules()
             if part is not module and takes_hooks(part)
         ]

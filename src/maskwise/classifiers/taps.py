@@ -10,7 +10,6 @@ A network of one size only (a plain ViT) gives evenly spaced steps instead.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from maskwise.classifiers.grids import GridLayout, layout_of
 from maskwise.classifiers.unseen import takes_hooks, unseen_part
 from maskwise.classifiers.watching import Call, watch
 from maskwise.core.errors import InputError
+from maskwise.core.own_thread import in_this_thread
 
 SAME_SCALE_TAPS = 4  # how many depths are tapped where the scale never changes
 SCALES_OF_A_NETWORK = 3  # so many sizes within one opaque step with a grid: that is no block
@@ -184,26 +184,22 @@ def tapped(
     """
     seen: dict[str, Tensor] = {}
     handles = []
-    mine = threading.get_ident()  # hooks are the module's, and another thread may use it meanwhile
     calls: Counter[str] = Counter()
     size = [1, 1]
 
     def begin(_: nn.Module, args: Any) -> None:
-        if threading.get_ident() == mine:
-            calls.clear()
-            if args and isinstance(args[0], Tensor) and args[0].ndim == 4:
-                size[:] = args[0].shape[-2:]
+        calls.clear()
+        if args and isinstance(args[0], Tensor) and args[0].ndim == 4:
+            size[:] = args[0].shape[-2:]
 
     try:
-        handles.append(module.register_forward_pre_hook(begin))
+        handles.append(module.register_forward_pre_hook(in_this_thread(begin)))
         for name in names:
             layer, wanted = layer_of(module, name)
 
             def keep(
                 _: nn.Module, __: Any, output: Any, name: str = name, wanted: int | None = wanted
             ) -> Tensor | None:
-                if threading.get_ident() != mine:
-                    return None
                 calls[name] += 1
                 if wanted is not None and calls[name] != wanted:
                     return None
@@ -219,7 +215,7 @@ def tapped(
                 seen[name] = output.detach().requires_grad_(torch.is_grad_enabled())
                 return seen[name].clone()  # which the network may overwrite, as an in-place ReLU does
 
-            handles.append(layer.register_forward_hook(keep))
+            handles.append(layer.register_forward_hook(in_this_thread(keep)))
         yield seen
     finally:
         for handle in handles:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from maskwise.classifiers.learned_queries import Askers
 from maskwise.classifiers.prefix_tokens import prefix_tokens
 from maskwise.classifiers.unseen import takes_hooks
 from maskwise.core.errors import InputError
+from maskwise.core.own_thread import in_this_thread
 
 
 @dataclass
@@ -92,11 +92,9 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     askers = Askers()
     names = {m: n for n, m in module.named_modules()}
     times: Counter[nn.Module] = Counter()
-    prefix, mine = prefix_tokens(module), get_ident()  # hooks are the module's, and another thread may use it meanwhile
+    prefix = prefix_tokens(module)
 
     def before(m: nn.Module, args: Any, kwargs: Any) -> None:
-        if get_ident() != mine:
-            return
         times[m] += 1
         call = Call(f"{names[m]}#{times[m]}", m)
         if args and isinstance(args[0], Tensor):
@@ -107,8 +105,6 @@ def watch(module: nn.Module, example: Tensor) -> Call:
         askers.note(args, kwargs, len(outputs))
 
     def after(m: nn.Module, args: Any, output: Any) -> None:
-        if get_ident() != mine:
-            return
         call = stack.pop()
         alive.append(output)
         if not isinstance(output, Tensor):
@@ -128,7 +124,8 @@ def watch(module: nn.Module, example: Tensor) -> Call:
     try:
         for m in module.modules():
             if m is not module and takes_hooks(m):
-                handles += [m.register_forward_pre_hook(before, with_kwargs=True), m.register_forward_hook(after)]
+                handles.append(m.register_forward_pre_hook(in_this_thread(before), with_kwargs=True))
+                handles.append(m.register_forward_hook(in_this_thread(after)))
         with torch.no_grad():
             given = module(example)
             root.output = id(given) if isinstance(given, Tensor) else None

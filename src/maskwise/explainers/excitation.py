@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
+from maskwise.core.own_thread import in_this_thread
 from maskwise.explainers.base import methods, recording
 from maskwise.explainers.layers import LayerChoice, LayerExplainer
 from maskwise.explainers.relevance import run, slopes
@@ -155,11 +155,8 @@ def carries_all(classifier: Classifier, layer: str) -> bool:
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         return False
     calls = []
-    mine = threading.get_ident()
 
     def swap(_: nn.Module, __: Any, output: Any) -> Any:
-        if threading.get_ident() != mine:
-            return None
         if not isinstance(output, Tensor):
             return None
         calls.append(layer)
@@ -167,7 +164,7 @@ def carries_all(classifier: Classifier, layer: str) -> bool:
 
     draws = torch.Generator().manual_seed(0)
     pictures = torch.rand(2, classifier.channels, *classifier.size, generator=draws).to(classifier.device)
-    handle = module.register_forward_hook(swap)
+    handle = module.register_forward_hook(in_this_thread(swap))
     try:
         with torch.inference_mode(False), torch.no_grad(), eval_mode(classifier):
             logits = classifier.logits(pictures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from itertools import islice
@@ -11,7 +10,7 @@ from pathlib import Path
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import methods
-from maskwise.maskers import read_header
+from maskwise.maskers.store import read_header, recipe_of
 
 WITH_MASKER = "distilled"
 OF_NETWORK = {"unet": "dabkowski_gal", "shapley": "fast_shap"}  # what other methods can't read
@@ -52,12 +51,12 @@ def method_of(masker: str | Path) -> str:
         masker: its file.
 
     Raises:
-        InputError: no such file, or not a masker.
+        InputError: no such file, not a masker, or its recipe can't be read.
     """
     header = read_header(masker)
     if header["network"] in OF_NETWORK:
         return OF_NETWORK[header["network"]]
-    recipe = json.loads(header["recipe"])
+    recipe = recipe_of(header)
     if recipe.get("kind") != "mask":
         return WITH_MASKER
     if recipe.get("class_tap"):

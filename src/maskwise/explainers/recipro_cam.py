@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import get_ident
 from typing import Any, Literal
 
 import torch
@@ -15,6 +14,7 @@ from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.options import one_of
+from maskwise.core.own_thread import in_this_thread
 from maskwise.core.portions import out_of_memory
 from maskwise.explainers.base import methods
 from maskwise.explainers.layers import LayerExplainer
@@ -143,12 +143,10 @@ def one_place_each(
         A list that holds (h,w) once the layer was called.
     """
     found: list[tuple[int, int]] = []
-    calls, mine = 0, get_ident()
+    calls = 0
 
     def spread(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
         nonlocal calls
-        if get_ident() != mine:  # hooks are the module's, and another thread's pictures stay as many as they are
-            return None
         calls += 1
         if calls != call:
             return None
@@ -165,7 +163,7 @@ def one_place_each(
 
     part, _ = layer_of(module, layer)
     kinds = {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")}
-    handle = part.register_forward_hook(spread)
+    handle = part.register_forward_hook(in_this_thread(spread))
     try:
         yield found
     finally:

@@ -56,7 +56,7 @@ def agnostic_settings(text: str) -> tuple[Layout, Finish, _Reading]:
     Raises:
         ValueError: no JSON, another type than is declared, or a number out of its range.
     """
-    recipe = _object(text)
+    recipe = as_object(text)
     layout = _typed(Layout, {**recipe, "head_std": None})
     finish, reading = _typed(Finish, recipe), _typed(_Reading, recipe)
     _modest(WIDEST, layout.width, layout.mix)
@@ -73,7 +73,7 @@ def agnostic_settings(text: str) -> tuple[Layout, Finish, _Reading]:
 
 def unet_settings(text: str) -> dict[str, Any]:
     """Options of ``ClassMasker.build``; errors as ``agnostic_settings``."""
-    found = _typed(_UNetSettings, _object(text), whole=True)
+    found = _typed(_UNetSettings, as_object(text), whole=True)
     if not found.widths:
         raise ValueError("widths: a list without a number")
     _modest(WIDEST, *_short(found.widths))
@@ -83,13 +83,18 @@ def unet_settings(text: str) -> dict[str, Any]:
 
 def cell_settings(text: str) -> dict[str, Any]:
     """Options of ``ShapleyMasker.build``; errors as ``agnostic_settings``."""
-    found = _typed(_CellSettings, _object(text), whole=True)
+    found = _typed(_CellSettings, as_object(text), whole=True)
     _modest(WIDEST, found.width)
     _modest(LONGEST_LIST, found.grid)
     return asdict(found)
 
 
-def _object(text: str) -> dict[str, Any]:
+def as_object(text: str) -> dict[str, Any]:
+    """Settings by name.
+
+    Raises:
+        ValueError: no JSON, or no object.
+    """
     found = json.loads(text)
     if not isinstance(found, dict):
         raise ValueError("settings are a JSON object, by name")

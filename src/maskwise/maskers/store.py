@@ -22,7 +22,7 @@ from maskwise.maskers.class_masker import ClassMasker
 from maskwise.maskers.hub import MaskerFiles, OnHub
 from maskwise.maskers.masker import Masker
 from maskwise.maskers.own_encoder import SMALL, own_encoder
-from maskwise.maskers.settings_read import LONGEST_LIST, agnostic_settings, cell_settings, unet_settings
+from maskwise.maskers.settings_read import LONGEST_LIST, agnostic_settings, as_object, cell_settings, unet_settings
 from maskwise.maskers.shapley_masker import ShapleyMasker
 
 FORMAT, UNSEALED = "maskwise-masker-2", "maskwise-masker-1"
@@ -127,6 +127,18 @@ def trained_on(header: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(one_line(name, 40) for name in names)
 
 
+def recipe_of(header: Mapping[str, str]) -> dict[str, Any]:
+    """The recipe, as plain data, of the masker with this header.
+
+    Raises:
+        InputError: there is none, or it is no JSON object.
+    """
+    try:
+        return as_object(header["recipe"])
+    except (KeyError, ValueError, RecursionError):
+        raise InputError("the masker's header holds no recipe that can be read") from None
+
+
 def load_agnostic_masker(path: str | Path, classifier: Classifier) -> Masker:
     """The class-agnostic masker in ``path``, on the classifier it was trained on.
 
@@ -229,7 +241,7 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
         masker = build(classifier, header)  # without values, so that a header alone costs no memory
         own = any(key.startswith("encoder.") for key in names)
         _check_shapes("decoder.", masker.decoder, shapes)
-        if isinstance(masker, Masker) and not own and own_encoder_of(json.loads(header["recipe"])) == SMALL:
+        if isinstance(masker, Masker) and not own and own_encoder_of(recipe_of(header)) == SMALL:
             raise ValueError("the encoder that learnt with the decoder is missing")
         if own:
             _check_shapes("encoder.", masker.encoder.module, shapes)
@@ -273,7 +285,7 @@ def _check_shapes(prefix: str, network: nn.Module, shapes: Mapping[str, tuple[in
 
 def _decoder(classifier: Classifier, header: dict[str, str]) -> Masker:
     layout, finish, reading = agnostic_settings(header["recipe"])
-    own, encoder = own_encoder_of(json.loads(header["recipe"])), None
+    own, encoder = own_encoder_of(recipe_of(header)), None
     if own is not None:
         with torch.random.fork_rng(devices=[]):  # weights that the file's replace
             encoder = own_encoder(own, classifier)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from maskwise.core.own_thread import in_this_thread
+
 
 @dataclass(frozen=True)
 class Count:
@@ -81,7 +83,7 @@ def counted(call: Callable[[], object], network: nn.Module) -> Count:
         nonlocal forwards
         forwards += len(given[0])
 
-    handle = network.register_forward_pre_hook(seen)
+    handle = network.register_forward_pre_hook(in_this_thread(seen))
     try:
         with (
             FlopCounterMode(display=False, custom_mapping=FORMULAS) as flops,

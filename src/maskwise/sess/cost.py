@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from maskwise.core.own_thread import in_this_thread
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.doubts import of_patches
 from maskwise.sess.budget import MapCost
@@ -29,7 +30,7 @@ def forwards_of(sweep: Sweep) -> MapCost:
         nonlocal rows
         rows += len(given[0])
 
-    handle = sweep.settings.classifier.module.register_forward_pre_hook(count)
+    handle = sweep.settings.classifier.module.register_forward_pre_hook(in_this_thread(count))
     try:
         sweep.low_resolution(*_sample(sweep, 1))
     finally:

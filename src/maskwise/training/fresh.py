@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
+from maskwise.core.own_thread import in_this_thread
 
 
 def layers_after(classifier: Classifier, tap: int) -> list[str]:
@@ -38,11 +39,11 @@ def layers_after(classifier: Classifier, tap: int) -> list[str]:
         first.setdefault(name, next(clock))
 
     handles = [
-        module.register_forward_pre_hook(lambda *_, name=name: see(name))
+        module.register_forward_pre_hook(in_this_thread(lambda *_, name=name: see(name)))
         for name, module in classifier.module.named_modules()
         if own_weights(module)
     ]
-    handles.append(layer.register_forward_hook(lambda *_: gave.append(next(clock))))
+    handles.append(layer.register_forward_hook(in_this_thread(lambda *_: gave.append(next(clock)))))
     try:
         with torch.no_grad():
             classifier.logits(classifier.example())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import ClassActivation, last_layer
 from maskwise.classifiers.taps import layer_of
 from maskwise.core.errors import InputError
+from maskwise.core.own_thread import in_this_thread
 from maskwise.explainers.excitation import carries_all
 from maskwise.maskers.class_gate import check_class_activation
 
@@ -47,12 +47,11 @@ class Tail:
 
     def __call__(self, activation: Tensor) -> Tensor:
         """The last tap (B,C',h',w') of an activation (B,C,h,w) at the layer."""
-        mine = threading.get_ident()
 
-        def given(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
-            return activation.to(output.dtype) if threading.get_ident() == mine else None
+        def given(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            return activation.to(output.dtype)
 
-        handle = self.part.register_forward_hook(given)
+        handle = self.part.register_forward_hook(in_this_thread(given))
         last = self.classifier.tap_names[-1]
         try:
             with self.classifier.tapped([last]) as seen:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from maskwise.classifiers import Classifier
+from maskwise.core.own_thread import in_this_thread
 from maskwise.web.copies import Copies
 from maskwise.web.job import ExplainJob
 from maskwise.web.usual_time import UsualTime
@@ -57,13 +56,7 @@ def before_every_forward(classifier: Classifier, step: Callable[[], None]) -> It
     So any method stops, and lets others work, after one forward at most, whether it says how far it is or not: within
     SESS, say, RISE takes thousands of them for the first few windows.
     """
-    here = threading.get_ident()
-
-    def hook(module: Any, inputs: Any) -> None:
-        if threading.get_ident() == here:
-            step()
-
-    handle = classifier.module.register_forward_pre_hook(hook)
+    handle = classifier.module.register_forward_pre_hook(in_this_thread(lambda module, inputs: step()))
     try:
         yield
     finally:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwise.classifiers.taps import layer_of
+from maskwise.core.own_thread import in_this_thread
 from maskwise.explainers.attention.calls import AttentionCall
 from maskwise.explainers.backward_rules import BackwardRules, spelling
 from maskwise.explainers.multi_head import projected_heads
@@ -78,27 +78,25 @@ class AttentionRecorder(BackwardRules):
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[AttentionRecorder]:
         """Open, with hooks on the steps of ``module``; both end together, also when the network raises."""
-        mine, counts, handles = get_ident(), Counter[nn.Module](), []
+        counts, handles = Counter[nn.Module](), []
         names: dict[nn.Module, dict[int | None, str]] = {}
         for name in self.steps:
             layer, call = layer_of(module, name)
             names.setdefault(layer, {})[call] = name
 
         def begin(layer: nn.Module, _: Any) -> None:
-            if get_ident() == mine:
-                counts[layer] += 1
-                self.layer = names[layer].get(counts[layer], names[layer].get(None))
+            counts[layer] += 1
+            self.layer = names[layer].get(counts[layer], names[layer].get(None))
 
         def end(layer: nn.Module, _: Any, output: Any) -> Any:
-            if get_ident() != mine:
-                return None
             name, self.layer = self.layer, None
             self._products.clear()
             return None if self.leave is None or name is None else self.leave(name, output)
 
         try:
             for layer in names:
-                handles += [layer.register_forward_pre_hook(begin), layer.register_forward_hook(end)]
+                handles.append(layer.register_forward_pre_hook(in_this_thread(begin)))
+                handles.append(layer.register_forward_hook(in_this_thread(end)))
             with self:
                 yield self
         finally:
