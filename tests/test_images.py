@@ -3,10 +3,7 @@
 import io
 import math
 import os
-import random
-import struct
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,6 @@ import torch
 from PIL import Image
 
 from maskwise import images
-from maskwise.core.alike import count_alike
 from maskwise.core.errors import InputError
 from maskwise.data.store import Folder
 from maskwise.formats import readable_formats
@@ -157,69 +153,6 @@ def test_the_packaged_pictures_are_real() -> None:
     assert all(load_image(p).std() > 0.1 for p in pictures)
 
 
-def test_a_broken_tiff_says_nothing_beside_the_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """libtiff and Pillow would write lines of their own; what is said after is there again."""
-
-    buffer, draws, refused = io.BytesIO(), random.Random(0), 0
-    pixels = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, "TIFF", compression="tiff_lzw")
-    for k in range(200):
-        broken = bytearray(buffer.getvalue())
-        for _ in range(6):
-            broken[draws.randrange(len(broken) - 200 if k % 2 else 0, len(broken))] = draws.randrange(256)
-        try:
-            load_image(io.BytesIO(bytes(broken)), "a")
-        except InputError:
-            refused += 1
-    os.write(2, b"after")
-    assert refused > 20
-    assert capfd.readouterr().err == "after"
-
-
-@pytest.mark.parametrize(
-    ("values", "white"),
-    [
-        (np.linspace(0, 1, 12, dtype=np.float32), 1),
-        (np.linspace(0, 255, 12, dtype=np.float32), 255),
-        (np.linspace(0, 256, 12, dtype=np.float32), 255),  # resampling overshoots, and what it does is cut off
-        (np.linspace(0, 65535, 12, dtype=np.float32), 65535),
-        (np.linspace(0, 255, 12).astype(np.int32), 255),
-        (np.linspace(0, 40000, 12).astype(np.int32), 65535),
-    ],
-)
-def test_tiffs_of_32_bits_are_scaled_by_what_they_hold(values: np.ndarray, white: int, tmp_path: Path) -> None:
-    image = load_image(saved(values.reshape(3, 4), tmp_path / "a.tif"))
-    expected = torch.from_numpy((values.astype(np.float64) / white).clip(0, 1).reshape(3, 4))
-    assert torch.allclose(image.double(), expected.expand(3, -1, -1), atol=1e-6)
-
-
-@pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 70000.0], [-1000, 400], [0, 65536]])
-def test_values_that_can_mean_anything_are_refused(values: list[float], tmp_path: Path) -> None:
-    """Such as Hounsfield units: shown as black they would be explained without a word."""
-    array = np.array([values], np.int32 if isinstance(values[0], int) else np.float32)
-    with pytest.raises(InputError, match=f"its values go from {values[0]:g} to {values[1]:g}, and .* scale them"):
-        load_image(saved(array, tmp_path / "a.tif"))
-
-
-def test_a_picture_that_uses_little_of_its_range_is_said_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    count_alike()
-    twelve = np.linspace(0, 4095, 12).astype(np.uint16).reshape(3, 4)
-    paths = [saved(twelve, tmp_path / f"{name}.png") for name in "ab"]
-    assert load_images(paths).max().item() == pytest.approx(4095 / 65535), "the scale stays the file's own"
-    assert len(recwarn) == 1
-    assert "a.png: uses only 0 to 4095 of 0 to 65535" in str(recwarn[0].message)
-    assert "multiply its values by 16.0037 if 12 bits were meant" in str(recwarn[0].message)
-    load_image(saved((twelve * 16).astype(np.uint16), tmp_path / "c.png"))
-    load_image(saved(np.zeros((3, 4), np.uint16), tmp_path / "d.png"))
-    assert len(recwarn) == 1, "black is black"
-    load_image(paths[1])
-    assert count_alike() == [
-        f"2 pictures use less than a tenth of 0 to 65535 (12 bits), of which {paths[0]} is the first"
-    ]
-    load_image(paths[1])
-    assert len(recwarn) == 2 and count_alike() == [], "the next call says it anew, and one is no number"
-
-
 @pytest.mark.skipif("AVIF" not in readable_formats(), reason="this Pillow reads no AVIF")
 def test_avif_is_read_and_found(tmp_path: Path) -> None:
     array = np.zeros((20, 30, 3), np.uint8)
@@ -299,27 +232,6 @@ def test_a_tall_picture_is_resized_along_its_longer_side_first(monkeypatch: pyte
     monkeypatch.setattr(images, "MAX_PIXELS", 900 * 60)
     assert torch.equal(resize(image, (20, 60)), expected)
     assert sizes == [(20, 60)]
-
-
-@pytest.mark.filterwarnings("ignore:.*nearly black")
-@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
-def test_sixteen_bits_say_what_is_white_however_little_of_them_is_used(suffix: str, tmp_path: Path) -> None:
-    """Values up to 255 in a file of 16 bits are dark, where 32 bits would have them as bytes."""
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "pgm":
-        path.write_bytes(b"P5 2 1 65535\n" + np.array([[51, 255]], ">u2").tobytes())
-    else:
-        saved(np.array([[51, 255]], np.uint16), path)
-    assert load_image(path)[0, 0].tolist() == pytest.approx([51 / 65535, 255 / 65535])
-
-
-@pytest.mark.parametrize(("high", "said"), [(6553, True), (6554, False)])
-def test_a_tenth_of_the_range_is_enough(high: int, said: bool, tmp_path: Path) -> None:
-    count_alike()
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        load_image(saved(np.array([[0, high]], np.uint16), tmp_path / "a.png"))
-    assert bool(told) == said
 
 
 @pytest.mark.parametrize("size", [(224, 224), (10, 1), (100, 1), (1, 1)])
@@ -408,65 +320,3 @@ def test_a_webp_is_bounded_by_what_its_reader_takes() -> None:
     Image.new("RGB", (7000, 6000)).save(stream, "WEBP", quality=1, method=0)
     with pytest.raises(InputError, match="7000x6000 pixels are more than 40,666,666"):
         load_image(stream, "a.webp")
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
-@pytest.mark.parametrize("orientation", images.TURNS)
-def test_a_tiff_of_any_orientation_is_upright_by_its_path_too(
-    kind: type, compression: str | None, orientation: int, tmp_path: Path
-) -> None:
-    """Raw grey pixels are mapped into memory where there is a path: those on their side came askew."""
-    upright = np.arange(35).reshape(5, 7).astype(kind)
-    back = {6: images.TURNS[8], 8: images.TURNS[6]}.get(orientation, images.TURNS[orientation])
-    exif = Image.Exif()
-    exif[images.ORIENTATION] = orientation
-    path = tmp_path / "a.tif"
-    Image.fromarray(upright).transpose(back).save(path, exif=exif, compression=compression)
-    white = {np.uint8: 255, np.uint16: 65535, np.float32: 255}[kind]
-    for source in (path, io.BytesIO(path.read_bytes())):
-        image = load_image(source, "a.tif")
-        assert image.shape == (3, 5, 7)
-        assert torch.allclose(image[0], torch.from_numpy((upright / white).astype(np.float32)), atol=1e-6)
-
-
-def as_negative(path: Path) -> None:
-    """Says in a TIFF of this machine's byte order that its zero is white."""
-    content = bytearray(path.read_bytes())
-    first = struct.unpack_from("<I", content, 4)[0]
-    for entry in range(first + 2, first + 2 + 12 * struct.unpack_from("<H", content, first)[0], 12):
-        if struct.unpack_from("<H", content, entry)[0] == 262:
-            struct.pack_into("<H", content, entry + 8, 0)
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(("kind", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
-@pytest.mark.parametrize("turned", [1, 6])
-def test_a_tiff_whose_zero_is_white_is_no_negative(kind: type, white: int, turned: int, tmp_path: Path) -> None:
-    """As scanned films are stored; of more than 8 bits Pillow gives the values as they are."""
-    shares = np.linspace(0, 1, 12).reshape(3, 4)
-    exif = Image.Exif()
-    exif[images.ORIENTATION] = turned
-    stored = ((1 - shares) * white).astype(kind)
-    Image.fromarray(np.rot90(stored) if turned == 6 else stored).save(tmp_path / "film.tif", exif=exif)
-    as_negative(tmp_path / "film.tif")
-    image = load_image(tmp_path / "film.tif")
-    assert torch.allclose(
-        image[0].double(), torch.from_numpy(shares), atol=1.5 / min(white, 255) if white > 1 else 1e-6
-    )
-
-
-def test_a_tiff_of_several_pages_says_that_one_is_read(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    count_alike()
-    first, second = (Image.fromarray(np.full((8, 6), value, np.uint16)) for value in (30000, 60000))
-    first.save(tmp_path / "stack.tif", save_all=True, append_images=[second])
-    first.save(tmp_path / "one.tif")
-    small = second.resize((3, 4))  # a preview, which is no page
-    first.save(tmp_path / "preview.tif", save_all=True, append_images=[small])
-    load_images([tmp_path / "one.tif", tmp_path / "preview.tif"])
-    assert not recwarn
-    assert load_image(tmp_path / "stack.tif").unique().tolist() == pytest.approx([30000 / 65535])
-    assert [str(one.message) for one in recwarn] == [
-        f"{tmp_path / 'stack.tif'}: has several pages, of which the first is read; save each as a picture of its own"
-    ]
-    count_alike()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from conftest import tiny_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sess.small import SIDE, TINY, brightness, pictures, rows_seen
 from torch import Tensor, nn
 
 import maskwise as mw
@@ -19,19 +20,6 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.maskers import Masker, save_masker
 from maskwise.sess import PRESETS
-from maskwise.sess.budget import MapCost, choose, parse_budget
-
-SIDE = 32  # of the tiny classifier
-TINY = Classifier(tiny_net(), input_size=SIDE, name="tiny")
-
-
-def pictures(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def brightness(images: Tensor, targets: object) -> Tensor:
-    """A map of the pixels alone, which commutes with flips."""
-    return images.mean(1)
 
 
 def algorithm_1(
@@ -269,22 +257,6 @@ class TestProperties:
         assert explain.report["windows"].item() == 122  # the counts of the paper hold for any window
 
 
-def rows_seen(classifier: Classifier, call: Callable[[], object]) -> int:
-    """Pictures that go through the network."""
-    count = 0
-
-    def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        nonlocal count
-        count += len(given[0])
-
-    handle = classifier.module.register_forward_pre_hook(hook)
-    try:
-        call()
-    finally:
-        handle.remove()
-    return count
-
-
 class TestNothingTwice:
     image = pictures(2, 50, 50)
 
@@ -315,94 +287,6 @@ class TestNothingTwice:
             "windows": [[122], [122]], "scored": [[122], [122]], "kept": [[13], [13]],
         }  # fmt: skip
         assert ticks[-1][0] <= ticks[-1][1]
-
-
-class TestPruning:
-    def test_children_of_the_hopeless_are_not_scored(self) -> None:
-        """The target's evidence is a white corner: windows far from it score nothing."""
-
-        class White(nn.Module):
-            def forward(self, x: Tensor) -> Tensor:
-                white = F.avg_pool2d(x, 4).amax((1, 2, 3))
-                return torch.stack([20 * white, torch.full_like(white, 10.0)], 1)
-
-        net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), White())
-        classifier = Classifier(net, input_size=SIDE, taps=["1"], mean=(0, 0, 0), std=(1, 1, 1))
-        with torch.no_grad():
-            conv = classifier.module[0]  # type: ignore[index]
-            conv.weight.copy_(torch.eye(3)[:, :, None, None])
-            conv.bias.zero_()
-        image = torch.zeros(1, 3, 64, 64)
-        image[..., 4:16, 4:16] = 1
-        full = mw.SESS(brightness, classifier, scales=12, prefilter=0.9)
-        quick = mw.SESS(brightness, classifier, scales=12, prefilter=0.9, prune=0.1)
-        assert torch.allclose(full(image, 0), quick(image, 0), atol=1e-6)
-        assert quick.report["scored"].item() < 0.6 * full.report["scored"].item()
-
-    @pytest.mark.parametrize("name", ["grad_cam", "gradient", "occlusion"])  # each is explained another way
-    @pytest.mark.parametrize("r", [0.0, 0.5])
-    def test_goals_together_are_what_each_is_alone(self, name: str, r: float) -> None:
-        """A window that one of them has scored is none of another's, to whom its parent said nothing."""
-        images = pictures(2, 50, 64)
-        explain = mw.SESS(mw.explainer(name, TINY), scales=4, prefilter=r, stride=16, prune=1.0)
-        together = explain(images, [[1, 3]] * 2)
-        scored = explain.report["scored"]
-        for k, target in enumerate((1, 3)):
-            assert torch.allclose(together[:, k], explain(images, target), atol=1e-5)
-            assert torch.equal(scored[:, k], explain.report["scored"][:, 0])
-
-    def test_nothing_is_pruned_at_zero(self) -> None:
-        image = pictures(2, 40, 60)
-        for r in (0.0, 0.5):
-            plain = mw.SESS(mw.explainer("grad_cam", TINY), scales=6, prefilter=r)
-            pruned = mw.SESS(mw.explainer("grad_cam", TINY), scales=6, prefilter=r, prune=0.0)
-            assert torch.allclose(plain(image, 1), pruned(image, 1), atol=1e-6)
-
-
-class TestBudget:
-    COUNTS = (1, 5, 9, 13, 22, 31, 40, 56, 65, 81, 97, 122)
-
-    @pytest.mark.parametrize("budget, chosen", [
-        (10_000, (12, 0.0)), (245, (12, 0.0)), (170, (10, 0.0)), (140, (10, 0.5)), (1, (1, 0.0)),
-        (100, (10, 0.9)), (85, (10, 0.99)), (60, (8, 0.99)), (30, (5, 0.9)),
-    ])  # fmt: skip
-    def test_choice(self, budget: int, chosen: tuple[int, float]) -> None:
-        """A score is one forward, a map another one, both together two."""
-        n, ratio = choose(budget, MapCost(1, 1, 2), self.COUNTS)
-        assert (n, ratio) == chosen
-        assert n == 1 or MapCost(1, 1, 2).of(self.COUNTS[n - 1], ratio) <= budget
-
-    def test_more_is_never_less(self) -> None:
-        scales = [choose(b, MapCost(1, 3, 4), self.COUNTS)[0] for b in range(1, 600)]
-        ten = [min(n, 10) for n in scales]
-        assert ten == sorted(ten)
-
-    def test_spent_in_forwards(self) -> None:
-        image = pictures(1, 50, 50)
-        for budget in (5, 40, 100, 1000):
-            explain = mw.SESS(mw.explainer("gradient", TINY), budget=budget)
-            assert rows_seen(TINY, lambda e=explain: e(image)) <= budget  # type: ignore[misc]
-
-    def test_counts_what_an_explainer_runs(self) -> None:
-        explain = mw.SESS(mw.explainer("rise", TINY, masks=50), budget=1000)
-        explain(pictures(1, 50, 50), 1)
-        assert explain.report["kept"].item() * 50 + explain.report["scored"].item() <= 1000
-
-    @pytest.mark.parametrize("name", ["recipro_cam", "grad_cam", "refine_cam"])
-    def test_what_is_asked_once_is_no_cost_of_a_patch(self, name: str) -> None:
-        """The first map of a classifier's is made of as many windows as the second one."""
-        explain = mw.SESS(mw.explainer(name, Classifier(tiny_net(), input_size=SIDE)), budget=300)
-        used = []
-        for _ in range(2):
-            explain(pictures(1, 50, 50), 1)
-            used.append((int(explain.report["windows"]), int(explain.report["kept"])))
-        assert used[0] == used[1]
-
-    def test_seconds(self) -> None:
-        explain = mw.SESS(mw.explainer("gradient", TINY), budget="0.0001s")
-        explain(pictures(1, 50, 50), 1)
-        assert explain.report["windows"].item() < 122
-        assert parse_budget("1.5s") == (1.5, "seconds") and parse_budget(200) == (200, "forwards")
 
 
 class TestPresets:
