@@ -93,17 +93,17 @@ def test_rows_of_one_picture_are_drawn_together() -> None:
     rows = torch.rand(20, 1, generator=DRAWS, dtype=torch.float64)
     thrice, pictures = rows.repeat_interleave(3, 0), torch.arange(20).repeat_interleave(3)
     once = interval(metric("mae"), rows, resamples=200)
-    assert interval(metric("mae"), thrice, resamples=200, pictures=pictures) == pytest.approx(once)
+    assert interval(metric("mae"), thrice, resamples=200, groups=pictures) == pytest.approx(once)
     apart = interval(metric("mae"), thrice, resamples=200)
     assert apart[1] - apart[0] < 0.8 * (once[1] - once[0])
-    difference = paired(metric("mae"), thrice, thrice**2, resamples=200, pictures=pictures + 7)
+    difference = paired(metric("mae"), thrice, thrice**2, resamples=200, groups=pictures + 7)
     assert difference == pytest.approx(paired(metric("mae"), rows, rows**2, resamples=200))
     holes = thrice.clone()
     holes[::3] = torch.nan
     twice = interval(
         metric("mae"), rows.repeat_interleave(2, 0), resamples=200, pictures=torch.arange(20).repeat_interleave(2)
     )
-    assert interval(metric("mae"), holes, resamples=200, pictures=pictures) == pytest.approx(twice)
+    assert interval(metric("mae"), holes, resamples=200, groups=pictures) == pytest.approx(twice)
 
 
 def test_levels_nest_and_nonsense_is_refused() -> None:

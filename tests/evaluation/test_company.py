@@ -16,7 +16,7 @@ from maskwise.data.difficult import DifficultCases
 from maskwise.data.sample import Sample
 from maskwise.evaluation import Contender, Settings, measure
 from maskwise.evaluation.batch import Batch
-from maskwise.evaluation.run import Measured
+from maskwise.evaluation.measured import Measured
 from maskwise.measures import metric
 
 SIZE = (20, 30)

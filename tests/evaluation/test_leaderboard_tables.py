@@ -21,7 +21,7 @@ from maskwise.commands.tables import plain_lines
 from maskwise.data import DataSet, Record
 from maskwise.data.sample import Sample, no_boxes
 from maskwise.evaluation import Contender, Leaderboard, Settings, leaderboard, measure
-from maskwise.evaluation.run import MEASURED, Measured
+from maskwise.evaluation.measured import MEASURED, Measured
 from maskwise.measures import Metric, metric
 from maskwise.report.leaderboard import rich_tables, short_number, write_csv, write_html, write_json
 

@@ -16,7 +16,7 @@ from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
 from maskwise.data.difficult import DifficultCases
 from maskwise.evaluation import Contender, Settings, measure
-from maskwise.evaluation.run import Measured
+from maskwise.evaluation.measured import Measured
 from maskwise.measures import Metric, metric
 
 DATA = "shapes:n=5,size=48,seed=3,labels=own"

@@ -19,7 +19,7 @@ from maskwise.data import read_data
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker, load_masker
 from maskwise.training import Callback, Recipe, TrainingState
-from maskwise.training.fitting import Fitted, fit
+from maskwise.training.fitting import Fitted, _split, fit
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.plateau import Plateau
 from maskwise.training.validation import Validation
@@ -213,3 +213,19 @@ def test_the_best_look_is_what_is_written(
     stored = load_file(fitted.path)["decoder.head.weight"]
     assert sorted(kept) == [25, 50, 75]
     assert torch.equal(stored, kept[50]) and not torch.equal(stored, kept[75])
+
+
+def test_no_subject_is_both_trained_on_and_held_out(picture_folder: Path, tmp_path: Path) -> None:
+    """A patient's other pictures among those trained on would make the held-out ones too easy."""
+    names = sorted(file.name for file in (picture_folder / "images").iterdir())
+    rows = [f"{name},P{i // 4}" for i, name in enumerate(names)]
+    (picture_folder / "subjects.csv").write_text("\n".join(["file,subject", *rows]) + "\n")
+    for seed in range(5):
+        kept, held_out = (
+            {r.subject for d in part for r in d.records} for part in _split([read_data(picture_folder)], seed)
+        )
+        assert len(held_out) == 1 and len(kept) == 4 and not kept & held_out
+    (picture_folder / "subjects.csv").write_text("\n".join(["file,subject", *(f"{name},P" for name in names)]) + "\n")
+    with pytest.warns(UserWarning, match="all pictures are of one subject"):
+        _, left_out = _split([read_data(picture_folder)], 0)
+    assert sum(map(len, left_out)) == 2

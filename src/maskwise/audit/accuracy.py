@@ -20,7 +20,7 @@ from maskwise.audit.finding import (
     too_few,
 )
 from maskwise.audit.subject import Audited
-from maskwise.audit.wilson import wilson
+from maskwise.audit.wilson import share_of
 
 BINS = 15
 PAIRS = 8
@@ -58,11 +58,11 @@ def accuracy_section(audited: Audited) -> Section:
         ]
         return section
     right, confidence = audited.right[known], audited.rows("answers")[known, 1]
-    accuracy = wilson(int(right.sum()), len(right))
+    accuracy = audited.share(right, known)
     rows = calibration_rows(confidence, right)
-    error = audited.estimate(rows, CalibrationError())
-    mean = audited.estimate(confidence)
-    usual, most = calibrated_error(confidence, seed=audited.plan.seed)
+    error = audited.estimate(rows, CalibrationError(), known)
+    mean = audited.estimate(confidence, of=known)
+    usual, most = calibrated_error(confidence, seed=audited.plan.seed, groups=audited.groups_of(known))
     bound = audited.plan.limits.calibration
     section.says = [
         f"It is right on {accuracy.times(100).text(1, '%')} of {len(right)} labelled pictures (Wilson's interval).",
@@ -86,12 +86,12 @@ def accuracy_section(audited: Audited) -> Section:
     section.criteria.append(
         Criterion(
             "calibration", _QUESTION, holds, f"error {error.text(3)}, at most {bound:g}; up to {most:.3f} by chance"
-            + too_few(len(right)),
+            + too_few(error),
         )
     )  # fmt: skip
     path = audited.out / "pictures" / "reliability.png"
-    inside, _, hits = rows.unflatten(-1, (3, BINS)).sum(0)
-    reliability_figure(inside, hits, path)
+    inside = rows[:, :BINS].sum(0)
+    reliability_figure(inside, bins_of(rows, audited.groups_of(known)), path)
     section.figures.append(
         Figure(path, "Reliability: how often it is right (bars) at each confidence; dashed: what it should be")
     )
@@ -125,16 +125,35 @@ def _better(accuracy: Interval, labels: Tensor) -> tuple[bool | None, str]:
         return None, "all pictures are of one class, so one and the same answer may be right on all of them"
     chance = float(counts.max()) / len(labels)
     figure = f"right on {accuracy.times(100).text(0, '%')}, that answer on {100 * chance:.0f}%"
-    return stays_above(accuracy, chance), figure + too_few(accuracy.count)
+    return stays_above(accuracy, chance), figure + too_few(accuracy)
 
 
-def calibrated_error(confidence: Tensor, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def bins_of(rows: Tensor, groups: Tensor | None = None) -> list[Interval | None]:
+    """The accuracy in each bin of ``calibration_rows``; None where no picture is in it."""
+    inside, right = rows[:, :BINS] > 0, rows[:, 2 * BINS :].sum(1) > 0
+    return [
+        share_of(right[there], None if groups is None else groups[there]) if there.any() else None for there in inside.T
+    ]
+
+
+def calibrated_error(
+    confidence: Tensor, draws: int = 1000, seed: int = 0, groups: Tensor | None = None
+) -> tuple[float, float]:
     """Mean and 95% quantile of the calibration error of a classifier of these confidences (N,) that is right just as
-    often as it says: by pictures too few to show more (Bröcker and Smith 2007, consistency resampling)."""
+    often as it says: by pictures too few to show more (Bröcker and Smith 2007, consistency resampling).
+
+    Args:
+        draws: sets of answers.
+        seed: of them.
+        groups: (N,) int64, pictures whose answers are taken as wholly alike: right where one number is below their
+            confidence. So much more can be by chance.
+    """
     generator = torch.Generator().manual_seed(seed)
+    alike = torch.arange(len(confidence)) if groups is None else groups
+    kinds, of_each = alike.unique(return_inverse=True)
     found = []
     for part in torch.arange(draws).split(max(1, 1_000_000 // (45 * max(len(confidence), 1)))):
-        right = torch.rand(len(part), len(confidence), generator=generator) < confidence
+        right = torch.rand(len(part), len(kinds), generator=generator)[:, of_each] < confidence
         rows = calibration_rows(confidence.repeat(len(part)), right.flatten()).unflatten(0, right.shape)
         found.append(CalibrationError().value(rows.sum(1), torch.tensor(float(len(confidence)))))
     errors = torch.cat(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from maskwise.audit.conflict import conflict
-from maskwise.audit.finding import LEAST, Criterion, Listing, Section, too_few
+from maskwise.audit.finding import Criterion, Listing, Section, too_few
 from maskwise.audit.subject import Audited, Ratio
 from maskwise.core.bootstrap import Average, Statistic, paired
 from maskwise.core.correlation import spearman
@@ -24,23 +24,25 @@ def against_section(audited: Audited, other: Audited) -> Section:
     rows, found, worse = [], {}, []
     known = audited.labelled & other.labelled
     objects = ~(audited.rows("objects").isnan().any(1) | other.rows("objects").isnan().any(1))
-    compared: list[tuple[str, torch.Tensor, torch.Tensor, Statistic, bool]] = []
+    compared: list[tuple[str, torch.Tensor, torch.Tensor, Statistic, bool, torch.Tensor | None]] = []
     if known.any():
         compared.append(
-            ("accuracy", audited.right[known].double()[:, None], other.right[known].double()[:, None], Average(), True)
-        )
+            ("accuracy", audited.right[known].double()[:, None], other.right[known].double()[:, None], Average(), True,
+             audited.groups_of(known))
+        )  # fmt: skip
     if objects.any():
         compared.append(
             ("lift of evidence on the object", audited.rows("objects")[objects, :2], other.rows("objects")[objects, :2],
-             Ratio(), True)
+             Ratio(), True, audited.groups_of(objects))
         )  # fmt: skip
     both = known & objects
     exchanged = [conflict(one, audited.labels, both) for one in (audited, other)] if both.any() else []
-    lost = [one.rows() for one in exchanged if one is not None and one.own_right.any()]
+    lost = [one for one in exchanged if one is not None and one.own_right.any()]
     if len(lost) == 2:
-        compared.append(("part of the accuracy lost on another class's background", lost[0], lost[1], Ratio(), False))
-    for name, mine, theirs, statistic, higher_is_better in compared:
-        difference, low, high = paired(statistic, mine, theirs, seed=audited.plan.seed)
+        name, (mine, theirs) = "part of the accuracy lost on another class's background", (one.rows() for one in lost)
+        compared.append((name, mine, theirs, Ratio(), False, lost[0].groups))
+    for name, mine, theirs, statistic, higher_is_better, groups in compared:
+        difference, low, high = paired(statistic, mine, theirs, seed=audited.plan.seed, groups=groups)
         verdict = "undecided"
         if low > 0 or high < 0:
             verdict = "better" if (low > 0) is higher_is_better else "worse"
@@ -49,7 +51,7 @@ def against_section(audited: Audited, other: Audited) -> Section:
         rows.append([name, f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}", verdict])
         found[name] = {"difference": difference, "low": low, "high": high, "verdict": verdict}
     same = audited.top == other.top
-    alike = audited.estimate(spearman(audited.rows("maps"), other.rows("maps"), flat=0.0)[same])
+    alike = audited.estimate(spearman(audited.rows("maps"), other.rows("maps"), flat=0.0)[same], of=same)
     section.says = [
         f"Both say the same of {100 * float(same.double().mean()):.0f}% of the pictures. Of those the rank correlation "
         f"of their maps ({audited.method} and {other.method}) is {alike.text()}: how repeatable an explanation is from "
@@ -61,8 +63,8 @@ def against_section(audited: Audited, other: Audited) -> Section:
     figure = f"worse in {', '.join(worse)}" if worse else "in nothing surely"
     if not rows:
         holds, figure = None, "no picture has a label, a box or a mask"
-    elif len(audited) < LEAST:
-        holds, figure = None, figure + too_few(len(audited))
+    elif (few := audited.estimate(audited.right.double())).too_few:
+        holds, figure = None, figure + too_few(few)
     section.criteria.append(Criterion("worse", _QUESTION, holds, figure))
     section.numbers = {"differences": found, "maps": alike.plain(), "same_answer": float(same.double().mean())}
     return section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from maskwise.audit.finding import Interval
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, Ratio, estimated, plain_identity
-from maskwise.audit.wilson import wilson
+from maskwise.audit.wilson import counted, wilson
 from maskwise.blending import masked_in, masked_out
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
@@ -30,9 +31,12 @@ class Conflict:
         own_said, other_said: (N,), what is said on either.
     """
 
-    def __init__(self, truth: Tensor, other: Tensor, own_said: Tensor, other_said: Tensor) -> None:
+    def __init__(
+        self, truth: Tensor, other: Tensor, own_said: Tensor, other_said: Tensor, groups: Tensor | None = None
+    ) -> None:
         self.truth, self.other = truth, other
         self.own_said, self.other_said = own_said, other_said
+        self.groups = groups
 
     @property
     def own_right(self) -> Tensor:
@@ -59,12 +63,13 @@ class Conflict:
         Both are on the same objects, so that the picture drawn for a bootstrap resample is in both. An interval that is
         narrower than Wilson's of a share of as many pictures is widened to that.
         """
-        right = int(self.own_right.sum())
-        if not right:
+        right = self.own_right
+        if not right.any():
             return Interval(torch.nan, torch.nan, torch.nan, 0)
-        found = estimated(self.rows(), Ratio(), seed)
-        alone = wilson(min(max(found.value, 0.0), 1.0) * right, right)
-        return Interval(found.value, min(found.low, alone.low), max(found.high, alone.high), found.count)
+        found = estimated(self.rows(), Ratio(), seed, self.groups)
+        _, trials = counted(~self.other_right[right], None if self.groups is None else self.groups[right])
+        alone = wilson(min(max(found.value, 0.0), 1.0) * trials, trials)
+        return replace(found, low=min(found.low, alone.low), high=max(found.high, alone.high))
 
 
 def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
@@ -89,7 +94,7 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
     if not rows:
         return None
     places, _, others, own_said, other_said = torch.tensor(rows).unbind(1)
-    return Conflict(truth[places], truth[others], own_said, other_said)
+    return Conflict(truth[places], truth[others], own_said, other_said, audited.groups_of(places))
 
 
 def triples(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import torch
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
 from maskwise.audit.finding import Criterion, Interval, Section, stays_above, too_few
 from maskwise.audit.subject import Audited
-from maskwise.audit.wilson import difference, wilson
+from maskwise.audit.wilson import counted, difference, share_of
 from maskwise.classifiers.one_finding import THERE
 
 STEPS = 60  # of halving, which is more than float64 has digits
@@ -23,16 +25,19 @@ def detection(audited: Audited, section: Section) -> None:
     """
     known = audited.labelled
     there, said = audited.labels[known] == THERE, audited.top[known] == THERE
-    hits, false = int((said & there).sum()), int((said & ~there).sum())
     count, others = int(there.sum()), int((~there).sum())
     if not count or not others:
         which = "shows it" if not count else "is without it"
         why = f"no labelled picture {which}, so one and the same answer may be right on all of them"
         section.criteria.append(Criterion("accuracy", BETTER, None, why))
         return
-    sensitivity, specificity = wilson(hits, count), wilson(others - false, others)
-    area = auroc_interval(auroc(audited.rows("log_odds")[known, 0], there), count, others)
-    gain = difference((hits, count), (false, others))
+    groups, score = audited.groups_of(known), audited.rows("log_odds")[known, 0]
+    shown, absent = (None if groups is None else groups[part] for part in (there, ~there))
+    sensitivity, specificity = share_of(said[there], shown), share_of(~said[~there], absent)
+    alike = likeness(score, there, groups)
+    area = replace(auroc_interval(auroc(score, there), count / alike, others / alike), count=len(score))
+    gain = difference(counted(said[there], shown), counted(said[~there], absent))
+    gain = replace(gain, count=len(score), subjects=None if groups is None else len(groups.unique()))
     section.says.append(
         f"At a probability of 1/2 it finds {sensitivity.times(100).text(1, '%')} of {count} pictures that show "
         f"{audited.finding} (sensitivity), and leaves {specificity.times(100).text(1, '%')} of {others} others alone "
@@ -46,7 +51,7 @@ def detection(audited: Audited, section: Section) -> None:
         )
     holds = stays_above(gain, 0)
     figure = f"sensitivity + specificity - 1 is {gain.text()}, above 0, which one and the same answer has"
-    section.criteria.append(Criterion("accuracy", BETTER, holds, figure + too_few(gain.count)))
+    section.criteria.append(Criterion("accuracy", BETTER, holds, figure + too_few(gain)))
     section.numbers |= {"sensitivity": sensitivity.plain(), "specificity": specificity.plain(), "auroc": area.plain(),
                         "youden": gain.plain()}  # fmt: skip
 
@@ -71,7 +76,40 @@ def auroc(score: Tensor, there: Tensor) -> float:
     return above / (count * (len(score) - count))
 
 
-def auroc_interval(area: float, count: int, others: int, level: float = 0.95) -> Interval:
+def likeness(score: Tensor, there: Tensor, groups: Tensor | None) -> float:
+    """By how much pictures of one group, such as a patient, being alike makes the area's variance larger: 1 or more.
+
+    The variance with groups over that without (Obuchowski 1997), of the share of the other kind that each picture's
+    score is on the right side of (DeLong et al. 1988). Where all pairs are right or all wrong that tells nothing, and
+    pictures of one group are taken as the same.
+
+    Args:
+        score: (N,), higher where it is likelier.
+        there: (N,) bool, with both kinds.
+        groups: (N,) int64; None is each by itself.
+    """
+    if groups is None:
+        return 1.0
+    _, group, size = groups.unique(return_inverse=True, return_counts=True)
+    most = float(size.double().square().sum()) / len(score)
+    off, count = torch.zeros(len(score), dtype=torch.float64), int(there.sum())
+    area, ranks = auroc(score, there), torch.from_numpy(rankdata(score.double().numpy()))
+    for kind, own, other, sign in ((there, count, len(score) - count, 1), (~there, len(score) - count, count, -1)):
+        below = ranks[kind] - torch.from_numpy(rankdata(score[kind].double().numpy()))  # of the other kind
+        placed = below / other if sign > 0 else 1 - below / other
+        off[kind] = (placed - area) / own
+    if not off.any() or len(size) < 2:
+        return most
+    together = torch.zeros(len(size), dtype=torch.float64).index_add(0, group, off)
+    return min(max(float(_variance(together) / _variance(off)), 1.0), most)
+
+
+def _variance(off: Tensor) -> Tensor:
+    """Of the sum of independent parts (n,) of mean 0."""
+    return off.square().sum() * len(off) / (len(off) - 1)
+
+
+def auroc_interval(area: float, count: float, others: float, level: float = 0.95) -> Interval:
     """With its score interval, which has a width at 0 and 1, too (Newcombe 2006, part 2, method 5).
 
     The ends are the areas a with (area - a)^2 = z^2 V(a), where of m and n pictures
@@ -91,4 +129,4 @@ def auroc_interval(area: float, count: int, others: int, level: float = 0.95) ->
         return inside
 
     low, high = (0.0 if area <= 0 else end(area, 0.0)), (1.0 if area >= 1 else end(area, 1.0))
-    return Interval(area, low, high, count + others)
+    return Interval(area, low, high, round(count + others))

@@ -35,18 +35,22 @@ def evidence_section(audited: Audited) -> Section:
 
 
 def lifts(audited: Audited, known: Tensor) -> list[tuple[int, Interval]]:
-    """Class, the true one where that is known, and lift: those of most pictures first, at least ``FEW``."""
+    """Class, the true one where that is known, and lift: those of most pictures first, at least ``FEW``, and of as many
+    subjects where those are known."""
     whose = torch.where(audited.labelled, audited.labels, audited.top)[known]
     rows = audited.rows("objects")[known, :2]
     classes, counts = whose.unique(return_counts=True)
     order = sorted(zip(counts.tolist(), classes.tolist(), strict=True), key=lambda pair: (-pair[0], pair[1]))
-    return [(c, audited.estimate(rows[whose == c], Ratio())) for n, c in order if n >= FEW]
+    places = known.nonzero()[:, 0]
+    found = [(c, audited.estimate(rows[whose == c], Ratio(), places[whose == c])) for n, c in order if n >= FEW]
+    return [(c, one) for c, one in found if one.subjects is None or one.subjects >= FEW]
 
 
 def _lift(audited: Audited, section: Section, known: Tensor) -> None:
     rows = audited.rows("objects")[known, :2]
     lift, share, area = (
-        audited.estimate(rows, Ratio()), audited.estimate(rows[:, 0]), audited.estimate(rows[:, 1]),
+        audited.estimate(rows, Ratio(), known), audited.estimate(rows[:, 0], of=known),
+        audited.estimate(rows[:, 1], of=known),
     )  # fmt: skip
     section.says.append(
         f"{share.times(100).text(0, '%')} of the maps lies on the object, which covers "
@@ -56,7 +60,7 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
     section.criteria.append(
         Criterion(
             "evidence", _QUESTION, stays_above(lift, 1), f"lift {lift.text()}, above chance, which is 1"
-            + too_few(lift.count),
+            + too_few(lift),
         )
     )  # fmt: skip
     section.numbers |= {"lift": lift.plain(), "share": share.plain(), "area": area.plain()}
@@ -92,7 +96,7 @@ def _elsewhere(audited: Audited, section: Section) -> None:
     rows = audited.rows("elsewhere")[audited.shown]
     if not len(rows):
         return
-    rim = audited.estimate(rows, Ratio())
+    rim = audited.estimate(rows, Ratio(), audited.shown)
     section.says.append(
         f"Within a tenth of the side from the border lies {rim.text()} times as much of the maps as of the picture."
         + (" That is more than its part: look whether frames, texts or backgrounds count." if rim.low > 1 else "")
@@ -103,7 +107,7 @@ def _elsewhere(audited: Audited, section: Section) -> None:
 def _agreement(audited: Audited, section: Section) -> None:
     if "agreement" not in audited.measured.metrics or not audited.shown.any():
         return
-    alike = audited.estimate(audited.rows("agreement")[audited.shown, 0])
+    alike = audited.estimate(audited.rows("agreement")[audited.shown, 0], of=audited.shown)
     section.says.append(
         f"Rank correlation with Grad-CAM's maps of the same class is {alike.text()}. Two methods that agree may be "
         "wrong together; two that don't can't both be right."

@@ -14,26 +14,26 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maskwise.audit.finding import Interval
-from maskwise.audit.wilson import wilson
 from maskwise.drawing import save_figure
 from maskwise.drawing.bare import bare
 
 BLUE, RED, GREY = "#4477aa", "#bb5566", "#999999"
 
 
-def reliability_figure(count: Tensor, right: Tensor, path: Path) -> None:
+def reliability_figure(count: Tensor, shares: Sequence[Interval | None], path: Path) -> None:
     """Accuracy in bins of confidence, with Wilson's intervals, and below how many pictures are in each.
 
     Args:
-        count, right: (B,), pictures in each of B bins of equal width in [0,1], and how many of them are right.
+        count: (B,), pictures in each of B bins of equal width in [0,1].
+        shares: of each bin, how many of them are right; None where there are none.
         path: a .png.
     """
     bins = len(count)
     middle = (torch.arange(bins) + 0.5) / bins
     figure, grid = sheet(2, 1, (5.2, 4.6), sharex=True, height_ratios=(3, 1))
     above, below = grid[:, 0]
-    there = [b for b in range(bins) if count[b]]
-    found = [wilson(int(right[b]), int(count[b])) for b in there]
+    there = [b for b, one in enumerate(shares) if one is not None]
+    found = [one for one in shares if one is not None]
     whiskers(above, middle[there].tolist(), found, 0.9 / bins, "right, with 95% interval")
     above.plot([0, 1], [0, 1], "--", color=RED, label="as it should be")
     above.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1))

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-LEAST = 8  # pictures: the bootstrap interval of fewer is too narrow for a verdict
+from maskwise.core.text import how_many
+
+LEAST = 8  # pictures, or subjects of them: the bootstrap interval of fewer is too narrow for a verdict
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number, and the ends of its 95% interval; NaN where there is nothing to say."""
+    """A number, and the ends of its 95% interval; NaN where there is nothing to say.
+
+    Attributes:
+        value: the number.
+        low, high: the ends.
+        count: pictures.
+        subjects: how many subjects these are of, where those are known: pictures of one are taken as alike.
+    """
 
     value: float
     low: float
     high: float
     count: int
+    subjects: int | None = None
 
     def plain(self) -> dict[str, float | int | None]:
         """As plain data, where None stands for NaN, which JSON does not have."""
-        return {key: None if math.isnan(value) else value for key, value in asdict(self).items()}
+        found = {key: value for key, value in asdict(self).items() if key != "subjects" or value is not None}
+        return {key: None if math.isnan(value) else value for key, value in found.items()}
 
     def times(self, factor: float) -> Interval:
-        return Interval(self.value * factor, self.low * factor, self.high * factor, self.count)
+        return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor)
+
+    @property
+    def too_few(self) -> bool:
+        """Are these fewer than decide anything?"""
+        return (self.count if self.subjects is None else self.subjects) < LEAST
 
     def text(self, digits: int = 2, unit: str = "") -> str:
         """As a sentence says it.
@@ -46,15 +62,15 @@ class Interval:
 def stays_below(found: Interval, bound: float) -> bool | None:
     """Does the figure keep to the bound by its whole interval, or go beyond it by its whole interval?
 
-    None: the bound lies within the interval, there is nothing to say, or fewer than ``LEAST`` pictures say it, whose
-    bootstrap intervals are too narrow.
+    None: the bound lies within the interval, there is nothing to say, or fewer than ``LEAST`` pictures or subjects say
+    it, whose bootstrap intervals are too narrow.
 
     Example:
         >>> at = [Interval(0.2, 0.1, 0.3, 50), Interval(0.2, 0.1, 0.3, 3)]
         >>> [stays_below(at[0], bound) for bound in (0.4, 0.2, 0.05)], stays_below(at[1], 0.4)
         ([True, None, False], None)
     """
-    if found.count < LEAST or math.isnan(found.value):
+    if found.too_few or math.isnan(found.value):
         return None
     return True if found.high <= bound + ROUNDING else False if found.low > bound + ROUNDING else None
 
@@ -66,16 +82,17 @@ def stays_above(found: Interval, bound: float) -> bool | None:
         >>> [stays_above(Interval(1.2, low, high, 50), 1) for low, high in ((1.1, 1.3), (1, 1.4), (0.5, 0.9))]
         [True, None, False]
     """
-    if found.count < LEAST or math.isnan(found.value):
+    if found.too_few or math.isnan(found.value):
         return None
     return True if found.low > bound + ROUNDING else False if found.high < bound - ROUNDING else None
 
 
-def too_few(count: int) -> str:
-    """What a figure adds where it is of too few pictures to decide anything; nothing else."""
-    if count >= LEAST:
+def too_few(found: Interval) -> str:
+    """What a figure adds where it is of too few pictures, or subjects, to decide anything; nothing else."""
+    if not found.too_few:
         return ""
-    return f"; of {count} picture{'s' * (count != 1)} only, and fewer than {LEAST} decide nothing"
+    of = how_many(found.count, "picture") if found.subjects is None else how_many(found.subjects, "subject")
+    return f"; of {of} only, and fewer than {LEAST} decide nothing"
 
 
 @dataclass(frozen=True)

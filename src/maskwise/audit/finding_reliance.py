@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from maskwise.audit.finding import Criterion, Interval, Section, stays_below, to
 from maskwise.audit.parts import kept
 from maskwise.audit.reliance import reliance_section
 from maskwise.audit.subject import Audited, plain_identity
-from maskwise.audit.wilson import difference, wilson
+from maskwise.audit.wilson import counted, difference, share_of
 from maskwise.blending import masked_out
 from maskwise.classifiers.one_finding import THERE
 from maskwise.core.modes import eval_mode
@@ -42,10 +43,10 @@ def finding_reliance(audited: Audited) -> Section:
         return _unknown(section, "no picture is known that doesn't show it")
     count = int(known.sum())
     said = [one == THERE for one in (audited.top[known], rows[known, 2].long(), rows[known, 4].long())]
-    whole, alone, hidden = (wilson(int(one.sum()), count) for one in said)
+    whole, alone, hidden = (audited.share(one, known) for one in said)
     found = with_holes(audited, known)
-    false = sum(one == THERE for _, _, one in found)
-    holes = wilson(false, len(found))
+    places, _, said_then = torch.tensor(found).unbind(1)
+    holes = audited.share(said_then == THERE, places)
     section.says = [
         f"What is missing is refilled ({audited.plan.fill}). Of {count} pictures that show {audited.finding} and where "
         f"it is, it is said of {whole.times(100).text(0, '%')} of the whole ones, of {alone.times(100).text(0, '%')} "
@@ -57,7 +58,11 @@ def finding_reliance(audited: Audited) -> Section:
         "whole": whole.plain(), "object": alone.plain(), "background": hidden.plain(), "others": holes.plain(),
     }  # fmt: skip
     _exchanged(audited, section, known)
-    _hidden(audited, section, difference((int(said[2].sum()), count), (false, len(found))))
+    gain = difference(
+        counted(said[2], audited.groups_of(known)), counted(said_then == THERE, audited.groups_of(places))
+    )
+    least = None if hidden.subjects is None or holes.subjects is None else min(hidden.subjects, holes.subjects)
+    _hidden(audited, section, replace(gain, count=count + len(found), subjects=least))
     return section
 
 
@@ -95,7 +100,7 @@ def _exchanged(audited: Audited, section: Section, known: Tensor) -> None:
         section.criteria.append(Criterion("background", _OBJECT, None, "only one picture shows it and where it is"))
         return
     lost, count = found.lost(audited.plan.seed), len(found.truth)
-    own, other = (wilson(int(one.sum()), count) for one in (found.own_right, found.other_right))
+    own, other = (share_of(one, found.groups) for one in (found.own_right, found.other_right))
     section.says.append(
         f"Does it need the rest of the picture? The place of the finding was put into {count} other pictures that show "
         f"it, their own refilled, and into {count} that don't. It is said of {own.times(100).text(0, '%')} of the "
@@ -103,7 +108,7 @@ def _exchanged(audited: Audited, section: Section, known: Tensor) -> None:
     )
     section.numbers |= {"own_background": own.plain(), "other_background": other.plain(), "lost": lost.plain()}
     figure = f"{lost.text()} of its hits is lost in pictures without the finding around it, at most {bound:g}"
-    section.criteria.append(Criterion("background", _OBJECT, stays_below(lost, bound), figure + too_few(lost.count)))
+    section.criteria.append(Criterion("background", _OBJECT, stays_below(lost, bound), figure + too_few(lost)))
 
 
 def _hidden(audited: Audited, section: Section, gain: Interval) -> None:
@@ -113,7 +118,7 @@ def _hidden(audited: Audited, section: Section, gain: Interval) -> None:
     holds = stays_below(gain, bound)
     figure = (
         f"said {gain.times(100).text(0)} points more often of pictures with it hidden than of those without it, at "
-        f"most {100 * bound:g}" + too_few(gain.count)
+        f"most {100 * bound:g}" + too_few(gain)
     )
     if holds is False:
         section.says.append(

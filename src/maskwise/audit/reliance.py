@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from maskwise.audit.conflict import conflict
 from maskwise.audit.evidence import FEW
 from maskwise.audit.finding import Criterion, Interval, Listing, Section, stays_below, too_few
 from maskwise.audit.subject import Audited, Ratio
-from maskwise.audit.wilson import difference, wilson
+from maskwise.audit.wilson import counted, difference, share_of
 from maskwise.core.text import few
 
 LEVEL = 0.95
@@ -34,7 +34,7 @@ def reliance_section(audited: Audited) -> Section:
     whole, alone, hidden = (
         said == truth for said in (audited.top[known], rows[known, 2].long(), rows[known, 4].long())
     )
-    shares = [wilson(int(right.sum()), len(truth)) for right in (whole, alone, hidden)]
+    shares = [audited.share(right, known) for right in (whole, alone, hidden)]
     chance = float(truth.bincount().max()) / len(truth)
     word = "right" if labelled else "what it was on the whole picture (no label is known)"
     section.says = [
@@ -50,7 +50,7 @@ def reliance_section(audited: Audited) -> Section:
         return _unknown(section, "all pictures are of one class, so an answer that never looks may be right on them")
     if shares[0].low <= chance:
         return _unknown(section, "on whole pictures it is not surely better than one and the same answer")
-    part = kept_part(audited, hidden, whole, chance)
+    part = kept_part(audited, hidden, whole, chance, known)
     section.says.append(
         f"Above the {100 * chance:.0f}% that one and the same answer would get, the background alone gives "
         f"{part.times(100).text(0, '%')} of what whole pictures give. That is how much can be told from these "
@@ -59,7 +59,8 @@ def reliance_section(audited: Audited) -> Section:
     )
     section.numbers["part"] = part.plain()
     _conflict(audited, section, labelled, known)
-    _classes(audited, section, by_class(truth, audited.top[known], rows[known, 2].long(), rows[known, 4].long()))
+    said = audited.top[known], rows[known, 2].long(), rows[known, 4].long()
+    _classes(audited, section, by_class(truth, *said, audited.groups_of(known)))
     return section
 
 
@@ -71,9 +72,7 @@ def _conflict(audited: Audited, section: Section, labelled: bool, known: Tensor)
         section.criteria.append(Criterion("background", _QUESTION, None, "no class has two pictures with an object"))
         return
     lost, count = found.lost(audited.plan.seed), len(found.truth)
-    own, other, followed = (
-        wilson(int(one.sum()), count) for one in (found.own_right, found.other_right, found.followed)
-    )
+    own, other, followed = (share_of(one, found.groups) for one in (found.own_right, found.other_right, found.followed))
     section.says.append(
         f"Does it go by the background where there is an object? {count} objects were put on the refilled backgrounds "
         f"of two other pictures. On one of their own class {own.times(100).text(0, '%')} get that class; on one of "
@@ -85,19 +84,19 @@ def _conflict(audited: Audited, section: Section, labelled: bool, known: Tensor)
         "lost": lost.plain(),
     }  # fmt: skip
     figure = f"{lost.text()} of its accuracy is lost on another class's background, at most {bound:g}"
-    section.criteria.append(Criterion("background", _QUESTION, stays_below(lost, bound), figure + too_few(lost.count)))
+    section.criteria.append(Criterion("background", _QUESTION, stays_below(lost, bound), figure + too_few(lost)))
 
 
-def kept_part(audited: Audited, hidden: Tensor, whole: Tensor, chance: float) -> Interval:
-    """The accuracy with the object hidden over that on whole pictures, both less ``chance``.
+def kept_part(audited: Audited, hidden: Tensor, whole: Tensor, chance: float, of: Tensor) -> Interval:
+    """The accuracy with the object hidden over that on whole pictures, both less ``chance``; of the rows ``of``.
 
     The bootstrap interval has no width where all pictures are alike, so it is widened to what Wilson's interval of the
     first accuracy alone leaves open.
     """
-    found = audited.estimate(torch.stack([hidden, whole], 1).double() - chance, Ratio())
-    alone, gained = wilson(int(hidden.sum()), len(hidden)), float(whole.double().mean()) - chance
+    found = audited.estimate(torch.stack([hidden, whole], 1).double() - chance, Ratio(), of)
+    alone, gained = audited.share(hidden, of), float(whole.double().mean()) - chance
     ends = [(end - chance) / gained for end in (alone.low, alone.high)]
-    return Interval(found.value, min(found.low, ends[0]), max(found.high, ends[1]), found.count)
+    return replace(found, low=min(found.low, ends[0]), high=max(found.high, ends[1]))
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,7 @@ class ClassShares:
         whole, alone, hidden: how many of those are said to be of it: whole, as object alone, as background alone.
         others: pictures of other classes.
         false: how many of their backgrounds are said to be of it.
+        own, other: said and asked, of its own backgrounds and of others', in independent pictures (see ``counted``).
     """
 
     label: int
@@ -119,21 +119,33 @@ class ClassShares:
     hidden: int
     others: int
     false: int
+    own: tuple[float, float]
+    other: tuple[float, float]
 
     def gain(self, level: float = LEVEL) -> Interval:
         """How much more often it is said of its own backgrounds than of others': 0 where it is what is always said."""
-        return difference((self.hidden, self.count), (self.false, self.others), level)
+        found = difference(self.own, self.other, level)
+        return replace(found, count=self.count + self.others)
+
+    def could_be_found(self, bound: float, level: float) -> bool:
+        """Would it be beyond the bound, were all of its own backgrounds said to be of it and none of the others?"""
+        return difference((self.own[1], self.own[1]), (0, self.other[1]), level).low > bound
 
 
-def by_class(truth: Tensor, whole: Tensor, alone: Tensor, hidden: Tensor) -> list[ClassShares]:
+def by_class(
+    truth: Tensor, whole: Tensor, alone: Tensor, hidden: Tensor, groups: Tensor | None = None
+) -> list[ClassShares]:
     """Of pictures of known class (N,), and the classes that are said of them whole, as object alone, and as background
-    alone, each (N,): classes of at least ``FEW`` pictures, those whose backgrounds tell most first."""
+    alone, each (N,): classes of at least ``FEW`` pictures, those whose backgrounds tell most first. Pictures of one of
+    ``groups`` (N,) are taken as alike."""
     found = []
     for c, n in zip(*(each.tolist() for each in truth.unique(return_counts=True)), strict=True):
         own = truth == c
         said = [int((one[own] == c).sum()) for one in (whole, alone, hidden)]
         if n >= FEW:
-            found.append(ClassShares(c, n, said[0], said[1], said[2], len(truth) - n, int((hidden[~own] == c).sum())))
+            parts = [counted(hidden[part] == c, None if groups is None else groups[part]) for part in (own, ~own)]
+            false = int((hidden[~own] == c).sum())
+            found.append(ClassShares(c, n, said[0], said[1], said[2], len(truth) - n, false, parts[0], parts[1]))
     return sorted(found, key=lambda one: (-one.gain().value, one.label))
 
 
@@ -150,7 +162,7 @@ def _classes(audited: Audited, section: Section, found: list[ClassShares]) -> No
         return
     level = strict_level(found)
     suspects = [one for one in found if one.gain(level).low > bound]
-    could = [one for one in found if difference((one.count, one.count), (0, one.others), level).low > bound]
+    could = [one for one in found if one.could_be_found(bound, level)]
     if suspects:
         named = "; ".join(f"{audited.name(one.label)} {one.gain(level).times(100).text(0)}" for one in suspects)
         figure = f"said more often of its own backgrounds than of others', in points, at most {100 * bound:g}: {named}"

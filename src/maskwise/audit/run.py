@@ -157,6 +157,7 @@ def audit(
         "data": {name: len(keys) for name, keys in audited.measured.pictures.items()}, "pictures": len(audited),
         "labelled": int(audited.labelled.sum()), "with_objects": int((~audited.rows("objects").isnan().any(1)).sum()),
         "fill": fill, "seed": seed, "limits": asdict(plan.limits),
+        "subjects": audited.measured.subjects_in_words(),
         "left_out": {name: len(those) for name, those in audited.measured.damaged.items()},
         "warnings": audited.measured.warnings(None if audited.finding is None else audited.shown),
         "not_done": _not_done(sections, compare_with),

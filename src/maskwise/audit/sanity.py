@@ -16,7 +16,7 @@ from maskwise.audit.figures import estimates_figure
 from maskwise.audit.finding import Criterion, Figure, Interval, Section, stays_above, stays_below, too_few
 from maskwise.audit.leak import leak_part
 from maskwise.audit.parts import kept
-from maskwise.audit.subject import Audited, plain_identity
+from maskwise.audit.subject import Audited, estimated, plain_identity
 from maskwise.checks import mprt
 from maskwise.checks.rows import as_float
 from maskwise.checks.similarity import Spearman
@@ -50,13 +50,13 @@ def sanity_section(audited: Audited) -> Section:
 
 def _randomised(audited: Audited, section: Section) -> None:
     def measured() -> dict[str, Any]:
-        images = audited.examples(MPRT_PICTURES)
+        images, groups = audited.examples(MPRT_PICTURES)
         targets = None if audited.finding is None else torch.full((len(images),), THERE)
         try:
             with handed_on():
                 found = mprt(
                     audited.explainer, audited.classifier, images, modes=["cascading"], before_sigmoid=False,
-                    measures=["spearman"], targets=targets, seed=audited.plan.seed, batch=8,
+                    measures=["spearman"], targets=targets, groups=groups, seed=audited.plan.seed, batch=8,
                 )  # fmt: skip
         except InputError as error:
             return {"why": str(error)}
@@ -64,6 +64,7 @@ def _randomised(audited: Audited, section: Section) -> None:
             "layers": found.layers,
             "rows": [[row.layer, row.value.plain()] for row in found.rows],
             "n": len(images),
+            **({} if groups is None else {"subjects": len(groups.unique())}),
         }
 
     numbers = kept(audited.out, "mprt", plain_identity(audited), measured)
@@ -71,9 +72,9 @@ def _randomised(audited: Audited, section: Section) -> None:
     if "why" in numbers:
         section.criteria.append(Criterion("mprt", _RANDOM, None, str(numbers["why"]), of_explainer=True))
         return
-    steps = [(layer, _estimate(value, numbers["n"])) for layer, value in numbers["rows"]]
+    steps = [(layer, _estimate(value, numbers["n"], numbers.get("subjects"))) for layer, value in numbers["rows"]]
     end, bound = steps[-1][1], audited.plan.limits.mprt
-    figure = f"rank correlation {end.text()}, at most {bound:g}{too_few(end.count)}"
+    figure = f"rank correlation {end.text()}, at most {bound:g}{too_few(end)}"
     section.criteria.append(Criterion("mprt", _RANDOM, stays_below(end, bound), figure, of_explainer=True))
     section.says.append(
         f"With random weights in all layers the maps' rank correlation with those of the trained network is "
@@ -98,7 +99,7 @@ def _stable(audited: Audited, section: Section) -> None:
     section.criteria.append(
         Criterion(
             "stability", _STABLE, holds, f"rank correlation {found[worst].text()} after {worst}, at least {bound:g}"
-            + too_few(numbers["n"]), of_explainer=True,
+            + too_few(found[worst]), of_explainer=True,
         )
     )  # fmt: skip
     section.says.append(
@@ -113,7 +114,7 @@ def _stable(audited: Audited, section: Section) -> None:
 def stability(audited: Audited) -> dict[str, Any]:
     """Rank correlations by change, and how often the answer changed."""
     classifier = audited.classifier
-    found = audited.examples(STABILITY_PICTURES)
+    found, groups = audited.examples(STABILITY_PICTURES)
     images = torch.cat([as_float(part) for part in found.split(16)])
     subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
     classes, said = audited.classes_asked(images), top_classes(classifier, images, 8)
@@ -127,7 +128,7 @@ def stability(audited: Audited) -> dict[str, Any]:
             if change is moved:
                 then, maps = before[:, :-SHIFT, :-SHIFT], maps[:, SHIFT:, SHIFT:]
             values = Spearman()(then, maps).nan_to_num(0.0)
-            alike[name] = audited.estimate(values).plain()
+            alike[name] = estimated(values, seed=audited.plan.seed, groups=groups).plain()
             changed[name] = float((top_classes(classifier, after, 8) != said).double().mean())
     return {"alike": alike, "answer_changed": changed, "n": len(images)}
 
@@ -160,9 +161,9 @@ def compressed(image: Tensor, quality: int = QUALITY) -> Tensor:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
 
 
-def _estimate(value: dict[str, Any], count: int) -> Interval:
+def _estimate(value: dict[str, Any], count: int, subjects: int | None) -> Interval:
     ends = {key: torch.nan if value[key] is None else value[key] for key in ("mean", "low", "high")}
-    return Interval(ends["mean"], ends["low"], ends["high"], count)
+    return Interval(ends["mean"], ends["low"], ends["high"], count, subjects)
 
 
 def _filled(value: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from maskwise.audit.figures import pictures_figure
 from maskwise.audit.finding import Criterion, Figure, Interval, Section
 from maskwise.audit.parts import kept
-from maskwise.audit.subject import Audited, Ratio, plain_identity
-from maskwise.checks.pictures import pictures
+from maskwise.audit.subject import Audited, Ratio, estimated, plain_identity
 from maskwise.checks.randomise import restored
 from maskwise.checks.rows import as_float
 from maskwise.checks.subject import Subject
@@ -83,10 +82,12 @@ def _which(audited: Audited, absent: bool) -> str:
 def planted(audited: Audited) -> dict[str, Any]:
     """Teaches, explains, and draws some; ``why`` says what could not be done."""
     classifier = audited.classifier
-    images = pictures(audited.sets, classifier.size, audited.at_most(MOST), skip_damaged=True)
+    images, groups = audited.drawn(audited.sets, MOST)
     if len(images) < LEAST:
         return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
-    held = torch.arange(len(images)) % 3 == 0
+    held = (torch.arange(len(images)) if groups is None else groups) % 3 == 0
+    if held.all():
+        return {"why": "all pictures are of one subject: none would be left to test what was taught"}
     test = as_float(images[held.nonzero()[:TESTED, 0]]).to(classifier.device)
     teach = as_float(images[(~held).nonzero()[:, 0]]).to(classifier.device)
     draws = torch.Generator().manual_seed(audited.plan.seed)
@@ -117,7 +118,9 @@ def planted(audited: Audited) -> dict[str, Any]:
             "why": f"its last layer alone did not learn a patch, for its features do not tell it ({'; '.join(tried)})"
         }
     area = where.double().mean((1, 2))
-    lifts = [audited.estimate(torch.stack([energy_inside(m, where).double(), area], 1), Ratio()) for m in maps]
+    whose = None if groups is None else groups[held][:TESTED]
+    shares = [torch.stack([energy_inside(one, where).double(), area], 1) for one in maps]
+    lifts = [estimated(rows, Ratio(), audited.plan.seed, whose) for rows in shares]
     lines = [
         [("with the patch", patched[i].cpu()), ("map", maps[0][i]), ("without", test[i].cpu()), ("map", maps[1][i])]
         for i in range(min(SHOWN, len(test)))

@@ -45,11 +45,12 @@ def spurious_section(audited: Audited) -> Section:
         why = "it says one and the same of all pictures" if audited.finding is None else _NONE_WITHOUT
         return _unknown(audited, section, why)
     took = said == audited.top[donors]
-    carried = wilson(*effective(donors[elsewhere], took[elsewhere]))
+    whose = donors if audited.groups is None else audited.groups[donors]
+    carried = wilson(*effective(whose[elsewhere], took[elsewhere]))
     share = carried.times(100).text(0, "%")
     section.says = _what_was_done(audited, int(elsewhere.sum()), share)
     section.numbers = {"pairs": int(elsewhere.sum()), "carried": {**carried.plain(), "count": len(donors.unique())}}
-    classes = carried_by_class(audited.top, audited.labels, donors, recipients, said)
+    classes = carried_by_class(audited.top, audited.labels, donors, recipients, said, audited.groups)
     if audited.finding is not None:
         classes = [one for one in classes if one.label == THERE]
     _classes(audited, section, classes)
@@ -198,6 +199,7 @@ class Carried:
     Attributes:
         label: its index.
         squares: how many of it were pasted.
+        subjects: of how many subjects these are; as many where each picture is by itself.
         own: said and asked: of pictures with one of them, how many then get this class. In independent pictures, as
             ``effective`` counts them.
         others: the same of squares of other classes. Both are in pictures that are not of this class, nor said to be.
@@ -207,6 +209,7 @@ class Carried:
     squares: int
     own: tuple[float, float]
     others: tuple[float, float]
+    subjects: int = 0
 
     def gain(self, level: float = LEVEL) -> Interval:
         """How much more often its own squares make it be said than others' do."""
@@ -215,23 +218,28 @@ class Carried:
 
     def could_be_found(self, bound: float, level: float) -> bool:
         """Would it be beyond the bound, did all of its squares carry it and none of the others?"""
-        return difference((self.squares, self.squares), (0, self.others[1]), level).low > bound
+        most = self.subjects or self.squares
+        return difference((most, most), (0, self.others[1]), level).low > bound
 
 
-def carried_by_class(top: Tensor, labels: Tensor, donors: Tensor, recipients: Tensor, said: Tensor) -> list[Carried]:
+def carried_by_class(
+    top: Tensor, labels: Tensor, donors: Tensor, recipients: Tensor, said: Tensor, groups: Tensor | None = None
+) -> list[Carried]:
     """Classes of at least ``FEW`` squares, those that carry most first.
 
     Args:
         top, labels: (N,), what is said of all pictures, and what is true or -1.
         donors, recipients, said: (P,), places among them, and what is said of the recipient with the donor's square.
+        groups: (N,) int64, pictures whose squares are taken as alike; None is each by itself.
     """
-    found = []
+    found, whose = [], donors if groups is None else groups[donors]
     for c in top[donors].unique().tolist():
         free = (top[recipients] != c) & (labels[recipients] != c)
         own, other = (top[donors] == c) & free, (top[donors] != c) & free
         squares = len(donors[own].unique())
         if squares >= FEW:
-            found.append(Carried(c, squares, *(effective(donors[rows], said[rows] == c) for rows in (own, other))))
+            of_own, of_others = (effective(whose[rows], said[rows] == c) for rows in (own, other))
+            found.append(Carried(c, squares, of_own, of_others, len(whose[own].unique())))
     return sorted(found, key=lambda one: (-one.gain().value, one.label))
 
 

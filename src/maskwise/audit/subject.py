@@ -28,7 +28,8 @@ from maskwise.audit.rows import (
     SmallMaps,
     object_cover,
 )
-from maskwise.checks.pictures import pictures
+from maskwise.audit.wilson import share_of
+from maskwise.checks.pictures import chosen, pictures
 from maskwise.checks.rows import Values
 from maskwise.checks.subject import top_classes
 from maskwise.classifiers import Classifier
@@ -37,10 +38,12 @@ from maskwise.core.bootstrap import Average, Statistic, interval
 from maskwise.core.errors import InputError
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample, read_data
+from maskwise.data.subjects import subject_numbers
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import fitted
 from maskwise.evaluation.items import Target
-from maskwise.evaluation.run import Measured, measure
+from maskwise.evaluation.measured import Measured
+from maskwise.evaluation.run import measure
 from maskwise.measures.base import Metric
 from maskwise.sess.sweep import AnyExplainer
 
@@ -133,10 +136,15 @@ class Audited:
         """(N,) bool, pictures that don't show the finding: by their label, or where none has one by what is said."""
         return (self.labels if self.labelled.any() else self.top) == 1 - THERE
 
-    def examples(self, count: int) -> Values:
-        """(n,C,h,w) uint8, so many pictures of each data set, evenly spread, of those that ``shown`` says."""
-        sets = list(self.sets) if self.finding is None else self._shown_sets()
-        return pictures(sets, self.classifier.size, self.at_most(count), skip_damaged=True)
+    def examples(self, count: int) -> tuple[Values, Tensor | None]:
+        """(n,C,h,w) uint8, so many pictures of each data set, evenly spread, of those that ``shown`` says; and the
+        number of each one's subject, where those are known."""
+        return self.drawn(self.sets if self.finding is None else self._shown_sets(), count)
+
+    def drawn(self, sets: Sequence[DataSet], count: int) -> tuple[Values, Tensor | None]:
+        """As ``examples``, of these data sets."""
+        found = [chosen(one, self.at_most(count), skip_damaged=True) for one in sets]
+        return pictures(found, self.classifier.size), subject_numbers(found)
 
     def classes_asked(self, images: Tensor) -> Tensor:
         """(n,) int64, the class of each picture (n,C,h,w) whose map is asked for."""
@@ -192,9 +200,26 @@ class Audited:
         text = "\n".join(key for keys in self.measured.pictures.values() for key in keys)
         return f"{zlib.crc32(text.encode()):08x}"
 
-    def estimate(self, values: Tensor, statistic: Statistic | None = None) -> Interval:
-        """Mean over pictures of values (N,), or another statistic of rows (N,D), with its bootstrap interval."""
-        return estimated(values, statistic, self.plan.seed)
+    @cached_property
+    def groups(self) -> Tensor | None:
+        """(N,) int64, pictures of one subject have one number; None where each picture is by itself."""
+        return self.measured.groups(list(self.measured.pictures))
+
+    def groups_of(self, rows: Tensor) -> Tensor | None:
+        """The same of some rows: (N,) bool or (n,) int64 places."""
+        return None if self.groups is None else self.groups[rows]
+
+    def estimate(self, values: Tensor, statistic: Statistic | None = None, of: Tensor | None = None) -> Interval:
+        """Mean over pictures of values (n,), or another statistic of rows (n,D), with its bootstrap interval.
+
+        Args:
+            of: (N,) bool or (n,) int64 places, the rows that they are of; None is all.
+        """
+        return estimated(values, statistic, self.plan.seed, self.groups if of is None else self.groups_of(of))
+
+    def share(self, right: Tensor, of: Tensor | None = None) -> Interval:
+        """The share of pictures that are right, (n,) bool, with Wilson's interval; ``of`` as in ``estimate``."""
+        return share_of(right, self.groups if of is None else self.groups_of(of))
 
 
 class Ratio:
@@ -204,16 +229,19 @@ class Ratio:
         return total[..., 0] / total[..., 1]
 
 
-def estimated(values: Tensor, statistic: Statistic | None = None, seed: int = 0) -> Interval:
-    """As ``Audited.estimate``; rows with NaN are left out."""
+def estimated(
+    values: Tensor, statistic: Statistic | None = None, seed: int = 0, groups: Tensor | None = None
+) -> Interval:
+    """As ``Audited.estimate``, of rows whose ``groups`` (n,) are drawn together; rows with NaN are left out."""
     rows = (values[:, None] if values.ndim == 1 else values).double()
-    rows = rows[~rows.isnan().any(1)]
+    known = ~rows.isnan().any(1)
+    rows, groups = rows[known], None if groups is None else groups[known]
     if not len(rows):
         return Interval(torch.nan, torch.nan, torch.nan, 0)
     statistic = statistic or Average()
-    low, high = interval(statistic, rows, seed=seed)
+    low, high = interval(statistic, rows, seed=seed, groups=groups)
     value = float(statistic.value(rows.sum(0), torch.tensor(float(len(rows)), dtype=torch.float64)))
-    return Interval(value, low, high, len(rows))
+    return Interval(value, low, high, len(rows), None if groups is None else len(groups.unique()))
 
 
 def collect(
@@ -292,4 +320,5 @@ def plain_identity(audited: Audited) -> dict[str, Any]:
         "explainer": Contender.of(audited.method, audited.explainer).identity,
         "pictures": audited.pictures_digest(),
         "seed": audited.plan.seed,
+        **({} if audited.groups is None else {"subjects": zlib.crc32(audited.groups.numpy().tobytes())}),
     }

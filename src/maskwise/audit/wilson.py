@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import torch
 from scipy.stats import norm
 from torch import Tensor
 
@@ -43,6 +45,41 @@ def difference(first: tuple[float, float], second: tuple[float, float], level: f
     return Interval(value, low, high, round(first[1] + second[1]))
 
 
+def counted(right: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
+    """(right, count) of independent trials that say as much of a share as these, of which those of one group are alike.
+
+    The share is that of all trials. The count is p (1 - p) over its variance from one group to the next (Korn and
+    Graubard 1998), n^2 / sum of m^2 at least, for groups of m trials that are all the same, and n at most. Where p is 0
+    or 1 the variance tells nothing of how alike trials are, and the least is taken.
+
+    Args:
+        right: (N,) bool.
+        groups: (N,) int64, the group of each trial; None is each by itself.
+
+    Example:
+        >>> right = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]).bool()
+        >>> counted(right), counted(right, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
+        ((4.0, 8.0), (2.0, 4.0))
+    """
+    count, hits = float(len(right)), float(right.sum())
+    if groups is None or not count:
+        return hits, count
+    _, group, size = groups.unique(return_inverse=True, return_counts=True)
+    share, least = hits / count, count**2 / float(size.double().square().sum())
+    if not 0 < share < 1 or len(size) < 2:
+        return share * least, least
+    off = torch.zeros(len(size), dtype=torch.float64).index_add(0, group, right.double() - share)
+    variance = len(size) / (len(size) - 1) * float(off.square().sum()) / count**2
+    found = min(max(share * (1 - share) / variance if variance else count, least), count)
+    return share * found, found
+
+
+def share_of(right: Tensor, groups: Tensor | None = None, level: float = 0.95) -> Interval:
+    """The share of trials (N,) bool that are right, with Wilson's interval; arguments as of ``counted``."""
+    found = wilson(*counted(right, groups), level)
+    return replace(found, count=len(right), subjects=None if groups is None else len(groups.unique()))
+
+
 def effective(groups: Tensor, right: Tensor) -> tuple[float, float]:
     """(right, count) of independent trials that say as much of a share as trials in groups do, whose trials are alike.
 
@@ -55,7 +92,6 @@ def effective(groups: Tensor, right: Tensor) -> tuple[float, float]:
         right: (N,) bool.
 
     Example:
-        >>> import torch
         >>> effective(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.tensor([1, 0, 1, 1, 1, 0, 0, 0]).bool())
         (3.0, 6.0)
     """

@@ -35,6 +35,7 @@ def arcc(
     images: Values,
     *,
     fill: str = "noisy_linear",
+    groups: Tensor | None = None,
     seed: int = 0,
     batch: int = 32,
     progress: ProgressCallback | None = None,
@@ -49,6 +50,8 @@ def arcc(
         classifier: what they explain.
         images: (N,3,H,W), RGB in [0,1], or uint8.
         fill: ROAD's infiller.
+        groups: (N,) int64: pictures of one number, as of one patient, are drawn together for intervals (see
+            ``subject_numbers``); None is each by itself.
         seed: of the intervals.
         batch: pictures at once.
         progress: called with (done, total), in pictures times methods.
@@ -78,7 +81,8 @@ def arcc(
             "road": road,
         }
 
-    return explained_again("arcc", methods, classifier, images, scores, {"fill": filled.text()}, seed, batch, progress)
+    told = {"fill": filled.text()}
+    return explained_again("arcc", methods, classifier, images, scores, told, groups, seed, batch, progress)
 
 
 def in_unit_range(maps: Tensor) -> Tensor:

@@ -123,8 +123,9 @@ def drt(
             networks = {which: known.classifier for which, known in trained.items()}
             found, kept[method] = _compared(subjects, networks, test.images, compared, batch, shown)
             for (which, name), values in found.items():
-                rows.append(DrtRow(method, which, name, mean_of(values, undefined, settings.seed)))
-            protocols[method] = {"explainer": subject.identity, **comparison_protocol(subject, compared, undefined)}
+                rows.append(DrtRow(method, which, name, mean_of(values, undefined, settings.seed, test.groups)))
+            how = comparison_protocol(subject, compared, undefined, test.groups)
+            protocols[method] = {"explainer": subject.identity, **how}
     reached = {
         which: {
             "train": 100 * known.accuracy,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskwise.checks.intervals import RESAMPLES, MeanInterval, mean_of
+from maskwise.checks.intervals import MeanInterval, interval_said, mean_of
 from maskwise.checks.protocol import check_seed, versions
 from maskwise.checks.rows import Values, as_float
 from maskwise.checks.subject import ProgressCallback, Subject, top_classes
@@ -64,6 +64,7 @@ def explained_again(
     images: Values,
     scores: Scores,
     settings: Mapping[str, Any],
+    groups: Tensor | None,
     seed: int,
     batch: int,
     progress: ProgressCallback | None,
@@ -77,6 +78,7 @@ def explained_again(
         images: (N,3,H,W), float in [0,1] or uint8.
         scores: of a method, pictures (B,3,H,W) float and their classes (B,), by name (B,).
         settings: what the protocol says beside what is common.
+        groups: (N,) int64, pictures that are drawn together for intervals; None is each by itself.
         seed: of the intervals.
         batch: pictures at once.
         progress: called with (done, total), in pictures times methods.
@@ -97,7 +99,7 @@ def explained_again(
             if progress is not None:
                 progress(done, total)
     values = {(name, score): torch.cat(found[name, score]) for name in subjects for of, score in found if of == name}
-    return result_of(check, subjects, classifier, images, values, settings, seed)
+    return result_of(check, subjects, classifier, images, values, settings, seed, groups)
 
 
 def subjects_of(
@@ -118,9 +120,10 @@ def result_of(
     values: dict[tuple[str, str], Tensor],
     settings: Mapping[str, Any],
     seed: int,
+    groups: Tensor | None = None,
 ) -> AgainResult:
     """Means with intervals of values (N,) by method and score, and what they came of."""
-    rows = [AgainRow(name, score, mean_of(of, "left_out", seed)) for (name, score), of in values.items()]
+    rows = [AgainRow(name, score, mean_of(of, "left_out", seed, groups)) for (name, score), of in values.items()]
     protocol = {
         "check": check,
         "explainers": {name: subject.identity for name, subject in subjects.items()},
@@ -131,7 +134,7 @@ def result_of(
         "target": "the classifier's top class of the whole picture",
         **settings,
         "undefined": "left out and counted",
-        "interval": f"95%, percentile bootstrap over pictures, {RESAMPLES} resamples",
+        "interval": interval_said(groups),
         "seed": seed,
         "versions": versions(),
     }

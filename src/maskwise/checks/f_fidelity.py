@@ -92,6 +92,7 @@ def f_fidelity(
     percent: Sequence[float] = PERCENT,
     draws: int = 20,
     share: float = 0.1,
+    groups: Tensor | None = None,
     seed: int = 0,
     batch: int = 32,
     progress: ProgressCallback | None = None,
@@ -113,6 +114,8 @@ def f_fidelity(
         percent: sizes, in percent of the pixels; the paper has 20 of them and 50 draws.
         draws: holes of each size.
         share: of pixels that the judge is used to miss, in (0,1].
+        groups: (N,) int64: pictures of one number, as of one patient, are drawn together for intervals (see
+            ``subject_numbers``); None is each by itself.
         seed: of the holes and of the intervals.
         batch: pictures explained at once.
         progress: called with (done, total), in pictures times methods.
@@ -141,4 +144,4 @@ def f_fidelity(
         "training": None if judge is not None else (settings or JUDGE_TRAINING).model_dump(),
         "percent": list(percent), "draws": draws, "share": share, "removed": "the mean colour",
     }  # fmt: skip
-    return explained_again("f_fidelity", methods, classifier, images, scores, told, seed, batch, progress)
+    return explained_again("f_fidelity", methods, classifier, images, scores, told, groups, seed, batch, progress)

@@ -20,7 +20,7 @@ class MeanInterval:
 
     Attributes:
         mean: in [-1,1]; NaN where no picture is left.
-        low: lower end of the 95% percentile bootstrap interval over pictures.
+        low: lower end of the 95% percentile bootstrap interval over pictures, or over groups of them.
         high: its upper end.
         undefined: for how many pictures the similarity is undefined, one of the maps being flat.
     """
@@ -35,13 +35,16 @@ class MeanInterval:
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
-def mean_of(values: Tensor, undefined: UndefinedRule = "zero", seed: int = 0) -> MeanInterval:
+def mean_of(
+    values: Tensor, undefined: UndefinedRule = "zero", seed: int = 0, groups: Tensor | None = None
+) -> MeanInterval:
     """Mean and interval of similarities (N,), of which NaN are undefined.
 
     Args:
         values: one a picture.
         undefined: such a picture counts ``zero``, since a flat map says nothing of the other one; or is ``left_out``.
         seed: of the bootstrap.
+        groups: (N,) int64: values of one number, as of one patient, are drawn together; None is each by itself.
 
     Example:
         >>> mean_of(torch.tensor([1.0, 0.5, torch.nan, 0.5])).mean
@@ -52,5 +55,12 @@ def mean_of(values: Tensor, undefined: UndefinedRule = "zero", seed: int = 0) ->
     kept = values[~missing] if undefined == "left_out" else values.nan_to_num(0.0)
     if not len(kept):
         return MeanInterval(torch.nan, torch.nan, torch.nan, int(missing.sum()))
-    low, high = interval(Average(), kept[:, None], RESAMPLES, seed=seed)
+    among = groups[~missing] if groups is not None and undefined == "left_out" else groups
+    low, high = interval(Average(), kept[:, None], RESAMPLES, seed=seed, groups=among)
     return MeanInterval(float(kept.mean()), low, high, int(missing.sum()))
+
+
+def interval_said(groups: Tensor | None, how: str = "") -> str:
+    """How intervals are made, for a protocol: over pictures, or over their groups (N,)."""
+    over = "pictures" if groups is None else f"{len(groups.unique())} subjects of {len(groups)} pictures"
+    return f"95%, percentile bootstrap over {over}{how}, {RESAMPLES} resamples"

@@ -13,7 +13,7 @@ from torch import Tensor
 from maskwise.blending import masked_in, masked_out
 from maskwise.checks.area_controls import above_mean, centre_squares, random_blobs
 from maskwise.checks.base import register_check
-from maskwise.checks.intervals import RESAMPLES, MeanInterval, mean_of
+from maskwise.checks.intervals import MeanInterval, interval_said, mean_of
 from maskwise.checks.leak_result import (
     BLOBS,
     CONTROLS,
@@ -118,14 +118,15 @@ def leak(
         keeps[name] = run.keeps(subject, goals)
         step = None if progress is None else lambda done, k=k: progress(k * len(test) + done, total)
         answers[name] = run.asked(own[name], keeps[name], step)
-    probes, on_boxes, why = _probes(keeps, boxes, test.labels, probe)
+    groups = test.groups
+    probes, on_boxes, why = _probes(keeps, boxes, test.labels, probe, groups)
     rows, summaries = [], []
     for name in methods:
         rows += [
-            LeakRow(name, masks, kept, judge, _mean(values[:, 0], seed), _mean(values[:, 1], seed))
+            LeakRow(name, masks, kept, judge, _mean(values[:, 0], seed, groups), _mean(values[:, 1], seed, groups))
             for (masks, kept, judge), values in answers[name].items()
         ]
-        summaries.append(_summary(name, keeps[name], answers[name], probes.get(name), on_boxes, bound, seed))
+        summaries.append(_summary(name, keeps[name], answers[name], probes.get(name), on_boxes, bound, seed, groups))
     protocol: dict[str, Any] = {
         "check": "leak", "classifier": classifier.name, "fingerprint": classifier.fingerprint(),
         "robust_judge": robust.fingerprint(),
@@ -136,9 +137,9 @@ def leak(
         "among_classes": len(classes), "mask": "map > its mean",
         "fill": fill, "bound": bound, "seed": seed, "probe": why or f"small_cnn on 56x56, {FOLDS} folds",
         "probe_training": None if probe is None else probe.model_dump(),
-        "interval": f"95%, percentile bootstrap over pictures, in pairs, {RESAMPLES} resamples", "versions": versions(),
+        "interval": interval_said(groups, ", in pairs"), "versions": versions(),
     }  # fmt: skip
-    boxed = None if on_boxes is None else _mean(on_boxes, seed)
+    boxed = None if on_boxes is None else _mean(on_boxes, seed, groups)
     return LeakResult(rows, summaries, boxed, protocol)
 
 
@@ -222,37 +223,49 @@ def lenders(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _probes(
-    keeps: Mapping[str, Tensor], boxes: Tensor | None, labels: Tensor, settings: SmallTraining | None
+    keeps: Mapping[str, Tensor],
+    boxes: Tensor | None,
+    labels: Tensor,
+    settings: SmallTraining | None,
+    groups: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor | None, str | None]:
     """By method, and on boxes: right or not (N,), NaN where a picture has no box; or why there is no probe."""
     if settings is None:
         return {}, None, "left out"
     try:
-        found = {name: mask_probe(own, labels, settings).double() for name, own in keeps.items()}
+        found = {name: mask_probe(own, labels, settings, groups=groups).double() for name, own in keeps.items()}
         if boxes is None or not (known := boxes.flatten(1).any(1)).any():
             return found, None, None
         on_boxes = torch.full((len(labels),), torch.nan, dtype=torch.float64)
-        on_boxes[known] = mask_probe(boxes[known], labels[known], settings).double()
+        whose = None if groups is None else groups[known]
+        on_boxes[known] = mask_probe(boxes[known], labels[known], settings, groups=whose).double()
     except InputError as error:
         return {}, None, f"not done: {error}"
     return found, on_boxes, None
 
 
 def _summary(
-    name: str, keeps: Tensor, answers: _Answers, probe: Tensor | None, on_boxes: Tensor | None, bound: float, seed: int
+    name: str,
+    keeps: Tensor,
+    answers: _Answers,
+    probe: Tensor | None,
+    on_boxes: Tensor | None,
+    bound: float,
+    seed: int,
+    groups: Tensor | None,
 ) -> LeakSummary:
     def lead(masks: str) -> Tensor:
         """(N,): is the own judge right where the robust one is not? 1, 0, or -1."""
         return answers[masks, "in", "own"][:, 0] - answers[masks, "in", "robust"][:, 0]
 
-    gaps = {control: _mean(lead(OWN) - lead(control), seed) for control in CONTROLS}
-    borrowed = _mean(lead(SAME) - lead(OTHER), seed)
-    over = None if probe is None or on_boxes is None else _mean(probe - on_boxes, seed)
+    gaps = {control: _mean(lead(OWN) - lead(control), seed, groups) for control in CONTROLS}
+    borrowed = _mean(lead(SAME) - lead(OTHER), seed, groups)
+    over = None if probe is None or on_boxes is None else _mean(probe - on_boxes, seed, groups)
     return LeakSummary(
-        name, float(keeps.double().mean()), gaps, borrowed, None if probe is None else _mean(probe, seed), over,
+        name, float(keeps.double().mean()), gaps, borrowed, None if probe is None else _mean(probe, seed, groups), over,
         answer_of(gaps, borrowed, bound),
     )  # fmt: skip
 
 
-def _mean(values: Tensor, seed: int) -> MeanInterval:
-    return mean_of(values, "left_out", seed)
+def _mean(values: Tensor, seed: int, groups: Tensor | None) -> MeanInterval:
+    return mean_of(values, "left_out", seed, groups)

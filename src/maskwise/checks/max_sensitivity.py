@@ -31,6 +31,7 @@ def max_sensitivity(
     *,
     radius: float = 0.02,
     samples: int = 10,
+    groups: Tensor | None = None,
     seed: int = 0,
     batch: int = 32,
     progress: ProgressCallback | None = None,
@@ -45,6 +46,8 @@ def max_sensitivity(
         images: (N,3,H,W), RGB in [0,1], or uint8.
         radius: each value of a picture moves by up to so much, in [0,1], and stays in [0,1].
         samples: noises of a picture; they belong to picture and seed, and are the same for every method.
+        groups: (N,) int64: pictures of one number, as of one patient, are drawn together for intervals (see
+            ``subject_numbers``); None is each by itself.
         seed: of the noise and of the intervals.
         batch: pictures at once.
         progress: called with (done, total), in pictures times methods.
@@ -71,5 +74,5 @@ def max_sensitivity(
         size = maps.flatten(1).norm(dim=1)
         return {"max_sensitivity": farthest / size.where(size > 0, torch.nan)}
 
-    settings = {"radius": radius, "samples": samples, "noise": "uniform, in [0,1] units"}
-    return explained_again("max_sensitivity", methods, classifier, images, scores, settings, seed, batch, progress)
+    told = {"radius": radius, "samples": samples, "noise": "uniform, in [0,1] units"}
+    return explained_again("max_sensitivity", methods, classifier, images, scores, told, groups, seed, batch, progress)

@@ -44,6 +44,7 @@ def mprt(
     targets: Tensor | None = None,
     measures: Measures = None,
     undefined: UndefinedRule = "zero",
+    groups: Tensor | None = None,
     seed: int = 0,
     batch: int = 32,
     examples: int = 3,
@@ -67,6 +68,8 @@ def mprt(
         targets: (N,) classes that are explained; None is the trained classifier's top class at every stage.
         measures: names of similarities, or similarities by name; None is all that are registered.
         undefined: a flat map that is compared with another one counts ``zero``, or is ``left_out`` (released code).
+        groups: (N,) int64: pictures of one number, as of one patient, are drawn together for intervals (see
+            ``subject_numbers``); None is each by itself.
         seed: of new weights and of the intervals.
         batch: pictures at once.
         examples: how many pictures, evenly spread, are kept with their maps, to be looked at.
@@ -121,7 +124,7 @@ def mprt(
                         if progress is not None:
                             progress(done, total)
                 kept[mode].append(torch.stack(stages))
-    table = [MprtRow(*key, mean_of(torch.cat(values), undefined, seed)) for key, values in found.items()]
+    table = [MprtRow(*key, mean_of(torch.cat(values), undefined, seed, groups)) for key, values in found.items()]
     protocol = {
         "check": "mprt",
         "explainer": subject.identity,
@@ -135,7 +138,7 @@ def mprt(
         "pictures": len(images),
         "size": list(images.shape[-2:]),
         "target": "the trained classifier's top class at every stage" if targets is None else "given",
-        **comparison_protocol(subject, compared, undefined),
+        **comparison_protocol(subject, compared, undefined, groups),
         "seed": seed,
         "versions": versions(),
     }

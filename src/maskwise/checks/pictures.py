@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,10 +16,12 @@ from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, Streamed, in_memo
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
+from maskwise.core.text import first_few, how_many
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.class_order import say_other_order
 from maskwise.data.damaged import readable
 from maskwise.data.sample import filled
+from maskwise.data.subjects import numbers_of, whole_subjects
 
 RandomLabels = Literal["shuffled", "uniform"]
 
@@ -31,11 +34,13 @@ class Labelled:
         images: (N,3,h,w) uint8, squashed; a tensor, or ``Rows`` that are read when they are needed.
         labels: (N,) int64 in 0…K-1.
         classes: K names.
+        subjects: of each picture, whom or what it is of, or None; empty where nobody says.
     """
 
     images: Values
     labels: Tensor
     classes: tuple[str, ...]
+    subjects: tuple[str | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,7 +63,13 @@ class Labelled:
         return digest.hexdigest()[:16]
 
     def subset(self, indices: Tensor) -> Labelled:
-        return replace(self, images=picked(self.images, indices), labels=self.labels[indices])
+        subjects = tuple(self.subjects[i] for i in indices.tolist()) if self.subjects else ()
+        return replace(self, images=picked(self.images, indices), labels=self.labels[indices], subjects=subjects)
+
+    @property
+    def groups(self) -> Tensor | None:
+        """(N,) int64, one number for the pictures of a subject; None where nobody says whose they are."""
+        return numbers_of(self.subjects)
 
 
 def pictures(
@@ -80,7 +91,7 @@ def pictures(
     Raises:
         InputError: a source or a picture that can't be read.
     """
-    sets = [_chosen(source, limit, skip_damaged) for source in sources]
+    sets = [chosen(source, limit, skip_damaged) for source in sources]
     items = [(data, record) for data in sets for record in data.records]
     return in_memory_if_it_fits(Streamed(items, size), cache_gib)
 
@@ -105,7 +116,7 @@ def labelled(
     Raises:
         InputError: pictures without labels, fewer than two classes, or one that ``classes`` does not name.
     """
-    data = _chosen(source, limit, skip_damaged)
+    data = chosen(source, limit, skip_damaged)
     named = [_class_of(data, record) for record in data.records]
     known = sorted(set(named), key=_numbers_as_numbers) if classes is None else list(classes)
     if len(known) < 2:
@@ -116,7 +127,7 @@ def labelled(
     number = {name: k for k, name in enumerate(known)}
     labels = torch.tensor([number[name] for name in named])
     images = in_memory_if_it_fits(Streamed([(data, record) for record in data.records], size), cache_gib)
-    return Labelled(images, labels, tuple(known))
+    return Labelled(images, labels, tuple(known), _subjects([data]))
 
 
 def classified(
@@ -135,7 +146,7 @@ def classified(
     Raises:
         InputError: a picture whose label is not known among these classes.
     """
-    sets = [_chosen(source, limit, skip_damaged) for source in sources]
+    sets = [chosen(source, limit, skip_damaged) for source in sources]
     say_other_order(sets, classifier.labels, classifier.name)
     items = [(data, record) for data in sets for record in data.records]
     labels = []
@@ -147,7 +158,7 @@ def classified(
             )
         labels.append(record.label)
     images = in_memory_if_it_fits(Streamed(items, classifier.size), cache_gib)
-    return Labelled(images, torch.tensor(labels, dtype=torch.int64), tuple(classifier.labels.names))
+    return Labelled(images, torch.tensor(labels, dtype=torch.int64), tuple(classifier.labels.names), _subjects(sets))
 
 
 def object_boxes(
@@ -156,7 +167,7 @@ def object_boxes(
     """The pixels (N,*size), bool, in the boxes of the same pictures; none where a picture has no box."""
     covers = []
     for source in sources:
-        for sample in _chosen(source, limit, skip_damaged):
+        for sample in chosen(source, limit, skip_damaged):
             covers.append(filled(sample.resized(size).boxes, *size))
     return torch.stack(covers) if covers else torch.zeros(0, *size, dtype=torch.bool)
 
@@ -164,10 +175,16 @@ def object_boxes(
 def split(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled, Labelled]:
     """Training and test pictures: ``share`` of each class, drawn by ``seed``, is kept for the test.
 
+    Where it is known whose pictures they are, those of a subject are all among the ones or all among the others, and
+    the share is kept as nearly as that allows.
+
     Raises:
         InputError: a class of which nothing would be left to train or to test on.
     """
     draws = torch.Generator().manual_seed(seed)
+    groups = data.groups
+    if groups is not None:
+        return _by_subject(data, groups, share, draws)
     test = torch.zeros(len(data), dtype=torch.bool)
     for k, name in enumerate(data.classes):
         members = (data.labels == k).nonzero()[:, 0]
@@ -178,6 +195,28 @@ def split(data: Labelled, share: float = 0.2, seed: int = 0) -> tuple[Labelled, 
             raise InputError(f"class {name!r} has {len(members)} pictures: too few to keep some for the test")
         test[members[torch.randperm(len(members), generator=draws)[:count]]] = True
     return data.subset((~test).nonzero()[:, 0]), data.subset(test.nonzero()[:, 0])
+
+
+def _by_subject(data: Labelled, groups: Tensor, share: float, draws: torch.Generator) -> tuple[Labelled, Labelled]:
+    total = data.labels.bincount(minlength=len(data.classes))
+    test = whole_subjects(groups, data.labels, (share * total).round().long(), draws)
+    kept = data.labels[test].bincount(minlength=len(total))
+    for name, there, count in zip(data.classes, total.tolist(), kept.tolist(), strict=True):
+        if there and not 0 < count < there:
+            raise InputError(f"class {name!r} has pictures of too few subjects to keep some for the test")
+    return data.subset((~test).nonzero()[:, 0]), data.subset(test.nonzero()[:, 0])
+
+
+def say_shared(train: Labelled, test: Labelled) -> None:
+    """Warns where pictures of one subject are among those that are trained on and those that are tested on."""
+    both = sorted({name for name in train.subjects if name is not None} & set(test.subjects) - {None})
+    if both:
+        warnings.warn(
+            f"{how_many(len(both), 'subject')} ({first_few([str(name) for name in both])}) "
+            f"{'has' if len(both) == 1 else 'have'} pictures among those trained on and those tested on: what is found "
+            "of such pictures need not hold for others' pictures",
+            stacklevel=2,
+        )
 
 
 def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
@@ -199,11 +238,16 @@ def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
     raise InputError(f"labels are shuffled or uniform, not {how!r}")
 
 
-def _chosen(source: str | DataSet, limit: int | None, skip_damaged: bool) -> DataSet:
-    """The pictures that are taken of a data set."""
+def chosen(source: str | DataSet, limit: int | None = None, skip_damaged: bool = False) -> DataSet:
+    """The pictures that are taken of a data set; arguments as of ``pictures``."""
     data = source if isinstance(source, DataSet) else read_data(source)
     data = data.subset(evenly_spread(len(data), limit))
     return readable(data, truth=False)[0] if skip_damaged else data
+
+
+def _subjects(sets: Sequence[DataSet]) -> tuple[str | None, ...]:
+    found = tuple(record.subject for data in sets for record in data.records)
+    return found if any(name is not None for name in found) else ()
 
 
 def _class_of(data: DataSet, record: Record) -> str:

@@ -34,7 +34,7 @@ def interval(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
-    pictures: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> tuple[float, float]:
     """Ends of the percentile bootstrap interval of a metric's value.
 
@@ -44,7 +44,8 @@ def interval(
         resamples: how often N pictures are drawn with replacement.
         level: in (0,1), the share of resamples within the interval.
         seed: of the draws.
-        pictures: (N,) int64, the picture of each row, where pictures have several: those are drawn together.
+        groups: (N,) int64, where rows are not independent: those of one number, such as several of a picture or several
+            pictures of a subject, are drawn together (the cluster bootstrap).
 
     Returns:
         (low, high) in the metric's unit; NaN where no picture is left.
@@ -59,7 +60,7 @@ def interval(
     """
     known = _known(statistics)
     rows = _Rows(statistics[known])
-    drawn = [rows.value(metric, weights) for weights in drawn_weights(known, pictures, resamples, seed)]
+    drawn = [rows.value(metric, weights) for weights in drawn_weights(known, groups, resamples, seed)]
     return _ends(drawn, level)
 
 
@@ -70,7 +71,7 @@ def paired(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
-    pictures: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> tuple[float, float, float]:
     """Difference a - b of two explainers on the same pictures, and its interval over the same resamples.
 
@@ -81,7 +82,7 @@ def paired(
         resamples: as in ``interval``; the next two likewise.
         level: in (0,1).
         seed: of the draws.
-        pictures: as in ``interval``.
+        groups: as in ``interval``.
 
     Returns:
         (difference, low, high) in the metric's unit.
@@ -95,39 +96,39 @@ def paired(
     first, second = _Rows(a[known]), _Rows(b[known])
     once = torch.ones(1, int(known.sum()), dtype=torch.float64)
     difference = first.value(metric, once) - second.value(metric, once)
-    draws = drawn_weights(known, pictures, resamples, seed)
+    draws = drawn_weights(known, groups, resamples, seed)
     drawn = [first.value(metric, weights) - second.value(metric, weights) for weights in draws]
     return (float(difference), *_ends(drawn, level))
 
 
-def resampled(metric: Statistic, statistics: Tensor, pictures: Tensor, resamples: int = 2000, seed: int = 0) -> Tensor:
+def resampled(metric: Statistic, statistics: Tensor, groups: Tensor, resamples: int = 2000, seed: int = 0) -> Tensor:
     """The value in each resample, (resamples,), float64: what estimates that are added and subtracted are made of.
 
     Args:
         metric, statistics, resamples, seed: as in ``interval``.
-        pictures: (N,) int64, the picture of each row, 0 to P-1. All P are drawn, those whose rows say nothing, too, so
-            that draws of the same pictures are the same for every caller.
+        groups: (N,) int64, the group of each row, 0 to G-1. All G are drawn, those whose rows say nothing, too, so that
+            draws of the same pictures are the same for every caller.
 
     Returns:
         NaN where nothing that was drawn says anything.
     """
     known = _known(statistics)
-    rows, of_row = _Rows(statistics[known]), pictures[known]
-    draws = _draws(int(pictures.max()) + 1 if len(pictures) else 0, resamples, seed)
+    rows, of_row = _Rows(statistics[known]), groups[known]
+    draws = _draws(int(groups.max()) + 1 if len(groups) else 0, resamples, seed)
     return torch.cat([rows.value(metric, weights[:, of_row]) for weights in draws] or [torch.zeros(0)])
 
 
-def drawn_weights(known: Tensor, pictures: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
+def drawn_weights(known: Tensor, groups: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
     """How often each known row is drawn, (r,n) float64, some resamples at a time.
 
     Args:
         known: (N,) bool, rows that say something; n of them.
-        pictures, resamples, seed: as in ``interval``.
+        groups, resamples, seed: as in ``interval``.
     """
-    if pictures is None:
+    if groups is None:
         yield from _draws(int(known.sum()), resamples, seed)
         return
-    _, of_row = pictures[known].unique(return_inverse=True)
+    _, of_row = groups[known].unique(return_inverse=True)
     for weights in _draws(int(of_row.max()) + 1 if len(of_row) else 0, resamples, seed):
         yield weights[:, of_row]
 
@@ -153,28 +154,28 @@ def _known(statistics: Tensor) -> Tensor:
     return ~statistics.detach().isnan().any(1).cpu()
 
 
-def _draws(pictures: int, resamples: int, seed: int) -> Iterable[Tensor]:
-    """How often each picture was drawn, (r,N), some resamples at a time."""
+def _draws(groups: int, resamples: int, seed: int) -> Iterable[Tensor]:
+    """How often each group was drawn, (r,G), some resamples at a time."""
     if resamples < 1:
         raise InputError(f"resamples must be at least 1, not {resamples}")
-    if not pictures:
+    if not groups:
         return ()
-    if pictures * resamples <= CELLS:
-        return _kept(pictures, resamples, seed)
-    return _drawn(pictures, resamples, seed)
+    if groups * resamples <= CELLS:
+        return _kept(groups, resamples, seed)
+    return _drawn(groups, resamples, seed)
 
 
 @lru_cache(maxsize=2)
-def _kept(pictures: int, resamples: int, seed: int) -> tuple[Tensor, ...]:
+def _kept(groups: int, resamples: int, seed: int) -> tuple[Tensor, ...]:
     """A leaderboard asks for the same draws for every metric and method."""
-    return tuple(_drawn(pictures, resamples, seed))
+    return tuple(_drawn(groups, resamples, seed))
 
 
-def _drawn(pictures: int, resamples: int, seed: int) -> Iterator[Tensor]:
+def _drawn(groups: int, resamples: int, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    step = max(CELLS // pictures, 1)
+    step = max(CELLS // groups, 1)
     for first in range(0, resamples, step):
-        drawn = torch.randint(pictures, (min(step, resamples - first), pictures), generator=generator)
+        drawn = torch.randint(groups, (min(step, resamples - first), groups), generator=generator)
         ones = torch.ones(1, dtype=torch.float64).expand_as(drawn)
         yield torch.zeros(drawn.shape, dtype=torch.float64).scatter_add_(1, drawn, ones)
 

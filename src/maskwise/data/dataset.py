@@ -31,6 +31,8 @@ class Record:
         ignore: the file that holds the pixels not to be counted.
         has_boxes: will the sample have boxes, as far as the listing can tell?
         has_mask: will it have a mask?
+        subject: of whom or what it is, where several pictures may be of one (a patient, an animal, a video): those are
+            no independent pictures. None is that nobody says.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Record:
     ignore: str | None = None
     has_boxes: bool = False
     has_mask: bool = False
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_boxes", self.has_boxes or bool(self.boxes) or self.annotation is not None)

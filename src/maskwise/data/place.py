@@ -10,7 +10,9 @@ from pathlib import Path
 from maskwise.core.errors import InputError
 from maskwise.core.files import why_no_folder
 from maskwise.data.dataset import DataSet
+from maskwise.data.picture_files import PictureFiles
 from maskwise.data.store import Folder
+from maskwise.data.subjects import with_subjects
 from maskwise.formats import NO_PICTURES
 
 LABELS = ("classifier", "own")  # the options that every data set on disk has
@@ -87,16 +89,18 @@ class Place:
             raise InputError(f"{self.path}: holds no pictures of split {self.split!r}; {known}")
         return [self.split]
 
-    def finish(self, data: DataSet) -> DataSet:
-        """The data set with the labels that were asked for; boxes that can hardly be pixels are said.
+    def finish(self, data: PictureFiles) -> DataSet:
+        """The data set with the labels that were asked for and its pictures' subjects; boxes that can hardly be pixels
+        are said.
 
         Raises:
-            InputError: it is empty.
+            InputError: it is empty, or its ``subjects.csv`` can't be read.
         """
         if not data.records:
             raise InputError(NO_PICTURES.format(self.path))
         _say_shares(data, self.path)
-        return data.with_own_labels() if self.options["labels"] == "own" else data
+        whose = with_subjects(data, data.store, whole=self.split is None)
+        return whose.with_own_labels() if self.options["labels"] == "own" else whose
 
 
 def _say_shares(data: DataSet, path: Path) -> None:

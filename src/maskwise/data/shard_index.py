@@ -27,7 +27,7 @@ FORMAT = "maskwise-shard-1"
 PICTURES = (*(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES), "npy")
 ERRORS = (ValueError, KeyError, TypeError, RecursionError, AttributeError, ArithmeticError)  # int of infinity
 MOST_OF_SAMPLE = 2 * MOST_BYTES  # picture and truth, which are read as one piece
-FACTS = ("label", "category", "class", "wnid", "boxes", "box_classes")
+FACTS = ("label", "category", "class", "wnid", "boxes", "box_classes", "subject")
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ def _record(row: dict[str, Any], shard: int, names_class: bool) -> ShardRecord:
         None if kinds is None else _kinds(kinds, len(boxes)),
         has_boxes=bool(row["has_boxes"]),
         has_mask=bool(row["has_mask"]),
+        subject=None if row.get("subject") is None else sys.intern(str(row["subject"])),
         shard=shard,
         suffix=sys.intern(str(suffix)),  # the same few texts a million times over
         picture=(start, size),

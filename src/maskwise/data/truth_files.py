@@ -67,6 +67,8 @@ def truth_files(sample: Sample, record: Record, classes: tuple[str, ...] | None)
     if classes is not None and sample.category is not None:
         facts["class"] = classes[sample.category]
     facts |= {"boxes": sample.boxes.tolist(), "has_boxes": record.has_boxes, "has_mask": record.has_mask}
+    if record.subject is not None:
+        facts["subject"] = record.subject
     if sample.box_classes is not None:
         facts["box_classes"] = sample.box_classes.tolist()
     if sample.difficult is not None:
@@ -109,6 +111,8 @@ def read_facts(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
             not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_CLASSES
         ):
             raise InputError(f"{name}.json: {key} is {str(value)[:30]!r}, which is not a class index (0, 1, 2, …)")
+    if not isinstance(facts.get("subject", ""), str | int | None):
+        raise InputError(f"{name}.json: subject must be a name, such as a patient's number")
     boxes = facts.get("boxes", [])
     if not isinstance(boxes, list) or not all(isinstance(box, list) for box in boxes):
         raise InputError(f"{name}.json: boxes must be [[x0, y0, x1, y1], …]")

@@ -4,7 +4,8 @@ from maskwise.evaluation.comparison import compare, evaluate
 from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.leaderboard import Cell, Leaderboard, Line, leaderboard
 from maskwise.evaluation.loader import Settings
-from maskwise.evaluation.run import Measured, measure
+from maskwise.evaluation.measured import Measured
+from maskwise.evaluation.run import measure
 
 __all__ = [
     "Cell",

@@ -12,7 +12,7 @@ from torch import Tensor
 from maskwise.core.bootstrap import drawn_weights, resampled
 from maskwise.core.correlation import kendall, weighted_spearman
 from maskwise.core.errors import InputError
-from maskwise.evaluation.run import Measured
+from maskwise.evaluation.measured import Measured
 from maskwise.measures import Metric
 
 METHODS, PICTURES = "methods", "pictures"
@@ -107,19 +107,19 @@ def agreement(measured: Measured, resamples: int = 1000, seed: int = 0) -> Metri
     judges = {name: measured.metrics[name] for name in there}
     known = {name: [~row.isnan().any(1) for row in of.values()] for name, of in there.items()}
     count = len(next(iter(there[next(iter(there))].values())))
-    of_picture = measured.of_picture(list(measured.pictures))
-    pictures = torch.arange(count) if of_picture is None else of_picture
+    together = measured.groups(list(measured.pictures))
+    groups = torch.arange(count) if together is None else together
     return MetricAgreement(
         list(there), names, {name: int(torch.stack(of).all(0).sum()) for name, of in known.items()},
-        _over_methods(judges, there, pictures, resamples, seed),
-        _over_pictures(judges, there, pictures, resamples, seed),
+        _over_methods(judges, there, groups, resamples, seed),
+        _over_pictures(judges, there, groups, resamples, seed),
         [name for name, judge in judges.items() if judge.higher_is_better is None],
         {
             "data": {source: len(of) for source, of in measured.pictures.items()}, "classifier": measured.classifier,
             "methods": {contender.name: contender.identity for contender in measured.contenders},
             "metrics": {name: judge.protocol() for name, judge in judges.items()},
             "resize": measured.settings.resize, "target": measured.settings.target,
-            "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
+            "interval": f"95%, percentile bootstrap over {measured.drawn}, {resamples} resamples, seed {seed}",
         },
     )  # fmt: skip
 
@@ -139,13 +139,13 @@ def _turned(judge: Metric) -> int:
 
 
 def _over_methods(
-    judges: dict[str, Metric], rows: dict[str, dict[str, Tensor]], pictures: Tensor, resamples: int, seed: int
+    judges: dict[str, Metric], rows: dict[str, dict[str, Tensor]], groups: Tensor, resamples: int, seed: int
 ) -> Correlations:
     values, draws = [], []
     for name, judge in judges.items():
         known = [row[~row.isnan().any(1)] for row in rows[name].values()]
         whole = [_values(judge, row.sum(0), torch.tensor(len(row))) for row in known]
-        again = [resampled(judge, row, pictures, resamples, seed) for row in rows[name].values()]
+        again = [resampled(judge, row, groups, resamples, seed) for row in rows[name].values()]
         values.append(_turned(judge) * torch.stack(whole))
         draws.append(_turned(judge) * torch.stack(again, 1))
     once = kendall(torch.stack(values, 1)[None])[0]
@@ -153,11 +153,11 @@ def _over_methods(
 
 
 def _over_pictures(
-    judges: dict[str, Metric], rows: dict[str, dict[str, Tensor]], pictures: Tensor, resamples: int, seed: int
+    judges: dict[str, Metric], rows: dict[str, dict[str, Tensor]], groups: Tensor, resamples: int, seed: int
 ) -> Correlations:
     methods = list(next(iter(rows.values())))
     found = [
-        _of_method([_turned(j) * _of_each(j, rows[k][method]) for k, j in judges.items()], pictures, resamples, seed)
+        _of_method([_turned(j) * _of_each(j, rows[k][method]) for k, j in judges.items()], groups, resamples, seed)
         for method in methods
     ]
     value, draws = (torch.stack(part).nanmean(0) for part in zip(*found, strict=True))
@@ -174,7 +174,7 @@ def _values(judge: Metric, total: Tensor, count: Tensor) -> Tensor:
     return judge.value(total.double(), count.double()).double()
 
 
-def _of_method(columns: list[Tensor], pictures: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor]:
+def _of_method(columns: list[Tensor], groups: Tensor, resamples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Correlations (K,K) and of resamples (R,K,K) of one method's values (N,) by metric.
 
     Metrics may know of different pictures: of two those count which both know, so that each such set of pictures is
@@ -191,7 +191,7 @@ def _of_method(columns: list[Tensor], pictures: Tensor, resamples: int, seed: in
         if both.sum() < FEWEST or not able.any():
             continue
         numbers, chosen = table[both][:, able], pairs[able][:, able]
-        again = [weighted_spearman(numbers, w) for w in drawn_weights(both, pictures, resamples, seed)]
+        again = [weighted_spearman(numbers, w) for w in drawn_weights(both, groups, resamples, seed)]
         value[pairs] = weighted_spearman(numbers, torch.ones(1, len(numbers)))[0][chosen]
         draws[:, pairs] = torch.cat(again)[:, chosen]
     return value, draws

@@ -14,9 +14,9 @@ from maskwise.core.bootstrap import interval, paired
 from maskwise.core.errors import InputError
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import RULES
+from maskwise.evaluation.measured import MEGABYTES, SECONDS, Measured
 from maskwise.evaluation.own_objective import own_objective, own_objective_in_words
 from maskwise.evaluation.protocol_words import metric_in_words, run_in_words
-from maskwise.evaluation.run import MEGABYTES, SECONDS, Measured
 from maskwise.measures import Metric, metrics
 
 ALL = "all"
@@ -28,7 +28,7 @@ class Cell:
 
     Attributes:
         value: of the metric, over so many ``pictures``, or classes of pictures where each is explained.
-        low, high: its 95% bootstrap interval over pictures.
+        low, high: its 95% bootstrap interval over pictures, or over subjects where those are known.
         difference: (value, low, high) of this method minus the best one on the same pictures; None for the best, and
             where a metric has no better side.
     """
@@ -124,11 +124,11 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class _Draws:
-    """Of the bootstrap: how many, by which seed, and the picture of each row (see ``interval``)."""
+    """Of the bootstrap: how many, by which seed, and which rows are drawn together (see ``interval``)."""
 
     resamples: int
     seed: int
-    pictures: Tensor | None
+    groups: Tensor | None
 
 
 def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Leaderboard:
@@ -151,7 +151,7 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
     missing = dict.fromkeys(measured.metrics)
     for group, members in groups.items():
         table: dict[str, dict[str, Cell]] = {name: {} for name in names}
-        draws = _Draws(resamples, seed, measured.of_picture(members))
+        draws = _Draws(resamples, seed, measured.groups(members))
         for metric_name, metric in measured.metrics.items():
             rows = {name: measured.rows(name, metric_name, members) for name in names}
             if any(row.isnan().any(1).all() for row in rows.values()):
@@ -222,12 +222,12 @@ def _best(cells: dict[str, Cell], higher: bool) -> str:
 def _cell(metric: Metric, rows: Tensor, draws: _Draws) -> Cell:
     known = rows[~rows.isnan().any(1)]
     value = float(metric.value(known.sum(0), torch.tensor(float(len(known)), dtype=torch.float64)))
-    low, high = interval(metric, rows, draws.resamples, seed=draws.seed, pictures=draws.pictures)
+    low, high = interval(metric, rows, draws.resamples, seed=draws.seed, groups=draws.groups)
     return Cell(value, float(low), float(high), len(known))
 
 
 def _against(metric: Metric, cell: Cell, rows: Tensor, best: Tensor, draws: _Draws) -> Cell:
-    difference, low, high = paired(metric, rows, best, draws.resamples, seed=draws.seed, pictures=draws.pictures)
+    difference, low, high = paired(metric, rows, best, draws.resamples, seed=draws.seed, groups=draws.groups)
     return Cell(cell.value, cell.low, cell.high, cell.pictures, (float(difference), float(low), float(high)))
 
 
@@ -249,7 +249,7 @@ def _protocol(
         "methods": {contender.name: contender.identity for contender in measured.contenders},
         "resize": settings.resize, "target": settings.target, "limit": settings.limit,
         "difficult": "by rule" if settings.difficult is None else settings.difficult.name,
-        "interval": f"95%, percentile bootstrap over pictures, {resamples} resamples, seed {seed}",
+        "interval": f"95%, percentile bootstrap over {measured.drawn}, {resamples} resamples, seed {seed}",
         "damaged": {source: list(names) for source, names in measured.damaged.items()},
         "without_maps": dict(measured.left_out),
         "trained_on": _own_objectives(measured, described),
@@ -268,7 +268,7 @@ def _own_objectives(measured: Measured, described: dict[str, Any]) -> dict[str, 
 def _in_words(measured: Measured, described: dict[str, Any], counted: list[str]) -> list[str]:
     settings, counts = measured.settings, {source: len(pictures) for source, pictures in measured.pictures.items()}
     lines = run_in_words(measured.classifier, measured.size, counts, settings.resize, settings.target)
-    lines += counted
+    lines += [*measured.subjects_in_words(), *counted]
     lines += [f"{c.name}: {c.explainer.in_words()}" for c in measured.contenders if isinstance(c.explainer, GivenMaps)]
     for name, trained in _own_objectives(measured, described).items():
         lines.append(own_objective_in_words(name, trained))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from maskwise.core.code_digest import code_of_own
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions, out_of_memory, smaller_batch
 from maskwise.core.spread import evenly_spread
-from maskwise.core.text import first_few, how_many, utf8
+from maskwise.core.text import utf8
 from maskwise.data import DataSet, read_data
-from maskwise.data.class_order import mixed_numbers, other_order
+from maskwise.data.class_order import other_order
 from maskwise.data.damaged import damaged_line
 from maskwise.evaluation.batch import Batch
 from maskwise.evaluation.contender import Contender, made_for, map_digest
@@ -31,124 +29,17 @@ from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import class_asked
 from maskwise.evaluation.loader import Settings, batches
 from maskwise.evaluation.maps import MapFolder
+from maskwise.evaluation.measured import MEASURED, MEGABYTES, SECONDS, WARNING, Measured
 from maskwise.evaluation.memory import PeakMemory
-from maskwise.evaluation.processes import gathered, merged, rank_and_world, stacked
+from maskwise.evaluation.processes import gathered, merged, rank_and_world
 from maskwise.evaluation.store import Rows, key_of
 from maskwise.explainers.base import Explainer
-from maskwise.explainers.doubts import doubts, flat_map, handed_on, line_of, other_classifier
+from maskwise.explainers.doubts import flat_map, handed_on, other_classifier
 from maskwise.measures import Metric
 from maskwise.measures.shared_scores import shared_scores
 from maskwise.sess.sweep import AnyExplainer
 
-SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
-WARNING = {kind: f"warning {kind}" for kind in doubts.names()}  # and 1 where a map is doubted
-MEASURED = SECONDS, MEGABYTES, *WARNING.values()
 Explained = tuple[list[int], Tensor, dict[str, Tensor], float, float]  # rows of a batch, and what ``_maps`` gives
-
-
-@dataclass
-class Measured:
-    """The rows of one comparison.
-
-    Attributes:
-        classifier: its name.
-        metrics: by name.
-        settings: of the run.
-        pictures: keys of each data set's pictures, or of their classes where each is explained, in order.
-        statistics: (N,D) by data set, contender and metric; ``seconds`` and ``megabytes`` (N,1) are among them, and
-            for each kind of doubt a ``warning`` (N,1), 1 where the map is doubted and NaN where it is not.
-        seen: how many maps were made in this run, by contender; the others came from disk.
-        damaged: by data set, the pictures that were passed over, and what is wrong with each.
-        foreign: contenders whose explainer is of another classifier.
-        sets: the data sets, without pictures that a folder of maps has no map of.
-        left_out: by data set, how many pictures those were, and whose maps they lack.
-        size: height and width in pixels that the classifier takes.
-        other_order: by data set, why its labels may be other classes than the classifier's.
-    """
-
-    classifier: str
-    metrics: Mapping[str, Metric]
-    settings: Settings
-    contenders: Sequence[Contender]
-    pictures: dict[str, list[str]] = field(default_factory=dict)
-    statistics: dict[tuple[str, str, str], Tensor] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
-    damaged: dict[str, dict[str, str]] = field(default_factory=dict)
-    foreign: list[str] = field(default_factory=list)
-    sets: list[DataSet] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    size: tuple[int, int] = (0, 0)
-    other_order: dict[str, str] = field(default_factory=dict)
-
-    def rows(self, contender: str, metric: str, sources: Sequence[str] | None = None) -> Tensor:
-        """(N,D), what each picture of these data sets, or of all, contributes; those that know nothing are NaN."""
-        return stacked([self.statistics[source, contender, metric] for source in sources or self.pictures])
-
-    def of_picture(self, sources: Sequence[str]) -> Tensor | None:
-        """(N,) the picture of each row of these data sets; None where each picture has one row.
-
-        Two data sets have a picture in common where its name, its pixels and its truth are the same.
-        """
-        first: dict[str, tuple[str, str]] = {}
-        names = []
-        for source in sources:
-            for key in self.pictures[source]:
-                names.append(first.setdefault(key, (source, key.rpartition("#")[0])))
-        number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        return torch.tensor([number[name] for name in names]) if len(number) < len(names) else None
-
-    def _mixed_classes(self) -> list[str]:
-        """Metrics that are means over classes, where a number is not one class."""
-        over = [name for name, metric in self.metrics.items() if "categories" in metric.takes]
-        line = mixed_numbers(self.sets) if over else None
-        return [] if line is None else [f"{', '.join(over)}: {line}"]
-
-    def _several_times(self) -> list[str]:
-        """A line where pictures are in several data sets, or in one more than once, as its splits may share some."""
-        counts = Counter(key for keys in self.pictures.values() for key in keys)
-        repeated = [key for key, count in counts.items() if count > 1]
-        if not repeated:
-            return []
-        what = "case" if self.settings.target == "each" else "picture"
-        named = first_few([key.rpartition("#")[0] for key in repeated])
-        return [
-            f"given more than once: {len(repeated):,} of {how_many(len(counts), what)} ({named}), counted each time in "
-            "the value of all data; intervals draw them together"
-        ]
-
-    def warnings(self, among: Tensor | None = None) -> list[str]:
-        """Why maps may be wrong: a line for each contender and kind, with the number of maps, old ones included.
-
-        Args:
-            among: (N,) bool of all pictures, whose maps alone count; None is all.
-        """
-        lines = [f"{source}: {text}" for source, text in self.left_out.items()]
-        lines += [f"{source}: {text}" for source, text in self.other_order.items()]
-        lines += self._several_times() + self._mixed_classes() + self._too_tolerant()
-        for contender in self.contenders:
-            if isinstance(contender.explainer, GivenMaps):
-                lines += contender.explainer.doubts(contender.name)
-            for kind, key in WARNING.items():
-                found = [self.statistics[source, contender.name, key][:, 0] for source in self.pictures]
-                doubted = torch.cat(found) == 1
-                if kind == "other_classifier" and contender.name in self.foreign:
-                    doubted[:] = True
-                doubted = doubted if among is None else doubted[among]
-                if doubted.any():
-                    lines.append(line_of(kind, contender.name, self.classifier, doubted))
-        return lines
-
-    def _too_tolerant(self) -> list[str]:
-        """Metrics that call a hit what lies within some pixels, of pictures that have hardly more."""
-        side = min(self.size)
-        wide = {name: getattr(metric, "tolerance", None) or 0 for name, metric in self.metrics.items()}
-        return [
-            f"{name}: a hit is whatever lies within {tolerance:g} pixels of the object, which is most of a picture of "
-            f"{self.size[1]}x{self.size[0]} pixels: set {name}.tolerance={max(round(tolerance * side / 224), 1)}, the "
-            "same share of it as of 224"
-            for name, tolerance in wide.items()
-            if self.settings.resize != "none" and 4 * tolerance > side > 0
-        ]
 
 
 def measure(

@@ -18,7 +18,7 @@ from torch import Tensor
 from maskwise.core.files import atomic_write
 from maskwise.core.text import cell as safe
 from maskwise.evaluation.leaderboard import Cell, Leaderboard
-from maskwise.evaluation.run import Measured
+from maskwise.evaluation.measured import Measured
 from maskwise.report.curves import insertion_deletion_figure
 from maskwise.report.document import templates, vector_uri
 

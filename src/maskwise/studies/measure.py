@@ -44,7 +44,7 @@ def measured_numbers(
         if column.metric is not None:
             rows = measured.rows("map", column.name if column.metric != SECONDS else SECONDS)
             judge = None if column.metric == SECONDS else measured.metrics[column.name]
-            number = bootstrapped(judge, rows, pictures_of(measured), config.scale.resamples)
+            number = bootstrapped(judge, rows, groups_of(measured), config.scale.resamples)
             found[column.name] = Number(column.times * number.value, column.times * number.draws)
     return found
 
@@ -82,9 +82,9 @@ def _metric(name: str, classifier: Classifier, options: dict[str, Any]) -> Metri
     return metric(name, classifier, **options)
 
 
-def pictures_of(measured: Measured) -> Tensor:
-    """(N,) number of the picture of each row."""
-    found = measured.of_picture(list(measured.pictures))
+def groups_of(measured: Measured) -> Tensor:
+    """(N,) number of the picture of each row, or of its subject."""
+    found = measured.groups(list(measured.pictures))
     return torch.arange(sum(map(len, measured.pictures.values()))) if found is None else found
 
 

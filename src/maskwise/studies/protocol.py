@@ -7,7 +7,7 @@ from typing import Any
 
 from maskwise.evaluation.batch import Resize
 from maskwise.evaluation.items import Target
-from maskwise.evaluation.run import SECONDS
+from maskwise.evaluation.measured import SECONDS
 from maskwise.measures import metrics
 
 __all__ = ["SECONDS", "Column", "EvaluationProtocol"]  # SECONDS: a column that is no metric

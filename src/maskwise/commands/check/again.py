@@ -46,10 +46,11 @@ def max_sensitivity_command(
     explainers, classifier = compared.explainers(model, sess_options)
     from maskwise.checks import max_sensitivity
 
-    images = compared.pictures(data, classifier, limit)
+    images, groups = compared.pictures(data, classifier, limit)
     with output.bar("pictures x methods") as step:
         result = max_sensitivity(
-            explainers, classifier, images, radius=radius, samples=samples, seed=compared.seed,
+            explainers, classifier, images, radius=radius, samples=samples, groups=groups,
+            seed=compared.seed,
             batch=compared.batch, progress=step,
         )  # fmt: skip
     tell_again(MAX_SENSITIVITY, result, data, limit, out, figures, output)
@@ -78,11 +79,12 @@ def arcc_command(
     explainers, classifier = compared.explainers(model, sess_options)
     from maskwise.checks import arcc
 
-    images = compared.pictures(data, classifier, limit)
+    images, groups = compared.pictures(data, classifier, limit)
     with output.bar("pictures x methods") as step:
         result = arcc(
-            explainers, classifier, images, fill=fill, seed=compared.seed, batch=compared.batch, progress=step
-        )
+            explainers, classifier, images, fill=fill, groups=groups, seed=compared.seed, batch=compared.batch,
+            progress=step,
+        )  # fmt: skip
     tell_again(ARCC, result, data, limit, out, figures, output)
 
 
@@ -108,7 +110,7 @@ def focus_command(
     explainers, classifier = compared.explainers(model, sess_options)
     from maskwise.checks import focus
 
-    images = compared.pictures(data, classifier, limit)
+    images, _ = compared.pictures(data, classifier, limit)  # a mosaic is of several subjects
     with output.bar("mosaics x methods") as step:
         result = focus(explainers, classifier, images, seed=compared.seed, batch=compared.batch, progress=step)
     tell_again(FOCUS, result, data, limit, out, figures, output)

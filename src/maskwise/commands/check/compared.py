@@ -12,6 +12,8 @@ from maskwise.commands.groups.method import MaskerFile, MethodOptions
 from maskwise.commands.groups.sess import EnhanceEach
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from maskwise.checks.rows import Values
     from maskwise.classifiers import Classifier
     from maskwise.sess.sweep import AnyExplainer
@@ -48,8 +50,10 @@ class Compared:
             for called, name, inside in each_with_sess(self.method, self.sess)
         }, classifier
 
-    def pictures(self, sources: list[str], classifier: Classifier, limit: int | None) -> Values:
-        """Of data sets, at the classifier's size."""
-        from maskwise.checks.pictures import pictures
+    def pictures(self, sources: list[str], classifier: Classifier, limit: int | None) -> tuple[Values, Tensor | None]:
+        """Of data sets, at the classifier's size; and the number of each one's subject, where those are known."""
+        from maskwise.checks.pictures import chosen, pictures
+        from maskwise.data.subjects import subject_numbers
 
-        return pictures(sources, classifier.size, limit, self.cache_gib, self.skip_damaged)
+        sets = [chosen(source, limit, self.skip_damaged) for source in sources]
+        return pictures(sets, classifier.size, cache_gib=self.cache_gib), subject_numbers(sets)

@@ -65,12 +65,12 @@ def f_fidelity_command(
         {**JUDGE_TRAINING.model_dump(), **key_values(train_set, "--train-set"), "seed": compared.seed}
     )
     explainers, classifier = compared.explainers(model, sess_options)
-    images = compared.pictures(data, classifier, limit)
-    train = compared.pictures(train_data, classifier, train_limit)
+    images, groups = compared.pictures(data, classifier, limit)
+    train, _ = compared.pictures(train_data, classifier, train_limit)
     with output.bar("pictures x methods") as step:
         result = f_fidelity(
             explainers, classifier, images, train, settings=settings, percent=percent, draws=draws,
-            seed=compared.seed, batch=compared.batch, progress=step,
+            groups=groups, seed=compared.seed, batch=compared.batch, progress=step,
         )  # fmt: skip
     result.protocol.update(train_data=train_data, train_limit=train_limit)
     tell_again(F_FIDELITY, result, data, limit, out, figures, output)

@@ -61,13 +61,15 @@ def mprt_command(
     enhance = sess_options.keywords(sess)
     from maskwise.checks import mprt
     from maskwise.checks.figures import mprt_figure
-    from maskwise.checks.pictures import pictures
+    from maskwise.checks.pictures import chosen, pictures
     from maskwise.checks.tables import mprt_table
+    from maskwise.data.subjects import subject_numbers
 
     classifier = model.load()
     method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, enhance)
-    images = pictures(data, classifier.size, limit, cache_gib, skip_damaged)
+    sets = [chosen(source, limit, skip_damaged) for source in data]
+    images = pictures(sets, classifier.size, cache_gib=cache_gib)
     with output.bar("random layers") as step:
         result = mprt(
             explain_it,
@@ -78,6 +80,7 @@ def mprt_command(
             depth=depth or None,
             before_sigmoid=False if masks else None,
             undefined=undefined,  # type: ignore[arg-type]
+            groups=subject_numbers(sets),
             seed=seed,
             batch=batch,
             progress=step,

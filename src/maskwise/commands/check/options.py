@@ -180,14 +180,16 @@ def labelled_pair(
     cache_gib: float = 4.0,
     skip_damaged: bool = False,
 ) -> tuple[Labelled, Labelled]:
-    from maskwise.checks.pictures import labelled, split
+    from maskwise.checks.pictures import labelled, say_shared, split
 
     train = labelled(data, size, limit, None, cache_gib, skip_damaged)
     if test_data is None:
         if test_limit is not None:
             raise InputError("`test_limit` belongs to `test_data`")
         return split(train, seed=seed)
-    return train, labelled(test_data, size, test_limit, train.classes, cache_gib, skip_damaged)
+    test = labelled(test_data, size, test_limit, train.classes, cache_gib, skip_damaged)
+    say_shared(train, test)
+    return train, test
 
 
 def numbers(text: str) -> list[float]:

@@ -14,7 +14,7 @@ from maskwise.core.plain_yaml import read_yaml
 from maskwise.studies.estimate import Number
 from maskwise.studies.jobs.base import JobCost, Numbers
 from maskwise.studies.jobs.masker import Train, loaded
-from maskwise.studies.measure import bootstrapped, measured_rows, pictures_of
+from maskwise.studies.measure import bootstrapped, groups_of, measured_rows
 from maskwise.studies.protocol import Column, EvaluationProtocol
 from maskwise.studies.run_config import RunConfig
 from maskwise.studies.scale import Scale
@@ -98,7 +98,7 @@ class TrainOnSome(Train):
             rows, judge = measured.rows("map", column.name), measured.metrics[column.name]
             for name, chosen in (("all", known | ~known), ("seen", known), ("unseen", ~known)):
                 part = torch.where(chosen[:, None], rows, torch.nan)
-                found[name] = bootstrapped(judge, part, pictures_of(measured), config.scale.resamples)
+                found[name] = bootstrapped(judge, part, groups_of(measured), config.scale.resamples)
         return {row: found}
 
 

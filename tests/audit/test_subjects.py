@@ -1,0 +1,172 @@
+"""Several pictures of one subject: what an audit says of copies is what it says of the originals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from audit.scenes import criterion, reader, scenes
+from evaluation.test_subjects import COPIES, copied
+from jsonschema import Draft202012Validator
+from scipy.stats import norm
+
+from maskwise.audit import audit
+from maskwise.audit.accuracy import bins_of, calibrated_error, calibration_rows
+from maskwise.audit.conflict import Conflict
+from maskwise.audit.detection import auroc, auroc_interval, likeness
+from maskwise.audit.reliance import by_class
+from maskwise.audit.spurious import carried_by_class
+from maskwise.audit.wilson import counted, share_of, wilson
+from maskwise.report.audit_page import write_audit
+from maskwise.schemas import schema
+
+
+def flat(found: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(found, dict):
+        return {path: found}
+    return {name: value for key, one in found.items() for name, value in flat(one, f"{path}/{key}").items()}
+
+
+def test_an_audit_of_copies_is_as_sure_as_one_of_the_originals(data: Path, tmp_path: Path) -> None:
+    once = audit(reader("object"), data, "gradient", out=tmp_path / "once")
+    thrice = audit(reader("object"), copied(data, tmp_path / "copies"), "gradient", out=tmp_path / "thrice")
+    before, after = (one.plain()["sections"] for one in (once, thrice))
+    for section, keys in {
+        "accuracy": ("accuracy", "calibration_error", "confidence"),
+        "evidence": ("lift", "share", "area", "border", "agreement"),
+        "background": ("whole", "object", "background", "part"),
+    }.items():
+        for key in keys:
+            old, new = before[section][key], after[section][key]
+            assert new["count"] == COPIES * old["count"] and new["subjects"] == old["count"], (section, key)
+            ends = [pytest.approx(old[end], abs=1e-4) for end in ("value", "low", "high")]
+            assert [new[end] for end in ("value", "low", "high")] == ends, (section, key)
+    assert [one.holds for one in once.criteria if one.name in ("accuracy", "evidence", "classes")] == [
+        one.holds for one in thrice.criteria if one.name in ("accuracy", "evidence", "classes")
+    ]
+    told = {one["class"]: one["tells"] for one in after["background"]["classes"]}
+    for one in before["background"]["classes"]:
+        assert told[one["class"]]["low"] == pytest.approx(one["tells"]["low"], abs=1e-6)
+    assert Draft202012Validator(schema("audit")).is_valid(thrice.plain())
+    page = write_audit(thrice).read_text()
+    assert "95% intervals over subjects" in page and "are of 48 subjects" in page
+
+
+def test_no_subject_is_both_taught_and_tested_in_the_positive_control(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of a test picture among those that teach would make it too easy; nothing of one is left in the other."""
+    import maskwise.audit.shortcut as shortcut
+
+    seen: list[torch.Tensor] = []
+    own = shortcut.with_patch
+
+    def watched(images: torch.Tensor, *given: Any) -> Any:
+        seen.append(images)
+        return own(images, *given)
+
+    monkeypatch.setattr(shortcut, "with_patch", watched)
+    audit(reader("object"), copied(data, tmp_path / "copies"), "gradient", out=tmp_path / "out")
+    test, lessons = (part.flatten(1).unique(dim=0) for part in seen[:2])
+    assert not (test[:, None] == lessons).all(2).any()
+
+
+def test_eight_pictures_of_two_subjects_decide_nothing(tmp_path: Path) -> None:
+    home = copied(scenes(tmp_path / "home", 4), tmp_path / "copies", 6)
+    found = audit(reader("object"), home, "gradient", out=tmp_path / "out")
+    for name in ("accuracy", "evidence", "background", "stability", "mprt"):
+        one = criterion(found, name)
+        assert one.holds is None and "of 4 subjects only" in one.figure, one
+    assert any("all pictures are of 4 subjects" in line for line in found.stamp["warnings"])
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_copies_count_as_one(copies: int) -> None:
+    draws = torch.Generator().manual_seed(copies)
+    right = torch.rand(30, generator=draws) < 0.7
+    groups = torch.arange(30).repeat(copies)
+    assert counted(right.repeat(copies), groups) == pytest.approx((float(right.sum()), 30.0))
+    for all_or_none in (torch.ones(30).bool(), torch.zeros(30).bool()):
+        assert counted(all_or_none.repeat(copies), groups)[1] == pytest.approx(30)
+    score, there = torch.randn(30, generator=draws), torch.arange(30) < 12
+    assert likeness(score.repeat(copies), there.repeat(copies), groups) == pytest.approx(copies)
+    assert likeness(there.double().repeat(copies), there.repeat(copies), groups) == pytest.approx(copies), "all right"
+    truth = torch.arange(3).repeat(10)
+    said = torch.where(torch.rand(30, generator=draws) < 0.5, truth, 0)
+    once = by_class(truth, truth, truth, said)
+    again = by_class(*(one.repeat(copies) for one in (truth, truth, truth, said)), groups)
+    assert [one.gain().low for one in again] == pytest.approx([one.gain().low for one in once])
+    lost = Conflict(truth, truth + 1, truth, said).lost()
+    same = Conflict(*(one.repeat(copies) for one in (truth, truth + 1, truth, said)), groups).lost()
+    assert (same.value, same.low, same.high) == pytest.approx((lost.value, lost.low, lost.high))
+    rows = calibration_rows(torch.rand(30, generator=draws), right)
+    bins, more = bins_of(rows), bins_of(rows.repeat(copies, 1), groups)
+    assert [one and one.high for one in bins] == pytest.approx([one and one.high for one in more])
+    confidence = torch.rand(30, generator=draws)
+    usual, most = calibrated_error(confidence)
+    assert calibrated_error(confidence.repeat(copies), groups=groups) == pytest.approx((usual, most), abs=1e-6)
+
+
+def test_squares_of_one_subject_count_as_one() -> None:
+    """Each of 10 donors in two pictures of the other class; each donor again under another name."""
+    top = torch.tensor([0] * 10 + [1] * 10)
+    donors = torch.arange(10).repeat_interleave(2)
+    recipients = 10 + torch.arange(20) % 10
+    others = torch.stack([10 + torch.arange(20) // 2, torch.arange(20) % 10])
+    said = (torch.arange(20) // 2 % 3 == 0).long()  # a square takes its class along into both or into none
+    all_donors, all_recipients = torch.cat([donors, others[0]]), torch.cat([recipients, others[1]])
+    all_said = torch.cat([said, torch.zeros(20).long()])
+    once = {c.label: c for c in carried_by_class(top, top, all_donors, all_recipients, all_said)}
+    doubled = {
+        c.label: c
+        for c in carried_by_class(
+            top.repeat(2), top.repeat(2), torch.cat([all_donors, all_donors + 20]), all_recipients.repeat(2),
+            all_said.repeat(2), torch.arange(20).repeat(2),
+        )
+    }  # fmt: skip
+    assert doubled[0].squares == 2 * once[0].squares and doubled[0].subjects == once[0].subjects == 10
+    assert doubled[0].own == pytest.approx(once[0].own)
+    assert doubled[0].could_be_found(0.1, 0.95) == once[0].could_be_found(0.1, 0.95)
+
+
+def test_trials_by_themselves_are_wilson_s_and_independent_groups_cost_little() -> None:
+    draws = torch.Generator().manual_seed(0)
+    right = torch.rand(4000, generator=draws) < 0.3
+    assert share_of(right) == wilson(int(right.sum()), 4000)
+    hits, count = counted(right, torch.randint(1000, (4000,), generator=draws))
+    assert hits / count == pytest.approx(float(right.double().mean())) and count > 3500
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.5])
+def test_the_share_s_interval_covers_the_truth_where_a_subject_s_pictures_are_alike(spread: float) -> None:
+    """25 subjects of one to nine pictures, each with a chance of its own."""
+    draws = np.random.default_rng(3)
+    truth = float(norm.cdf(0.5 / (1 + spread**2) ** 0.5))
+    inside = naive = 0
+    for _ in range(400):
+        sizes = draws.integers(1, 10, 25)
+        chance = norm.cdf(0.5 + spread * draws.normal(size=25))
+        right = torch.from_numpy(draws.random(sizes.sum()) < np.repeat(chance, sizes))
+        found = share_of(right, torch.from_numpy(np.repeat(np.arange(25), sizes)))
+        alone = share_of(right)
+        inside += found.low <= truth <= found.high
+        naive += alone.low <= truth <= alone.high
+    assert inside / 400 > 0.92, inside
+    assert spread < 1 or naive / 400 < 0.85, "one by one they would promise too much"
+
+
+def test_the_area_s_interval_covers_the_truth_where_a_subject_s_pictures_are_alike() -> None:
+    """20 subjects with the finding and 40 without, five pictures each whose scores have a part in common."""
+    draws = np.random.default_rng(4)
+    truth, inside, naive = float(norm.cdf(1.2 / 2**0.5 / 1)), 0, 0
+    for _ in range(300):
+        own = np.repeat(draws.normal(0, 0.8**0.5, 60), 5) + draws.normal(0, 0.2**0.5, 300)
+        there, groups = torch.arange(300) < 100, torch.arange(60).repeat_interleave(5)
+        score = torch.from_numpy(own) + 1.2 * there
+        area, alike = auroc(score, there), likeness(score, there, groups)
+        found, alone = auroc_interval(area, 100 / alike, 200 / alike), auroc_interval(area, 100, 200)
+        inside += found.low <= truth <= found.high
+        naive += alone.low <= truth <= alone.high
+    assert inside / 300 > 0.91, inside
+    assert naive / 300 < 0.8, naive
