@@ -28,7 +28,7 @@ from maskwise.audit.reliance import by_class, kept_part, strict_level
 from maskwise.audit.sanity import SHIFT, compressed, moved, stability
 from maskwise.audit.subject import collect, estimated
 from maskwise.audit.verdict import verdict_section
-from maskwise.audit.wilson import wilson
+from maskwise.audit.wilson import share_of, wilson
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
@@ -111,8 +111,10 @@ def test_a_default_answer_is_no_shortcut_and_one_class_of_many_with_a_tag_is() -
 
 def test_part_that_is_kept_is_as_wide_as_wilson_s_where_all_pictures_are_alike() -> None:
     none, all_of_them = torch.zeros(8, dtype=torch.bool), torch.ones(8, dtype=torch.bool)
-    asked: Any = SimpleNamespace(estimate=lambda values, statistic: estimated(values, statistic, 0))
-    found = kept_part(asked, none, all_of_them, 0.2)
+    asked: Any = SimpleNamespace(
+        estimate=lambda values, statistic, of: estimated(values, statistic, 0), share=lambda right, of: share_of(right)
+    )
+    found = kept_part(asked, none, all_of_them, 0.2, all_of_them)
     low, high = binomtest(0, 8).proportion_ci(method="wilson")
     assert found.value == pytest.approx(-0.25)
     assert (found.low, found.high) == pytest.approx(((low - 0.2) / 0.8, (high - 0.2) / 0.8), abs=1e-9)

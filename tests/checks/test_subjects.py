@@ -11,8 +11,9 @@ from evaluation.test_subjects import copied
 
 from maskwise.checks.intervals import mean_of
 from maskwise.checks.mask_probe import folds_of
-from maskwise.checks.pictures import Labelled, labelled, say_shared, split
+from maskwise.checks.pictures import Labelled, labelled, split
 from maskwise.core.errors import InputError
+from maskwise.data.subjects import say_shared
 
 
 def some(groups: torch.Tensor, labels: torch.Tensor) -> Labelled:
@@ -56,8 +57,8 @@ def test_folds_of_a_probe_are_whole_subjects_of_every_class() -> None:
 
 
 def test_subjects_on_both_sides_are_said() -> None:
-    train, test = some(torch.arange(6), torch.zeros(6).long()), some(torch.arange(4, 9), torch.zeros(5).long())
-    with pytest.warns(UserWarning, match=r"2 subjects \(P4, P5\) have pictures among those trained on and"):
+    train, test = (f"P{i}" for i in range(6)), [None, *(f"P{i}" for i in range(4, 9))]
+    with pytest.warns(UserWarning, match=r"2 subjects \(P4, P5\) have pictures among those trained on and among"):
         say_shared(train, test)
 
 

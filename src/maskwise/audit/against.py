@@ -63,7 +63,7 @@ def against_section(audited: Audited, other: Audited) -> Section:
     figure = f"worse in {', '.join(worse)}" if worse else "in nothing surely"
     if not rows:
         holds, figure = None, "no picture has a label, a box or a mask"
-    elif (few := audited.estimate(audited.right.double())).too_few:
+    elif (few := audited.estimate(same.double())).too_few:
         holds, figure = None, figure + too_few(few)
     section.criteria.append(Criterion("worse", _QUESTION, holds, figure))
     section.numbers = {"differences": found, "maps": alike.plain(), "same_answer": float(same.double().mean())}

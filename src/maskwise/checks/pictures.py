@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,7 +15,6 @@ from maskwise.checks.streamed import CACHE_GIB, SquareOrSides, Streamed, in_memo
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.spread import evenly_spread
-from maskwise.core.text import first_few, how_many
 from maskwise.data import DataSet, Record, read_data
 from maskwise.data.class_order import say_other_order
 from maskwise.data.damaged import readable
@@ -205,18 +203,6 @@ def _by_subject(data: Labelled, groups: Tensor, share: float, draws: torch.Gener
         if there and not 0 < count < there:
             raise InputError(f"class {name!r} has pictures of too few subjects to keep some for the test")
     return data.subset((~test).nonzero()[:, 0]), data.subset(test.nonzero()[:, 0])
-
-
-def say_shared(train: Labelled, test: Labelled) -> None:
-    """Warns where pictures of one subject are among those that are trained on and those that are tested on."""
-    both = sorted({name for name in train.subjects if name is not None} & set(test.subjects) - {None})
-    if both:
-        warnings.warn(
-            f"{how_many(len(both), 'subject')} ({first_few([str(name) for name in both])}) "
-            f"{'has' if len(both) == 1 else 'have'} pictures among those trained on and those tested on: what is found "
-            "of such pictures need not hold for others' pictures",
-            stacklevel=2,
-        )
 
 
 def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:

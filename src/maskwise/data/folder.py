@@ -29,7 +29,7 @@ from maskwise.labels import Labels, imagenet_labels
     boxes="boxes.csv: file,x0,y0,x1,y1[,class,name]",
     masks="masks/ and ignore/, the pictures' names as .png, .tif, .bmp or .gif",
     layout="images/ flat or one folder a class, or the pictures themselves; labels.csv: file,label; "
-    "findings.csv: file and a column a finding",
+    "findings.csv: file and a column a finding; subjects.csv: file,subject",
     licence="yours",
 )
 @dataclass(frozen=True, eq=False)

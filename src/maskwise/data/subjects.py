@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,46 @@ def numbers_of(subjects: Sequence[str | None]) -> Tensor | None:
     if not any(name is not None for name in subjects):
         return None
     return connected([[] if name is None else [name] for name in subjects])
+
+
+def say_shared(trained: Iterable[str | None], tested: Iterable[str | None]) -> None:
+    """Warns where a subject has pictures among those that are trained on and among those that are tested on.
+
+    Args:
+        trained: the subject of each picture that is trained on, or None.
+        tested: of each that is tested on.
+    """
+    both = sorted({name for name in trained if name is not None} & {name for name in tested if name is not None})
+    if both:
+        warnings.warn(
+            f"{how_many(len(both), 'subject')} ({first_few(both)}) {'has' if len(both) == 1 else 'have'} pictures "
+            "among those trained on and among those tested on: what is found of those need not hold for others",
+            stacklevel=2,
+        )
+
+
+def held_out_of(subjects: Sequence[str | None], count: int, draws: torch.Generator) -> list[int]:
+    """Places of about ``count`` pictures, drawn from all, which a training is to leave out; of a subject all or none.
+
+    Args:
+        subjects: whom or what each picture is of; None is a subject of its own.
+        count: at least 1.
+        draws: the choice.
+
+    Warns:
+        UserWarning: all are of one subject, and pictures of it are drawn.
+    """
+    groups = numbers_of(subjects)
+    if groups is not None and not groups.any():
+        warnings.warn(
+            "all pictures are of one subject, so those that are held out are of it, too: nothing is measured on others",
+            stacklevel=3,
+        )
+        groups = None
+    if groups is None:
+        return [int(i) for i in torch.randperm(len(subjects), generator=draws).tolist()[:count]]
+    drawn = whole_subjects(groups, torch.zeros_like(groups), torch.tensor([count]), draws)
+    return [int(i) for i in drawn.nonzero()[:, 0].tolist()]
 
 
 def whole_subjects(groups: Tensor, labels: Tensor, wanted: Tensor, draws: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
 from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
-from maskwise.data.subjects import subject_numbers, whole_subjects
+from maskwise.data.subjects import held_out_of
 from maskwise.maskers import load_agnostic_masker
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
@@ -275,20 +275,8 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
     count = min(max(round(HELD_OUT * total), 1), AT_MOST)
     if total < 2:
         raise InputError(f"{total} picture is too few to train on; give at least some dozens")
-    groups = subject_numbers(sets)
-    if groups is not None and not groups.any():
-        warnings.warn(
-            "all pictures are of one subject, so those that are held out are of it, too: how well the masker does on "
-            "others is not measured",
-            stacklevel=3,
-        )
-        groups = None
-    draws = generator(seed, 5)
-    if groups is None:
-        drawn = set(torch.randperm(total, generator=draws).tolist()[:count])
-    else:
-        held = whole_subjects(groups, torch.zeros_like(groups), torch.tensor([count]), draws)
-        drawn = set(held.nonzero()[:, 0].tolist())
+    whose = [record.subject for data in sets for record in data.records]
+    drawn = set(held_out_of(whose, count, generator(seed, 5)))
     kept, held_out, start = [], [], 0
     for data in sets:
         own = range(len(data))

@@ -17,6 +17,7 @@ from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
 from maskwise.data.damaged import may_be_skipped, name_among
 from maskwise.data.order import epoch_order
+from maskwise.data.subjects import held_out_of
 from maskwise.images import to_bytes, with_channels
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.crops import Crop, PackedCrops, PixelSize, random_crop, resized
@@ -148,7 +149,8 @@ class Loader:
         self.asked = None if self.asked is None else self.asked[list(indices)]
 
     def hold_back(self, part: float) -> None:
-        """Steps no longer see this part of the pictures, at least one and not all, drawn by the recipe's seed.
+        """Steps no longer see this part of the pictures, at least one and not all, drawn by the recipe's seed; of a
+        subject all or none.
 
         Raises:
             InputError: there is one picture alone.
@@ -156,8 +158,8 @@ class Loader:
         count = len(self.items)
         if count < 2:
             raise InputError("one picture can't be trained on and held back: give more, or held_back=0")
-        order = torch.randperm(count, generator=generator(self.recipe.seed, 6)).tolist()
-        self.held_back = frozenset(order[: min(max(round(part * count), 1), count - 1)])
+        most, draws = min(max(round(part * count), 1), count - 1), generator(self.recipe.seed, 6)
+        self.held_back = frozenset(held_out_of([record.subject for _, record in self.items], most, draws))
 
     @property
     def steps(self) -> int:

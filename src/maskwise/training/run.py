@@ -25,6 +25,7 @@ from maskwise.data import DataSet, Record, read_data
 from maskwise.data.class_order import say_other_order
 from maskwise.data.content import content_digests
 from maskwise.data.damaged import damaged_line
+from maskwise.data.subjects import say_shared
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
 from maskwise.training.callbacks import Callback, Callbacks, TrainingState
@@ -151,6 +152,7 @@ def train(
         check_new(out)
     sets = _data_sets(data)
     looked_at = None if held_out is None else _data_sets(held_out)
+    say_shared(*([record.subject for one in part for record in one.records] for part in (sets, looked_at or ())))
     is_another = classifier is not None
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier or settings.classifier, weights)

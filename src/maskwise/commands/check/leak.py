@@ -87,10 +87,11 @@ def leak_command(
     from maskwise.checks import leak, robust_judge
     from maskwise.checks.leak_figure import leak_figure
     from maskwise.checks.mask_probe import PROBE
-    from maskwise.checks.pictures import classified, object_boxes, say_shared, split
+    from maskwise.checks.pictures import classified, object_boxes, split
     from maskwise.checks.robust_judge import SETTINGS
     from maskwise.checks.small_training import training_settings
     from maskwise.checks.tables import leak_tables
+    from maskwise.data.subjects import say_shared
 
     settings = training_settings(
         {**key_values(train_set, "--train-set"), "seed": compared.seed}, **SETTINGS.model_dump()
@@ -102,7 +103,7 @@ def leak_command(
         boxes = None  # of a part that is drawn
     else:
         test = classified([test_data], classifier, test_limit, compared.cache_gib, compared.skip_damaged)
-        say_shared(train, test)
+        say_shared(train.subjects, test.subjects)
         boxes = object_boxes([test_data], classifier.size, test_limit, compared.skip_damaged)
     with output.bar("training the robust judge") as step:
         judge = robust_judge(

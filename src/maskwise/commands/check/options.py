@@ -180,7 +180,8 @@ def labelled_pair(
     cache_gib: float = 4.0,
     skip_damaged: bool = False,
 ) -> tuple[Labelled, Labelled]:
-    from maskwise.checks.pictures import labelled, say_shared, split
+    from maskwise.checks.pictures import labelled, split
+    from maskwise.data.subjects import say_shared
 
     train = labelled(data, size, limit, None, cache_gib, skip_damaged)
     if test_data is None:
@@ -188,7 +189,7 @@ def labelled_pair(
             raise InputError("`test_limit` belongs to `test_data`")
         return split(train, seed=seed)
     test = labelled(test_data, size, test_limit, train.classes, cache_gib, skip_damaged)
-    say_shared(train, test)
+    say_shared(train.subjects, test.subjects)
     return train, test
 
 
