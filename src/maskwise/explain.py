@@ -17,6 +17,7 @@ from maskwise.blending import masked_in, masked_out
 from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.findings import found_classes
+from maskwise.classifiers.link import ranked_classes
 from maskwise.core.errors import InputError
 from maskwise.core.options import one_of
 from maskwise.core.portions import Portions, smaller_batch
@@ -246,7 +247,7 @@ class Looked:
     @property
     def top(self) -> list[tuple[str, float]]:
         """The five likeliest classes with their probabilities."""
-        ranked = self.logits.topk(min(5, len(self.logits))).indices.tolist()
+        ranked = ranked_classes(self.logits, 5).tolist()
         return [(self.classifier.labels.name(i), float(self.probabilities[i])) for i in ranked]
 
     def nothing(self, method: str) -> NothingFound:

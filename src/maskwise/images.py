@@ -182,7 +182,30 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Images (N,C,H,W) squashed to (size,size) or (h,w): bilinear, antialiased, clamped to [0,1]."""
+    """Images (N,C,H,W) squashed to (size,size) or (h,w): bilinear, antialiased, clamped to [0,1].
+
+    Maps whose signs mean something would lose all below 0: ``resize_maps`` is for maps.
+    """
+    same = tuple(images.shape[-2:]) == ((size, size) if isinstance(size, int) else tuple(size))
+    return images if same else _resized(images, size).clamp(0, 1)
+
+
+def resize_maps(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Maps (…,H,W) of whatever values, as ``resize`` has pictures: signs stay, and no map leaves its own range.
+
+    Example:
+        >>> resize_maps(torch.full((4, 4), -0.5), 2)
+        tensor([[-0.5000, -0.5000],
+                [-0.5000, -0.5000]])
+    """
+    height, width = maps.shape[-2:]
+    given = maps.reshape(-1, 1, height, width)
+    resized = _resized(given, size).clamp(given.amin((-2, -1), keepdim=True), given.amax((-2, -1), keepdim=True))
+    return resized.reshape(*maps.shape[:-2], *resized.shape[-2:])
+
+
+def _resized(images: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Not yet clamped: by rounding, values may leave the range of those of ``images`` (N,C,H,W)."""
     h, w = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     height, width = images.shape[-2:]
     if (height, width) == (h, w):
@@ -191,7 +214,7 @@ def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
     if thin or (height * w > MAX_PIXELS and h * width < height * w):
         # Rows are brought to the new width first, and of a tall picture that is far more than what comes out.
         images = _interpolated(images, (h, width))
-    return _interpolated(images, (h, w)).clamp(0, 1)
+    return _interpolated(images, (h, w))
 
 
 def _interpolated(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -227,8 +250,8 @@ def to_uint8(image: Tensor) -> np.ndarray:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Values (…) in [0,1] as uint8, rounded; exact for pictures of 8 bits."""
-    return (images * 255).round().to(torch.uint8)
+    """Values (…) in [0,1] as uint8, rounded; exact for pictures of 8 bits. What lies outside is 0 or 255."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def packaged_pictures() -> list[Path]:

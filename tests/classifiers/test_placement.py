@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import tiny_vit
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
@@ -118,4 +119,85 @@ def test_methods_that_read_no_layer_have_the_mirrored_map(name: str) -> None:
     mirrored, plain = made(Small, WAYS["mirrored"]), made(Small, SOUND["plain"])
     explain = explainer(name, mirrored)
     assert torch.allclose(explain(IMAGE, 1), explainer(name, plain)(IMAGE.flip(3), 1).flip(2), atol=1e-4)
+    assert "misplaced_grid" not in explain.doubted
+
+
+class Hierarchy(nn.Module):
+    """As Hiera keeps its places until the last scale: rows of tokens, a window's first ones before all second ones.
+
+    Each place also sees the mean of all, as by attention. Of 196 places a border of the picture has half of its own
+    border, and no border alone tells.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Sequential(nn.Conv2d(3, 12, 4, 4), nn.ReLU()), nn.Linear(12, 12)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = self.stem(x)  # (N,12,14,14)
+        n, c, _, _ = grid.shape
+        by_window = grid.reshape(n, c, 7, 2, 7, 2).permute(0, 3, 5, 2, 4, 1).reshape(n, 196, c)
+        return self.head(self.last(by_window + 0.2 * by_window.mean(1, keepdim=True)).mean(1))
+
+
+def test_places_of_a_hierarchy_are_told() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier(Hierarchy().eval(), mean=(0, 0, 0), std=(1, 1, 1), input_size=56)
+    layout = classifier.layout("last")
+    assert layout is not None and layout.kind == "tokens"
+    square = IMAGE.new_zeros(1, 3, 56, 56)
+    square[..., 40:56, 40:56] = 1
+    grids = [taps_of(classifier, image) for image in (square, torch.zeros_like(square))]
+    moved = (grids[0] - grids[1]).square().sum(1)[0]
+    assert moved[:7, :7].mean() > 0.1 * moved[10:, 10:].mean(), "the square's places lie all over the grid"
+    assert is_misplaced(classifier, "last") and not is_misplaced(classifier, "stem")
+
+
+def taps_of(classifier: Classifier, image: Tensor) -> Tensor:
+    with torch.no_grad(), classifier.tapped(["last"]) as seen:
+        classifier.logits(image)
+    return seen["last"]
+
+
+def test_asked_again_once_the_network_is_another() -> None:
+    """A layer was sound for good, though a part that mirrors pictures was put in front of it; and the other way."""
+    classifier = made(Small, SOUND["plain"])
+    explain, stem = explainer("grad_cam", classifier, layer="last"), classifier.module.stem
+    mirrored = nn.Sequential(Mirror(), stem)
+    for part, wrong in ((stem, False), (mirrored, True), (stem, False)):
+        classifier.module.stem = part
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explain(IMAGE, 1)
+        assert ("misplaced_grid" in explain.doubted) == wrong
+
+
+class Mirror(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(3)
+
+
+class Mirrored(nn.Module):
+    """A network that is given mirrored pictures."""
+
+    def __init__(self, of: nn.Module) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of(x.flip(3))
+
+
+@pytest.mark.parametrize("name", ["attention_rollout", "generic_attention", "legrad", "grad_eclip"])
+def test_methods_that_read_attention_say_so(name: str) -> None:
+    """Their map of mirrored tokens was the mirrored one, without a word."""
+    with pytest.warns(UserWarning, match="lie elsewhere in the picture than in its grid"):
+        found = explainer(name, Classifier(Mirrored(tiny_vit()), input_size=32))(IMAGE, 1)
+    explain = explainer(name, Classifier(tiny_vit(), input_size=32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = explain(IMAGE.flip(3), 1)
+    assert torch.allclose(found, plain, atol=1e-4), "as if the picture were not mirrored"
     assert "misplaced_grid" not in explain.doubted

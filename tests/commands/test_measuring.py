@@ -123,6 +123,16 @@ class TestEvaluate:
         refused(call("evaluate", "--data", DATA, "--method", "center", "--save-maps"), "--out")
 
 
+class TestOlderPages:
+    def test_pages_of_an_earlier_run_are_named(self, eight: Classifier, tmp_path: Path) -> None:
+        """They stayed beside a leaderboard of other pictures, with numbers of their own."""
+        options = ("--methods", "center", "--metrics", "area", "--out", tmp_path)
+        assert "earlier run" not in call("compare", "--data", DATA, *options, "--report").stderr
+        again = call("compare", "--data", "shapes:n=2,size=64,seed=2", *options)
+        assert again.exit_code == 0 and "report.html in " in again.stderr and "of an earlier run" in again.stderr
+        assert "earlier run" not in call("compare", "--data", DATA, *options, "--report").stderr
+
+
 class TestAgreement:
     def test_writes_which_metrics_rank_alike(self, eight: Classifier, tmp_path: Path) -> None:
         result = call("compare", "--data", DATA, "--methods", "center,edges,random", "--metrics", "le,area,pxap",

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import First, Patches, tiny_vit
+from conftest import Block, First, Patches, tiny_vit
 from explainers.families import HF, NETWORKS, network
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -116,6 +116,49 @@ def test_windows_in_a_dimension_of_their_own_are_refused() -> None:
     hiera = timm.create_model("hiera_tiny_224", num_classes=5, stages=(1, 1, 1, 1), embed_dim=32, num_heads=1)
     with pytest.raises(InputError, match=REFUSED["hiera"]):
         reading(hiera.eval(), 224)
+
+
+class Mixed(nn.Module):
+    """Attention of one head whose values meet a mixture: with weights that know places alone, or less another's.
+
+    Args:
+        kind: ``gated``, as ConViT's first blocks, whose weights were not seen; ``differential``, which were taken for
+            two layers; ``plain``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.qkv, self.kind = nn.Linear(16, 48), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x)[:, None].chunk(3, -1)
+        if self.kind == "differential":
+            both = (F.scaled_dot_product_attention(a, b, v) for a, b in ((q, k), (k, q)))
+            return x + next(both)[:, 0] - 0.5 * next(both)[:, 0]
+        weights = (q @ k.transpose(-2, -1)).softmax(-1)
+        if self.kind == "gated":
+            weights = 0.5 * weights + 0.5 * torch.zeros_like(weights).softmax(-1)
+        return x + (weights @ v)[:, 0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "gated", "differential"])
+@pytest.mark.parametrize("name", ATTENTION)
+def test_weights_that_are_a_mixture_are_refused(name: str, kind: str) -> None:
+    """A map was made of the other blocks alone, or of a block as if it were two, without a word."""
+    plain = Block(16, 2)
+    classifier = Classifier(nn.Sequential(Patches(), Mixed(kind), plain, First(), nn.Linear(16, 3)), input_size=32)
+    if kind == "plain":
+        assert explainer(name, classifier).reading.blocks == ("1", "2")  # type: ignore[attr-defined]
+        return
+    with pytest.raises(InputError, match=r"mixed \(layer '1'\): take grad_cam"):
+        explainer(name, classifier)
+
+
+@pytest.mark.parametrize("name", ["convit_tiny", "vit_dlittle_patch16_reg1_gap_256"])
+def test_networks_of_mixtures_are_refused(name: str) -> None:
+    net = timm.create_model(name, num_classes=5, img_size=64, depth=12 if name == "convit_tiny" else 2).eval()
+    with pytest.raises(InputError, match=r"mixed \(layer 'blocks.0'\)"):
+        reading(net, 64)
 
 
 @pytest.mark.parametrize("name", ATTENTION)

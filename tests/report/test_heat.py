@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +15,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import maskwise as mw
+from maskwise.classifiers import Classifier
 from maskwise.drawing import heat_scale, overlay, save_figure
 from maskwise.drawing.colour_bar import css_gradient
 from maskwise.drawing.heat import RAW, HeatScale
-from maskwise.explain import Panels
+from maskwise.explain import Panels, explain_picture
+from maskwise.explainers import explainer
+from maskwise.images import resize, resize_maps
 from maskwise.report.contact import Tile, contact_sheet
 from maskwise.report.curves import curve_figure
-from maskwise.report.figure import fig2
+from maskwise.report.explained import write_explanation
+from maskwise.report.figure import fig2, small_panels
+from maskwise.report.page_cards import Answer, card
+from maskwise.report.page_explained import picture_curve
 
 INFERNO_END, INFERNO_BEGIN = (252, 255, 164), (0, 0, 4)
 MAGIC = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<?xml", "jpg": b"\xff\xd8\xff"}
@@ -182,3 +191,63 @@ def test_show_boxes_what_is_positive_of_a_signed_map() -> None:
     signed[0, 2:6, 2:6], signed[0, 10:18, 10:18] = 1, -1
     shown = mw.show(torch.rand(1, 3, 20, 20), signed)
     assert shown.boxes["heat map"] == [[2, 2, 6, 6]] and shown.scales["heat map"][0].signed
+
+
+# Maps with signs, of pictures that are shrunk to be drawn: all below 0 was drawn as 0.
+
+
+def two_halves(side: int) -> torch.Tensor:
+    """-0.8 above, 0.4 below."""
+    signed = torch.full((side, side), -0.8)
+    signed[side // 2 :] = 0.4
+    return signed
+
+
+@pytest.mark.parametrize("side", [40, 700])
+def test_a_figure_of_a_signed_map_has_both_signs(tmp_path: Path, side: int) -> None:
+    signed, image = two_halves(side), torch.rand(3, side, side)
+    row = Panels(image, signed, image, image, image, (0, 0, 5, 5), "", scale=heat_scale(signed))
+    for shown in (row, small_panels(row)):
+        fig2([shown], tmp_path / "figure.png")
+        drawn = np.asarray(Image.open(tmp_path / "figure.png")).astype(float)
+        above, below = (drawn[24 + y, 5 + 235 + 115] for y in (57, 172))  # of the second column's cell, 230 wide
+        colours = 255 * heat_scale(signed).colours(torch.tensor([-0.8, 0.4]))
+        assert np.abs(above - colours[0]).max() <= 1 and np.abs(below - colours[1]).max() <= 1, "blue above red"
+
+
+@pytest.mark.parametrize("side", [40, 700])
+def test_a_page_of_a_signed_map_has_both_signs(side: int) -> None:
+    signed = two_halves(side)
+    answer = Answer("fast_shap", signed, signed > 0, (0, 0, 5, 5))
+    (said,) = card("dog.png", torch.rand(3, side, side), [answer])["answers"]
+    shares = np.asarray(Image.open(io.BytesIO(base64.b64decode(said["map"].partition(",")[2]))).convert("L"))
+    assert said["scale"][3] and abs(shares[3].mean() / 255 - 0.1) < 0.02 and abs(shares[-3].mean() / 255 - 0.7) < 0.02
+
+
+def test_curves_of_a_signed_map_take_its_least_pixels_last(tiny: Classifier) -> None:
+    """All below 0 was alike to them, and then the first in reading order went first."""
+    image, signed = torch.rand(3, 64, 64), torch.linspace(-1, 0, 64 * 64).reshape(64, 64)
+    whole = picture_curve(tiny, image, signed, 1, "deletion")
+    assert whole == pytest.approx(picture_curve(tiny, image, signed + 1, 1, "deletion"), abs=1e-5)
+
+
+def test_the_grey_picture_of_a_signed_map_has_black_for_what_speaks_against(tmp_path: Path, tiny: Classifier) -> None:
+    """-0.8 was stored as 52, brighter than 0."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 24, 3), np.uint8)).save(tmp_path / "dog.png")
+    explanation, panels = explain_picture(tmp_path / "dog.png", explainer("grad_cam", tiny), tiny, "grad_cam", "1")
+    signed = two_halves(24)
+    write_explanation(explanation, replace(panels, map=signed), tmp_path / "out")
+    grey = np.asarray(Image.open(tmp_path / "out" / "map.png"))
+    assert (grey[:12] == 0).all() and (grey[12:] == 102).all()
+    assert np.array_equal(np.load(tmp_path / "out" / "map.npy"), signed.numpy())
+
+
+@pytest.mark.parametrize("size", [16, (48, 20)])
+def test_resized_maps_keep_their_signs_and_their_range(size: int | tuple[int, int]) -> None:
+    maps = torch.stack([two_halves(32), two_halves(32) * 5, two_halves(32).clamp(min=0)])
+    resized = resize_maps(maps, size)
+    for one, other in zip(maps, resized, strict=True):
+        assert other.min() == one.min() and other.max() == one.max()
+        assert float(other.mean()) == pytest.approx(float(one.mean()), abs=0.05)
+        assert torch.equal(resize_maps(one, size), other)
+    assert torch.allclose(resize(maps[2:, None], size)[0, 0], resized[2], atol=1e-6)

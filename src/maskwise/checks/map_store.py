@@ -24,7 +24,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write
 from maskwise.core.npy import mapped_npy, read_npy
-from maskwise.images import resize
+from maskwise.images import resize_maps
 
 NOISE_BYTES = 2**30  # of maps that are drawn at once: of more, each picture's has a generator of its own
 
@@ -83,7 +83,7 @@ def _made(
         path = None if folder is None else folder / f"{_key(who, part, goal, size)}.npy"
         maps = _read(path, (len(part), *sides_of(size)))
         if maps is None:
-            maps = resize(subject.maps(as_float(part), goal, batch)[:, None], sides_of(size))[:, 0]
+            maps = resize_maps(subject.maps(as_float(part), goal, batch), sides_of(size))
             if path is not None:
                 with atomic_write(path) as temporary, temporary.open("wb") as file:
                     np.save(file, maps.numpy())

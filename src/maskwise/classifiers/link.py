@@ -19,6 +19,19 @@ def probabilities_of(logits: Tensor, activation: Activation, dim: int = 1) -> Te
     return logits.sigmoid() if activation == "sigmoid" else logits
 
 
+def ranked_classes(logits: Tensor, count: int) -> Tensor:
+    """(…,count) indices of the largest logits (…,K), at most K; of equals the first comes first.
+
+    Not by probabilities: of sigmoids in float32 those of logits above 17 are all 1, and another class than the one that
+    is explained would be named.
+
+    Example:
+        >>> ranked_classes(torch.tensor([20.0, 30.0, -5.0]), 5).tolist()
+        [1, 0, 2]
+    """
+    return logits.argsort(dim=-1, descending=True, stable=True)[..., :count]
+
+
 def likelier(logits: Tensor, activation: Activation) -> Tensor:
     """Bool of logits, each by itself: is the finding likelier than not, p > 1/2? Of logits no sigmoid rounds that."""
     return logits > (0.5 if activation == "none" else 0)

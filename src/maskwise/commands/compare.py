@@ -23,7 +23,7 @@ from maskwise.commands.groups.maps import MapFolders, Missing, given_maps, named
 from maskwise.commands.groups.measuring import Data, Kept, Metrics
 from maskwise.commands.groups.method import METHOD
 from maskwise.commands.groups.sess import EnhanceEach
-from maskwise.commands.measured import measure_and_tell
+from maskwise.commands.measured import AGREEMENT, REPORT, measure_and_tell
 from maskwise.commands.registration import command
 from maskwise.core.errors import InputError
 from maskwise.core.text import printable
@@ -107,8 +107,9 @@ def compare_command(
     ]
     contenders += [Contender.of(name, explainer) for name, explainer in foreign.items()]
     sources = measuring.sources(data)
+    pages = [*(REPORT if report else ()), *(AGREEMENT if agreement else ())]
     measured, board = measure_and_tell(
-        contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output
+        contenders, classifier, sources, measures, settings, out, measuring.save_maps, figures, output, pages
     )
     if agreement and out is not None and board is not None:
         from maskwise.report.agreement import write_agreement

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from maskwise.evaluation import Contender, Leaderboard, Measured, Settings
     from maskwise.measures import Metric
 
+REPORT = ("report.html",)
+AGREEMENT = ("agreement.md", "agreement.csv", "agreement.json")
 ENDLESS = 1_000_000  # characters in a line of a pipe
 
 
@@ -33,8 +35,12 @@ def measure_and_tell(
     save_maps: bool,
     figures: Figures,
     output: Output,
+    pages: Collection[str] = (),
 ) -> tuple[Measured, Markup | None]:
     """The rows, then tables and pages; under ``torchrun`` every process does its pictures and one writes and speaks.
+
+    Args:
+        pages: names of the files that the caller will write beside the leaderboard.
 
     Returns:
         The rows, with the contenders and data sets as they were measured; and the leaderboard as a part of a page,
@@ -61,6 +67,11 @@ def measure_and_tell(
         from maskwise.report.leaderboard import write_all
 
         part = write_all(board, measured, out, figures.format, figures.dpi)
+        if older := [name for name in (*REPORT, *AGREEMENT) if name not in pages and (out / name).exists()]:
+            complain(
+                f"warning: {', '.join(older)} in {printable(out)}: of an earlier run, whose numbers may be others; "
+                "have it written anew (`report`, `agreement`), or delete it"
+            )
     _tell(board, out, output)
     return measured, part
 

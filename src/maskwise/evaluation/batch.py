@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import ranked_classes
 from maskwise.core.errors import InputError
 from maskwise.core.portions import Portions
 from maskwise.core.text import utf8
@@ -18,6 +19,7 @@ from maskwise.data import DataSet, Sample
 from maskwise.evaluation.items import Item, Target, class_asked, items_of
 from maskwise.labels import unknown_label
 
+TOP = 5
 Resize = Literal["squash", "crop", "none"]
 
 
@@ -29,7 +31,9 @@ class Batch:
         items: of one size, boxes and masks moved along with the picture.
         keys: who each item is, by its pixels, its truth and its class: what rows on disk are filed under.
         images: (N,3,H,W).
-        probabilities: (N,C) of the classifier on the whole pictures.
+        probabilities: (N,C) float64 of the classifier on the whole pictures: in float32 those of sure findings, and so
+            which is the surest, would be one number.
+        top: (N,5), or as many as there are classes: the likeliest ones.
         targets: (N,) int64, the classes that are explained.
         labels: (N,) int64, -1 where none is known.
         difficult: of each item, which classes are difficult by a list; None without a list.
@@ -39,6 +43,7 @@ class Batch:
     keys: list[str]
     images: Tensor
     probabilities: Tensor
+    top: Tensor
     targets: Tensor
     labels: Tensor
     difficult: list[frozenset[int]] | None = None
@@ -86,7 +91,7 @@ class Batch:
             whole = classifier.prepare(torch.stack(rows))
             scores = Portions()(lambda part: classifier.logits(whole[part]).float().cpu(), len(whole))
             logits = torch.cat(scores)
-            probabilities = classifier.probabilities(logits)
+            probabilities = classifier.probabilities(logits.double())
         if not probabilities.isfinite().all():
             raise InputError(f"{classifier.name} gives NaN as scores; its weights are broken")
         probabilities = probabilities.clone()[whose]  # no tensor of the inference mode leaves
@@ -99,7 +104,8 @@ class Batch:
         images = torch.stack([sample.image for sample in samples])
         listed = [None] * len(items) if difficult is None else difficult
         keys = [_key(item, own) for item, own in zip(items, listed, strict=True)]
-        return cls(items, keys, images, probabilities, targets, labels, difficult)
+        top = ranked_classes(logits, TOP).clone()[whose]
+        return cls(items, keys, images, probabilities, top, targets, labels, difficult)
 
     def has(self, name: str) -> list[bool]:
         """Which items know the truth ``name`` (see ``Metric``)."""

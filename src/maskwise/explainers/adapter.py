@@ -14,7 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.explainers.base import Explainer
 from maskwise.explainers.targets import Targets
-from maskwise.images import resize
+from maskwise.images import resize_maps
 
 Inputs = Literal["auto", "images", "normalised"]
 Channels = Literal["abs_max", "abs_sum", "sum"]
@@ -141,7 +141,7 @@ def as_quantus(explainer: Callable[..., Tensor], classifier: Classifier | None =
         classes = torch.as_tensor(np.asarray(targets), dtype=torch.int64, device=found.device)
         maps = explainer(images.clamp(0, 1), classes)
         if maps.shape[-2:] != images.shape[-2:]:
-            maps = resize(maps[:, None], (images.shape[-2], images.shape[-1]))[:, 0]
+            maps = resize_maps(maps, (images.shape[-2], images.shape[-1]))
         return maps[:, None].cpu().numpy()
 
     return explain

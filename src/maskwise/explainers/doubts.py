@@ -35,7 +35,7 @@ doubts: Registry[Any] = Registry("warning")
 _hearing: ContextVar[Hearing] = ContextVar("hearing", default="nobody")
 _absence_is_meant: ContextVar[bool] = ContextVar("absence_is_meant", default=False)
 _pixel_gradients: WeakKeyDictionary[Classifier, tuple[Written, PixelGradient]] = WeakKeyDictionary()
-_misplaced: WeakKeyDictionary[Classifier, dict[str, bool]] = WeakKeyDictionary()
+_misplaced: WeakKeyDictionary[Classifier, tuple[Written, dict[str, bool]]] = WeakKeyDictionary()
 _told: WeakKeyDictionary[Classifier, set[str]] = WeakKeyDictionary()
 
 
@@ -98,8 +98,15 @@ def coarse_grid(grid: Tensor) -> bool:
     cure="name another `layer`, give the network without that step, or take a method that reads no layer, such as rise",
 )
 def misplaced_grid(classifier: Classifier, layer: str) -> bool:
-    """Does the layer's grid lie over the picture otherwise than it is drawn? Asked once a classifier and layer."""
-    known = _misplaced.setdefault(classifier, {})
+    """Does the layer's grid lie over the picture otherwise than it is drawn?
+
+    Asked once a classifier and layer; again where a weight was written since, or a part replaced, such as one that
+    mirrors pictures.
+    """
+    before = _misplaced.get(classifier)
+    if before is None or before[0].since():
+        before = _misplaced[classifier] = Written(classifier.module), {}
+    known = before[1]
     if layer not in known:
         known[layer] = is_misplaced(classifier, layer)
     return known[layer]

@@ -93,7 +93,7 @@ def annotated(
     height, width = frame.shape[:2]
     sized = [cv2.resize(m.cpu().numpy(), (width, height), interpolation=cv2.INTER_LINEAR) for m in maps.float()]
     probabilities = explainer.classifier.probabilities(logits, 0)
-    shown = list(targets) or [int(probabilities.argmax())]
+    shown = list(targets) or [int(logits.argmax())]
     if len(sized) == 1:
         colours = cv2.applyColorMap((sized[0] * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
         drawn = cv2.addWeighted(frame, 1 - STRENGTH, np.ascontiguousarray(colours), STRENGTH, 0)

@@ -16,7 +16,7 @@ from maskwise.core.files import atomic_folder
 from maskwise.drawing import overlay
 from maskwise.explain import Explanation, NothingFound, Panels
 from maskwise.explainers import Explainer
-from maskwise.images import to_uint8
+from maskwise.images import to_bytes, to_uint8
 from maskwise.report.figure import fig2, small_panels
 from maskwise.report.sess_panel import sess_panel
 from maskwise.sess import SESS
@@ -36,8 +36,9 @@ def write_explanation(
 ) -> None:
     """The folder of one picture: map.npy, pictures, figure.png and result.json; all of it or nothing.
 
-    An earlier result of that name is replaced. map.npy and map.png hold the map as it is; the figure and overlay.png
-    show it in the colours of ``panels.scale``.
+    An earlier result of that name is replaced. map.npy and map.png hold the map as it is, but for values below 0, of a
+    map with signs, which the grey picture has as black; figure and overlay.png show it in the colours of
+    ``panels.scale``.
 
     Args:
         sess: its patches are drawn as sess_panel.png.
@@ -128,7 +129,7 @@ def _fill(
         "masked_out": to_uint8(panels.masked_out),
         "inpainted": to_uint8(panels.inpainted),
         "overlay": overlay(panels.image, panels.map, scale=panels.scale),
-        "map": (panels.map.numpy() * 255).round().astype(np.uint8),
+        "map": to_bytes(panels.map).numpy(),
     }
     np.save(folder / "map.npy", panels.map.numpy().astype(np.float32))
     for name, picture in pictures.items():

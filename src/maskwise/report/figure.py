@@ -12,7 +12,7 @@ from maskwise.core.text import printable
 from maskwise.drawing.heat import HeatScale
 from maskwise.drawing.sheet import DPI, Sheet, Spot, heat_picture
 from maskwise.explain import Panels
-from maskwise.images import resize
+from maskwise.images import resize, resize_maps
 
 COLUMNS = ("original", "map", "masked-in", "masked-out", "inpainted masked-out", "box")
 SHAPES = (0.25, 2.0)  # height / width that a cell may have; beyond it the picture stands in a cell of that shape
@@ -109,4 +109,4 @@ def shrunk(picture: Tensor) -> Tensor:
     if scale >= 1:
         return picture
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    return resize(picture.reshape(1, -1, height, width), size).reshape(*picture.shape[:-2], *size)
+    return resize_maps(picture, size) if picture.ndim == 2 else resize(picture[None], size)[0]

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from maskwise.drawing import HeatScale, heat_scale
-from maskwise.images import resize, to_uint8
+from maskwise.images import resize, resize_maps, to_uint8
 from maskwise.report.masked_confidence import MaskedConfidence
 
 SIDE = 256  # pixels of a thumbnail's longer side
@@ -174,7 +174,7 @@ def shrunk_to(picture: Tensor, side: int) -> Tensor:
     if scale >= 1:
         return picture
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    return resize(picture.reshape(1, -1, height, width), size).reshape(*picture.shape[:-2], *size)
+    return resize_maps(picture, size) if picture.ndim == 2 else resize(picture[None], size)[0]
 
 
 def _share(box: BoxEdges, width: int, height: int) -> list[float]:

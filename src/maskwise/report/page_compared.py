@@ -114,10 +114,10 @@ def cards_of(
             answers[i].append(replace(answer, confidence=confidences[i], scale=heat_scale(maps[i], display)))
     found = []
     for i, item in enumerate(batch.items):
-        best_classes = batch.probabilities[i].topk(min(5, len(names)))
-        top = [(names.name(int(c)), float(p)) for p, c in zip(best_classes.values, best_classes.indices, strict=True)]
+        best_classes = batch.top[i].tolist()
+        top = [(names.name(c), float(batch.probabilities[i, c])) for c in best_classes]
         label = names.name(int(batch.labels[i])) if batch.labels[i] >= 0 else None
-        correct = None if label is None else int(best_classes.indices[0]) == int(batch.labels[i])
+        correct = None if label is None else best_classes[0] == int(batch.labels[i])
         size = stored[i] if stored else None
         edges, name = _truth(batch, i).tolist(), utf8(item.sample.id)
         found.append(card(name, batch.images[i], answers[i], top, label, edges, correct=correct, stored=size))

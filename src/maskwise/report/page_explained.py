@@ -11,7 +11,7 @@ from torch import Tensor
 from maskwise.box import binarise
 from maskwise.explain import nothing_said
 from maskwise.explainers.targets import class_of_description
-from maskwise.images import resize
+from maskwise.images import resize_maps
 from maskwise.measures.perturbation import CurveKind, curves
 from maskwise.report.masked_confidence import masked_confidences
 from maskwise.report.page_cards import Answer, card
@@ -36,7 +36,7 @@ def picture_curve(
         kind: ``insertion`` or ``deletion``.
     """
     images = classifier.prepare(image[None])
-    maps = resize(saliency[None, None], classifier.size)[:, 0]
+    maps = resize_maps(saliency[None], classifier.size)
     targets = None if target is None else torch.tensor([target])
     probabilities: list[float] = curves(classifier, images, maps, targets, kind, STEP)[0].tolist()
     return probabilities

@@ -21,7 +21,7 @@ from maskwise.explainers.first_choice import first_choices
 from maskwise.images import packaged_pictures
 from maskwise.web.calls import Calls, Event, ignored, number, offered, selected, sent_file, some_of, switch, text
 from maskwise.web.desk import Desk
-from maskwise.web.job import Asked, check_reads_pictures, probabilities
+from maskwise.web.job import Asked, best_guesses, check_reads_pictures
 from maskwise.web.options import LONGEST_OPTIONS, read_options
 from maskwise.web.panel import answers_panel, preview, status, waiting, working
 from maskwise.web.pictures import Picture, open_picture
@@ -125,10 +125,9 @@ def page(
             classifier = loaded(name)
         except InputError as error:
             return picture, "", gr.skip(), status(str(error), wrong=True), ""
-        found = probabilities(picture.unit, classifier)
-        best = found.topk(min(5, len(found)))
-        top = [(classifier.labels.name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
-        names = [classifier.labels.nameable(int(i)) for i in best.indices]
+        found = best_guesses(picture.unit, classifier)
+        top = [(classifier.labels.name(i), p) for i, p in found]
+        names = [classifier.labels.nameable(i) for i, _ in found]
         # A class that was offered for the picture before says nothing about this one; one that was typed stays.
         kept = TOP if not target or target in picture.offered else target
         choices = [(TOP, TOP), *((label, value) for (label, _), value in zip(top, names, strict=True))]

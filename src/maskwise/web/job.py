@@ -13,6 +13,7 @@ from torch import Tensor
 from maskwise.blending import masked_out
 from maskwise.box import binarise, largest_component, tight_boxes
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import ranked_classes
 from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.explainers import explainer
@@ -110,7 +111,7 @@ class ExplainJob:
         """The class's index."""
         if self.target is not None:
             return self.classifier.labels.resolve(self.target)
-        return int(probabilities(self.image, self.classifier).argmax())
+        return best_guesses(self.image, self.classifier)[0][0]
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,12 @@ class Asked:
         return {"class asked for": self.target or "predicted", "sess": self.sess, "options": self.options}
 
 
-def probabilities(image: Tensor, classifier: Classifier) -> Tensor:
-    """Of each class (K,), for a picture (3,H,W)."""
+def best_guesses(image: Tensor, classifier: Classifier, count: int = 5) -> list[tuple[int, float]]:
+    """The likeliest classes of a picture (3,H,W), by index, with their probabilities."""
     with torch.inference_mode():
-        return classifier.probabilities(classifier.logits(classifier.prepare(image[None])).float())[0].cpu()
+        logits = classifier.logits(classifier.prepare(image[None])).float()
+        probabilities = classifier.probabilities(logits)[0]
+    return [(index, float(probabilities[index])) for index in ranked_classes(logits[0], count).tolist()]
 
 
 def check_reads_pictures(classifier: Classifier) -> Classifier:

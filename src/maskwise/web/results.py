@@ -105,7 +105,7 @@ def zipped(result: Result) -> bytes:
             array = io.BytesIO()
             np.save(array, answer.map.cpu().numpy().astype(np.float32))
             archive.writestr(f"{folder}/map.npy", array.getvalue())
-            archive.writestr(f"{folder}/map.png", _png((answer.map.cpu().numpy() * 255).round().astype(np.uint8)))
+            archive.writestr(f"{folder}/map.png", _png(to_bytes(answer.map.cpu()).numpy()))
             archive.writestr(f"{folder}/overlay.png", _png(overlay(image, answer.map, scale=answer.colours)))
             rows.append(_panels(result, answer, image))
             facts.append(_facts(result.picture, answer))

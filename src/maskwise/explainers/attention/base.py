@@ -43,6 +43,11 @@ class AttentionExplainer(Explainer):
         """
         return LayerChoice(cls(classifier).reading.blocks, "all blocks with attention")
 
+    @property
+    def grids_read(self) -> tuple[str, ...]:
+        """All blocks have one grid, and in the first one its places have seen least of each other."""
+        return self.reading.blocks[:1]
+
     @contextmanager
     def recorded(self, images: Tensor, only: Collection[str | None] | None = None) -> Iterator[AttentionRecorder]:
         """While open, the attention of forwards of so many pictures is filed; see ``AttentionRecorder``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -101,6 +102,7 @@ def read_attention(classifier: Classifier, method: str) -> AttentionReading:
             raise InputError(f"{whose} has blocks whose tokens form no grid: {INSTEAD}")
         for call in recorder.calls:
             call.check(classifier.name)
+        _refuse_mixtures(recorder, whose)
         prefix = layout.prefix if layout.kind == "tokens" else 0
         size, tail = (grid.shape[2], grid.shape[3]), _tail(recorder.calls, blocks[-1])
         tokens = prefix + size[0] * size[1]
@@ -141,6 +143,21 @@ def _tokens(output: Tensor, layout: GridLayout) -> Tensor:
     grid = layout.grid(output)
     assert grid is not None
     return grid.flatten(2).transpose(1, 2)
+
+
+def _refuse_mixtures(recorder: AttentionRecorder, whose: str) -> None:
+    """Raises InputError where values meet other weights than those of one softmax, which would be missing or doubled.
+
+    ConViT's are a mixture of two, and what is mixed in is not seen; the differential transformer takes what one gives
+    from what another gives of the same values, and each would be taken for a layer of its own.
+    """
+    mixed = list(recorder.unmet.values())
+    for one, other in pairwise(recorder.calls):
+        if one.layer == other.layer and one.value.shape == other.value.shape and torch.equal(one.value, other.value):
+            mixed.append(one.layer)
+    if mixed:
+        where = "" if mixed[0] is None else f" (layer {mixed[0]!r})"
+        raise InputError(f"{whose} has attention whose weights are no single softmax's, or mixed{where}: {INSTEAD}")
 
 
 def _refuse_other_attention(

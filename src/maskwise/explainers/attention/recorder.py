@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class _Product:
     query: Tensor | None
     key: Tensor | None
     weights: bool
+    softmax: int = 0  # which one of the forwards', where it has passed one
 
 
 class AttentionRecorder(BackwardRules):
@@ -51,6 +52,7 @@ class AttentionRecorder(BackwardRules):
 
     Attributes:
         calls: those of the forwards since it was opened.
+        unmet: of softmaxes that gave weights between places, and met no values: the step of each, by its number.
         rows: may be changed while it is open, by what puts other pictures behind a step.
     """
 
@@ -72,6 +74,8 @@ class AttentionRecorder(BackwardRules):
         )
         self.steps, self.only, self.rows, self.leave = tuple(steps), only, rows, leave
         self.calls: list[AttentionCall] = []
+        self.unmet: dict[int, str | None] = {}
+        self._softmaxes = 0
         self.layer: str | None = None
         self._products: dict[int, _Product] = {}
 
@@ -108,7 +112,7 @@ class AttentionRecorder(BackwardRules):
         result = super().__torch_function__(func, types, args, kwargs)
         product = self._products.get(id(args[0])) if args else None
         if product is not None and isinstance(result, Tensor) and spelling(func)[0] in CARRIES:
-            self._products[id(result)] = _Product(result, product.query, product.key, product.weights)
+            self._products[id(result)] = replace(product, tensor=result)
         return result
 
     # ---- the three ways to write attention --------------------------------------------------------------------
@@ -173,7 +177,10 @@ class AttentionRecorder(BackwardRules):
         weights = F.softmax(input, axis, dtype=kw.get("dtype"))
         before = self._products.get(id(input))
         query, key = (None, None) if before is None else (before.query, before.key)
-        self._products[id(weights)] = _Product(weights, query, key, weights=True)
+        self._softmaxes += 1
+        if query is not None or weights.shape[-2] == weights.shape[-1]:
+            self.unmet[self._softmaxes] = self.layer
+        self._products[id(weights)] = _Product(weights, query, key, weights=True, softmax=self._softmaxes)
         return weights
 
     def matmul(self, input: Tensor, other: Tensor) -> Any:
@@ -182,6 +189,7 @@ class AttentionRecorder(BackwardRules):
         output = torch.matmul(input, other)
         product = self._products.get(id(input))
         if product is not None and product.weights:
+            self.unmet.pop(product.softmax, None)
             return self.file(output, other, product.query, product.key, given=input)
         self._products[id(output)] = _Product(output, input, other.transpose(-2, -1), weights=False)
         return output
