@@ -92,16 +92,20 @@ def likeness(score: Tensor, there: Tensor, groups: Tensor | None) -> float:
         return 1.0
     _, group, size = groups.unique(return_inverse=True, return_counts=True)
     most = float(size.double().square().sum()) / len(score)
-    off, count = torch.zeros(len(score), dtype=torch.float64), int(there.sum())
-    area, ranks = auroc(score, there), torch.from_numpy(rankdata(score.double().numpy()))
-    for kind, own, other, sign in ((there, count, len(score) - count, 1), (~there, len(score) - count, count, -1)):
-        below = ranks[kind] - torch.from_numpy(rankdata(score[kind].double().numpy()))  # of the other kind
-        placed = below / other if sign > 0 else 1 - below / other
-        off[kind] = (placed - area) / own
+    area, count = auroc(score, there), int(there.sum())
+    off = torch.zeros(len(score), dtype=torch.float64)
+    off[there] = (_below(score, there) - area) / count
+    off[~there] = (1 - _below(score, ~there) - area) / (len(score) - count)
     if not off.any() or len(size) < 2:
         return most
     together = torch.zeros(len(size), dtype=torch.float64).index_add(0, group, off)
     return min(max(float(_variance(together) / _variance(off)), 1.0), most)
+
+
+def _below(score: Tensor, kind: Tensor) -> Tensor:
+    """(n,) float64: of each picture of a kind (N,) bool, the share of the others that are below it; half of ties."""
+    ranks, among = (torch.from_numpy(rankdata(one.double().numpy())) for one in (score, score[kind]))
+    return (ranks[kind] - among) / int((~kind).sum())
 
 
 def _variance(off: Tensor) -> Tensor:
