@@ -12,7 +12,16 @@ from safetensors.torch import load_file, save_file
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.maskers import Decoder, Masker, load_masker, read_header, save_masker
+from maskwise.maskers import (
+    ClassMasker,
+    Decoder,
+    Masker,
+    ShapleyMasker,
+    load_masker,
+    load_shapley_masker,
+    read_header,
+    save_masker,
+)
 
 RESNET = [(64, 56), (256, 56), (512, 28), (1024, 14), (2048, 7)]
 
@@ -96,6 +105,23 @@ def test_another_classifier_is_refused(tmp_path: Path) -> None:
     _, _, path = stored(tmp_path, adapted=True)
     with pytest.raises(InputError, match="was trained on tiny"):
         load_masker(path, Classifier(tiny_net(seed=7), input_size=32))
+
+
+def test_a_masker_of_other_layers_is_refused_though_they_have_the_same_shapes(tmp_path: Path) -> None:
+    """The outputs of the batch norms are as large as those of the ReLUs behind them, and are other numbers."""
+    net, path = tiny_net(), tmp_path / "m.safetensors"
+    own = Classifier(net, input_size=32, taps=["2", "6", "10"], name="tiny")
+    found, other = Classifier(net, input_size=32), Classifier(net, input_size=32, taps=["1", "5", "9"], name="other")
+    said = r'reads taps \["2", .* of other are \["1", '
+    for masker in (Masker.build(own), ClassMasker.build(own)):
+        save_masker(path, masker, own, {})
+        assert load_masker(path, found), "the same layers, found and not named"
+        with pytest.raises(InputError, match=said):
+            load_masker(path, other)
+    save_masker(path, ShapleyMasker.build(own, class_tap=False), own, {})
+    assert load_shapley_masker(path, found)
+    with pytest.raises(InputError, match=said):
+        load_shapley_masker(path, other)
 
 
 def test_bad_files_are_one_clear_line(tmp_path: Path) -> None:

@@ -344,12 +344,14 @@ class Classifier(nn.Module):
         return code_of(type(self), self.module, self.output, self.name)
 
     def digest(self) -> str:
-        """Who computes its scores, as what is kept on disk is filed: the fingerprint and, where there is any, the code.
+        """Who computes its scores and maps, as what is kept on disk is filed: the fingerprint and, where there is any,
+        the code and the taps that were named, which methods read where no layer is said.
 
         Of code that can't be read the digest is no other classifier's, so that what is kept is not found again.
         """
         code = self.code()
-        return self.fingerprint() + ("" if code is None else f"-{self._unread if code == UNREAD else code}")
+        named = "" if self._named is None else f"-taps {','.join(self._named)}"
+        return self.fingerprint() + ("" if code is None else f"-{self._unread if code == UNREAD else code}") + named
 
 
 def still_copy(classifier: Classifier) -> Classifier:

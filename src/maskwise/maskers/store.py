@@ -197,7 +197,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
         (logits, masks (N,K,H,W))``, in eval mode.
 
     Raises:
-        InputError: unreadable or damaged file, a masker of another classifier, or one that holds NaN.
+        InputError: unreadable or damaged file, a masker of another classifier or of other taps, or one that holds NaN.
     """
     masker = _stored_masker(path, classifier)
     if isinstance(masker, ShapleyMasker):
@@ -239,6 +239,7 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
         if not all(one.get_dtype() in DTYPES.values() for one in slices.values()):
             raise ValueError("numbers of a type that no masker has")
         masker = build(classifier, header)  # without values, so that a header alone costs no memory
+        _check_taps(path, masker, header)
         own = any(key.startswith("encoder.") for key in names)
         _check_shapes("decoder.", masker.decoder, shapes)
         if isinstance(masker, Masker) and not own and own_encoder_of(recipe_of(header)) == SMALL:
@@ -271,6 +272,19 @@ def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind]) -> _Ki
 
 def _of(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+
+
+def _check_taps(path: str | Path, masker: StoredMasker, header: Mapping[str, str]) -> None:
+    """Raises InputError where the encoder's taps are not those of the training: other layers may have the same shapes.
+
+    Some files of the first version do not name them.
+    """
+    theirs, ours = header.get("taps"), json.dumps(masker.encoder.tap_names)
+    if theirs is not None and theirs != ours:
+        raise InputError(
+            f"{path}: its masker reads taps {one_line(theirs, 300)}, and those of {masker.encoder.name} are "
+            f"{one_line(ours, 300)}: give the classifier with `taps` as the first list has them, or train a masker"
+        )
 
 
 def _check_shapes(prefix: str, network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:

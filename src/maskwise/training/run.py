@@ -195,6 +195,9 @@ def train(
         "names and labels": _digest(loader),
         "content of the pictures": broadcast(fabric, _content(loader) if main else ""),
         "precision": precision_name,
+        "pixels": list(size),
+        "the network's own pixels": list(classifier.size),  # at which it labels, and a teacher looks
+        "taps": _taps(classifier),
         "recipe": settings.model_dump(mode="json"),
     }
     if (code := classifier.code()) is not None:
@@ -266,6 +269,14 @@ def check_new(out: Path) -> None:
 def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> list[DataSet]:
     sources = [data] if isinstance(data, (str, Path, DataSet)) else data
     return [source if isinstance(source, DataSet) else read_data(source) for source in sources]
+
+
+def _taps(classifier: Classifier) -> list[str]:
+    """The layers that maskers read; a network without any can still be trained, and a black box shows none."""
+    try:
+        return list(classifier.tap_names)
+    except InputError:
+        return []
 
 
 def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: BaseRecipe) -> None:
