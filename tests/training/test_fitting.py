@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +18,11 @@ from typer.testing import CliRunner
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
-from maskwise.data import read_data
+from maskwise.data import DataSet, read_data
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker, load_masker
 from maskwise.training import Callback, Recipe, TrainingState
-from maskwise.training.fitting import Fitted, fit
+from maskwise.training.fitting import Fitted, _split, fit
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.plateau import Plateau
 from maskwise.training.validation import Validation
@@ -160,6 +163,29 @@ def test_picture_files_and_a_flat_folder(picture_folder: Path, tmp_path: Path) -
     assert torch.equal(sets[1].image(sets[1].records[2]), sets[0].image(sets[0].records[2]))
     with pytest.raises(InputError, match="neither a folder nor a zip"):
         read_sources([flat / "none.png"])
+
+
+def test_a_picture_that_is_held_out_is_not_trained_on_under_another_name(picture_folder: Path, tmp_path: Path) -> None:
+    """The numbers of held-out pictures would be those of trained ones."""
+    (tmp_path / "copies").mkdir()
+    for path in sorted((picture_folder / "images").iterdir()):
+        shutil.copy(path, tmp_path / "copies" / f"copy of {path.name}")
+    sets = read_sources([picture_folder, tmp_path / "copies"])
+    with pytest.warns(UserWarning, match=r"[34] of 40 pictures are the same as some that are held out"):
+        kept, held_out = _split(sets, 0)
+
+    def names(some: Sequence[DataSet]) -> set[str]:
+        return {record.id.removeprefix("copy of ") for data in some for record in data.records}
+
+    assert sum(map(len, held_out)) == 4 and not names(kept) & names(held_out) and len(names(kept)) >= 16
+    assert sum(map(len, kept)) == 2 * len(names(kept))
+    one = sorted((tmp_path / "copies").iterdir())[0]
+    shutil.copy(one, tmp_path / "again.png")
+    with pytest.raises(InputError, match="the same ones again"):
+        _split(read_sources([one, tmp_path / "again.png"]), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [sum(map(len, part)) for part in _split(read_sources("shapes:n=20,size=32"), 0)] == [18, 2]
 
 
 class Stop(Callback):

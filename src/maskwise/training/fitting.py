@@ -18,6 +18,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
+from maskwise.data.content import picture_digests, same_as
 from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import load_agnostic_masker
@@ -267,16 +268,34 @@ def _size_that_it_reads(classifier: Classifier, held_out: Sequence[DataSet], siz
 
 
 def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[DataSet]]:
-    """The sets without and with only the held-out pictures, which are drawn from all of them together."""
+    """The sets without and with only the held-out pictures, which are drawn from all of them together.
+
+    A picture that is held out under one name is not trained on under another.
+
+    Warns:
+        UserWarning: where there are such.
+
+    Raises:
+        InputError: fewer than two pictures, or than two different ones; or a file can't be read.
+    """
     total = sum(map(len, sets))
     count = min(max(round(HELD_OUT * total), 1), AT_MOST)
     if total < 2:
         raise InputError(f"{total} picture is too few to train on; give at least some dozens")
     drawn = set(torch.randperm(total, generator=generator(seed, 5)).tolist()[:count])
+    again = same_as([digest for data in sets for digest in picture_digests(data)], drawn) - drawn
+    if len(drawn) + len(again) == total:
+        raise InputError(f"all {total} pictures are the same ones again; give at least some dozens of different ones")
+    if again:
+        warnings.warn(
+            f"{len(again)} of {total} pictures are the same as some that are held out, under other names: they are not "
+            "trained on",
+            stacklevel=3,
+        )
     kept, held_out, start = [], [], 0
     for data in sets:
         own = range(len(data))
-        kept.append(data.subset(i for i in own if start + i not in drawn))
+        kept.append(data.subset(i for i in own if start + i not in drawn | again))
         held_out.append(data.subset(i for i in own if start + i in drawn))
         start += len(data)
     return [d for d in kept if len(d)], [d for d in held_out if len(d)]

@@ -10,7 +10,6 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -21,9 +20,9 @@ from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
-from maskwise.data import DataSet, Record, read_data
+from maskwise.data import DataSet, read_data
 from maskwise.data.class_order import say_other_order
-from maskwise.data.content import content_digests
+from maskwise.data.content import digests_of
 from maskwise.data.damaged import damaged_line
 from maskwise.training import recipes
 from maskwise.training.base_recipe import BaseRecipe
@@ -315,11 +314,7 @@ def _doubt_size(classifier: Classifier, loader: Loader, size: tuple[int, int]) -
 
 def _content(loader: Loader) -> str:
     """Of the pictures themselves and their truth: files may change under their names."""
-    own: dict[int, tuple[DataSet, list[Record]]] = {}
-    for data, record in loader.items:
-        own.setdefault(id(data), (data, []))[1].append(record)
-    digests = {key: iter(content_digests(replace(data, records=kept))) for key, (data, kept) in own.items()}
-    return hashlib.sha256("\n".join(next(digests[id(data)]) for data, _ in loader.items).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(digests_of(loader.items)).encode()).hexdigest()[:16]
 
 
 def _digest(loader: Loader) -> str:
