@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier, still_copy
 from maskwise.core.errors import InputError
+from maskwise.maskers.decoder import readable_by
 from maskwise.maskers.hub import OnHub
 from maskwise.maskers.unet import WIDTHS, UNet
 from maskwise.maskers.upsampler import BLOCKS, Kernel, Upsampling
@@ -101,12 +102,13 @@ class ClassMasker(OnHub, nn.Module):
             size: (H,W) of the masks.
             confidence: as ``FeatureFilter``.
         """
-        masks: Tensor = self.decoder(taps[-len(self.decoder.upsamplers) - 1 :], classes, size, confidence)
+        read = readable_by(self.decoder, taps[-len(self.decoder.upsamplers) - 1 :])
+        masks: Tensor = self.decoder(read, classes, size, confidence)
         return masks
 
     def existence(self, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
         """Logits (N,K) of each class being in the picture, by the feature filter alone."""
-        return self.decoder.filter.existence(taps[-1], classes)
+        return self.decoder.filter.existence(*readable_by(self.decoder, taps[-1:]), classes)
 
     def forward(self, images: Tensor, classes: Tensor, confidence: float = 0.0) -> tuple[Tensor, Tensor]:
         """Logits (N,C) of the encoder and masks (N,K,H,W), from images (N,3,H,W) in [0,1], in one pass.
