@@ -217,6 +217,37 @@ def test_interrupted_the_best_so_far_is_there_and_resume_goes_on(picture_folder:
     assert whole.masker == resumed.masker and whole.steps == resumed.steps == 60
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_fit_that_has_ended_stays_ended(
+    interrupted: bool, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed after its end, or after a signal in its last step, it takes no step more and writes the same file."""
+    look = Plateau.look
+
+    def planned(self: Plateau, state: TrainingState) -> None:
+        self.objective = lambda masker: float(state.step == 25)
+        look(self, state)
+
+    monkeypatch.setattr(Plateau, "look", planned)
+
+    def run(out: str, *callbacks: Callback, resume: bool = False) -> Fitted:
+        return fit(
+            picture_folder, Classifier(tiny_net(), input_size=32, name="tiny"), out=tmp_path / out, teacher="none",
+            max_steps=400, device="cpu", overrides=["batch_size=4"], callbacks=callbacks, resume=resume, page=False,
+        )  # fmt: skip
+
+    whole = run("a")
+    before, log = whole.path.read_bytes(), (tmp_path / "a" / "log.jsonl").read_bytes()
+    assert whole.flattened and whole.steps == 200, "the rates are cut at 150, and it ends at 200"
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt, match="after step 200"):
+            run("b", Stop(200))
+    again = run("b" if interrupted else "a", resume=True)
+    assert (again.steps, again.flattened, again.masker) == (whole.steps, True, whole.masker)
+    assert again.path.read_bytes() == before
+    assert interrupted or (tmp_path / "a" / "log.jsonl").read_bytes() == log
+
+
 def test_the_best_look_is_what_is_written(
     picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
