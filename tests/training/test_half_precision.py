@@ -10,7 +10,7 @@ from conftest import tiny_net
 
 from maskwise.classifiers import Classifier
 from maskwise.maskers import ClassMasker, load_class_masker, load_masker, save_masker
-from maskwise.training import train
+from maskwise.training import Callback, TrainingState, train
 from maskwise.training.fitting import fit
 
 KINDS = {torch.bfloat16: 0.05, torch.float16: 0.01, torch.float64: 1e-4}  # how far float32 is from them
@@ -41,6 +41,35 @@ def test_a_masker_is_trained_and_sees_what_the_same_network_in_float32_shows(
         _, expected = masker(images, classes)
     assert masks.dtype == torch.float32 and masks.isfinite().all()
     torch.testing.assert_close(masks, expected, rtol=0, atol=KINDS[kind])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("casm_lite0", ["thinning=L", "taps=null", "fraction=1", "steps=3"]),
+        ("casm_unshared", ["taps=null", "fraction=1", "steps=3"]),
+        ("dabkowski_gal", [*TRAININGS["dabkowski_gal"], "encoder=scratch", "selector_steps=0"]),
+    ],
+)
+def test_an_encoder_that_learns_does_so_in_float32(
+    name: str, settings: list[str], picture_folder: Path, tmp_path: Path
+) -> None:
+    """Steps of a thousandth of a weight are lost in bfloat16, whose next number is a 256th away."""
+    classifier, seen = Classifier(tiny_net().bfloat16(), input_size=32, name="tiny"), list[torch.nn.Module]()
+
+    class Keep(Callback):
+        def on_look(self, state: TrainingState) -> None:
+            seen.append(state.trainer.masker)  # type: ignore[attr-defined]
+
+    path = train(
+        name, picture_folder, classifier=classifier, out=tmp_path / "run", overrides=[*SMALL, *settings], device="cpu",
+        page=False, verdict=False, callbacks=[Keep()],
+    )  # fmt: skip
+    trained, loaded = seen[-1].eval(), load_masker(path, classifier)
+    assert classifier.dtype == torch.bfloat16 and trained.encoder.dtype == loaded.encoder.dtype == torch.float32
+    images, classes = torch.rand(2, 3, 32, 32), torch.tensor([[1, 3]] * 2)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images, classes), trained(images, classes), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("teacher", ["excitation_backprop", "none"])

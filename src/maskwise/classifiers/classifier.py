@@ -364,10 +364,14 @@ def still_copy(classifier: Classifier) -> Classifier:
 
 def learning_copy(classifier: Classifier) -> Classifier:
     """``still_copy`` to be trained: half precision, which would lose most of a step to rounding, becomes float32."""
-    copied = still_copy(classifier)
-    if copied.dtype in HALVES:
-        copied.module.float()
-    return copied
+    return widened(still_copy(classifier))
+
+
+def widened(classifier: Classifier) -> Classifier:
+    """Itself, with weights in float32 from now on where they were in half precision."""
+    if classifier.dtype in HALVES:
+        classifier.module.float()
+    return classifier
 
 
 def _called(module: nn.Module, weights: dict[str, Tensor], given: Tensor, **more: Tensor) -> Any:

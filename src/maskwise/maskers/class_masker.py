@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, learning_copy, still_copy
 from maskwise.core.errors import InputError
 from maskwise.maskers.decoder import readable_by
 from maskwise.maskers.hub import OnHub
@@ -123,7 +123,7 @@ class ClassMasker(OnHub, nn.Module):
 
 def _anew(classifier: Classifier) -> Classifier:
     """A copy with fresh weights."""
-    fresh = still_copy(classifier)
+    fresh = learning_copy(classifier)
     for module in fresh.module.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, still_copy, widened
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write, is_file
 from maskwise.core.hub_files import local_file
@@ -256,7 +256,8 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
     if own:
         if masker.encoder is classifier:  # which others use too
             masker.encoder = still_copy(classifier)
-        masker.encoder.module.load_state_dict(_of("encoder.", tensors))
+        # One that learnt did so in float32 at least.
+        widened(masker.encoder).module.load_state_dict(_of("encoder.", tensors))
     for part in (masker.decoder, masker.encoder):
         if part is not classifier:  # whose flags are its owner's business
             part.eval().requires_grad_(False)
