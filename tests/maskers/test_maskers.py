@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from conftest import tiny_net
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -122,6 +123,29 @@ def test_a_masker_of_other_layers_is_refused_though_they_have_the_same_shapes(tm
     assert load_shapley_masker(path, found)
     with pytest.raises(InputError, match=said):
         load_shapley_masker(path, other)
+
+
+class TwoHeads(nn.Module):
+    """Features, and two last layers that give five classes each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.a, self.b = tiny_net()[:-1], nn.Linear(16, 5), nn.Linear(16, 5)  # type: ignore[index]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        seen = self.body(images)
+        return {"a": self.a(seen), "b": self.b(seen)}
+
+
+def test_a_masker_of_other_scores_of_the_network_is_refused(tmp_path: Path) -> None:
+    """The weights are the same, and a class's number means another class."""
+    net, path = TwoHeads().eval(), tmp_path / "m.safetensors"
+    one, other = (Classifier(net, input_size=32, output=name, name="two heads") for name in "ab")
+    assert one.fingerprint() == other.fingerprint()
+    save_masker(path, Masker.build(one), one, {})
+    assert load_masker(path, one)
+    with pytest.raises(InputError, match=r'output "a" of two heads, and this is output "b"'):
+        load_masker(path, other)
 
 
 def test_bad_files_are_one_clear_line(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def save_masker(
         "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(),
         "taps": json.dumps(masker.encoder.tap_names),
+        "output": json.dumps(classifier.output),
     }
     if named:
         header["encoder_fingerprint"] = masker.encoder.fingerprint()
@@ -238,6 +239,7 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
         shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}
         if not all(one.get_dtype() in DTYPES.values() for one in slices.values()):
             raise ValueError("numbers of a type that no masker has")
+        _check_output(path, classifier, header)
         masker = build(classifier, header)  # without values, so that a header alone costs no memory
         _check_taps(path, masker, header)
         own = any(key.startswith("encoder.") for key in names)
@@ -273,6 +275,20 @@ def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind]) -> _Ki
 
 def _of(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+
+
+def _check_output(path: str | Path, classifier: Classifier, header: Mapping[str, str]) -> None:
+    """Raises InputError where other scores of the network are read than at the training: they are of other classes.
+
+    Older files do not say.
+    """
+    theirs, ours = header.get("output"), json.dumps(classifier.output)
+    if theirs is not None and theirs != ours:
+        raise InputError(
+            f"{path}: its masker was trained on output {one_line(theirs, 100)} of {classifier.name}, and this is "
+            f"output {one_line(ours, 100)} (null: none was named): give the classifier with that `output`, or train a "
+            "masker"
+        )
 
 
 def _check_taps(path: str | Path, masker: StoredMasker, header: Mapping[str, str]) -> None:
