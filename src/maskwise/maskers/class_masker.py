@@ -108,7 +108,8 @@ class ClassMasker(OnHub, nn.Module):
 
     def existence(self, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
         """Logits (N,K) of each class being in the picture, by the feature filter alone."""
-        return self.decoder.filter.existence(*readable_by(self.decoder, taps[-1:]), classes)
+        (last,) = readable_by(self.decoder, taps[-1:])
+        return self.decoder.filter.existence(last, classes)
 
     def forward(self, images: Tensor, classes: Tensor, confidence: float = 0.0) -> tuple[Tensor, Tensor]:
         """Logits (N,C) of the encoder and masks (N,K,H,W), from images (N,3,H,W) in [0,1], in one pass.
