@@ -273,10 +273,10 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
     A picture that is held out under one name is not trained on under another.
 
     Warns:
-        UserWarning: where there are such.
+        UserWarning: where there are such; where there are no others, they are trained on all the same.
 
     Raises:
-        InputError: fewer than two pictures, or than two different ones; or a file can't be read.
+        InputError: fewer than two pictures, or a file can't be read.
     """
     total = sum(map(len, sets))
     count = min(max(round(HELD_OUT * total), 1), AT_MOST)
@@ -284,8 +284,13 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
         raise InputError(f"{total} picture is too few to train on; give at least some dozens")
     drawn = set(torch.randperm(total, generator=generator(seed, 5)).tolist()[:count])
     again = same_as([digest for data in sets for digest in picture_digests(data)], drawn) - drawn
-    if len(drawn) + len(again) == total:
-        raise InputError(f"all {total} pictures are the same ones again; give at least some dozens of different ones")
+    if len(drawn) + len(again) == total:  # nothing else is there to train on
+        again = frozenset()
+        warnings.warn(
+            f"all {total} pictures are the same as those that are held out, under other names: what is said of these "
+            "is said of trained ones; give different ones",
+            stacklevel=3,
+        )
     if again:
         warnings.warn(
             f"{len(again)} of {total} pictures are the same as some that are held out, under other names: they are not "
