@@ -11,7 +11,7 @@ from PIL import Image
 
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, read_data
-from maskwise.data.content import content_digest, content_digests
+from maskwise.data.content import content_digest, content_digests, digests_of, picture_digests
 from maskwise.data.file_digests import file_digests
 from maskwise.data.pack import pack
 
@@ -107,6 +107,21 @@ def test_an_archive(tmp_path: Path) -> None:
 
     one, same, other = (content_digests(made(*given)) for given in (("a", 7), ("b", 7), ("c", 8)))
     assert one == same and [a != b for a, b in zip(one, other, strict=True)] == [False, True]
+
+
+def test_a_picture_under_two_names_is_one(tmp_path: Path) -> None:
+    root = bitmaps(tmp_path / "a")
+    first = sorted((root / "images").iterdir())[0]
+    (root / "images" / "zzz.bmp").write_bytes(first.read_bytes())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("top/images.csv", "file\nimages/0.bmp\nimages/1.bmp\nimages/2.bmp\nimages/zzz.bmp\n")
+        for path in sorted((root / "images").iterdir()):
+            archive.write(path, f"top/images/{path.name}")
+    for data in (read_data(root), read_data(tmp_path / "a.zip")):
+        alone, whole = picture_digests(data), content_digests(data)
+        assert alone[0] == alone[-1] and len(set(alone)) == len(alone) - 1 and len(set(whole)) == len(whole)
+        both = [(data, record) for record in data.records]
+        assert digests_of(both[::-1]) == whole[::-1] and digests_of(both, picture_digests) == alone
 
 
 def test_drawn_doubled_and_packed(tmp_path: Path) -> None:

@@ -9,10 +9,20 @@ import torch
 import torch.nn.functional as F
 from conftest import tiny_net
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
-from maskwise.maskers import Decoder, Masker, load_masker, read_header, save_masker
+from maskwise.maskers import (
+    ClassMasker,
+    Decoder,
+    Masker,
+    ShapleyMasker,
+    load_masker,
+    load_shapley_masker,
+    read_header,
+    save_masker,
+)
 
 RESNET = [(64, 56), (256, 56), (512, 28), (1024, 14), (2048, 7)]
 
@@ -96,6 +106,46 @@ def test_another_classifier_is_refused(tmp_path: Path) -> None:
     _, _, path = stored(tmp_path, adapted=True)
     with pytest.raises(InputError, match="was trained on tiny"):
         load_masker(path, Classifier(tiny_net(seed=7), input_size=32))
+
+
+def test_a_masker_of_other_layers_is_refused_though_they_have_the_same_shapes(tmp_path: Path) -> None:
+    """The outputs of the batch norms are as large as those of the ReLUs behind them, and are other numbers."""
+    net, path = tiny_net(), tmp_path / "m.safetensors"
+    own = Classifier(net, input_size=32, taps=["2", "6", "10"], name="tiny")
+    found, other = Classifier(net, input_size=32), Classifier(net, input_size=32, taps=["1", "5", "9"], name="other")
+    said = r'reads taps \["2", .* of other are \["1", '
+    for masker in (Masker.build(own), ClassMasker.build(own)):
+        save_masker(path, masker, own, {})
+        assert load_masker(path, found), "the same layers, found and not named"
+        with pytest.raises(InputError, match=said):
+            load_masker(path, other)
+    save_masker(path, ShapleyMasker.build(own, class_tap=False), own, {})
+    assert load_shapley_masker(path, found)
+    with pytest.raises(InputError, match=said):
+        load_shapley_masker(path, other)
+
+
+class TwoHeads(nn.Module):
+    """Features, and two last layers that give five classes each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.a, self.b = tiny_net()[:-1], nn.Linear(16, 5), nn.Linear(16, 5)  # type: ignore[index]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        seen = self.body(images)
+        return {"a": self.a(seen), "b": self.b(seen)}
+
+
+def test_a_masker_of_other_scores_of_the_network_is_refused(tmp_path: Path) -> None:
+    """The weights are the same, and a class's number means another class."""
+    net, path = TwoHeads().eval(), tmp_path / "m.safetensors"
+    one, other = (Classifier(net, input_size=32, output=name, name="two heads") for name in "ab")
+    assert one.fingerprint() == other.fingerprint()
+    save_masker(path, Masker.build(one), one, {})
+    assert load_masker(path, one)
+    with pytest.raises(InputError, match=r'output "a" of two heads, and this is output "b"'):
+        load_masker(path, other)
 
 
 def test_bad_files_are_one_clear_line(tmp_path: Path) -> None:

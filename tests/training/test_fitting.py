@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from typer.testing import CliRunner
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
 from maskwise.core.errors import InputError
-from maskwise.data import read_data
+from maskwise.data import DataSet, read_data
 from maskwise.data.picture_list import read_sources
 from maskwise.maskers import Masker, load_masker
 from maskwise.training import Callback, Recipe, TrainingState
@@ -162,6 +165,30 @@ def test_picture_files_and_a_flat_folder(picture_folder: Path, tmp_path: Path) -
         read_sources([flat / "none.png"])
 
 
+def test_a_picture_that_is_held_out_is_not_trained_on_under_another_name(picture_folder: Path, tmp_path: Path) -> None:
+    """The numbers of held-out pictures would be those of trained ones."""
+    (tmp_path / "copies").mkdir()
+    for path in sorted((picture_folder / "images").iterdir()):
+        shutil.copy(path, tmp_path / "copies" / f"copy of {path.name}")
+    sets = read_sources([picture_folder, tmp_path / "copies"])
+    with pytest.warns(UserWarning, match=r"[34] of 40 pictures are the same as some that are held out"):
+        kept, held_out = _split(sets, 0)
+
+    def names(some: Sequence[DataSet]) -> set[str]:
+        return {record.id.removeprefix("copy of ") for data in some for record in data.records}
+
+    assert sum(map(len, held_out)) == 4 and not names(kept) & names(held_out) and len(names(kept)) >= 16
+    assert sum(map(len, kept)) == 2 * len(names(kept))
+    one = sorted((tmp_path / "copies").iterdir())[0]
+    shutil.copy(one, tmp_path / "again.png")
+    with pytest.warns(UserWarning, match="is said of trained ones"):
+        parts = _split(read_sources([one, tmp_path / "again.png"]), 0)
+    assert [sum(map(len, part)) for part in parts] == [1, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [sum(map(len, part)) for part in _split(read_sources("shapes:n=20,size=32"), 0)] == [18, 2]
+
+
 class Stop(Callback):
     """Ctrl-C at a step."""
 
@@ -189,6 +216,37 @@ def test_interrupted_the_best_so_far_is_there_and_resume_goes_on(picture_folder:
     whole, resumed = run("a"), run("b", resume=True)
     assert whole.path.read_bytes() == resumed.path.read_bytes()
     assert whole.masker == resumed.masker and whole.steps == resumed.steps == 60
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_fit_that_has_ended_stays_ended(
+    interrupted: bool, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed after its end, or after a signal in its last step, it takes no step more and writes the same file."""
+    look = Plateau.look
+
+    def planned(self: Plateau, state: TrainingState) -> None:
+        self.objective = lambda masker: float(state.step == 25)
+        look(self, state)
+
+    monkeypatch.setattr(Plateau, "look", planned)
+
+    def run(out: str, *callbacks: Callback, resume: bool = False) -> Fitted:
+        return fit(
+            picture_folder, Classifier(tiny_net(), input_size=32, name="tiny"), out=tmp_path / out, teacher="none",
+            max_steps=400, device="cpu", overrides=["batch_size=4"], callbacks=callbacks, resume=resume, page=False,
+        )  # fmt: skip
+
+    whole = run("a")
+    before, log = whole.path.read_bytes(), (tmp_path / "a" / "log.jsonl").read_bytes()
+    assert whole.flattened and whole.steps == 200, "the rates are cut at 150, and it ends at 200"
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt, match="after step 200"):
+            run("b", Stop(200))
+    again = run("b" if interrupted else "a", resume=True)
+    assert (again.steps, again.flattened, again.masker) == (whole.steps, True, whole.masker)
+    assert again.path.read_bytes() == before
+    assert interrupted or (tmp_path / "a" / "log.jsonl").read_bytes() == log
 
 
 def test_the_best_look_is_what_is_written(

@@ -250,6 +250,18 @@ def test_no_step_sees_what_is_held_back(picture_folder: Path, tmp_path: Path) ->
     torch.testing.assert_close(torch.cat([own for own, _ in trainer.held]).float(), rows, rtol=2e-3, atol=2e-3)
 
 
+def test_what_is_held_back_is_held_back_under_every_name(picture_folder: Path) -> None:
+    sets = [read_data(picture_folder), read_data(picture_folder)]
+    loader = Loader(sets, HELD, 32)
+    loader.hold_back(0.1)
+    assert 4 < len(loader.held_back) <= 8 and {i % 20 for i in loader.held_back} == {
+        i - 20 for i in loader.held_back if i >= 20
+    }
+    loader.keep([3, 23])
+    with pytest.raises(InputError, match="under other names"):
+        loader.hold_back(0.3)
+
+
 def test_other_seeds_hold_back_others_and_never_all(picture_folder: Path) -> None:
     loaders = [Loader([read_data(picture_folder)], HELD.model_copy(update={"seed": seed}), 32) for seed in (0, 0, 1)]
     for loader in loaders:

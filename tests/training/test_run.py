@@ -122,6 +122,29 @@ def test_bad_runs_are_refused(picture_folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"input_size": (32, 16)}, r"pixels \[32, 32\] there, \[32, 16\] here"),
+        ({"input_size": 64}, r"the network's own pixels \[32, 32\] there, \[64, 64\] here"),
+        ({"taps": ["1", "5", "9"]}, "taps differ"),
+    ],
+)
+def test_a_run_goes_on_with_pictures_and_layers_as_they_were(
+    options: dict[str, Any], said: str, picture_folder: Path, tmp_path: Path
+) -> None:
+    """The weights are the same, and so are the shapes of the decoder's."""
+
+    def run(**options: Any) -> Path:
+        classifier = Classifier(tiny_net(), **{"input_size": 32, "name": "tiny", **options})
+        recipe = SMALL.model_copy(update={"epochs": 1, "input_size": 32})
+        return train(recipe, picture_folder, classifier=classifier, out=tmp_path / "r", device="cpu", resume=True)
+
+    run()
+    with pytest.raises(InputError, match=said):
+        run(**options)
+
+
 def test_pictures_without_labels_get_the_classifier_s_own(picture_folder: Path) -> None:
     (picture_folder / "labels.csv").unlink()
     classifier = Classifier(tiny_net(), input_size=32)

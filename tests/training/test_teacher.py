@@ -135,5 +135,15 @@ def test_a_teacher_s_key_tells_all_that_matters() -> None:
         key(views={"grad_cam": TeacherView()}), key(views={"grad_cam": TeacherView(options={"layer": "10"})}),
     ]  # fmt: skip
     assert key() == key() and len({key(), *others}) == 9
+    by_excitation = Lesson.model_validate({"views": {"excitation_backprop": TeacherView()}})
+    networks = [
+        Classifier(tiny_net(), input_size=32), Classifier(tiny_net(), input_size=(32, 16)),
+        Classifier(tiny_net(), input_size=(16, 32)), Classifier(tiny_net(), input_size=32, taps=["2", "6", "10"]),
+        Classifier(tiny_net(), input_size=32, taps=["2", "10"]),
+    ]  # fmt: skip
+    teachers = [Teacher(network, by_excitation) for network in networks]
+    maps = [teacher(pictures()[:1], [1]) for teacher in teachers]
+    assert not torch.equal(maps[0], maps[1]) and not torch.equal(maps[3], maps[4]), "or they could share a key"
+    assert len({teacher.key() for teacher in teachers}) == 5, "the shape of its pictures, and the layers that are read"
     image = to_bytes(pictures()[0])
     assert len({picture_key("a", image, 0), picture_key("a", image, 1), picture_key("b", image, 0)}) == 3

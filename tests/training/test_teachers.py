@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def test_a_teacher_that_the_network_does_not_allow_is_passed_over(
     with pytest.raises(InputError, match="`teacher` 'nobody' is unknown: auto, none, excitation_backprop"):
         taught(tmp_path / "b", own, teacher="nobody")
     assert not (tmp_path / "b").exists()
+
+
+def test_a_teacher_whose_maps_are_all_flat_teaches_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ordered by their index alone, the pixels of a picture may well make the best masks."""
+    own, maps = small(), Teacher.__call__
+
+    def planned(self: Teacher, images: Sequence[Tensor], classes: Sequence[int]) -> Tensor:
+        found = maps(self, images, classes)
+        return torch.zeros_like(found) if list(self.explainers) == ["grad_cam"] else found
+
+    monkeypatch.setattr(Teacher, "__call__", planned)
+    assert set(judge_teachers(own, valid(own), list(TEACHERS))) == {"excitation_backprop", "both"}
+    with pytest.raises(InputError, match="grad_cam are flat"):
+        taught(tmp_path / "out", own, teacher="grad_cam")
 
 
 def test_any_method_may_teach(tmp_path: Path) -> None:

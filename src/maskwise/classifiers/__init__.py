@@ -1,6 +1,6 @@
 """Classifiers: any network behind one small interface."""
 
-from maskwise.classifiers.classifier import Classifier, learning_copy, still_copy
+from maskwise.classifiers.classifier import Classifier, learning_copy, still_copy, widened
 from maskwise.classifiers.detector_score import DetectorScore
 from maskwise.classifiers.loading import classifiers, load_classifier
 from maskwise.classifiers.prototype_classifier import PrototypeClassifier
@@ -22,4 +22,5 @@ __all__ = [
     "learning_copy",
     "load_classifier",
     "still_copy",
+    "widened",
 ]

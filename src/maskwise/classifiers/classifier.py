@@ -344,12 +344,14 @@ class Classifier(nn.Module):
         return code_of(type(self), self.module, self.output, self.name)
 
     def digest(self) -> str:
-        """Who computes its scores, as what is kept on disk is filed: the fingerprint and, where there is any, the code.
+        """Who computes its scores and maps, as what is kept on disk is filed: the fingerprint and, where there is any,
+        the code and the taps that were named, which methods read where no layer is said.
 
         Of code that can't be read the digest is no other classifier's, so that what is kept is not found again.
         """
         code = self.code()
-        return self.fingerprint() + ("" if code is None else f"-{self._unread if code == UNREAD else code}")
+        named = "" if self._named is None else f"-taps {','.join(self._named)}"
+        return self.fingerprint() + ("" if code is None else f"-{self._unread if code == UNREAD else code}") + named
 
 
 def still_copy(classifier: Classifier) -> Classifier:
@@ -362,10 +364,14 @@ def still_copy(classifier: Classifier) -> Classifier:
 
 def learning_copy(classifier: Classifier) -> Classifier:
     """``still_copy`` to be trained: half precision, which would lose most of a step to rounding, becomes float32."""
-    copied = still_copy(classifier)
-    if copied.dtype in HALVES:
-        copied.module.float()
-    return copied
+    return widened(still_copy(classifier))
+
+
+def widened(classifier: Classifier) -> Classifier:
+    """Itself, with weights in float32 from now on where they were in half precision."""
+    if classifier.dtype in HALVES:
+        classifier.module.float()
+    return classifier
 
 
 def _called(module: nn.Module, weights: dict[str, Tensor], given: Tensor, **more: Tensor) -> Any:

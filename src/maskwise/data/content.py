@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,45 @@ def content_digests(data: DataSet) -> list[str]:
 def content_digest(data: DataSet) -> str:
     """Of all its pictures, their truth, their order and the names of the classes; raises as ``content_digests``."""
     return _of(data.classes, content_digests(data))
+
+
+def picture_digests(data: DataSet) -> list[str]:
+    """A digest of each record's picture alone, in order: one picture under two names, or in two folders, has one.
+
+    Of files it is their content's; drawn pictures and those in shards are told apart by name, too.
+
+    Raises:
+        InputError: as ``content_digests``.
+    """
+    if isinstance(data, PictureFiles):
+        names = [data.below + record.id for record in data.records]
+        known = _stored(data, sorted(set(names)))
+        return [known[name] for name in names]
+    if isinstance(data, (Twins, Shapes, Shards)):
+        return content_digests(data)
+    return [hashlib.sha256(data.image(r).contiguous().numpy().tobytes()).hexdigest()[:32] for r in data.records]
+
+
+def digests_of(
+    items: Sequence[tuple[DataSet, Record]], of: Callable[[DataSet], list[str]] = content_digests
+) -> list[str]:
+    """Digests of records of several data sets, in the order of the items, each set asked once."""
+    own: dict[int, tuple[DataSet, list[Record]]] = {}
+    for data, record in items:
+        own.setdefault(id(data), (data, []))[1].append(record)
+    digests = {key: iter(of(replace(data, records=kept))) for key, (data, kept) in own.items()}
+    return [next(digests[id(data)]) for data, _ in items]
+
+
+def same_as(digests: Sequence[str], places: Collection[int]) -> frozenset[int]:
+    """Those places, and all others with the same digest as one of them.
+
+    Example:
+        >>> sorted(same_as(["a", "b", "a", "c"], [0]))
+        [0, 2]
+    """
+    theirs = {digests[place] for place in places}
+    return frozenset(place for place, digest in enumerate(digests) if digest in theirs)
 
 
 def _of(*parts: Any) -> str:

@@ -36,7 +36,7 @@ class ClassGate:
         """Gates (N,K,H,W) of images (N,3,H,W), whose last tap is (N,C,h,w), for classes (N,K)."""
         size = (images.shape[-2], images.shape[-1])
         seen = [
-            F.interpolate(min_max(self.activation(tap, classes)), size, mode="bilinear", align_corners=False)
+            F.interpolate(min_max(self.activation(tap, classes).float()), size, mode="bilinear", align_corners=False)
             for tap in (last if scale == 1 else self._larger(images, scale) for scale in self.scales)
         ]
         gates = seen[0] if len(seen) == 1 else min_max(torch.stack(seen).mean(0))

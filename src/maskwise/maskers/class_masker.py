@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, learning_copy, still_copy
 from maskwise.core.errors import InputError
+from maskwise.maskers.decoder import readable_by
 from maskwise.maskers.hub import OnHub
 from maskwise.maskers.unet import WIDTHS, UNet
 from maskwise.maskers.upsampler import BLOCKS, Kernel, Upsampling
@@ -101,12 +102,14 @@ class ClassMasker(OnHub, nn.Module):
             size: (H,W) of the masks.
             confidence: as ``FeatureFilter``.
         """
-        masks: Tensor = self.decoder(taps[-len(self.decoder.upsamplers) - 1 :], classes, size, confidence)
+        read = readable_by(self.decoder, taps[-len(self.decoder.upsamplers) - 1 :])
+        masks: Tensor = self.decoder(read, classes, size, confidence)
         return masks
 
     def existence(self, taps: Sequence[Tensor], classes: Tensor) -> Tensor:
         """Logits (N,K) of each class being in the picture, by the feature filter alone."""
-        return self.decoder.filter.existence(taps[-1], classes)
+        (last,) = readable_by(self.decoder, taps[-1:])
+        return self.decoder.filter.existence(last, classes)
 
     def forward(self, images: Tensor, classes: Tensor, confidence: float = 0.0) -> tuple[Tensor, Tensor]:
         """Logits (N,C) of the encoder and masks (N,K,H,W), from images (N,3,H,W) in [0,1], in one pass.
@@ -121,7 +124,7 @@ class ClassMasker(OnHub, nn.Module):
 
 def _anew(classifier: Classifier) -> Classifier:
     """A copy with fresh weights."""
-    fresh = still_copy(classifier)
+    fresh = learning_copy(classifier)
     for module in fresh.module.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):

@@ -84,6 +84,15 @@ def pooled(tap: Tensor, grid: tuple[int, int]) -> Tensor:
     return tap
 
 
+def readable_by(network: nn.Module, taps: Sequence[Tensor]) -> list[Tensor]:
+    """Taps in the type of the network's weights, where their own is another one: of a classifier in half precision.
+
+    Under autocast, which casts what each layer reads, they stay as they are.
+    """
+    kind = next((weight.dtype for weight in network.parameters()), torch.float32)
+    return [tap if torch.is_autocast_enabled(tap.device.type) else tap.to(kind) for tap in taps]
+
+
 def added_up(places: Tensor) -> Tensor:
     """What a 3x3 convolution adds up: (N,9,H,W), by row and column of the kernel, to (N,H,W); zeros lie outside."""
     height, width = places.shape[-2:]

@@ -14,7 +14,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.maskers.attention import AttentionDecoder
 from maskwise.maskers.class_gate import ClassGate, check_class_activation
-from maskwise.maskers.decoder import FirstTap
+from maskwise.maskers.decoder import FirstTap, readable_by
 from maskwise.maskers.finish import Finish
 from maskwise.maskers.hub import OnHub
 from maskwise.maskers.ladder import Foothold, LadderDecoder
@@ -124,7 +124,7 @@ class Masker(OnHub, nn.Module):
     def logits_of(self, taps: Sequence[Tensor], size: tuple[int, int], classes: Tensor) -> Tensor:
         """Mask logits (N,K,h,w) of classes (N,K) from all taps of the encoder, already computed; (N,1,h,w) where
         the decoder reads no class. No gradient goes to the class activation."""
-        read = [taps[i] for i in self.reads]
+        read = readable_by(self.decoder, [taps[i] for i in self.reads])
         if isinstance(self.decoder, AttentionDecoder):
             columns: Tensor = self.decoder(read, size, classes)
             return columns
@@ -139,7 +139,7 @@ class Masker(OnHub, nn.Module):
             else:
                 peak = activation.highest(last).detach().clamp(min=FAINT)
                 maps = (maps / peak[:, :, None, None]).clamp(max=1)
-            logits: Tensor = self.decoder(read, size, maps)
+            logits: Tensor = self.decoder(read, size, *readable_by(self.decoder, [maps]))
             return logits
         masks: Tensor = self.decoder(read, size)[:, None]
         return masks

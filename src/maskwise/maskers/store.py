@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier, still_copy
+from maskwise.classifiers import Classifier, still_copy, widened
 from maskwise.core.errors import InputError
 from maskwise.core.files import atomic_write, is_file
 from maskwise.core.hub_files import local_file
@@ -64,6 +64,7 @@ def save_masker(
         "classifier": classifier.name,
         "fingerprint": classifier.fingerprint(),
         "taps": json.dumps(masker.encoder.tap_names),
+        "output": json.dumps(classifier.output),
     }
     if named:
         header["encoder_fingerprint"] = masker.encoder.fingerprint()
@@ -197,7 +198,7 @@ def load_masker(path: str | Path, classifier: Classifier) -> AnyMasker:
         (logits, masks (N,K,H,W))``, in eval mode.
 
     Raises:
-        InputError: unreadable or damaged file, a masker of another classifier, or one that holds NaN.
+        InputError: unreadable or damaged file, a masker of another classifier or of other taps, or one that holds NaN.
     """
     masker = _stored_masker(path, classifier)
     if isinstance(masker, ShapleyMasker):
@@ -238,7 +239,9 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
         shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}
         if not all(one.get_dtype() in DTYPES.values() for one in slices.values()):
             raise ValueError("numbers of a type that no masker has")
+        _check_output(path, classifier, header)
         masker = build(classifier, header)  # without values, so that a header alone costs no memory
+        _check_taps(path, masker, header)
         own = any(key.startswith("encoder.") for key in names)
         _check_shapes("decoder.", masker.decoder, shapes)
         if isinstance(masker, Masker) and not own and own_encoder_of(recipe_of(header)) == SMALL:
@@ -255,7 +258,8 @@ def _built(path: str | Path, classifier: Classifier, header: dict[str, str]) -> 
     if own:
         if masker.encoder is classifier:  # which others use too
             masker.encoder = still_copy(classifier)
-        masker.encoder.module.load_state_dict(_of("encoder.", tensors))
+        # One that learnt did so in float32 at least.
+        widened(masker.encoder).module.load_state_dict(_of("encoder.", tensors))
     for part in (masker.decoder, masker.encoder):
         if part is not classifier:  # whose flags are its owner's business
             part.eval().requires_grad_(False)
@@ -271,6 +275,33 @@ def _of_kind(path: str | Path, classifier: Classifier, kind: type[_Kind]) -> _Ki
 
 def _of(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
     return {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+
+
+def _check_output(path: str | Path, classifier: Classifier, header: Mapping[str, str]) -> None:
+    """Raises InputError where other scores of the network are read than at the training: they are of other classes.
+
+    Older files do not say.
+    """
+    theirs, ours = header.get("output"), json.dumps(classifier.output)
+    if theirs is not None and theirs != ours:
+        raise InputError(
+            f"{path}: its masker was trained on output {one_line(theirs, 100)} of {classifier.name}, and this is "
+            f"output {one_line(ours, 100)} (null: none was named): give the classifier with that `output`, or train a "
+            "masker"
+        )
+
+
+def _check_taps(path: str | Path, masker: StoredMasker, header: Mapping[str, str]) -> None:
+    """Raises InputError where the encoder's taps are not those of the training: other layers may have the same shapes.
+
+    Some files of the first version do not name them.
+    """
+    theirs, ours = header.get("taps"), json.dumps(masker.encoder.tap_names)
+    if theirs is not None and theirs != ours:
+        raise InputError(
+            f"{path}: its masker reads taps {one_line(theirs, 300)}, and those of {masker.encoder.name} are "
+            f"{one_line(ours, 300)}: give the classifier with `taps` as the first list has them, or train a masker"
+        )
 
 
 def _check_shapes(prefix: str, network: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from maskwise.class_objective import Seen
 from maskwise.classifiers import Classifier
 from maskwise.maskers import ClassMasker, save_masker
+from maskwise.maskers.decoder import readable_by
 from maskwise.maskers.store import start_at
 from maskwise.maskers.upsampler import Upsampler
 from maskwise.training.base_recipe import BaseRecipe
@@ -115,7 +116,8 @@ class ClassMaskTrainer(Trainer):
         classes, _ = self._asked(labels, self.recipe.masker_fakes)
         taps, masks = self._masks(images, classes)
         with torch.no_grad():
-            agrees = self.masker.decoder.filter.agreement(taps[-1], classes[:, None]).float().relu()
+            (last,) = readable_by(self.masker.decoder, taps[-1:])
+            agrees = self.masker.decoder.filter.agreement(last, classes[:, None]).float().relu()
             place = agrees / agrees.amax((2, 3), keepdim=True).clamp(min=1e-6)
             place = place * self.masker.existence(taps, classes[:, None]).float().sigmoid()[:, :, None, None]
             wanted = F.interpolate(place, masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0]

@@ -18,6 +18,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
 from maskwise.data import DataSet
+from maskwise.data.content import picture_digests, same_as
 from maskwise.data.damaged import damaged_line, name_among, without_damaged
 from maskwise.data.picture_list import read_sources
 from maskwise.data.subjects import held_out_of
@@ -268,8 +269,17 @@ def _size_that_it_reads(classifier: Classifier, held_out: Sequence[DataSet], siz
 
 
 def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[DataSet]]:
-    """The sets without and with only the held-out pictures, which are drawn from all of them together; those of a
-    subject are all among the ones or all among the others, where it is known whose they are.
+    """The sets without and with only the held-out pictures, which are drawn from all of them together.
+
+    Of a subject all are held out or none, where it is known whose they are. A picture that is held out under one name
+    is not trained on under another.
+
+    Warns:
+        UserWarning: where there are such; where there are no others, they are trained on all the same; where all are of
+            one subject.
+
+    Raises:
+        InputError: fewer than two pictures, or a file can't be read.
     """
     total = sum(map(len, sets))
     count = min(max(round(HELD_OUT * total), 1), AT_MOST)
@@ -277,10 +287,24 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
         raise InputError(f"{total} picture is too few to train on; give at least some dozens")
     whose = [record.subject for data in sets for record in data.records]
     drawn = set(held_out_of(whose, count, generator(seed, 5)))
+    again = same_as([digest for data in sets for digest in picture_digests(data)], drawn) - drawn
+    if len(drawn) + len(again) == total:  # nothing else is there to train on
+        again = frozenset()
+        warnings.warn(
+            f"all {total} pictures are the same as those that are held out, under other names: what is said of these "
+            "is said of trained ones; give different ones",
+            stacklevel=3,
+        )
+    if again:
+        warnings.warn(
+            f"{len(again)} of {total} pictures are the same as some that are held out, under other names: they are not "
+            "trained on",
+            stacklevel=3,
+        )
     kept, held_out, start = [], [], 0
     for data in sets:
         own = range(len(data))
-        kept.append(data.subset(i for i in own if start + i not in drawn))
+        kept.append(data.subset(i for i in own if start + i not in drawn | again))
         held_out.append(data.subset(i for i in own if start + i in drawn))
         start += len(data)
     return [d for d in kept if len(d)], [d for d in held_out if len(d)]

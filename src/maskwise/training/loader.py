@@ -15,6 +15,7 @@ from torch import Tensor
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.data import DataSet, Record
+from maskwise.data.content import digests_of, picture_digests, same_as
 from maskwise.data.damaged import may_be_skipped, name_among
 from maskwise.data.order import epoch_order
 from maskwise.data.subjects import held_out_of
@@ -152,14 +153,19 @@ class Loader:
         """Steps no longer see this part of the pictures, at least one and not all, drawn by the recipe's seed; of a
         subject all or none.
 
+        Nor do they see the same pictures under other names.
+
         Raises:
-            InputError: there is one picture alone.
+            InputError: there is one picture alone, or one under several names.
         """
         count = len(self.items)
         if count < 2:
             raise InputError("one picture can't be trained on and held back: give more, or held_back=0")
         most, draws = min(max(round(part * count), 1), count - 1), generator(self.recipe.seed, 6)
-        self.held_back = frozenset(held_out_of([record.subject for _, record in self.items], most, draws))
+        drawn = held_out_of([record.subject for _, record in self.items], most, draws)
+        self.held_back = same_as(digests_of(self.items, picture_digests), drawn)
+        if len(self.held_back) == count:
+            raise InputError("what is held back is all there is, under other names: give more, or held_back=0")
 
     @property
     def steps(self) -> int:

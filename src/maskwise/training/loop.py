@@ -112,7 +112,8 @@ def run_steps(
     with log, interrupts() as interrupted:
         if main:
             callbacks.on_look(state)
-        while trainer.steps < state.total:
+        state.ended = broadcast(fabric, state.ended)  # a run that goes on may have ended before
+        while trainer.steps < state.total and state.ended is None:
             asked = time.monotonic()
             images, labels = next(batches)
             state.seconds_waited += time.monotonic() - asked

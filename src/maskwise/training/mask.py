@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from maskwise.classifiers import Classifier
+from maskwise.classifiers import Classifier, widened
 from maskwise.core.modes import eval_mode
 from maskwise.infill import infiller
 from maskwise.maskers import save_masker
@@ -62,6 +62,8 @@ class MaskTrainer(Trainer):
                 layout=Layout.of(dict(recipe)),
             )  # fmt: skip
         self.adapts = recipe.thinning != "F"
+        if self.adapts or not recipe.shared:
+            widened(self.masker.encoder)  # it learns
         start_at(self.masker, recipe.start, classifier, encoder_too=self.adapts or not recipe.shared)
         self.masker.to(fabric.device).to(memory_format=torch.channels_last)
         self.masker.decoder.train()

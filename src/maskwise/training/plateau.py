@@ -13,6 +13,7 @@ from maskwise.training.guard import copied
 
 EVERY = 25  # steps between two looks at the held-out pictures
 PATIENCE = 4  # looks without progress until the rates are cut, then half as many until the end
+FLAT = "the objective has flattened"
 PROGRESS = 0.01  # of the way come so far, that counts as progress
 
 
@@ -37,6 +38,11 @@ class Plateau(Callback):
         self.best: dict[str, Tensor] = {}
         self.best_step = 0
 
+    def on_look(self, state: TrainingState) -> None:
+        """The first look of a run that goes on is before its first step, of which there is none where it had ended."""
+        if self.flattened:
+            state.end(FLAT)
+
     def on_step(self, state: TrainingState) -> None:
         if state.step % self.every == 0:
             self.look(state)
@@ -53,7 +59,7 @@ class Plateau(Callback):
             self.cut, self.since, state.trainer.rate = True, 0, 0.1
         elif self.cut and self.since >= max(self.patience // 2, 1):
             self.flattened = True
-            state.end("the objective has flattened")
+            state.end(FLAT)
 
     def on_end(self, state: TrainingState) -> None:
         """The best masker so far takes the last one's place."""

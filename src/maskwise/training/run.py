@@ -10,7 +10,6 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -21,9 +20,9 @@ from maskwise.core.files import atomic_write
 from maskwise.core.lock import check_free, holds_nothing, locked
 from maskwise.core.precision import Precision
 from maskwise.core.signals import Interrupted
-from maskwise.data import DataSet, Record, read_data
+from maskwise.data import DataSet, read_data
 from maskwise.data.class_order import say_other_order
-from maskwise.data.content import content_digests
+from maskwise.data.content import digests_of
 from maskwise.data.damaged import damaged_line
 from maskwise.data.subjects import say_shared
 from maskwise.training import recipes
@@ -197,6 +196,9 @@ def train(
         "names and labels": _digest(loader),
         "content of the pictures": broadcast(fabric, _content(loader) if main else ""),
         "precision": precision_name,
+        "pixels": list(size),
+        "the network's own pixels": list(classifier.size),  # at which it labels, and a teacher looks
+        "taps": _taps(classifier),
         "recipe": settings.model_dump(mode="json"),
     }
     if (code := classifier.code()) is not None:
@@ -270,6 +272,14 @@ def _data_sets(data: str | Path | DataSet | Sequence[str | Path | DataSet]) -> l
     return [source if isinstance(source, DataSet) else read_data(source) for source in sources]
 
 
+def _taps(classifier: Classifier) -> list[str]:
+    """The layers that maskers read; a network without any can still be trained, and a black box shows none."""
+    try:
+        return list(classifier.tap_names)
+    except InputError:
+        return []
+
+
 def _check_classifier(classifier: Classifier, kind: type[Trainer], settings: BaseRecipe) -> None:
     """What a training would get silently wrong, or end with a traceback at."""
     name = settings.kind
@@ -306,11 +316,7 @@ def _doubt_size(classifier: Classifier, loader: Loader, size: tuple[int, int]) -
 
 def _content(loader: Loader) -> str:
     """Of the pictures themselves and their truth: files may change under their names."""
-    own: dict[int, tuple[DataSet, list[Record]]] = {}
-    for data, record in loader.items:
-        own.setdefault(id(data), (data, []))[1].append(record)
-    digests = {key: iter(content_digests(replace(data, records=kept))) for key, (data, kept) in own.items()}
-    return hashlib.sha256("\n".join(next(digests[id(data)]) for data, _ in loader.items).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(digests_of(loader.items)).encode()).hexdigest()[:16]
 
 
 def _digest(loader: Loader) -> str:

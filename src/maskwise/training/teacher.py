@@ -139,5 +139,7 @@ class Teacher:
     def key(self) -> str:
         """Hex digits that tell this teacher, with its classifier and a masker's weights, from every other."""
         who = {name: method.identity for name, method in self.explainers.items()}
+        # The shape, since a scale is the longer side alone.
         facts = [self.lesson.model_dump(mode="json"), list(self.by_scale), self.classifier.digest(), who]
+        facts.append(self.classifier.size)
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -15,6 +15,7 @@ from maskwise.core.errors import InputError
 from maskwise.core.most_salient import most_salient
 from maskwise.explainers import methods
 from maskwise.explainers.cell_game import CellGame
+from maskwise.explainers.doubts import flat_map
 from maskwise.images import resize
 from maskwise.maskers.class_gate import check_class_activation
 from maskwise.maskers.own_encoder import SMALL
@@ -118,6 +119,7 @@ def judge_teachers(classifier: Classifier, validation: Validation, names: Sequen
 
     The highest fifth, third and half of a map are kept, and hidden; it is the mean of (cross entropy of masked-in -
     entropy of masked-out) / 2 over these, in nats. So no teacher is better for larger masks, and no box is looked at.
+    One whose maps are all flat is none, whatever the first pixels of the pictures show.
 
     Raises:
         InputError: an unknown name, or it allows none of them; the message is the last one's.
@@ -128,6 +130,8 @@ def judge_teachers(classifier: Classifier, validation: Validation, names: Sequen
         wanted = lesson(name, classifier)
         try:
             maps = _maps(Teacher(classifier, wanted), validation)
+            if flat_map(maps[:, None]).all():
+                raise InputError(f"the maps of the teacher {name} are flat, and teach nothing: name another `teacher`")
         except InputError as error:
             refused = error
             continue
