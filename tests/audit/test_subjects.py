@@ -17,7 +17,7 @@ from maskwise.audit.conflict import Conflict
 from maskwise.audit.detection import auroc, auroc_interval, likeness
 from maskwise.audit.reliance import by_class
 from maskwise.audit.spurious import carried_by_class
-from maskwise.audit.wilson import counted, share_of, wilson
+from maskwise.audit.wilson import independent, share_of, wilson
 from maskwise.report.audit_page import write_audit
 from maskwise.schemas import schema
 
@@ -86,9 +86,9 @@ def test_copies_count_as_one(copies: int) -> None:
     draws = torch.Generator().manual_seed(copies)
     right = torch.rand(30, generator=draws) < 0.7
     groups = torch.arange(30).repeat(copies)
-    assert counted(right.repeat(copies), groups) == pytest.approx((float(right.sum()), 30.0))
+    assert independent(right.repeat(copies), groups) == pytest.approx((float(right.sum()), 30.0))
     for all_or_none in (torch.ones(30).bool(), torch.zeros(30).bool()):
-        assert counted(all_or_none.repeat(copies), groups)[1] == pytest.approx(30)
+        assert independent(all_or_none.repeat(copies), groups)[1] == pytest.approx(30)
     score, there = torch.randn(30, generator=draws), torch.arange(30) < 12
     assert likeness(score.repeat(copies), there.repeat(copies), groups) == pytest.approx(copies)
     assert likeness(there.double().repeat(copies), there.repeat(copies), groups) == pytest.approx(copies), "all right"
@@ -134,7 +134,7 @@ def test_trials_by_themselves_are_wilson_s_and_independent_groups_cost_little() 
     draws = torch.Generator().manual_seed(0)
     right = torch.rand(4000, generator=draws) < 0.3
     assert share_of(right) == wilson(int(right.sum()), 4000)
-    hits, count = counted(right, torch.randint(1000, (4000,), generator=draws))
+    hits, count = independent(right, torch.randint(1000, (4000,), generator=draws))
     assert hits / count == pytest.approx(float(right.double().mean())) and count > 3500
 
 

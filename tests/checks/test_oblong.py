@@ -162,8 +162,7 @@ def test_every_part_of_an_audit_gets_them(
         shapes.append(tuple(found.shape[-2:]))
         return found
 
-    for part in (subject, shortcut):
-        monkeypatch.setattr(part, "pictures", watched)
+    monkeypatch.setattr(subject, "pictures", watched)
     monkeypatch.setattr(shortcut, "LEAST", 8)
     audited = collect(oblong, explainer("grad_cam", oblong), "grad_cam", [read_data(picture_folder)], tmp_path)
     sanity.sanity_section(audited)

@@ -101,7 +101,7 @@ def test_rows_of_one_picture_are_drawn_together() -> None:
     holes = thrice.clone()
     holes[::3] = torch.nan
     twice = interval(
-        metric("mae"), rows.repeat_interleave(2, 0), resamples=200, pictures=torch.arange(20).repeat_interleave(2)
+        metric("mae"), rows.repeat_interleave(2, 0), resamples=200, groups=torch.arange(20).repeat_interleave(2)
     )
     assert interval(metric("mae"), holes, resamples=200, groups=pictures) == pytest.approx(twice)
 

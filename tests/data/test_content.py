@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from data.making import picture, text
 from PIL import Image
 
 from maskwise.core.errors import InputError
@@ -160,3 +161,15 @@ def test_a_packing_of_what_changed_is_refused(change: str, finished: bool, tmp_p
     with pytest.raises(InputError, match=said):
         pack(read_data(root), out, count=1 if change == "count" else 2)
     assert sorted(path.name for path in out.iterdir()) == before
+
+
+def test_whose_pictures_they_are_is_a_part_of_what_they_are(tmp_path: Path) -> None:
+    """What is held out, and how sure a number is, depends on it; of pictures without one nothing changes."""
+    home = tmp_path / "home"
+    for i in range(3):
+        picture(home / "images" / f"{i}.png", value=40 + i)
+    before = content_digests(read_data(home))
+    text(home / "subjects.csv", "file,subject", "0.png,P1", "1.png,P1", "2.png,")
+    with pytest.warns(UserWarning, match="names no subject of 1 of 3"):
+        after = content_digests(read_data(home))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True]

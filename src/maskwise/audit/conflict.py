@@ -12,7 +12,7 @@ from torch import Tensor
 from maskwise.audit.finding import Interval
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, Ratio, estimated, plain_identity
-from maskwise.audit.wilson import counted, wilson
+from maskwise.audit.wilson import independent, wilson
 from maskwise.blending import masked_in, masked_out
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
@@ -67,7 +67,7 @@ class Conflict:
         if not right.any():
             return Interval(torch.nan, torch.nan, torch.nan, 0)
         found = estimated(self.rows(), Ratio(), seed, self.groups)
-        _, trials = counted(~self.other_right[right], None if self.groups is None else self.groups[right])
+        _, trials = independent(~self.other_right[right], None if self.groups is None else self.groups[right])
         alone = wilson(min(max(found.value, 0.0), 1.0) * trials, trials)
         return replace(found, low=min(found.low, alone.low), high=max(found.high, alone.high))
 

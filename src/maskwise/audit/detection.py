@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskwise.audit.finding import Criterion, Interval, Section, stays_above, too_few
 from maskwise.audit.subject import Audited
-from maskwise.audit.wilson import counted, difference, share_of
+from maskwise.audit.wilson import difference, independent, share_of
 from maskwise.classifiers.one_finding import THERE
 
 STEPS = 60  # of halving, which is more than float64 has digits
@@ -36,7 +36,7 @@ def detection(audited: Audited, section: Section) -> None:
     sensitivity, specificity = share_of(said[there], shown), share_of(~said[~there], absent)
     alike = likeness(score, there, groups)
     area = replace(auroc_interval(auroc(score, there), count / alike, others / alike), count=len(score))
-    gain = difference(counted(said[there], shown), counted(said[~there], absent))
+    gain = difference(independent(said[there], shown), independent(said[~there], absent))
     gain = replace(gain, count=len(score), subjects=None if groups is None else len(groups.unique()))
     section.says.append(
         f"At a probability of 1/2 it finds {sensitivity.times(100).text(1, '%')} of {count} pictures that show "

@@ -13,7 +13,7 @@ from maskwise.audit.finding import Criterion, Interval, Section, stays_below, to
 from maskwise.audit.parts import kept
 from maskwise.audit.reliance import reliance_section
 from maskwise.audit.subject import Audited, plain_identity
-from maskwise.audit.wilson import counted, difference, share_of
+from maskwise.audit.wilson import difference, independent, share_of
 from maskwise.blending import masked_out
 from maskwise.classifiers.one_finding import THERE
 from maskwise.core.modes import eval_mode
@@ -59,7 +59,7 @@ def finding_reliance(audited: Audited) -> Section:
     }  # fmt: skip
     _exchanged(audited, section, known)
     gain = difference(
-        counted(said[2], audited.groups_of(known)), counted(said_then == THERE, audited.groups_of(places))
+        independent(said[2], audited.groups_of(known)), independent(said_then == THERE, audited.groups_of(places))
     )
     least = None if hidden.subjects is None or holes.subjects is None else min(hidden.subjects, holes.subjects)
     _hidden(audited, section, replace(gain, count=count + len(found), subjects=least))

@@ -12,7 +12,7 @@ from maskwise.audit.conflict import conflict
 from maskwise.audit.evidence import FEW
 from maskwise.audit.finding import Criterion, Interval, Listing, Section, stays_below, too_few
 from maskwise.audit.subject import Audited, Ratio
-from maskwise.audit.wilson import counted, difference, share_of
+from maskwise.audit.wilson import difference, independent, share_of
 from maskwise.core.text import few
 
 LEVEL = 0.95
@@ -109,7 +109,8 @@ class ClassShares:
         whole, alone, hidden: how many of those are said to be of it: whole, as object alone, as background alone.
         others: pictures of other classes.
         false: how many of their backgrounds are said to be of it.
-        own, other: said and asked, of its own backgrounds and of others', in independent pictures (see ``counted``).
+        own, other: said and asked, of its own backgrounds and of others', in pictures that stand for themselves (see
+            ``independent``).
     """
 
     label: int
@@ -143,7 +144,7 @@ def by_class(
         own = truth == c
         said = [int((one[own] == c).sum()) for one in (whole, alone, hidden)]
         if n >= FEW:
-            parts = [counted(hidden[part] == c, None if groups is None else groups[part]) for part in (own, ~own)]
+            parts = [independent(hidden[part] == c, None if groups is None else groups[part]) for part in (own, ~own)]
             false = int((hidden[~own] == c).sum())
             found.append(ClassShares(c, n, said[0], said[1], said[2], len(truth) - n, false, parts[0], parts[1]))
     return sorted(found, key=lambda one: (-one.gain().value, one.label))

@@ -29,7 +29,7 @@ from maskwise.audit.rows import (
     object_cover,
 )
 from maskwise.audit.wilson import share_of
-from maskwise.checks.pictures import chosen, pictures
+from maskwise.checks.pictures import pictures, taken_of
 from maskwise.checks.rows import Values
 from maskwise.checks.subject import top_classes
 from maskwise.classifiers import Classifier
@@ -143,7 +143,7 @@ class Audited:
 
     def drawn(self, sets: Sequence[DataSet], count: int) -> tuple[Values, Tensor | None]:
         """As ``examples``, of these data sets."""
-        found = [chosen(one, self.at_most(count), skip_damaged=True) for one in sets]
+        found = [taken_of(one, self.at_most(count), skip_damaged=True) for one in sets]
         return pictures(found, self.classifier.size), subject_numbers(found)
 
     def classes_asked(self, images: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def difference(first: tuple[float, float], second: tuple[float, float], level: f
     return Interval(value, low, high, round(first[1] + second[1]))
 
 
-def counted(right: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
+def independent(right: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
     """(right, count) of independent trials that say as much of a share as these, of which those of one group are alike.
 
     The share is that of all trials. The count is p (1 - p) over its variance from one group to the next (Korn and
@@ -58,7 +58,7 @@ def counted(right: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
 
     Example:
         >>> right = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]).bool()
-        >>> counted(right), counted(right, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
+        >>> independent(right), independent(right, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
         ((4.0, 8.0), (2.0, 4.0))
     """
     count, hits = float(len(right)), float(right.sum())
@@ -75,8 +75,8 @@ def counted(right: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
 
 
 def share_of(right: Tensor, groups: Tensor | None = None, level: float = 0.95) -> Interval:
-    """The share of trials (N,) bool that are right, with Wilson's interval; arguments as of ``counted``."""
-    found = wilson(*counted(right, groups), level)
+    """The share of trials (N,) bool that are right, with Wilson's interval; arguments as of ``independent``."""
+    found = wilson(*independent(right, groups), level)
     return replace(found, count=len(right), subjects=None if groups is None else len(groups.unique()))
 
 

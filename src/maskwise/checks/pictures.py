@@ -89,7 +89,7 @@ def pictures(
     Raises:
         InputError: a source or a picture that can't be read.
     """
-    sets = [chosen(source, limit, skip_damaged) for source in sources]
+    sets = [taken_of(source, limit, skip_damaged) for source in sources]
     items = [(data, record) for data in sets for record in data.records]
     return in_memory_if_it_fits(Streamed(items, size), cache_gib)
 
@@ -114,7 +114,7 @@ def labelled(
     Raises:
         InputError: pictures without labels, fewer than two classes, or one that ``classes`` does not name.
     """
-    data = chosen(source, limit, skip_damaged)
+    data = taken_of(source, limit, skip_damaged)
     named = [_class_of(data, record) for record in data.records]
     known = sorted(set(named), key=_numbers_as_numbers) if classes is None else list(classes)
     if len(known) < 2:
@@ -144,7 +144,7 @@ def classified(
     Raises:
         InputError: a picture whose label is not known among these classes.
     """
-    sets = [chosen(source, limit, skip_damaged) for source in sources]
+    sets = [taken_of(source, limit, skip_damaged) for source in sources]
     say_other_order(sets, classifier.labels, classifier.name)
     items = [(data, record) for data in sets for record in data.records]
     labels = []
@@ -165,7 +165,7 @@ def object_boxes(
     """The pixels (N,*size), bool, in the boxes of the same pictures; none where a picture has no box."""
     covers = []
     for source in sources:
-        for sample in chosen(source, limit, skip_damaged):
+        for sample in taken_of(source, limit, skip_damaged):
             covers.append(filled(sample.resized(size).boxes, *size))
     return torch.stack(covers) if covers else torch.zeros(0, *size, dtype=torch.bool)
 
@@ -224,7 +224,7 @@ def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
     raise InputError(f"labels are shuffled or uniform, not {how!r}")
 
 
-def chosen(source: str | DataSet, limit: int | None = None, skip_damaged: bool = False) -> DataSet:
+def taken_of(source: str | DataSet, limit: int | None = None, skip_damaged: bool = False) -> DataSet:
     """The pictures that are taken of a data set; arguments as of ``pictures``."""
     data = source if isinstance(source, DataSet) else read_data(source)
     data = data.subset(evenly_spread(len(data), limit))

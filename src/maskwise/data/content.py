@@ -97,6 +97,8 @@ def _of(*parts: Any) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(repr(part).encode("utf-8", "backslashreplace"))
+        if isinstance(part, Record) and part.subject is not None:
+            digest.update(repr(part.subject).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from torch import Tensor
@@ -45,7 +45,7 @@ class Record:
     ignore: str | None = None
     has_boxes: bool = False
     has_mask: bool = False
-    subject: str | None = None
+    subject: str | None = field(default=None, repr=False)  # digests of content without any are what they always were
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_boxes", self.has_boxes or bool(self.boxes) or self.annotation is not None)

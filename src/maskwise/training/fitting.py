@@ -301,10 +301,10 @@ def _split(sets: Sequence[DataSet], seed: int) -> tuple[list[DataSet], list[Data
             "trained on",
             stacklevel=3,
         )
-    kept, held_out, start = [], [], 0
+    kept, held_out, start, left_out = [], [], 0, drawn | again
     for data in sets:
         own = range(len(data))
-        kept.append(data.subset(i for i in own if start + i not in drawn | again))
+        kept.append(data.subset(i for i in own if start + i not in left_out))
         held_out.append(data.subset(i for i in own if start + i in drawn))
         start += len(data)
     return [d for d in kept if len(d)], [d for d in held_out if len(d)]

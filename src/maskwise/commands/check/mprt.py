@@ -61,14 +61,14 @@ def mprt_command(
     enhance = sess_options.keywords(sess)
     from maskwise.checks import mprt
     from maskwise.checks.figures import mprt_figure
-    from maskwise.checks.pictures import chosen, pictures
+    from maskwise.checks.pictures import pictures, taken_of
     from maskwise.checks.tables import mprt_table
     from maskwise.data.subjects import subject_numbers
 
     classifier = model.load()
     method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, enhance)
-    sets = [chosen(source, limit, skip_damaged) for source in data]
+    sets = [taken_of(source, limit, skip_damaged) for source in data]
     images = pictures(sets, classifier.size, cache_gib=cache_gib)
     with output.bar("random layers") as step:
         result = mprt(
