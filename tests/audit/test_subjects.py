@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from audit.lungs import lung_network, lungs
 from audit.scenes import criterion, reader, scenes
 from evaluation.test_subjects import COPIES, copied
 from jsonschema import Draft202012Validator
@@ -13,10 +14,10 @@ from scipy.stats import norm
 
 from maskwise.audit import audit
 from maskwise.audit.accuracy import bins_of, calibrated_error, calibration_rows
-from maskwise.audit.conflict import Conflict
+from maskwise.audit.conflict import Conflict, triples
 from maskwise.audit.detection import auroc, auroc_interval, likeness
 from maskwise.audit.reliance import by_class
-from maskwise.audit.spurious import carried_by_class
+from maskwise.audit.spurious import carried_by_class, partners
 from maskwise.audit.wilson import independent, share_of, wilson
 from maskwise.report.audit_page import write_audit
 from maskwise.schemas import schema
@@ -51,6 +52,40 @@ def test_an_audit_of_copies_is_as_sure_as_one_of_the_originals(data: Path, tmp_p
     assert Draft202012Validator(schema("audit")).is_valid(thrice.plain())
     page = write_audit(thrice).read_text()
     assert "95% intervals over subjects" in page and "are of 48 subjects" in page
+
+
+def test_an_audit_of_a_finding_is_as_sure_of_copies(tmp_path: Path) -> None:
+    home = lungs(tmp_path / "home", 48)
+    before, after = (
+        audit(lung_network("mark"), one, "gradient", finding="pneumonia", out=tmp_path / f"out {i}").plain()["sections"]
+        for i, one in enumerate((home, copied(home, tmp_path / "copies")))
+    )
+    for section, keys in {
+        "accuracy": ("sensitivity", "specificity", "auroc", "youden", "calibration_error"),
+        "evidence": ("lift",),
+        "background": ("whole", "object", "background"),
+    }.items():
+        for key in keys:
+            old, new = before[section][key], after[section][key]
+            ends = [pytest.approx(old[end], abs=1e-4) for end in ("value", "low", "high")]
+            assert [new[end] for end in ("value", "low", "high")] == ends, (section, key)
+    # Which pictures get whose holes is drawn; how sure the difference is, is not.
+    old, new = (found["background"]["hidden"] for found in (before, after))
+    assert new["subjects"] == 24 and new["high"] - new["low"] > 0.7 * (old["high"] - old["low"])
+    assert all(after["background"][key]["subjects"] == 24 for key in ("own_background", "other_background", "lost"))
+
+
+def test_against_another_checkpoint_copies_are_as_sure(data: Path, tmp_path: Path) -> None:
+    home = copied(data, tmp_path / "copies")
+    before, after = (
+        audit(reader("ground"), one, "gradient", compare_with=reader("object"), out=tmp_path / f"out {i}")
+        for i, one in enumerate((data, home))
+    )
+    old, new = (one.plain()["sections"]["against"] for one in (before, after))
+    for name in ("accuracy", "lift of evidence on the object"):
+        for end in ("low", "high"):
+            assert new["differences"][name][end] == pytest.approx(old["differences"][name][end], abs=1e-4)
+    assert new["maps"]["subjects"] == 48 and new["maps"]["low"] == pytest.approx(old["maps"]["low"], abs=1e-4)
 
 
 def test_no_subject_is_both_taught_and_tested_in_the_positive_control(
@@ -170,3 +205,15 @@ def test_the_area_s_interval_covers_the_truth_where_a_subject_s_pictures_are_ali
         naive += alone.low <= truth <= alone.high
     assert inside / 300 > 0.91, inside
     assert naive / 300 < 0.8, naive
+
+
+def test_no_picture_gets_anything_of_its_own_subject() -> None:
+    """A background, or a square, of the same patient is hardly another one."""
+    draws = torch.Generator().manual_seed(0)
+    groups = torch.arange(20).repeat_interleave(3)
+    truth = (groups + torch.arange(60)) % 2
+    every = torch.ones(60, dtype=torch.bool)
+    found = triples(truth, every, 100, draws, groups=groups)
+    assert len(found) == 60 and all(groups[place] != groups[one] for place, *lent in found for one in lent)
+    for donor, recipients in partners(truth, truth, torch.arange(60), 4, draws, groups):
+        assert recipients and all(groups[one] != groups[donor] for one in recipients)

@@ -10,6 +10,7 @@ from calling import call
 from evaluation.test_subjects import copied
 
 from maskwise.checks.intervals import mean_of
+from maskwise.checks.leak import lenders
 from maskwise.checks.mask_probe import folds_of
 from maskwise.checks.pictures import Labelled, labelled, split
 from maskwise.core.errors import InputError
@@ -73,3 +74,14 @@ def test_the_command_draws_subjects_and_leaves_none_on_both_sides(tmp_path: Path
     assert checked.exit_code == 0, checked.output
     found = json.loads(checked.stdout)
     assert "12 subjects of 24 pictures" in found["protocol"]["interval"]
+
+
+def test_no_mask_is_lent_within_a_subject() -> None:
+    draws = torch.Generator().manual_seed(1)
+    groups = torch.randint(15, (80,), generator=draws)
+    labels = torch.randint(3, (80,), generator=draws)
+    same, other = lenders(labels, 0, groups)
+    assert (same >= 0).all() and (labels[same] == labels).all() and (groups[same] != groups).all()
+    assert (labels[other] != labels).all() and same.unique().numel() == 80, "each is lent once"
+    alone = torch.tensor([0, 0, 0, 1])
+    assert lenders(torch.tensor([0, 0, 0, 1]), 0, alone)[0].tolist() == [-1] * 4

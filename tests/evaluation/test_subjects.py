@@ -27,7 +27,7 @@ def copied(home: Path, into: Path, copies: int = COPIES, subjects: bool = True) 
         for copy in range(copies):
             shutil.copy(file, into / "images" / f"{file.stem}_{copy}.png")
             rows.append(f"{file.stem}_{copy}.png,{file.stem}")
-    for table in ("boxes.csv", "labels.csv"):
+    for table in [name for name in ("boxes.csv", "labels.csv", "findings.csv") if (home / name).exists()]:
         head, *lines = (home / table).read_text().splitlines()
         again = [line.replace(".png", f"_{copy}.png") for line in lines for copy in range(copies)]
         (into / table).write_text("\n".join([head, *again]) + "\n")

@@ -250,6 +250,15 @@ def test_no_step_sees_what_is_held_back(picture_folder: Path, tmp_path: Path) ->
     torch.testing.assert_close(torch.cat([own for own, _ in trainer.held]).float(), rows, rtol=2e-3, atol=2e-3)
 
 
+def test_what_is_held_back_is_of_whole_subjects(picture_folder: Path) -> None:
+    names = sorted(file.name for file in (picture_folder / "images").iterdir())
+    rows = [f"{name},P{i // 4}" for i, name in enumerate(names)]
+    (picture_folder / "subjects.csv").write_text("\n".join(["file,subject", *rows]) + "\n")
+    loader = Loader([read_data(picture_folder)], HELD, 32)
+    loader.hold_back(0.3)
+    assert len(loader.held_back) == 4 and len({place // 4 for place in loader.held_back}) == 1
+
+
 def test_what_is_held_back_is_held_back_under_every_name(picture_folder: Path) -> None:
     sets = [read_data(picture_folder), read_data(picture_folder)]
     loader = Loader(sets, HELD, 32)

@@ -98,7 +98,12 @@ def conflict(audited: Audited, truth: Tensor, known: Tensor) -> Conflict | None:
 
 
 def triples(
-    truth: Tensor, known: Tensor, most: int, draws: torch.Generator, grounds: Tensor | None = None
+    truth: Tensor,
+    known: Tensor,
+    most: int,
+    draws: torch.Generator,
+    grounds: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> list[tuple[int, int, int]]:
     """(picture, another one of its class, one of another class), each drawn about as often as others.
 
@@ -108,17 +113,18 @@ def triples(
         most: so many of them, evenly spread.
         draws: shuffles.
         grounds: (N,) bool, who may be the one of another class; None is who takes part.
+        groups: (N,) int64, pictures of one subject, which lend each other no background; None is each by itself.
     """
     order = known.nonzero()[:, 0]
     order = order[torch.randperm(len(order), generator=draws)]
-    others = None
+    others, whose = None, torch.arange(len(truth)) if groups is None else groups
     if grounds is not None:
         others = grounds.nonzero()[:, 0]
         others = others[torch.randperm(len(others), generator=draws)]
     found = []
     for turn, place in enumerate(known.nonzero()[:, 0].tolist()):
         turned = order.roll(-turn)
-        turned = turned[turned != place]
+        turned = turned[whose[turned] != whose[place]]
         pool = turned if others is None else others.roll(-turn)
         same, other = turned[truth[turned] == truth[place]], pool[truth[pool] != truth[place]]
         if len(same) and len(other):
@@ -143,7 +149,7 @@ def exchanged(audited: Audited, truth: Tensor, known: Tensor) -> list[tuple[int,
 
     found = []
     grounds = None if audited.finding is None else audited.absent
-    for place, same, other in triples(truth, known, audited.at_most(MOST), draws, grounds):
+    for place, same, other in triples(truth, known, audited.at_most(MOST), draws, grounds, audited.groups):
         image, there = read(place)
         changed = torch.cat([masked_in(image, there, background(one)) for one in (same, other)])
         with eval_mode(classifier), torch.no_grad():

@@ -134,7 +134,7 @@ def pasted_pairs(audited: Audited) -> list[tuple[int, int, int]]:
     each = max(1, min(EACH, MOST // max(len(donors), 1)))
     draws = torch.Generator().manual_seed(audited.plan.seed)
     classifier, found = audited.classifier, []
-    for donor, recipients in partners(audited.top, audited.labels, donors, each, draws):
+    for donor, recipients in partners(audited.top, audited.labels, donors, each, draws, audited.groups):
         own, square = square_of(audited, donor)
         givers = [(donor, own.image, recipients)]
         without = [place for place in recipients if audited.top[place] != audited.top[donor]]
@@ -160,7 +160,7 @@ def control_of(audited: Audited, recipients: list[int], draws: torch.Generator) 
 
 
 def partners(
-    top: Tensor, labels: Tensor, donors: Tensor, each: int, draws: torch.Generator
+    top: Tensor, labels: Tensor, donors: Tensor, each: int, draws: torch.Generator, groups: Tensor | None = None
 ) -> list[tuple[int, list[int]]]:
     """Each donor with pictures that neither are nor are said to be of the donor's class, and one that is said to be: of
     a class alone this tells what any square does. All are drawn about equally often.
@@ -170,12 +170,14 @@ def partners(
         donors: places among them.
         each: so many pictures of other classes for a donor, or all that there are.
         draws: shuffles.
+        groups: (N,) int64, pictures of one subject, which get no square of each other; None is each by itself.
     """
+    whose = torch.arange(len(top)) if groups is None else groups
     order = torch.randperm(len(top), generator=draws)
     found = []
     for turn, donor in enumerate(donors.tolist()):
         turned = order.roll(-turn * each)
-        turned = turned[turned != donor]
+        turned = turned[whose[turned] != whose[donor]]
         same = top[turned] == top[donor]
         allowed = ~same & (labels[turned] != top[donor])
         found.append((donor, [*turned[allowed][:each].tolist(), *turned[same][:1].tolist()]))

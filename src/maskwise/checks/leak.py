@@ -167,7 +167,7 @@ class _Run:
 
     def asked(self, own: Classifier, keeps: Tensor, step: Any) -> _Answers:
         """What both judges say under every kind of mask."""
-        same, other = lenders(self.test.labels, self.seed)
+        same, other = lenders(self.test.labels, self.seed, self.test.groups)
         found: dict[tuple[str, ShownPart, Judge], list[Tensor]] = {}
         done = 0
         for part in self.test.images.split(self.batch):
@@ -203,10 +203,16 @@ class _Run:
         return torch.stack([right.double(), F.cross_entropy(logits.double(), place, reduction="none")], 1)
 
 
-def lenders(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def lenders(labels: Tensor, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """For each picture one of the same class, and one of another, whose mask it gets; -1 where there is none.
 
     Each mask is lent once in either way where that can be.
+
+    Args:
+        labels: (N,) int64.
+        seed: of the order.
+        groups: (N,) int64, pictures of one subject, which lend each other no mask of their class; None is each by
+            itself.
     """
     draws = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=draws)
@@ -214,8 +220,11 @@ def lenders(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     counts = labels.unique(return_counts=True)[1]
     same, other = torch.full_like(labels, -1), torch.full_like(labels, -1)
     for members in order.split(counts.tolist()):
-        if len(members) > 1:
-            same[members] = members.roll(1)
+        among = members if groups is None else members[groups[members].argsort(stable=True)]
+        whose = among if groups is None else groups[among]
+        borrowed = among.roll(int(whose.unique(return_counts=True)[1].max()))  # beyond the largest subject's
+        theirs = borrowed if groups is None else groups[borrowed]
+        same[among] = borrowed.where(theirs != whose, torch.full_like(borrowed, -1))
     far = order.roll(int(counts.max()))  # beyond the largest class, and so beyond every one
     different = labels[far] != labels[order]
     other[order[different]] = far[different]
