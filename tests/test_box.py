@@ -110,6 +110,16 @@ def test_the_last_row_and_column_count() -> None:
     assert boxes(m).tolist() == [[4, 3, 6, 5]]
 
 
+@pytest.mark.parametrize("rule", ["value", "rank"])
+def test_what_speaks_against_the_object_is_no_part_of_the_mean(rule: str) -> None:
+    """An object of 0.9 in a faint rim of 0.05, all around it -0.6: a mean below 0 would keep the rim, too."""
+    maps = torch.full((1, 40, 60), -0.6)
+    maps[0, 6:34, 10:50] = 0.05
+    maps[0, 10:30, 15:45] = 0.9
+    assert torch.equal(binarise(maps, rule), binarise(maps.clamp(min=0), rule))  # type: ignore[arg-type]
+    assert boxes(maps).tolist() == [[15, 10, 45, 30]]
+
+
 def test_of_equal_parts_the_first_in_reading_order_stays() -> None:
     mask = torch.tensor([[[0, 0, 1], [1, 0, 0], [0, 0, 0]]]).bool()
     assert tight_boxes(largest_component(mask)).tolist() == [[2, 0, 3, 1]]

@@ -40,7 +40,7 @@ def binarise(maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0
     """Maps (N,H,W) or (N,K,H,W) to masks of the same shape, bool.
 
     Args:
-        maps: in [0,1].
+        maps: in [0,1]; what a map with signs has below 0 speaks against the object, and counts as 0.
         rule: ``value`` keeps m >= alpha * mean(m) (the papers' text); ``rank`` keeps the brightest mean(m) part
             of the pixels (CASM's released code, which so keeps the map's area). A map of zeros keeps nothing.
         alpha: factor of the value rule.
@@ -49,7 +49,7 @@ def binarise(maps: Tensor | np.ndarray, rule: Rule = "value", alpha: float = 1.0
         InputError: wrong shape, NaN, or unknown rule.
     """
     maps, shape = _flattened(maps)
-    flat = maps.flatten(1).double()
+    flat = maps.flatten(1).double().clamp(min=0)
     mean = flat.mean(1)
     if rule == "value":
         # The slack, relative so that faint maps are cut alike, is for a constant map whose mean rounds up.

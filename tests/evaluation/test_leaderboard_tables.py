@@ -307,3 +307,17 @@ def test_classes_of_one_picture_are_drawn_together() -> None:
             best = board.best["d", "mae"]
             ends = np.percentile(np.subtract(means[name], means[best]), [2.5, 97.5])
             assert cell.difference[1:] == pytest.approx(ends, abs=1e-9)
+
+
+def test_a_metric_that_says_nothing_of_one_method_names_it() -> None:
+    """Pictures have all that it needs, so that "no picture has…" would send the reader to the wrong place."""
+    contenders = [Contender(name, high, {}) for name in METHODS]
+    measured = Measured("tiny", {"mae": metric("mae"), "area": metric("area")}, Settings(), contenders)
+    measured.pictures["d"] = [f"{i}.jpg#0" for i in range(4)]
+    for name in METHODS:
+        measured.statistics |= {("d", name, kind): torch.full((4, 1), math.nan) for kind in MEASURED}
+        measured.statistics["d", name, "mae"] = torch.full((4, 1), math.nan if name == METHODS[0] else 0.5)
+        measured.statistics["d", name, "area"] = torch.rand(4, 1, dtype=torch.float64)
+    board = leaderboard(measured)
+    assert board.left_out["mae"].startswith(f"it says nothing of {METHODS[0]} on any picture")
+    assert board.metrics == ["area"]

@@ -12,6 +12,7 @@ from torch import Tensor
 import maskwise
 from maskwise.core.bootstrap import interval, paired
 from maskwise.core.errors import InputError
+from maskwise.core.text import first_few
 from maskwise.evaluation.given_maps import GivenMaps
 from maskwise.evaluation.items import RULES
 from maskwise.evaluation.measured import MEGABYTES, SECONDS, Measured
@@ -149,12 +150,14 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
     best: dict[tuple[str, str], str] = {}
     names = [contender.name for contender in measured.contenders]
     missing = dict.fromkeys(measured.metrics)
+    silent: dict[str, list[str]] = {}  # of which methods a metric says nothing
     for group, members in groups.items():
         table: dict[str, dict[str, Cell]] = {name: {} for name in names}
         draws = _Draws(resamples, seed, measured.groups(members))
         for metric_name, metric in measured.metrics.items():
             rows = {name: measured.rows(name, metric_name, members) for name in names}
-            if any(row.isnan().any(1).all() for row in rows.values()):
+            silent[metric_name] = [name for name, row in rows.items() if row.isnan().any(1).all()]
+            if silent[metric_name]:
                 continue
             missing.pop(metric_name, None)
             cells = {name: _cell(metric, row, draws) for name, row in rows.items()}
@@ -187,6 +190,8 @@ def leaderboard(measured: Measured, resamples: int = 2000, seed: int = 0) -> Lea
         raise InputError(f"{', '.join(sources)}: nothing to compare with; these metrics need {', '.join(needs)}{of}")
     left_out = {
         name: f"no picture has {' and '.join(measured.metrics[name].needs) or 'what it asks for'}{of}"
+        if len(silent[name]) == len(names)
+        else f"it says nothing of {first_few(silent[name])} on any picture: compare the others without"
         for name in missing
     }
     protocol = _protocol(measured, left_out, _counted(lines, measured), resamples, seed)

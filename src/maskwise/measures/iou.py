@@ -113,6 +113,8 @@ class DataSetIoU(ThresholdIoU):
 class MeanRuleIoU(Metric):
     """How well does a map outline its object, cut at its own mean as ``le`` cuts it?"""
 
+    revision = 2  # as of ``le``
+
     def per_image(self, maps: Tensor, *, masks: Tensor, ignore: Tensor | None = None) -> Tensor:
         kept = binarise(as_tensor(maps))
         return 100 * mask_iou(kept, masks_like(kept, masks), ignore)[:, None]

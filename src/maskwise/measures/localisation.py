@@ -52,6 +52,8 @@ class BoxMetric(Metric):
 
     only_with: ClassVar[OnlyWith] = {"alpha": {"rule": ("value",)}, "connectivity": {"component": (True,)}}
 
+    revision = 2  # the first one took what maps with signs have below 0 into their mean
+
     def __init__(
         self,
         rule: Rule = "value",

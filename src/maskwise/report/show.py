@@ -49,7 +49,7 @@ class Shown:
     @cached_property
     def boxes(self) -> dict[str, list[list[int]]]:
         """(x0,y0,x1,y1) of each picture, by name."""
-        return {name: boxes(maps.clamp(min=0)).tolist() for name, maps in self.maps.items()}
+        return {name: boxes(maps).tolist() for name, maps in self.maps.items()}
 
     @cached_property
     def scales(self) -> dict[str, list[HeatScale]]:
