@@ -217,3 +217,11 @@ def test_no_picture_gets_anything_of_its_own_subject() -> None:
     assert len(found) == 60 and all(groups[place] != groups[one] for place, *lent in found for one in lent)
     for donor, recipients in partners(truth, truth, torch.arange(60), 4, draws, groups):
         assert recipients and all(groups[one] != groups[donor] for one in recipients)
+
+
+def test_one_subject_with_most_of_the_pictures_leaves_hardly_more_than_one() -> None:
+    """Kish's n^2 / sum of m^2: of nine pictures of one and one each of two others, 121 / 83."""
+    groups = torch.tensor([0] * 9 + [1, 2])
+    right = torch.ones(11, dtype=torch.bool)
+    assert independent(right, groups) == pytest.approx((121 / 83, 121 / 83))
+    assert likeness((groups == 0).double(), groups == 0, groups) == pytest.approx(83 / 11)

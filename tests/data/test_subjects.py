@@ -115,5 +115,7 @@ def test_where_no_subject_fits_the_smallest_is_drawn_and_one_is_left() -> None:
     groups = torch.tensor([0] * 40 + [1] * 7 + [2] * 20)
     drawn = whole_subjects(groups, torch.zeros_like(groups), torch.tensor([3]), torch.Generator())
     assert groups[drawn].unique().tolist() == [1]
+    all_of_them = whole_subjects(groups, torch.zeros_like(groups), torch.tensor([len(groups)]), torch.Generator())
+    assert len(groups[~all_of_them].unique()) == 1, "one is left to train on, however many are asked for"
     alone = torch.zeros(9, dtype=torch.int64)
     assert not whole_subjects(alone, alone, torch.tensor([2]), torch.Generator()).any()
