@@ -225,3 +225,23 @@ def test_one_subject_with_most_of_the_pictures_leaves_hardly_more_than_one() -> 
     right = torch.ones(11, dtype=torch.bool)
     assert independent(right, groups) == pytest.approx((121 / 83, 121 / 83))
     assert likeness((groups == 0).double(), groups == 0, groups) == pytest.approx(83 / 11)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_likeness_is_what_pairs_one_by_one_say(seed: int) -> None:
+    """Obuchowski's clustered variance over DeLong's, from all pairs; subjects have pictures of both kinds, and ties."""
+    draws = np.random.default_rng(seed)
+    groups = draws.integers(0, 12, 60)
+    there = (np.arange(12) % 2 == 0)[groups] ^ (draws.random(60) < 0.1)
+    score = (0.7 * draws.normal(size=12)[groups] + draws.normal(size=60) + there).round(1)
+    wins = {(i, j): (score[i] > score[j]) + 0.5 * (score[i] == score[j]) for i in range(60) for j in range(60)}
+    shown, others = np.flatnonzero(there), np.flatnonzero(~there)
+    area = np.mean([wins[i, j] for i in shown for j in others])
+    parts = {i: (np.mean([wins[i, j] for j in others]) - area) / len(shown) for i in shown}
+    parts |= {j: (np.mean([wins[i, j] for i in shown]) - area) / len(others) for j in others}
+    sums = [sum(parts[i] for i in range(60) if groups[i] == group) for group in set(groups.tolist())]
+    together = sum(one**2 for one in sums) * len(sums) / (len(sums) - 1)
+    wanted = together / (sum(one**2 for one in parts.values()) * 60 / 59)
+    most = sum(np.bincount(groups) ** 2) / 60
+    found = likeness(torch.tensor(score), torch.tensor(there), torch.tensor(groups))
+    assert found == pytest.approx(min(max(wanted, 1), most)) and 1 < wanted < most
