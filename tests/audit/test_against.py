@@ -19,8 +19,8 @@ COUNT = 12
 class Rows:
     """What ``against_section`` reads of an audited checkpoint; no picture has a label."""
 
-    def __init__(self, objects: Tensor, maps: Tensor, top: Tensor) -> None:
-        self.known = {"objects": objects, "maps": maps}
+    def __init__(self, objects: Tensor, maps: Tensor, top: Tensor, groups: Tensor | None = None) -> None:
+        self.known, self.groups = {"objects": objects, "maps": maps}, groups
         self.top = self.labels = top
         self.labelled = torch.zeros(len(top), dtype=torch.bool)
         self.plan, self.method, self.classifier = AuditPlan(), "grad_cam", SimpleNamespace(name="released")
@@ -31,11 +31,11 @@ class Rows:
     def rows(self, name: str) -> Tensor:
         return self.known[name]
 
-    def groups_of(self, rows: Tensor) -> None:
-        return None
+    def groups_of(self, rows: Tensor) -> Tensor | None:
+        return None if self.groups is None else self.groups[rows]
 
-    def estimate(self, values: Tensor, of: Any = None) -> Any:
-        return estimated(values)
+    def estimate(self, values: Tensor, of: Tensor | None = None) -> Any:
+        return estimated(values, groups=self.groups if of is None else self.groups_of(of))
 
 
 def against(one: Rows, other: Rows) -> Section:
@@ -65,3 +65,22 @@ def test_maps_are_compared_where_both_say_the_same() -> None:
     assert section.numbers["maps"]["value"] == pytest.approx(1) and section.numbers["maps"]["count"] == COUNT - 4
     assert section.numbers["same_answer"] == pytest.approx(8 / 12)
     assert section.criteria[0].holds is None and "no picture has a label" in section.criteria[0].figure
+
+
+def test_copies_under_one_subject_leave_differences_as_they_were() -> None:
+    draws = torch.Generator().manual_seed(2)
+    objects = [0.1 + torch.rand(COUNT, 2, generator=draws).double() for _ in range(2)]
+    maps = [torch.rand(COUNT, 196, generator=draws) for _ in range(2)]
+    top, whose = torch.zeros(COUNT), torch.arange(COUNT).repeat(3)
+    once = against(*(Rows(one, own, top) for one, own in zip(objects, maps, strict=True))).numbers
+    thrice = against(
+        *(
+            Rows(one.repeat(3, 1), own.repeat(3, 1), top.repeat(3), whose)
+            for one, own in zip(objects, maps, strict=True)
+        )
+    ).numbers
+    for name, ends in once["differences"].items():
+        assert ends["low"] < ends["high"]
+        assert thrice["differences"][name]["low"] == pytest.approx(ends["low"])
+        assert thrice["differences"][name]["high"] == pytest.approx(ends["high"])
+    assert thrice["maps"]["low"] == pytest.approx(once["maps"]["low"], abs=1e-6) and thrice["maps"]["subjects"] == COUNT
