@@ -107,13 +107,23 @@ def test_no_subject_is_both_taught_and_tested_in_the_positive_control(
     assert not (test[:, None] == lessons).all(2).any()
 
 
-def test_eight_pictures_of_two_subjects_decide_nothing(tmp_path: Path) -> None:
-    home = copied(scenes(tmp_path / "home", 4), tmp_path / "copies", 6)
-    found = audit(reader("object"), home, "gradient", out=tmp_path / "out")
+def test_many_pictures_of_four_subjects_decide_nothing(tmp_path: Path) -> None:
+    home = scenes(tmp_path / "home", 4)
+    found = audit(reader("object"), copied(home, tmp_path / "copies", 6), "gradient", out=tmp_path / "out")
     for name in ("accuracy", "evidence", "background", "stability", "mprt"):
         one = criterion(found, name)
         assert one.holds is None and "of 4 subjects only" in one.figure, one
     assert any("all pictures are of 4 subjects" in line for line in found.stamp["warnings"])
+    once = audit(reader("object"), home, "gradient", out=tmp_path / "once")
+    before, after = (one.plain()["sections"]["sanity"] for one in (once, found))
+    for (_, old), (_, new) in zip(before["mprt"]["rows"], after["mprt"]["rows"], strict=True):
+        assert old["low"] < old["high"]
+        assert [new["low"], new["high"]] == pytest.approx([old["low"], old["high"]], abs=1e-4)
+    for change, old in before["stability"]["alike"].items():
+        if change.startswith("noise"):  # which is another one for each picture of a batch
+            continue
+        new = after["stability"]["alike"][change]
+        assert [new["low"], new["high"]] == pytest.approx([old["low"], old["high"]], abs=1e-4)
 
 
 @pytest.mark.parametrize("copies", [2, 5])
