@@ -102,7 +102,8 @@ def test_no_subject_is_both_taught_and_tested_in_the_positive_control(
         return own(images, *given)
 
     monkeypatch.setattr(shortcut, "with_patch", watched)
-    audit(reader("object"), copied(data, tmp_path / "copies"), "gradient", out=tmp_path / "out")
+    found = audit(reader("object"), copied(data, tmp_path / "copies"), "gradient", out=tmp_path / "out")
+    assert found.plain()["sections"]["shortcut"]["lift"]["subjects"] == 16, "every third of 48"
     test, lessons = (part.flatten(1).unique(dim=0) for part in seen[:2])
     assert not (test[:, None] == lessons).all(2).any()
 
