@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 from audit.scenes import SIDE, reader, scenes
+from evaluation.test_subjects import copied
 from torch import Tensor, nn
 
+from maskwise.audit import leak as leak_module
 from maskwise.audit.finding import Criterion, Section
 from maskwise.audit.leak import leak_part
 from maskwise.audit.limits import Limits
 from maskwise.audit.subject import AuditPlan, collect
 from maskwise.audit.verdict import fit_to_show
+from maskwise.checks import Labelled
 from maskwise.classifiers import Classifier
 from maskwise.explainers import explainer
 from maskwise.explainers.base import Explainer
@@ -51,6 +54,29 @@ class Planted(MaskerExplainer):
         for own, green in zip(maps, (images[:, 1] > images[:, 2]).flatten(1).any(1), strict=True):
             own[0, -1 if green else 0] = 1
         return maps
+
+
+def test_no_subject_trains_the_judge_and_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pictures of each, one after another: every third subject is held out, not every third picture."""
+    seen: dict[str, set[str | None]] = {}
+
+    class EnoughError(Exception):
+        pass
+
+    def judged(classifier: Classifier, train: Labelled, *_: Any, **__: Any) -> Any:
+        seen["train"] = set(train.subjects)
+        return SimpleNamespace(classifier=classifier)
+
+    def leaked(explainers: Any, classifier: Classifier, robust: Classifier, test: Labelled, **_: Any) -> Any:
+        seen["test"] = set(test.subjects)
+        raise EnoughError
+
+    monkeypatch.setattr(leak_module, "robust_judge", judged)
+    monkeypatch.setattr(leak_module, "leak", leaked)
+    home = copied(scenes(tmp_path / "home", 24), tmp_path / "copies", 3)
+    with pytest.raises(EnoughError):
+        asked(home, tmp_path / "out", True)
+    assert len(seen["test"]) == 8 and len(seen["train"]) == 16 and not seen["train"] & seen["test"]
 
 
 def asked(data: Path, out: Path, method: Any, limits: Limits | None = None) -> tuple[Section, list[Criterion]]:

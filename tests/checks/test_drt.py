@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -42,6 +43,21 @@ def test_random_labels_are_memorised_and_edges_do_not_care() -> None:
     for name in ("spearman", "hog", "ssim"):
         assert values["gradient", RANDOM_LABELS, name] < values["gradient", TRUE_AGAIN, name] < 1
     assert result.maps["gradient"][TRUE_LABELS].shape == (3, 24, 24)
+
+
+def test_copies_of_test_pictures_under_one_subject_leave_the_intervals_as_they_were() -> None:
+    short = SmallTraining(epochs=1, batch_size=12)
+    twice = torch.arange(len(TEST)).repeat(2)
+    whose = tuple(f"P{i}" for i in twice.tolist())
+    copies = replace(TEST, images=TEST.images[twice], labels=TEST.labels[twice], subjects=whose)
+    once, both = (
+        drt({"gradient": told("gradient")}, TRAIN, test, network=toy_net, settings=short, again=False)
+        for test in (TEST, copies)
+    )
+    for old, new in zip(once.rows, both.rows, strict=True):
+        assert old.value.low < old.value.high
+        assert (new.value.low, new.value.high) == pytest.approx((old.value.low, old.value.high), abs=1e-5)
+    assert "30 subjects of 60 pictures" in both.protocol["methods"]["gradient"]["interval"]
 
 
 def test_masks_of_random_labels_are_less_alike_than_those_of_another_training_on_the_true_ones() -> None:

@@ -15,6 +15,7 @@ from conftest import tiny_net
 
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
+from maskwise.data import read_data
 from maskwise.training import Callback, Recipe, TrainingState, train
 from maskwise.training.guard import Guard
 from maskwise.training.watch import warnings as early
@@ -251,6 +252,18 @@ def test_a_page_that_can_t_be_written_does_not_end_the_training(tmp_path: Path) 
 def test_without_it_there_is_neither_page_nor_sheet(tmp_path: Path) -> None:
     run(tmp_path / "r", page=False)
     assert not (tmp_path / "r" / "index.html").exists() and not (tmp_path / "r" / "looks").exists()
+
+
+def test_subjects_that_are_trained_on_and_held_out_are_named(
+    picture_folder: Path, tmp_path: Path, tiny: Classifier
+) -> None:
+    names = sorted(file.name for file in (picture_folder / "images").iterdir())
+    rows = [f"{name},P{i // 4}" for i, name in enumerate(names)]
+    (picture_folder / "subjects.csv").write_text("\n".join(["file,subject", *rows]) + "\n")
+    data = read_data(picture_folder)
+    trained, left = data.subset(range(14)), data.subset(range(14, 20))
+    with pytest.warns(UserWarning, match=r"1 subject \(P3\) has pictures among those trained on and among"):
+        train(RECIPE, trained, classifier=tiny, out=tmp_path / "r", device="cpu", held_out=left, page=False)
 
 
 def test_held_out_pictures_are_named_on_it(tmp_path: Path) -> None:
