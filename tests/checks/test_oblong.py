@@ -18,7 +18,7 @@ from maskwise.audit.subject import collect
 from maskwise.checks import Labelled, SmallTraining, f_fidelity, robust_judge, used_to_holes
 from maskwise.checks.area_controls import random_blobs
 from maskwise.checks.feeding import flipped_and_cropped
-from maskwise.checks.pictures import classified, object_boxes, pictures
+from maskwise.checks.pictures import classified, grouped_pictures, object_boxes, pictures
 from maskwise.checks.robust_judge import random_keeps
 from maskwise.checks.streamed import squashed
 from maskwise.classifiers import Classifier
@@ -158,11 +158,11 @@ def test_every_part_of_an_audit_gets_them(
     shapes = []
 
     def watched(*args: Any, **options: Any) -> Any:
-        found = pictures(*args, **options)
-        shapes.append(tuple(found.shape[-2:]))
+        found = grouped_pictures(*args, **options)
+        shapes.append(tuple(found[0].shape[-2:]))
         return found
 
-    monkeypatch.setattr(subject, "pictures", watched)
+    monkeypatch.setattr(subject, "grouped_pictures", watched)
     monkeypatch.setattr(shortcut, "LEAST", 8)
     audited = collect(oblong, explainer("grad_cam", oblong), "grad_cam", [read_data(picture_folder)], tmp_path)
     sanity.sanity_section(audited)

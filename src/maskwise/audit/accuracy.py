@@ -21,6 +21,7 @@ from maskwise.audit.finding import (
 )
 from maskwise.audit.subject import Audited
 from maskwise.audit.wilson import share_of
+from maskwise.core.connected import of_rows, or_alone
 
 BINS = 15
 PAIRS = 8
@@ -131,9 +132,7 @@ def _better(accuracy: Interval, labels: Tensor) -> tuple[bool | None, str]:
 def bins_of(rows: Tensor, groups: Tensor | None = None) -> list[Interval | None]:
     """The accuracy in each bin of ``calibration_rows``; None where no picture is in it."""
     inside, right = rows[:, :BINS] > 0, rows[:, 2 * BINS :].sum(1) > 0
-    return [
-        share_of(right[there], None if groups is None else groups[there]) if there.any() else None for there in inside.T
-    ]
+    return [share_of(right[there], of_rows(groups, there)) if there.any() else None for there in inside.T]
 
 
 def calibrated_error(
@@ -149,8 +148,7 @@ def calibrated_error(
             confidence. So much more can be by chance.
     """
     generator = torch.Generator().manual_seed(seed)
-    alike = torch.arange(len(confidence)) if groups is None else groups
-    kinds, of_each = alike.unique(return_inverse=True)
+    kinds, of_each = or_alone(groups, len(confidence)).unique(return_inverse=True)
     found = []
     for part in torch.arange(draws).split(max(1, 1_000_000 // (45 * max(len(confidence), 1)))):
         right = torch.rand(len(part), len(kinds), generator=generator)[:, of_each] < confidence

@@ -14,6 +14,7 @@ from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, Ratio, estimated, plain_identity
 from maskwise.audit.wilson import independent, wilson
 from maskwise.blending import masked_in, masked_out
+from maskwise.core.connected import of_rows, or_alone
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.infill import infiller
@@ -67,7 +68,7 @@ class Conflict:
         if not right.any():
             return Interval(torch.nan, torch.nan, torch.nan, 0)
         found = estimated(self.rows(), Ratio(), seed, self.groups)
-        _, trials = independent(~self.other_right[right], None if self.groups is None else self.groups[right])
+        _, trials = independent(~self.other_right[right], of_rows(self.groups, right))
         alone = wilson(min(max(found.value, 0.0), 1.0) * trials, trials)
         return replace(found, low=min(found.low, alone.low), high=max(found.high, alone.high))
 
@@ -117,7 +118,7 @@ def triples(
     """
     order = known.nonzero()[:, 0]
     order = order[torch.randperm(len(order), generator=draws)]
-    others, whose = None, torch.arange(len(truth)) if groups is None else groups
+    others, whose = None, or_alone(groups, len(truth))
     if grounds is not None:
         others = grounds.nonzero()[:, 0]
         others = others[torch.randperm(len(others), generator=draws)]

@@ -13,6 +13,7 @@ from maskwise.audit.finding import Criterion, Interval, Section, stays_above, to
 from maskwise.audit.subject import Audited
 from maskwise.audit.wilson import difference, independent, share_of
 from maskwise.classifiers.one_finding import THERE
+from maskwise.core.connected import of_rows
 
 STEPS = 60  # of halving, which is more than float64 has digits
 BETTER = "Is it better than one and the same answer?"
@@ -32,7 +33,7 @@ def detection(audited: Audited, section: Section) -> None:
         section.criteria.append(Criterion("accuracy", BETTER, None, why))
         return
     groups, score = audited.groups_of(known), audited.rows("log_odds")[known, 0]
-    shown, absent = (None if groups is None else groups[part] for part in (there, ~there))
+    shown, absent = (of_rows(groups, part) for part in (there, ~there))
     sensitivity, specificity = share_of(said[there], shown), share_of(~said[~there], absent)
     alike = likeness(score, there, groups)
     area = replace(auroc_interval(auroc(score, there), count / alike, others / alike), count=len(score))

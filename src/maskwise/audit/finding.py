@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from maskwise.core.bootstrap import FEWEST_DRAWN
 from maskwise.core.text import how_many
 
-LEAST = 8  # pictures, or subjects of them: the bootstrap interval of fewer is too narrow for a verdict
 ROUNDING = 1e-6
 
 
@@ -42,7 +42,7 @@ class Interval:
     @property
     def too_few(self) -> bool:
         """Are these fewer than decide anything?"""
-        return (self.count if self.subjects is None else self.subjects) < LEAST
+        return (self.count if self.subjects is None else self.subjects) < FEWEST_DRAWN
 
     def text(self, digits: int = 2, unit: str = "") -> str:
         """As a sentence says it.
@@ -62,7 +62,7 @@ class Interval:
 def stays_below(found: Interval, bound: float) -> bool | None:
     """Does the figure keep to the bound by its whole interval, or go beyond it by its whole interval?
 
-    None: the bound lies within the interval, there is nothing to say, or fewer than ``LEAST`` pictures or subjects say
+    None: the bound lies within the interval, there is nothing to say, or fewer than ``FEWEST_DRAWN`` pictures or subjects say
     it, whose bootstrap intervals are too narrow.
 
     Example:
@@ -92,7 +92,7 @@ def too_few(found: Interval) -> str:
     if not found.too_few:
         return ""
     of = how_many(found.count, "picture") if found.subjects is None else how_many(found.subjects, "subject")
-    return f"; of {of} only, and fewer than {LEAST} decide nothing"
+    return f"; of {of} only, and fewer than {FEWEST_DRAWN} decide nothing"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from maskwise.checks.leak import leak
 from maskwise.checks.leak_result import LEAK_WORDS, answer_of
 from maskwise.checks.pictures import classified
 from maskwise.checks.robust_judge import SETTINGS, robust_judge
+from maskwise.core.connected import or_alone
 from maskwise.core.errors import InputError
 from maskwise.explainers.doubts import handed_on
 from maskwise.explainers.masker import MaskerExplainer
@@ -57,7 +58,7 @@ def measured(audited: Audited) -> dict[str, Any]:
     if sum(min(len(one), audited.at_most(MOST)) for one in sets) < LEAST:
         return {"why": f"fewer than {LEAST} pictures have a label"}
     data = classified(sets, classifier, audited.at_most(MOST // len(sets)), skip_damaged=True)
-    held_out = (torch.arange(len(data)) if data.groups is None else data.groups) % 3 == 2
+    held_out = or_alone(data.groups, len(data)) % 3 == 2
     if not held_out.any():
         return {"why": "all pictures are of one or two subjects: none would be left to test the judge on"}
     train, test = (data.subset(part.nonzero()[:, 0]) for part in (~held_out, held_out))

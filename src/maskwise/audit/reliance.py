@@ -13,6 +13,7 @@ from maskwise.audit.evidence import FEW
 from maskwise.audit.finding import Criterion, Interval, Listing, Section, stays_below, too_few
 from maskwise.audit.subject import Audited, Ratio
 from maskwise.audit.wilson import difference, independent, share_of
+from maskwise.core.connected import of_rows
 from maskwise.core.text import few
 
 LEVEL = 0.95
@@ -144,7 +145,7 @@ def by_class(
         own = truth == c
         said = [int((one[own] == c).sum()) for one in (whole, alone, hidden)]
         if n >= FEW:
-            parts = [independent(hidden[part] == c, None if groups is None else groups[part]) for part in (own, ~own)]
+            parts = [independent(hidden[part] == c, of_rows(groups, part)) for part in (own, ~own)]
             false = int((hidden[~own] == c).sum())
             found.append(ClassShares(c, n, said[0], said[1], said[2], len(truth) - n, false, parts[0], parts[1]))
     return sorted(found, key=lambda one: (-one.gain().value, one.label))

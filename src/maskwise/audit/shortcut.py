@@ -20,6 +20,7 @@ from maskwise.checks.subject import Subject
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.class_activation import last_layer
 from maskwise.classifiers.one_finding import THERE
+from maskwise.core.connected import of_rows, or_alone
 from maskwise.core.modes import eval_mode
 from maskwise.core.own_thread import in_this_thread
 from maskwise.explainers.doubts import handed_on
@@ -85,7 +86,7 @@ def planted(audited: Audited) -> dict[str, Any]:
     images, groups = audited.drawn(audited.sets, MOST)
     if len(images) < LEAST:
         return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
-    held = (torch.arange(len(images)) if groups is None else groups) % 3 == 0
+    held = or_alone(groups, len(images)) % 3 == 0
     if held.all():
         return {"why": "all pictures are of one subject: none would be left to test what was taught"}
     test = as_float(images[held.nonzero()[:TESTED, 0]]).to(classifier.device)
@@ -118,7 +119,7 @@ def planted(audited: Audited) -> dict[str, Any]:
             "why": f"its last layer alone did not learn a patch, for its features do not tell it ({'; '.join(tried)})"
         }
     area = where.double().mean((1, 2))
-    whose = None if groups is None else groups[held][:TESTED]
+    whose = of_rows(groups, held.nonzero()[:TESTED, 0])
     shares = [torch.stack([energy_inside(one, where).double(), area], 1) for one in maps]
     lifts = [estimated(rows, Ratio(), audited.plan.seed, whose) for rows in shares]
     lines = [

@@ -16,6 +16,7 @@ from maskwise.audit.rows import beside_side
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.audit.wilson import difference, effective, wilson
 from maskwise.classifiers.one_finding import THERE
+from maskwise.core.connected import or_alone
 from maskwise.core.modes import eval_mode
 from maskwise.core.spread import evenly_spread
 from maskwise.core.text import few
@@ -45,7 +46,7 @@ def spurious_section(audited: Audited) -> Section:
         why = "it says one and the same of all pictures" if audited.finding is None else _NONE_WITHOUT
         return _unknown(audited, section, why)
     took = said == audited.top[donors]
-    whose = donors if audited.groups is None else audited.groups[donors]
+    whose = or_alone(audited.groups, len(audited))[donors]
     carried = wilson(*effective(whose[elsewhere], took[elsewhere]))
     share = carried.times(100).text(0, "%")
     section.says = _what_was_done(audited, int(elsewhere.sum()), share)
@@ -172,7 +173,7 @@ def partners(
         draws: shuffles.
         groups: (N,) int64, pictures of one subject, which get no square of each other; None is each by itself.
     """
-    whose = torch.arange(len(top)) if groups is None else groups
+    whose = or_alone(groups, len(top))
     order = torch.randperm(len(top), generator=draws)
     found = []
     for turn, donor in enumerate(donors.tolist()):
@@ -234,7 +235,7 @@ def carried_by_class(
         donors, recipients, said: (P,), places among them, and what is said of the recipient with the donor's square.
         groups: (N,) int64, pictures whose squares are taken as alike; None is each by itself.
     """
-    found, whose = [], donors if groups is None else groups[donors]
+    found, whose = [], or_alone(groups, len(top))[donors]
     for c in top[donors].unique().tolist():
         free = (top[recipients] != c) & (labels[recipients] != c)
         own, other = (top[donors] == c) & free, (top[donors] != c) & free

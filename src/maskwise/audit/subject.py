@@ -29,16 +29,16 @@ from maskwise.audit.rows import (
     object_cover,
 )
 from maskwise.audit.wilson import share_of
-from maskwise.checks.pictures import pictures, taken_of
+from maskwise.checks.pictures import grouped_pictures
 from maskwise.checks.rows import Values
 from maskwise.checks.subject import top_classes
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.one_finding import THERE, OneFinding, findings_listed
 from maskwise.core.bootstrap import Average, Statistic, interval
+from maskwise.core.connected import of_rows
 from maskwise.core.errors import InputError
 from maskwise.core.text import utf8
 from maskwise.data import DataSet, Sample, read_data
-from maskwise.data.subjects import subject_numbers
 from maskwise.evaluation import Contender, Settings
 from maskwise.evaluation.batch import fitted
 from maskwise.evaluation.items import Target
@@ -143,8 +143,7 @@ class Audited:
 
     def drawn(self, sets: Sequence[DataSet], count: int) -> tuple[Values, Tensor | None]:
         """As ``examples``, of these data sets."""
-        found = [taken_of(one, self.at_most(count), skip_damaged=True) for one in sets]
-        return pictures(found, self.classifier.size), subject_numbers(found)
+        return grouped_pictures(sets, self.classifier.size, self.at_most(count), skip_damaged=True)
 
     def classes_asked(self, images: Tensor) -> Tensor:
         """(n,) int64, the class of each picture (n,C,h,w) whose map is asked for."""
@@ -207,7 +206,7 @@ class Audited:
 
     def groups_of(self, rows: Tensor) -> Tensor | None:
         """The same of some rows: (N,) bool or (n,) int64 places."""
-        return None if self.groups is None else self.groups[rows]
+        return of_rows(self.groups, rows)
 
     def estimate(self, values: Tensor, statistic: Statistic | None = None, of: Tensor | None = None) -> Interval:
         """Mean over pictures of values (n,), or another statistic of rows (n,D), with its bootstrap interval.
@@ -235,7 +234,7 @@ def estimated(
     """As ``Audited.estimate``, of rows whose ``groups`` (n,) are drawn together; rows with NaN are left out."""
     rows = (values[:, None] if values.ndim == 1 else values).double()
     known = ~rows.isnan().any(1)
-    rows, groups = rows[known], None if groups is None else groups[known]
+    rows, groups = rows[known], of_rows(groups, known)
     if not len(rows):
         return Interval(torch.nan, torch.nan, torch.nan, 0)
     statistic = statistic or Average()

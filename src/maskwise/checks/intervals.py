@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.bootstrap import Average, interval
+from maskwise.core.connected import of_rows
 
 RESAMPLES = 2000
 UndefinedRule = Literal["zero", "left_out"]
@@ -55,7 +56,7 @@ def mean_of(
     kept = values[~missing] if undefined == "left_out" else values.nan_to_num(0.0)
     if not len(kept):
         return MeanInterval(torch.nan, torch.nan, torch.nan, int(missing.sum()))
-    among = groups[~missing] if groups is not None and undefined == "left_out" else groups
+    among = of_rows(groups, ~missing) if undefined == "left_out" else groups
     low, high = interval(Average(), kept[:, None], RESAMPLES, seed=seed, groups=among)
     return MeanInterval(float(kept.mean()), low, high, int(missing.sum()))
 

@@ -35,6 +35,7 @@ from maskwise.checks.rows import as_float
 from maskwise.checks.small_training import SmallTraining
 from maskwise.checks.subject import ProgressCallback, Subject, top_classes
 from maskwise.classifiers import Classifier
+from maskwise.core.connected import of_rows, or_alone
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.evaluation.contender import innermost
@@ -217,14 +218,12 @@ def lenders(labels: Tensor, seed: int, groups: Tensor | None = None) -> tuple[Te
     draws = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=draws)
     order = order[labels[order].argsort(stable=True)]  # by class, in random order within each
-    counts = labels.unique(return_counts=True)[1]
+    counts, whose = labels.unique(return_counts=True)[1], or_alone(groups, len(labels))
     same, other = torch.full_like(labels, -1), torch.full_like(labels, -1)
     for members in order.split(counts.tolist()):
         among = members if groups is None else members[groups[members].argsort(stable=True)]
-        whose = among if groups is None else groups[among]
-        borrowed = among.roll(int(whose.unique(return_counts=True)[1].max()))  # beyond the largest subject's
-        theirs = borrowed if groups is None else groups[borrowed]
-        same[among] = borrowed.where(theirs != whose, torch.full_like(borrowed, -1))
+        borrowed = among.roll(int(whose[among].unique(return_counts=True)[1].max()))  # beyond the largest subject's
+        same[among] = borrowed.where(whose[borrowed] != whose[among], torch.full_like(borrowed, -1))
     far = order.roll(int(counts.max()))  # beyond the largest class, and so beyond every one
     different = labels[far] != labels[order]
     other[order[different]] = far[different]
@@ -246,8 +245,7 @@ def _probes(
         if boxes is None or not (known := boxes.flatten(1).any(1)).any():
             return found, None, None
         on_boxes = torch.full((len(labels),), torch.nan, dtype=torch.float64)
-        whose = None if groups is None else groups[known]
-        on_boxes[known] = mask_probe(boxes[known], labels[known], settings, groups=whose).double()
+        on_boxes[known] = mask_probe(boxes[known], labels[known], settings, groups=of_rows(groups, known)).double()
     except InputError as error:
         return {}, None, f"not done: {error}"
     return found, on_boxes, None

@@ -19,7 +19,7 @@ from maskwise.data import DataSet, Record, read_data
 from maskwise.data.class_order import say_other_order
 from maskwise.data.damaged import readable
 from maskwise.data.sample import filled
-from maskwise.data.subjects import numbers_of, whole_subjects
+from maskwise.data.subjects import numbers_of, subject_numbers, whole_subjects
 
 RandomLabels = Literal["shuffled", "uniform"]
 
@@ -89,9 +89,20 @@ def pictures(
     Raises:
         InputError: a source or a picture that can't be read.
     """
-    sets = [taken_of(source, limit, skip_damaged) for source in sources]
+    return grouped_pictures(sources, size, limit, cache_gib, skip_damaged)[0]
+
+
+def grouped_pictures(
+    sources: Sequence[str | DataSet],
+    size: SquareOrSides,
+    limit: int | None = None,
+    cache_gib: float = CACHE_GIB,
+    skip_damaged: bool = False,
+) -> tuple[Values, Tensor | None]:
+    """As ``pictures``, and the number of each one's subject (N,), where those are known (see ``subject_numbers``)."""
+    sets = [_chosen(source, limit, skip_damaged) for source in sources]
     items = [(data, record) for data in sets for record in data.records]
-    return in_memory_if_it_fits(Streamed(items, size), cache_gib)
+    return in_memory_if_it_fits(Streamed(items, size), cache_gib), subject_numbers(sets)
 
 
 def labelled(
@@ -114,7 +125,7 @@ def labelled(
     Raises:
         InputError: pictures without labels, fewer than two classes, or one that ``classes`` does not name.
     """
-    data = taken_of(source, limit, skip_damaged)
+    data = _chosen(source, limit, skip_damaged)
     named = [_class_of(data, record) for record in data.records]
     known = sorted(set(named), key=_numbers_as_numbers) if classes is None else list(classes)
     if len(known) < 2:
@@ -144,7 +155,7 @@ def classified(
     Raises:
         InputError: a picture whose label is not known among these classes.
     """
-    sets = [taken_of(source, limit, skip_damaged) for source in sources]
+    sets = [_chosen(source, limit, skip_damaged) for source in sources]
     say_other_order(sets, classifier.labels, classifier.name)
     items = [(data, record) for data in sets for record in data.records]
     labels = []
@@ -165,7 +176,7 @@ def object_boxes(
     """The pixels (N,*size), bool, in the boxes of the same pictures; none where a picture has no box."""
     covers = []
     for source in sources:
-        for sample in taken_of(source, limit, skip_damaged):
+        for sample in _chosen(source, limit, skip_damaged):
             covers.append(filled(sample.resized(size).boxes, *size))
     return torch.stack(covers) if covers else torch.zeros(0, *size, dtype=torch.bool)
 
@@ -224,8 +235,8 @@ def random_labels(data: Labelled, how: RandomLabels, seed: int = 0) -> Labelled:
     raise InputError(f"labels are shuffled or uniform, not {how!r}")
 
 
-def taken_of(source: str | DataSet, limit: int | None = None, skip_damaged: bool = False) -> DataSet:
-    """The pictures that are taken of a data set; arguments as of ``pictures``."""
+def _chosen(source: str | DataSet, limit: int | None, skip_damaged: bool) -> DataSet:
+    """The pictures that are taken of a data set."""
     data = source if isinstance(source, DataSet) else read_data(source)
     data = data.subset(evenly_spread(len(data), limit))
     return readable(data, truth=False)[0] if skip_damaged else data

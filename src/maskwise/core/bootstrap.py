@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskwise.core.errors import InputError
 
+FEWEST_DRAWN = 8  # independent pictures, or subjects of them: intervals over fewer are too narrow
 CELLS = 4_000_000  # weights held at once, so that memory grows with neither pictures nor resamples
 
 

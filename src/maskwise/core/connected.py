@@ -31,3 +31,13 @@ def connected(names: Sequence[Iterable[Hashable]]) -> Tensor:
     order: dict[int, int] = {}
     numbers = [order.setdefault(one, len(order)) for one in of_each[: len(names)].tolist()]
     return torch.tensor(numbers, dtype=torch.int64)
+
+
+def or_alone(groups: Tensor | None, count: int) -> Tensor:
+    """The groups (N,), or where there are none each of so many things by itself."""
+    return torch.arange(count) if groups is None else groups
+
+
+def of_rows(groups: Tensor | None, rows: Tensor | slice) -> Tensor | None:
+    """The groups of some rows, (N,) bool or (n,) int64 places; None where there are none."""
+    return None if groups is None else groups[rows]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwise.core.bootstrap import drawn_weights, resampled
+from maskwise.core.connected import or_alone
 from maskwise.core.correlation import kendall, weighted_spearman
 from maskwise.core.errors import InputError
 from maskwise.evaluation.measured import Measured
@@ -107,8 +108,7 @@ def agreement(measured: Measured, resamples: int = 1000, seed: int = 0) -> Metri
     judges = {name: measured.metrics[name] for name in there}
     known = {name: [~row.isnan().any(1) for row in of.values()] for name, of in there.items()}
     count = len(next(iter(there[next(iter(there))].values())))
-    together = measured.groups(list(measured.pictures))
-    groups = torch.arange(count) if together is None else together
+    groups = or_alone(measured.groups(list(measured.pictures)), count)
     return MetricAgreement(
         list(there), names, {name: int(torch.stack(of).all(0).sum()) for name, of in known.items()},
         _over_methods(judges, there, groups, resamples, seed),

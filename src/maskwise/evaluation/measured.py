@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from maskwise.core.bootstrap import FEWEST_DRAWN
 from maskwise.core.connected import connected
 from maskwise.core.text import first_few, how_many, utf8
 from maskwise.data import DataSet
@@ -25,7 +26,6 @@ from maskwise.measures import Metric
 SECONDS, MEGABYTES = "seconds", "megabytes"  # filed beside the metrics: of a map, and peak of its batch
 WARNING = {kind: f"warning {kind}" for kind in doubts.names()}  # and 1 where a map is doubted
 MEASURED = SECONDS, MEGABYTES, *WARNING.values()
-LEAST = 8  # subjects: the bootstrap interval of fewer is too narrow
 
 
 @dataclass
@@ -110,11 +110,11 @@ class Measured:
     def _few_subjects(self) -> list[str]:
         """A line where pictures may be many and subjects are few."""
         found = self.groups(list(self.pictures)) if self.drawn == "subjects" else None
-        count = LEAST if found is None else len(found.unique())
-        if count >= LEAST:
+        count = FEWEST_DRAWN if found is None else len(found.unique())
+        if count >= FEWEST_DRAWN:
             return []
         of = how_many(count, "subject")
-        return [f"all pictures are of {of}: intervals over fewer than {LEAST} are too narrow to trust"]
+        return [f"all pictures are of {of}: intervals over fewer than {FEWEST_DRAWN} are too narrow to trust"]
 
     def _mixed_classes(self) -> list[str]:
         """Metrics that are means over classes, where a number is not one class."""

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from maskwise.audit import Audit
-from maskwise.audit.finding import LEAST
+from maskwise.core.bootstrap import FEWEST_DRAWN
 from maskwise.core.files import atomic_write
 from maskwise.report.document import templates
 from maskwise.report.leaderboard import no_formula
@@ -47,4 +47,7 @@ def audit_page(audit: Audit) -> str:
         "state": STATES.__getitem__, "word": WORDS.__getitem__, "shade": SHADES.__getitem__,
         "picture": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
     }  # fmt: skip
-    return environment.get_template("audit.html").render(sections=audit.sections, stamp=audit.stamp, least=LEAST) + "\n"
+    return (
+        environment.get_template("audit.html").render(sections=audit.sections, stamp=audit.stamp, least=FEWEST_DRAWN)
+        + "\n"
+    )

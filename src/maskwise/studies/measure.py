@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.core.bootstrap import Average, resampled
+from maskwise.core.connected import or_alone
 from maskwise.evaluation import Contender, Measured, Settings, measure
 from maskwise.explainers.masker import MaskerExplainer
 from maskwise.measures import Metric, metric
@@ -84,8 +85,7 @@ def _metric(name: str, classifier: Classifier, options: dict[str, Any]) -> Metri
 
 def groups_of(measured: Measured) -> Tensor:
     """(N,) number of the picture of each row, or of its subject."""
-    found = measured.groups(list(measured.pictures))
-    return torch.arange(sum(map(len, measured.pictures.values()))) if found is None else found
+    return or_alone(measured.groups(list(measured.pictures)), sum(map(len, measured.pictures.values())))
 
 
 def bootstrapped(judge: Metric | None, rows: Tensor, pictures: Tensor, resamples: int, seed: int = 0) -> Number:

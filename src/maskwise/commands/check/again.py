@@ -50,8 +50,7 @@ def max_sensitivity_command(
     with output.bar("pictures x methods") as step:
         result = max_sensitivity(
             explainers, classifier, images, radius=radius, samples=samples, groups=groups,
-            seed=compared.seed,
-            batch=compared.batch, progress=step,
+            seed=compared.seed, batch=compared.batch, progress=step,
         )  # fmt: skip
     tell_again(MAX_SENSITIVITY, result, data, limit, out, figures, output)
 

@@ -52,8 +52,6 @@ class Compared:
 
     def pictures(self, sources: list[str], classifier: Classifier, limit: int | None) -> tuple[Values, Tensor | None]:
         """Of data sets, at the classifier's size; and the number of each one's subject, where those are known."""
-        from maskwise.checks.pictures import pictures, taken_of
-        from maskwise.data.subjects import subject_numbers
+        from maskwise.checks.pictures import grouped_pictures
 
-        sets = [taken_of(source, limit, self.skip_damaged) for source in sources]
-        return pictures(sets, classifier.size, cache_gib=self.cache_gib), subject_numbers(sets)
+        return grouped_pictures(sources, classifier.size, limit, self.cache_gib, self.skip_damaged)

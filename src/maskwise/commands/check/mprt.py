@@ -61,15 +61,13 @@ def mprt_command(
     enhance = sess_options.keywords(sess)
     from maskwise.checks import mprt
     from maskwise.checks.figures import mprt_figure
-    from maskwise.checks.pictures import pictures, taken_of
+    from maskwise.checks.pictures import grouped_pictures
     from maskwise.checks.tables import mprt_table
-    from maskwise.data.subjects import subject_numbers
 
     classifier = model.load()
     method = method.settled(classifier)
     explain_it = method.make(classifier, model.precision, enhance)
-    sets = [taken_of(source, limit, skip_damaged) for source in data]
-    images = pictures(sets, classifier.size, cache_gib=cache_gib)
+    images, groups = grouped_pictures(data, classifier.size, limit, cache_gib, skip_damaged)
     with output.bar("random layers") as step:
         result = mprt(
             explain_it,
@@ -80,7 +78,7 @@ def mprt_command(
             depth=depth or None,
             before_sigmoid=False if masks else None,
             undefined=undefined,  # type: ignore[arg-type]
-            groups=subject_numbers(sets),
+            groups=groups,
             seed=seed,
             batch=batch,
             progress=step,
