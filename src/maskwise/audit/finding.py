@@ -62,8 +62,8 @@ class Interval:
 def stays_below(found: Interval, bound: float) -> bool | None:
     """Does the figure keep to the bound by its whole interval, or go beyond it by its whole interval?
 
-    None: the bound lies within the interval, there is nothing to say, or fewer than ``FEWEST_DRAWN`` pictures or subjects
-    say it, whose bootstrap intervals are too narrow.
+    None: the bound lies within the interval, there is nothing to say, or fewer than ``FEWEST_DRAWN`` pictures or
+    subjects say it, whose bootstrap intervals are too narrow.
 
     Example:
         >>> at = [Interval(0.2, 0.1, 0.3, 50), Interval(0.2, 0.1, 0.3, 3)]

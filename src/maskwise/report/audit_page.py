@@ -47,7 +47,5 @@ def audit_page(audit: Audit) -> str:
         "state": STATES.__getitem__, "word": WORDS.__getitem__, "shade": SHADES.__getitem__,
         "picture": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
     }  # fmt: skip
-    return (
-        environment.get_template("audit.html").render(sections=audit.sections, stamp=audit.stamp, least=FEWEST_DRAWN)
-        + "\n"
-    )
+    template = environment.get_template("audit.html")
+    return template.render(sections=audit.sections, stamp=audit.stamp, least=FEWEST_DRAWN) + "\n"
