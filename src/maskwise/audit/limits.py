@@ -8,10 +8,13 @@ from dataclasses import dataclass, fields
 from maskwise.core.errors import InputError
 from maskwise.core.text import few
 
-CRITERIA = (
-    "accuracy", "calibration", "evidence", "background", "classes", "spurious", "shortcut", "mprt", "stability", "leak",
-    "worse",
-)  # fmt: skip
+DECIDED_BY: dict[str, tuple[str, ...]] = {
+    "accuracy": ("accuracy", "calibration"), "errors": (), "evidence": ("evidence",),
+    "background": ("background", "classes"), "spurious": ("spurious",), "shortcut": ("shortcut",),
+    "sanity": ("mprt", "stability", "leak"),
+}  # fmt: skip
+"""The criteria that each part of an audit decides."""
+CRITERIA = (*(name for names in DECIDED_BY.values() for name in names), "worse")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,31 @@ class Limits:
             value = getattr(self, one.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 100:
                 raise InputError(f"the bound {one.name} is a number from 0 on, not {value!r}")
+
+
+def parts_asked(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The parts of these names, in the order of an audit; None is all of them.
+
+    Raises:
+        InputError: no name, or one that is none of a part.
+
+    Example:
+        >>> parts_asked(["evidence", "accuracy"])
+        ('accuracy', 'evidence')
+    """
+    if names is None:
+        return tuple(DECIDED_BY)
+    names = [names] if isinstance(names, str) else names
+    wrong = [name for name in names if name not in DECIDED_BY]
+    if wrong or not names:
+        said = f"an audit has no part {few(wrong)}" if wrong else "an audit has at least one part"
+        raise InputError(f"{said}: they are {', '.join(DECIDED_BY)}")
+    return tuple(name for name in DECIDED_BY if name in names)
+
+
+def part_of(criterion: str) -> str | None:
+    """The part that decides a criterion; None for ``worse``, which another checkpoint decides."""
+    return next((part for part, names in DECIDED_BY.items() if criterion in names), None)
 
 
 def unknown_criteria(names: Sequence[str]) -> None:

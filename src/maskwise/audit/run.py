@@ -16,7 +16,7 @@ from maskwise.audit.errors import errors_section
 from maskwise.audit.evidence import evidence_section
 from maskwise.audit.finding import Criterion, Section
 from maskwise.audit.finding_reliance import background_section
-from maskwise.audit.limits import Limits
+from maskwise.audit.limits import Limits, part_of, parts_asked
 from maskwise.audit.sanity import sanity_section
 from maskwise.audit.shortcut import shortcut_section
 from maskwise.audit.spurious import spurious_section
@@ -35,11 +35,11 @@ from maskwise.explainers.first_choice import ASKING, WITH_MASKER, first_choice
 from maskwise.sess import SESS
 from maskwise.sess.sweep import AnyExplainer
 
-PARTS: tuple[tuple[str, Callable[[Audited], Section]], ...] = (
-    ("accuracy", accuracy_section), ("errors", errors_section), ("evidence", evidence_section),
-    ("background", background_section), ("spurious", spurious_section),
-    ("shortcut", shortcut_section), ("sanity", sanity_section),
-)  # fmt: skip
+SECTIONS: dict[str, Callable[[Audited], Section]] = {
+    "accuracy": accuracy_section, "errors": errors_section, "evidence": evidence_section,
+    "background": background_section, "spurious": spurious_section,
+    "shortcut": shortcut_section, "sanity": sanity_section,
+}  # fmt: skip
 
 
 @dataclass
@@ -92,6 +92,7 @@ def audit(
     compare_with: Classifier | None = None,
     limit: int | None = None,
     limits: Limits | None = None,
+    parts: str | Sequence[str] | None = None,
     fill: str = "telea",
     seed: int = 0,
     batch: int = 8,
@@ -112,6 +113,8 @@ def audit(
         compare_with: another checkpoint, that is asked about the same pictures.
         limit: only so many pictures of each data set, evenly spread.
         limits: bounds of the criteria.
+        parts: only these of accuracy, errors, evidence, background, spurious, shortcut and sanity, for an audit that
+            takes less time; what was not asked is not known. None is all.
         fill: infiller of hidden objects and backgrounds.
         seed: of patches, noise, random weights and intervals.
         batch: pictures at once.
@@ -121,9 +124,10 @@ def audit(
 
     Raises:
         InputError: a network without classes of which one is named and without findings, no such finding, an
-            explainer that was made for the network rather than for its finding, an unknown method, or data that can't
-            be read.
+            explainer that was made for the network rather than for its finding, an unknown method or part, or data
+            that can't be read.
     """
+    asked_for = parts_asked(parts)
     out = Path(out)
     check_writable(out)
     given = [data] if isinstance(data, (str, Path, DataSet)) else list(data)
@@ -141,9 +145,9 @@ def audit(
     plan = AuditPlan(limit, limits or Limits(), fill, seed, batch, skip_damaged, progress)
     audited = collect(classifier, made, method, sources, out, plan)
     sections: list[Section] = []
-    for name, part in PARTS:
+    for name in asked_for:
         tell(name)
-        sections.append(part(audited))
+        sections.append(SECTIONS[name](audited))
     if compare_with is not None:
         tell("other checkpoint")
         sections.append(against_section(*_both(audited, _same_question(compare_with, classifier))))
@@ -162,7 +166,8 @@ def audit(
         "warnings": audited.measured.warnings(None if audited.finding is None else audited.shown),
         "not_done": _not_done(sections, compare_with),
     }  # fmt: skip
-    return Audit([verdict_section(sections), *sections], stamp, out)
+    verdict = verdict_section(sections, [name for name in SECTIONS if name not in asked_for])
+    return Audit([verdict, *sections], stamp, out)
 
 
 def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tuple[str, AnyExplainer]:
@@ -181,7 +186,8 @@ def chosen(classifier: Classifier, explainer: str | AnyExplainer | None) -> tupl
 def _not_done(sections: Sequence[Section], compare_with: Classifier | None) -> dict[str, str]:
     """What this audit does not say, and why, by the name of the part."""
     found = {one.name: one.not_done for one in sections if one.not_done is not None}
-    if "leak" not in [one.name for one in criteria_of(sections)]:
+    found |= {name: "it was not asked for" for name in SECTIONS if name not in [one.name for one in sections]}
+    if "sanity" not in found and "leak" not in [one.name for one in criteria_of(sections)]:
         found["leak"] = "these maps are of no trained masker"
     if compare_with is None:
         found["other checkpoint"] = "none was given to compare with"
@@ -228,8 +234,10 @@ def which_cannot_fail(found: Audit, names: Sequence[str]) -> list[str]:
     """A line for each of these criteria that can't fail here, since it is not known."""
     known = {one.name: one for one in found.criteria}
     lines = []
+    not_done = found.stamp["not_done"]
     for name in names:
-        why = known[name].figure if name in known else found.stamp["not_done"].get(name, "it was not asked")
+        left_out = not_done.get(part_of(name), "it was not asked")
+        why = known[name].figure if name in known else not_done.get(name, left_out)
         if name not in known or known[name].holds is None:
             lines.append(f"{name} is not known, so it does not fail: {why}")
     return lines

@@ -8,13 +8,20 @@ from maskwise.audit.finding import Criterion, Listing, Section
 from maskwise.core.text import first_few
 
 
+DECIDING = ("accuracy", "evidence", "shortcut", "sanity")  # parts whose criteria say whether maps are fit to be shown
+
+
 def criteria_of(sections: Sequence[Section]) -> list[Criterion]:
     return [criterion for section in sections for criterion in section.criteria]
 
 
-def fit_to_show(criteria: Sequence[Criterion]) -> tuple[bool | None, str]:
+def fit_to_show(criteria: Sequence[Criterion], left_out: Sequence[str] = ()) -> tuple[bool | None, str]:
     """Are its explanations fit to be shown to a user? No where a criterion of the explainer fails, the evidence lies
     off the object, or the answers are no better than one and the same; not known where one of these is not.
+
+    Args:
+        criteria: of all parts.
+        left_out: parts that were not asked for.
 
     Returns:
         (yes, no or not known; a sentence that says why)
@@ -25,8 +32,10 @@ def fit_to_show(criteria: Sequence[Criterion]) -> tuple[bool | None, str]:
         return False, "no, because " + "; ".join(f"{_failing(one)} ({one.figure})" for one in failed)
     # A leak that is not shown is no reason against: an audit is too short to decide each one.
     unknown = [one for one in deciding if one.holds is None and one.name != "leak"]
-    if unknown:
-        return None, "not known: " + "; ".join(f"{one.question} {one.figure}" for one in unknown)
+    why = [f"{one.question} {one.figure}" for one in unknown]
+    why += [f"{name} was not asked for" for name in left_out if name in DECIDING]
+    if why:
+        return None, "not known: " + "; ".join(why)
     return True, "yes, as far as this audit looks: the explainer passed its controls, and the evidence is on the object"
 
 
@@ -41,19 +50,21 @@ def _failing(criterion: Criterion) -> str:
     }[criterion.name]
 
 
-def verdict_section(sections: Sequence[Section]) -> Section:
-    """All criteria, those that fail first."""
+def verdict_section(sections: Sequence[Section], left_out: Sequence[str] = ()) -> Section:
+    """All criteria, those that fail first; ``left_out`` names parts that were not asked for."""
     section = Section("verdict", "Verdict")
     criteria = criteria_of(sections)
     order = {False: 0, None: 1, True: 2}
     words = {False: "fails", None: "not known", True: "holds"}
-    answer, why = fit_to_show(criteria)
+    answer, why = fit_to_show(criteria, left_out)
     failed, unknown = ([one.name for one in criteria if one.holds is state] for state in (False, None))
+    counted = f"{_counted(failed, 'fails', 'fail')}, and {_counted(unknown, 'is not known', 'are not known')}"
     section.says = [
-        f"Of {len(criteria)} questions {_counted(failed, 'fails', 'fail')}, and "
-        f"{_counted(unknown, 'is not known', 'are not known')}.",
+        f"Of {len(criteria)} questions {counted}." if criteria else "No question was asked that holds or fails.",
         f"Are its explanations fit to show to a user? {why[0].upper()}{why[1:]}.",
     ]
+    if left_out:
+        section.says.append(f"This is a part of an audit. Not asked for: {', '.join(left_out)}.")
     if any(one.name == "shortcut" and one.holds is False for one in criteria):
         section.says.append("The explainer failed its positive control: what is said of evidence below may miss much.")
     evidence = [one.numbers for one in sections if one.name == "evidence"]

@@ -70,6 +70,15 @@ def audit_command(
             "--limit-set", help="criterion=value, the bound of a criterion; may be given again.", rich_help_panel=AUDIT
         ),
     ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            "--parts",
+            help="Only these, with commas, for an audit that takes less time: accuracy, errors, evidence, background, "
+            "spurious, shortcut, sanity. Left out, all of them; what was not asked is not known.",
+            rich_help_panel=AUDIT,
+        ),
+    ] = None,
     fill: Annotated[
         str,
         typer.Option(
@@ -91,7 +100,7 @@ def audit_command(
     """Can this classifier be trusted? Errors, evidence, background, a planted shortcut: one page and an exit code."""
     from dataclasses import replace
 
-    from maskwise.audit.limits import Limits, unknown_criteria
+    from maskwise.audit.limits import Limits, part_of, parts_asked, unknown_criteria
     from maskwise.core.files import check_writable
 
     check_writable(out)
@@ -99,6 +108,10 @@ def audit_command(
     unknown_criteria(criteria)
     if "worse" in criteria and compare_with is None:
         raise InputError("the criterion worse needs another checkpoint: add --compare-with")
+    asked_for = parts_asked(None if parts is None else names_of(parts))
+    for name, part in ((name, part_of(name)) for name in criteria):
+        if part is not None and part not in asked_for:
+            raise InputError(f"the criterion {name} is decided by the part {part}: add it to --parts")
     try:
         limits = Limits(**key_values(bounds, "--limit-set"))
     except TypeError:
@@ -130,8 +143,8 @@ def audit_command(
     explain = None if named is None else make_explainer(named, classifier, given, model.precision)
     with output.bar("pictures") as step:
         found = audit(
-            classifier, data, explain, out=out, compare_with=other, limit=limit, limits=limits, fill=fill, seed=seed,
-            batch=batch, skip_damaged=skip_damaged, progress=step,
+            classifier, data, explain, out=out, compare_with=other, limit=limit, limits=limits,
+            parts=asked_for, fill=fill, seed=seed, batch=batch, skip_damaged=skip_damaged, progress=step,
         )  # fmt: skip
     from rich.markup import escape
     from rich.table import Table
