@@ -56,7 +56,7 @@ def test_wilson_ends_are_exact(count: int) -> None:
 
 
 def test_always_right_and_wholly_sure_is_not_too_sure(data: Path, tmp_path: Path) -> None:
-    said = audit(reader("ground"), data, "gradient", out=tmp_path).plain()["sections"]["accuracy"]["says"]
+    said = audit(reader("ground"), data, "gradient", parts="accuracy", out=tmp_path).plain()["sections"]["accuracy"]["says"]
     assert "neither surely too sure nor too unsure" in said[1], said
 
 
@@ -78,8 +78,9 @@ def test_calibration_error_by_hand() -> None:
 
 def test_a_classifier_of_objects_and_one_of_backgrounds(data: Path, tmp_path: Path) -> None:
     """Both are right on every picture; what they need, and where their evidence lies, tells them apart."""
-    of_object = audit(reader("object"), data, "gradient", out=tmp_path / "o")
-    of_ground = audit(reader("ground"), data, "gradient", out=tmp_path / "g")
+    parts = ("accuracy", "errors", "evidence", "background")
+    of_object = audit(reader("object"), data, "gradient", parts=parts, out=tmp_path / "o")
+    of_ground = audit(reader("ground"), data, "gradient", parts=parts, out=tmp_path / "g")
     for found in (of_object, of_ground):
         assert found.plain()["sections"]["accuracy"]["accuracy"]["value"] == 1
         assert found.plain()["sections"]["errors"]["not_done"] == "it makes none here"
@@ -143,8 +144,8 @@ def test_a_calibrated_classifier_of_few_pictures_does_not_fail(tmp_path: Path) -
     classifier = reader("object")
     with torch.no_grad():
         classifier.module.head.weight.mul_(0.05)  # type: ignore[operator,union-attr]
-    numbers = audit(classifier, data, "gradient", out=tmp_path / "a").plain()["sections"]["accuracy"]
-    said = criterion(audit(classifier, data, "gradient", out=tmp_path / "a"), "calibration")
+    found = audit(classifier, data, "gradient", parts="accuracy", out=tmp_path / "a")
+    numbers, said = found.plain()["sections"]["accuracy"], criterion(found, "calibration")
     beyond = numbers["calibration_error"]["value"] > numbers["calibrated_by_chance"]["quantile_95"]
     assert said.holds is not False or beyond
 
@@ -152,19 +153,20 @@ def test_a_calibrated_classifier_of_few_pictures_does_not_fail(tmp_path: Path) -
 def test_one_class_alone_and_a_classifier_at_chance_are_said_to_be_so(data: Path, tmp_path: Path) -> None:
     classifier = reader("object")
     (one,) = [read_data(data).filter(lambda record: record.label == 1)]
-    found = audit(classifier, one, "grad_cam", out=tmp_path / "one")
+    parts = ("accuracy", "background")
+    found = audit(classifier, one, "grad_cam", parts=parts, out=tmp_path / "one")
     for name in ("accuracy", "background", "classes"):
         assert criterion(found, name).holds is None and "of one class" in criterion(found, name).figure, name
     blind = reader("object")
     with torch.no_grad():
         blind.module.head.weight.zero_()  # type: ignore[operator,union-attr]
-    at_chance = audit(blind, data, "grad_cam", out=tmp_path / "chance")
+    at_chance = audit(blind, data, "grad_cam", parts="accuracy", out=tmp_path / "chance")
     assert criterion(at_chance, "accuracy").holds is None and at_chance.fit_to_show is not True
     assert "isn't shown to be better" in " ".join(at_chance.plain()["sections"]["accuracy"]["says"])
     swapped = Classifier(
         classifier.module, mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, labels=("green", "red", "c", "d")
     )
-    (wrong,) = [audit(swapped, _swapped(data, tmp_path / "swapped"), "gradient", out=tmp_path / "s")]
+    wrong = audit(swapped, _swapped(data, tmp_path / "swapped"), "gradient", parts="accuracy", out=tmp_path / "s")
     assert criterion(wrong, "accuracy").holds is False and wrong.fit_to_show is False
     assert "labels count its classes" in " ".join(wrong.plain()["sections"]["accuracy"]["says"])
 
@@ -195,7 +197,9 @@ def test_few_pictures_decide_nothing(data: Path, tmp_path: Path) -> None:
 
 def test_another_checkpoint_without_truth_is_not_known_to_be_no_worse(tmp_path: Path) -> None:
     bare = scenes(tmp_path / "bare", 10, boxes=False, labels=False)
-    found = audit(reader("object"), bare, "gradient", out=tmp_path / "out", compare_with=reader("object"))
+    found = audit(
+        reader("object"), bare, "gradient", parts="accuracy", out=tmp_path / "out", compare_with=reader("object")
+    )
     assert criterion(found, "worse").holds is None
 
 
@@ -213,7 +217,7 @@ def test_stability_of_the_picture_itself_and_of_noise(data: Path, tmp_path: Path
     assert own[f"a shift by {SHIFT} pixels"]["value"] == pytest.approx(1, abs=1e-6)
     none = stability(collect(classifier, noise, "noise", [str(data)], tmp_path / "n"))["alike"]
     assert all(abs(one["value"]) < 0.1 for one in none.values())
-    found = audit(classifier, data, noise, out=tmp_path / "a")
+    found = audit(classifier, data, noise, parts="sanity", out=tmp_path / "a")
     assert criterion(found, "stability").holds is False and "stability" in found.failed
     image = torch.rand(2, 3, 20, 24)
     there = moved(image)
@@ -240,7 +244,7 @@ class Mistaken(torch.nn.Module):
 def test_worst_errors_come_first_beside_what_is_most_alike(data: Path, tmp_path: Path) -> None:
     names = ("red on blue", "green on yellow", "third", "fourth")
     classifier = Classifier(Mistaken(), mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, labels=names)
-    found = audit(classifier, data, "gradient", out=tmp_path)
+    found = audit(classifier, data, "gradient", parts=("accuracy", "errors"), out=tmp_path)
     audited = collect(classifier, explainer("gradient", classifier), "gradient", [str(data)], tmp_path)
     wrong = (~audited.right).nonzero()[:, 0].tolist()
     own = audited.rows("answers")[:, 3]
@@ -270,7 +274,7 @@ def test_without_truth_it_says_what_it_does_not_know(tmp_path: Path) -> None:
     evidence = found.plain()["sections"]["evidence"]
     assert "weaker" in " ".join(evidence["says"]) and "agreement" in evidence and "border" in evidence
     few = scenes(tmp_path / "few", 8)
-    assert criterion(audit(reader("object"), few, "gradient", out=tmp_path / "f"), "shortcut").holds is None
+    assert criterion(audit(reader("object"), few, "gradient", parts="shortcut", out=tmp_path / "f"), "shortcut").holds is None
 
 
 def test_a_killed_audit_goes_on_and_another_explainer_starts_anew(data: Path, tmp_path: Path) -> None:
@@ -295,16 +299,17 @@ def test_a_killed_audit_goes_on_and_another_explainer_starts_anew(data: Path, tm
 
 def test_another_checkpoint_that_looks_at_the_ground_is_worse(data: Path, tmp_path: Path) -> None:
     good, bad = reader("object"), reader("ground")
-    found = audit(bad, data, "gradient", compare_with=good, out=tmp_path / "b")
+    found = audit(bad, data, "gradient", parts="accuracy", compare_with=good, out=tmp_path / "b")
     against = found.plain()["sections"]["against"]
     assert against["differences"]["lift of evidence on the object"]["verdict"] == "worse"
     assert against["differences"]["part of the accuracy lost on another class's background"]["verdict"] == "worse"
     assert against["differences"]["accuracy"]["difference"] == 0 and "worse" in found.failed
-    same = audit(good, data, "gradient", compare_with=good, out=tmp_path / "s").plain()["sections"]["against"]
+    whole = audit(good, data, "gradient", parts="accuracy", compare_with=good, out=tmp_path / "s")
+    same = whole.plain()["sections"]["against"]
     assert same["maps"]["value"] == pytest.approx(1) and same["same_answer"] == 1
     with pytest.raises(InputError, match="other classes"):
         other = Classifier(good.module, mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE, labels=("a", "b", "c", "d"))
-        audit(good, data, "gradient", compare_with=other, out=tmp_path / "o")
+        audit(good, data, "gradient", parts="accuracy", compare_with=other, out=tmp_path / "o")
 
 
 def test_agreement_is_the_rank_correlation_with_grad_cam(data: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_black_box_is_audited_by_what_only_asks(data: Path, tmp_path: Path) ->
 
 
 def test_its_evidence_tells_objects_from_backgrounds(data: Path, tmp_path: Path) -> None:
-    found = audit(box_of(reader("ground")), data, out=tmp_path, limit=32)
+    found = audit(box_of(reader("ground")), data, parts="evidence", out=tmp_path, limit=32)
     assert criterion(found, "evidence").holds is False
 
 

@@ -60,7 +60,8 @@ def test_triples_are_of_one_class_and_of_two() -> None:
 def test_a_reader_of_objects_loses_nothing_and_one_of_backgrounds_everything(tmp_path: Path) -> None:
     data = scenes(tmp_path / "scenes", 24)
     for what, lost, follows in (("object", 0.0, 0.0), ("ground", 1.0, 1.0)):
-        found = audit(reader(what), data, "gradient", out=tmp_path / what).plain()["sections"]["background"]
+        whole = audit(reader(what), data, "gradient", parts="background", out=tmp_path / what)
+        found = whole.plain()["sections"]["background"]
         assert found["lost"]["value"] == lost and found["follows_background"]["value"] == follows
         assert found["own_background"]["value"] == 1 and found["other_background"]["value"] == 1 - lost
 

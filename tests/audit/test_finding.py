@@ -93,7 +93,8 @@ def test_figures_of_the_twins_are_what_was_planted(twins: dict[str, Any]) -> Non
 
 
 def test_a_finding_without_a_shortcut_passes_beside_one_with_it(chest: Path, tmp_path: Path) -> None:
-    found = audit(lung_network("mark"), chest, "gradient", finding="mass", out=tmp_path)
+    parts = ("accuracy", "evidence", "background", "spurious")
+    found = audit(lung_network("mark"), chest, "gradient", finding="mass", parts=parts, out=tmp_path)
     assert not {"evidence", "background", "classes", "spurious"} & set(found.failed)
     assert found.plain()["sections"]["accuracy"]["sensitivity"]["value"] == 1
 
@@ -232,7 +233,7 @@ def test_what_is_told_but_parted_at_the_wrong_place_is_said_to_be(chest: Path, t
     network = lung_network()
     with torch.no_grad():
         network.module.head.bias[1] = -60.0  # type: ignore[union-attr,index,operator]
-    found = audit(network, chest, "gradient", finding="pneumonia", out=tmp_path)
+    found = audit(network, chest, "gradient", finding="pneumonia", parts=("accuracy", "spurious"), out=tmp_path)
     assert criterion(found, "accuracy").holds is not True
     said = found.plain()["sections"]["accuracy"]
     assert said["sensitivity"]["value"] == 0 and said["specificity"]["value"] == 1 and said["auroc"]["value"] == 1
@@ -295,7 +296,9 @@ def test_squares_and_their_controls(chest: Path, tmp_path: Path) -> None:
 
 def test_another_checkpoint_is_asked_the_same(chest: Path, tmp_path: Path) -> None:
     good, bad = lung_network("finding"), lung_network("mark")
-    found = audit(bad, chest, "gradient", finding="pneumonia", compare_with=good, out=tmp_path)
+    found = audit(
+        bad, chest, "gradient", finding="pneumonia", parts="accuracy", compare_with=good, out=tmp_path
+    )
     verdicts = {name: one["verdict"] for name, one in found.plain()["sections"]["against"]["differences"].items()}
     assert set(verdicts.values()) == {"worse"} and len(verdicts) == 3 and "worse" in found.failed
     (data,) = [FindingTruth.of(read_data(chest), OneFinding(good, 1))]
@@ -309,7 +312,7 @@ def test_without_truth_it_says_what_it_does_not_know(tmp_path: Path) -> None:
     unknown = {one.name for one in found.criteria if one.holds is None}
     assert unknown >= {"accuracy", "calibration", "evidence", "background", "classes", "spurious"}
     assert criterion(found, "stability").holds is not None, "of those that it is said of"
-    never = audit(lung_network(), data, "gradient", finding="edema", out=tmp_path / "never")
+    never = audit(lung_network(), data, "gradient", finding="edema", parts="sanity", out=tmp_path / "never")
     assert criterion(never, "mprt").holds is criterion(never, "stability").holds is None
     assert "no picture shows the finding" in criterion(never, "mprt").figure
     write_audit(never)
@@ -340,7 +343,7 @@ def test_a_network_with_one_output_and_a_black_box(chest: Path, tmp_path: Path) 
             return inner.probabilities(inner.logits(pictures)).numpy()
 
     box = Classifier(ask, input_size=SIDE, labels=NAMES, activation="none", name="box")
-    found = audit(box, chest, finding="pneumonia", out=tmp_path / "box", limit=24)
+    found = audit(box, chest, finding="pneumonia", parts=("evidence", "sanity"), out=tmp_path / "box", limit=24)
     assert found.stamp["method"] == "banzhaf" and criterion(found, "evidence").holds is True
     assert criterion(found, "mprt").holds is None and "black box" in criterion(found, "mprt").figure
 
@@ -366,7 +369,7 @@ def test_the_public_function_and_a_function_of_yours(chest: Path, tmp_path: Path
         seen.update(torch.as_tensor(targets).flatten().tolist())
         return (images[:, 1] - images[:, 0]).clamp(min=0)
 
-    found = mw.audit(lung_network(), chest, green, finding="pneumonia", out=tmp_path)
+    found = mw.audit(lung_network(), chest, green, finding="pneumonia", parts="evidence", out=tmp_path)
     assert criterion(found, "evidence").holds is True and seen == {1}, "the finding, of every picture"
 
 

@@ -21,8 +21,8 @@ def test_shortcut_is_seen_by_a_method_that_follows_the_class_and_not_by_one_that
 ) -> None:
     classifier = reader("object")
     before = {name: value.clone() for name, value in classifier.module.state_dict().items()}
-    seeing = audit(classifier, data, "grad_cam", out=tmp_path / "g")
-    blind = audit(classifier, data, middle, out=tmp_path / "m")
+    seeing = audit(classifier, data, "grad_cam", parts="shortcut", out=tmp_path / "g")
+    blind = audit(classifier, data, middle, parts=("shortcut", "sanity"), out=tmp_path / "m")
     assert criterion(seeing, "shortcut").holds is True
     assert criterion(blind, "shortcut").holds is False
     assert "can't see shortcuts" in " ".join(blind.plain()["sections"]["shortcut"]["says"])
@@ -43,11 +43,12 @@ def test_a_photograph_that_is_not_learned_gives_way_to_the_next(
         return (images if photograph in unseen else changed), where
 
     monkeypatch.setattr("maskwise.audit.shortcut.with_patch", hidden)
-    found = audit(reader("object"), data, "grad_cam", out=tmp_path / "one").plain()["sections"]["shortcut"]
+    one = audit(reader("object"), data, "grad_cam", parts="shortcut", out=tmp_path / "one")
+    found = one.plain()["sections"]["shortcut"]
     assert found["photograph"] == "cat" and found["with_patch"] >= LEARNED and found["without_patch"] <= SPARED
     assert "(cat)" in found["says"][0] and found["lift"]["low"] > 1
     unseen |= {"cat", "flower"}
-    none = audit(reader("object"), data, "grad_cam", out=tmp_path / "none")
+    none = audit(reader("object"), data, "grad_cam", parts="shortcut", out=tmp_path / "none")
     assert criterion(none, "shortcut").holds is None
     assert re.search("coffee: .*; cat: .*; flower: ", none.plain()["sections"]["shortcut"]["not_done"])
 

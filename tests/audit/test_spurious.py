@@ -56,8 +56,9 @@ def tag_reader() -> Classifier:
 
 def test_a_taught_shortcut_is_found_and_its_class_named_and_the_clean_twin_is_not_flagged(tmp_path: Path) -> None:
     data = tagged(tmp_path / "scenes")
-    bad = audit(tag_reader(), data, "gradient", out=tmp_path / "bad")
-    good = audit(reader("object"), data, "gradient", out=tmp_path / "good")
+    parts = ("accuracy", "spurious")
+    bad = audit(tag_reader(), data, "gradient", parts=parts, out=tmp_path / "bad")
+    good = audit(reader("object"), data, "gradient", parts=parts, out=tmp_path / "good")
     assert bad.plain()["sections"]["accuracy"]["accuracy"]["value"] == 1
     assert good.plain()["sections"]["accuracy"]["accuracy"]["value"] == 1
     assert "spurious" in bad.failed and "spurious" not in good.failed

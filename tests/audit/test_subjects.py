@@ -30,7 +30,8 @@ def flat(found: Any, path: str = "") -> dict[str, Any]:
 
 
 def test_an_audit_of_copies_is_as_sure_as_one_of_the_originals(data: Path, tmp_path: Path) -> None:
-    once = audit(reader("object"), data, "gradient", out=tmp_path / "once")
+    parts = ("accuracy", "evidence", "background")
+    once = audit(reader("object"), data, "gradient", parts=parts, out=tmp_path / "once")
     thrice = audit(reader("object"), copied(data, tmp_path / "copies"), "gradient", out=tmp_path / "thrice")
     before, after = (one.plain()["sections"] for one in (once, thrice))
     for section, keys in {
@@ -58,8 +59,9 @@ def test_an_audit_of_copies_is_as_sure_as_one_of_the_originals(data: Path, tmp_p
 
 def test_an_audit_of_a_finding_is_as_sure_of_copies(tmp_path: Path) -> None:
     home = lungs(tmp_path / "home", 48)
+    network, parts = lung_network("mark"), ("accuracy", "evidence", "background")
     before, after = (
-        audit(lung_network("mark"), one, "gradient", finding="pneumonia", out=tmp_path / f"out {i}").plain()["sections"]
+        audit(network, one, "gradient", finding="pneumonia", parts=parts, out=tmp_path / f"out {i}").plain()["sections"]
         for i, one in enumerate((home, copied(home, tmp_path / "copies")))
     )
     for section, keys in {
@@ -80,7 +82,7 @@ def test_an_audit_of_a_finding_is_as_sure_of_copies(tmp_path: Path) -> None:
 def test_against_another_checkpoint_copies_are_as_sure(data: Path, tmp_path: Path) -> None:
     home = copied(data, tmp_path / "copies")
     before, after = (
-        audit(reader("ground"), one, "gradient", compare_with=reader("object"), out=tmp_path / f"out {i}")
+        audit(reader("ground"), one, "gradient", parts="errors", compare_with=reader("object"), out=tmp_path / str(i))
         for i, one in enumerate((data, home))
     )
     old, new = (one.plain()["sections"]["against"] for one in (before, after))
@@ -104,7 +106,8 @@ def test_no_subject_is_both_taught_and_tested_in_the_positive_control(
         return own(images, *given)
 
     monkeypatch.setattr(shortcut, "with_patch", watched)
-    found = audit(reader("object"), copied(data, tmp_path / "copies"), "gradient", out=tmp_path / "out")
+    home = copied(data, tmp_path / "copies")
+    found = audit(reader("object"), home, "gradient", parts="shortcut", out=tmp_path / "out")
     assert found.plain()["sections"]["shortcut"]["lift"]["subjects"] == 16, "every third of 48"
     test, lessons = (part.flatten(1).unique(dim=0) for part in seen[:2])
     assert not (test[:, None] == lessons).all(2).any()
@@ -112,12 +115,13 @@ def test_no_subject_is_both_taught_and_tested_in_the_positive_control(
 
 def test_many_pictures_of_four_subjects_decide_nothing(tmp_path: Path) -> None:
     home = scenes(tmp_path / "home", 4)
-    found = audit(reader("object"), copied(home, tmp_path / "copies", 6), "gradient", out=tmp_path / "out")
+    parts = ("accuracy", "evidence", "background", "sanity")
+    found = audit(reader("object"), copied(home, tmp_path / "copies", 6), "gradient", parts=parts, out=tmp_path / "out")
     for name in ("accuracy", "evidence", "background", "stability", "mprt"):
         one = criterion(found, name)
         assert one.holds is None and "of 4 subjects only" in one.figure, one
     assert any("all pictures are of 4 subjects" in line for line in found.stamp["warnings"])
-    once = audit(reader("object"), home, "gradient", out=tmp_path / "once")
+    once = audit(reader("object"), home, "gradient", parts="sanity", out=tmp_path / "once")
     before, after = (one.plain()["sections"]["sanity"] for one in (once, found))
     for (_, old), (_, new) in zip(before["mprt"]["rows"], after["mprt"]["rows"], strict=True):
         assert old["low"] < old["high"]
