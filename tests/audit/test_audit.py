@@ -56,7 +56,9 @@ def test_wilson_ends_are_exact(count: int) -> None:
 
 
 def test_always_right_and_wholly_sure_is_not_too_sure(data: Path, tmp_path: Path) -> None:
-    said = audit(reader("ground"), data, "gradient", parts="accuracy", out=tmp_path).plain()["sections"]["accuracy"]["says"]
+    said = audit(reader("ground"), data, "gradient", parts="accuracy", out=tmp_path).plain()["sections"]["accuracy"][
+        "says"
+    ]
     assert "neither surely too sure nor too unsure" in said[1], said
 
 
@@ -274,7 +276,10 @@ def test_without_truth_it_says_what_it_does_not_know(tmp_path: Path) -> None:
     evidence = found.plain()["sections"]["evidence"]
     assert "weaker" in " ".join(evidence["says"]) and "agreement" in evidence and "border" in evidence
     few = scenes(tmp_path / "few", 8)
-    assert criterion(audit(reader("object"), few, "gradient", parts="shortcut", out=tmp_path / "f"), "shortcut").holds is None
+    assert (
+        criterion(audit(reader("object"), few, "gradient", parts="shortcut", out=tmp_path / "f"), "shortcut").holds
+        is None
+    )
 
 
 def test_a_killed_audit_goes_on_and_another_explainer_starts_anew(data: Path, tmp_path: Path) -> None:
@@ -287,13 +292,14 @@ def test_a_killed_audit_goes_on_and_another_explainer_starts_anew(data: Path, tm
 
     classifier = reader("object")
     first = explainer("grad_cam", classifier)
-    once = audit(classifier, data, first, out=tmp_path)
-    again = audit(classifier, data, explainer("grad_cam", classifier), out=tmp_path)
+    parts = ("accuracy", "sanity")
+    once = audit(classifier, data, first, parts=parts, out=tmp_path)
+    again = audit(classifier, data, explainer("grad_cam", classifier), parts=parts, out=tmp_path)
     assert once.plain() == again.plain()
     kept = json.loads((tmp_path / "parts" / "stability.json").read_text())
     (tmp_path / "parts" / "stability.json").write_text(json.dumps(kept | {"identity": "other"}))
-    assert audit(classifier, data, first, out=tmp_path).plain() == once.plain()
-    audit(classifier, data, counting, out=tmp_path)
+    assert audit(classifier, data, first, parts=parts, out=tmp_path).plain() == once.plain()
+    audit(classifier, data, counting, parts=parts, out=tmp_path)
     assert calls > 48, "rows and parts of grad_cam are not those of a function"
 
 

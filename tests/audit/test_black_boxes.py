@@ -42,23 +42,25 @@ class WithoutPlaces(nn.Module):
 
 def test_a_black_box_is_audited_by_what_only_asks(data: Path, tmp_path: Path) -> None:
     """Unasked by which method, it takes one that the box allows, and says what no box can tell."""
-    found = audit(box_of(reader("object")), data, out=tmp_path, limit=32)
+    box = box_of(reader("object"))
+    found = audit(box, data, parts=("accuracy", "evidence", "shortcut"), out=tmp_path / "a", limit=16)
     assert found.stamp["method"] == "banzhaf" and "black box" in found.stamp["why_method"]
     assert criterion(found, "evidence").holds is True and criterion(found, "accuracy").holds is True
-    mprt, shortcut = criterion(found, "mprt"), criterion(found, "shortcut")
+    few = audit(box, data, parts="sanity", out=tmp_path / "b", limit=2)
+    mprt, shortcut = criterion(few, "mprt"), criterion(found, "shortcut")
     assert mprt.holds is None and "black box" in mprt.figure
     assert shortcut.holds is None and "no last linear layer" in shortcut.figure
     assert "agreement" not in found.plain()["sections"]["evidence"]
 
 
 def test_its_evidence_tells_objects_from_backgrounds(data: Path, tmp_path: Path) -> None:
-    found = audit(box_of(reader("ground")), data, parts="evidence", out=tmp_path, limit=32)
+    found = audit(box_of(reader("ground")), data, parts="evidence", out=tmp_path, limit=12)
     assert criterion(found, "evidence").holds is False
 
 
 def test_a_network_without_places_is_audited(data: Path, tmp_path: Path) -> None:
     classifier = Classifier(WithoutPlaces(), mean=(0, 0, 0), std=(1, 1, 1), input_size=SIDE)
-    found = audit(classifier, data, out=tmp_path, limit=16)
+    found = audit(classifier, data, parts=("accuracy", "errors"), out=tmp_path, limit=16)
     assert found.stamp["method"] == "gradient" and found.plain()["sections"]["errors"]["wrong"] > 0
 
 
@@ -94,7 +96,8 @@ def predict(images):
 
 def test_auto_is_as_if_nothing_was_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "box.py").write_text(BOX)
-    said = ["audit", "--classifier", f"{tmp_path}/box.py:predict", "--data", data, "--limit", 8, "--json"]
+    said = ["audit", "--classifier", f"{tmp_path}/box.py:predict", "--data", data, "--limit", 4, "--json"]
+    said += ["--parts", "accuracy"]
     stamps = []
     for more in ([], ["--method", "auto"]):
         found = call(*said, "--size", SIDE, *more, "--out", tmp_path / "a")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import torch
-from scipy.stats import norm, rankdata
 from torch import Tensor
 
 from maskwise.audit.finding import Criterion, Interval, Section, stays_above, too_few
@@ -14,6 +14,7 @@ from maskwise.audit.subject import Audited
 from maskwise.audit.wilson import difference, independent, share_of
 from maskwise.classifiers.one_finding import THERE
 from maskwise.core.connected import of_rows
+from maskwise.core.correlation import ranks
 
 STEPS = 60  # of halving, which is more than float64 has digits
 BETTER = "Is it better than one and the same answer?"
@@ -71,9 +72,8 @@ def auroc(score: Tensor, there: Tensor) -> float:
         >>> auroc(torch.tensor([0.9, 0.4, 0.4, 0.1]), torch.tensor([True, True, False, False]))
         0.875
     """
-    ranks = rankdata(score.double().numpy())
     count = int(there.sum())
-    above = float(ranks[there.numpy()].sum()) - count * (count + 1) / 2
+    above = float(ranks(score[None])[0, there].sum()) - count * (count + 1) / 2
     return above / (count * (len(score) - count))
 
 
@@ -105,8 +105,8 @@ def likeness(score: Tensor, there: Tensor, groups: Tensor | None) -> float:
 
 def _below(score: Tensor, kind: Tensor) -> Tensor:
     """(n,) float64: of each picture of a kind (N,) bool, the share of the others that are below it; half of ties."""
-    ranks, among = (torch.from_numpy(rankdata(one.double().numpy())) for one in (score, score[kind]))
-    return (ranks[kind] - among) / int((~kind).sum())
+    of_all, among = (ranks(one[None])[0] for one in (score, score[kind]))
+    return (of_all[kind] - among) / int((~kind).sum())
 
 
 def _variance(off: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def auroc_interval(area: float, count: float, others: float, level: float = 0.95
     The ends are the areas a with (area - a)^2 = z^2 V(a), where of m and n pictures
     V(a) = a (1 - a) (1 + ((m + n)/2 - 1) ((1 - a)/(2 - a) + a/(1 + a))) / (m n).
     """
-    z = float(norm.ppf((1 + level) / 2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
 
     def beyond(a: float) -> bool:
         pairs = (count + others) / 2 - 1

@@ -83,6 +83,11 @@ def _which(audited: Audited, absent: bool) -> str:
 def planted(audited: Audited) -> dict[str, Any]:
     """Teaches, explains, and draws some; ``why`` says what could not be done."""
     classifier = audited.classifier
+    subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
+    networks = list({id(one): one for one in (classifier, subject.network)}.values())
+    for network in networks:  # first, for more pictures would not help
+        if last_layer(network) is None:
+            return {"why": f"{network.name} has no last linear layer that could be taught"}
     images, groups = audited.drawn(audited.sets, MOST)
     if len(images) < LEAST:
         return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
@@ -95,11 +100,6 @@ def planted(audited: Audited) -> dict[str, Any]:
     label, own = absent_class(audited, draws)
     if audited.finding is not None:  # its absence has no evidence that a map could show
         label, own = THERE, int(audited.shown.sum())
-    subject = Subject.of(audited.explainer, classifier, before_sigmoid=False)
-    networks = list({id(one): one for one in (classifier, subject.network)}.values())
-    for network in networks:
-        if last_layer(network) is None:
-            return {"why": f"{network.name} has no last linear layer that could be taught"}
     tried = []
     for photograph in PHOTOGRAPHS:
         (patched, where), (lessons, _) = (with_patch(x, draws, photograph) for x in (test, teach))

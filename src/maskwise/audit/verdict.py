@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from maskwise.audit.finding import Criterion, Listing, Section
 from maskwise.core.text import first_few
 
-
 DECIDING = ("accuracy", "evidence", "shortcut", "sanity")  # parts whose criteria say whether maps are fit to be shown
 
 

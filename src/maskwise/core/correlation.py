@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import rankdata
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def ranks(values: Tensor) -> Tensor:
     """Ranks (N,P) float64 from 1 on of each row of ``values`` (N,P); ties share their mean rank.
 
+    NaN in all of a row that holds one, which has no order.
+
     Example:
         >>> ranks(torch.tensor([[0.2, 0.9, 0.2, 0.1]])).tolist()
         [[2.5, 4.0, 2.5, 1.0]]
     """
-    return torch.from_numpy(rankdata(values.cpu().numpy(), axis=1)).to(values.device)
+    values = values.double()
+    ordered, place = values.sort(1)
+    level = F.pad((ordered[:, 1:] != ordered[:, :-1]).cumsum(1), (1, 0))
+    count = torch.zeros_like(ordered).scatter_add_(1, level, torch.ones_like(ordered))
+    mean = count.cumsum(1) - (count - 1) / 2
+    found = torch.empty_like(ordered).scatter_(1, place, mean.gather(1, level))
+    return found.masked_fill(values.isnan().any(1, keepdim=True), torch.nan)
 
 
 def pearson(a: Tensor, b: Tensor, flat: float = torch.nan) -> Tensor:

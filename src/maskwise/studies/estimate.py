@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 LEVEL = 0.95
 
@@ -75,6 +74,8 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         """Ends of the 95% interval; NaN where nothing is known of the error."""
         if self.seeds > 1:
+            from scipy.stats import t as student  # a second that pages without seeds do without
+
             half = float(student.ppf((1 + LEVEL) / 2, self.seeds - 1) * self.points.std(ddof=1) / self.seeds**0.5)
             return self.value - half, self.value + half
         if self.bounds is not None:
