@@ -81,9 +81,9 @@ def together(world: int, out: Path | None = None, ending: str = "") -> list[obje
         process.start()
     said = [None if ending and rank == 1 else ends[rank][0].recv() for rank in range(world)]
     for process in processes:
-        if process is processes[-1] or not ending:
+        if not ending:
             process.join(60)
-        process.kill()
+        process.kill()  # one that was stopped would never end
     return said
 
 
