@@ -18,6 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maskwise.classifiers import Classifier
+from maskwise.core.lazy_package import lazy_torchmetrics
+
+lazy_torchmetrics()  # six seconds less for each process that a test starts and that imports lightning
 
 # The same examples each time: a run of the tests says something about the change, not about its luck.
 # `pytest --hypothesis-profile=explore` draws new ones.

@@ -11,14 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from conftest import end_at, epoch, tiny_net
-from lightning.fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -37,6 +36,9 @@ from maskwise.training.loader import Loader
 from maskwise.training.mask import MaskTrainer
 from maskwise.training.objectives import Term
 from maskwise.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric  # seconds for each process that a test starts
 
 BOTH = {"max_class": Term(weight=0.5, lambda_r=1, tv=0.001), "max_entropy": Term(weight=0.5, lambda_r=5)}
 MASKS: dict[str, Any] = {
@@ -155,7 +157,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     """
     mp.spawn(run, args=(port(), all_recipes, tmp_path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1))
-    alone = Fabric(accelerator="cpu", devices=1)
+    alone = fabric_of("cpu")
     for name, recipe in RECIPES.items():
         assert_same(first[name], second[name], 0)
         assert_same(trained(recipe, alone), first[name], 1e-8, 1e-5)
@@ -281,7 +283,7 @@ def without_statistics(parts: int) -> Callable[[Trainer], None]:
 @pytest.mark.parametrize("name", ["casm", "two steps, infilled", "fixed, steps of 1"])
 def test_micro_batches_are_one_batch(name: str) -> None:
     """Parts of 2, 2 and 1 pictures, where no batch norm takes statistics; draws are those of the whole batch."""
-    alone = Fabric(accelerator="cpu", devices=1)
+    alone = fabric_of("cpu")
     recipe = RECIPES[name].model_copy(update={"batch_norm": "frozen"})
     whole = trained(recipe, alone, without_statistics(1))
     assert_same(whole, trained(recipe, alone, without_statistics(3)), 1e-9, 1e-6)
@@ -289,7 +291,7 @@ def test_micro_batches_are_one_batch(name: str) -> None:
 
 def test_micro_batches_take_statistics_of_their_own() -> None:
     """The decoder's batch norm in train mode: close, and not the same."""
-    alone = Fabric(accelerator="cpu", devices=1)
+    alone = fabric_of("cpu")
 
     def parts(trainer: Trainer) -> None:
         trainer.accumulate = 2
@@ -301,9 +303,10 @@ def test_micro_batches_take_statistics_of_their_own() -> None:
 
 def test_float16_scales_its_losses_and_leaves_an_overflow_out() -> None:
     """Fabric refuses float16 on a CPU, so its plugin is given by hand."""
+    from lightning.fabric import Fabric as WithPlugins
     from lightning.fabric.plugins import MixedPrecision
 
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu"))
+    fabric = WithPlugins(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu"))
     classifier = Classifier(tiny_net(), input_size=32, name="tiny")
     trainer = MaskTrainer(classifier, Recipe(**MASKS | {"thinning": "F", "tv_form": "paper"}), 5, fabric)
     scaler = trainer.masker_step.scaler
@@ -325,7 +328,7 @@ def test_float16_scales_its_losses_and_leaves_an_overflow_out() -> None:
 
 
 def test_compiled_networks_train_the_same() -> None:
-    alone = Fabric(accelerator="cpu", devices=1)
+    alone = fabric_of("cpu")
     recipe = RECIPES["casm"].model_copy(update={"batch_norm": "frozen"})
     plain, compiled = (trained(recipe, alone, c) for c in (lambda t: None, lambda t: t.compile("aot_eager")))
     assert_same(plain, compiled, 1e-9, 1e-6)
@@ -336,7 +339,7 @@ def test_compiled_networks_train_the_same() -> None:
 def test_inductor_trains_the_same() -> None:
     """Two steps of a masker for a fixed classifier: forwards and backwards, as C++ code."""
     images, labels = batch(0, 5, 32)
-    trainers = [trainer_of(RECIPES["fixed, steps of 1"], Fabric(accelerator="cpu", devices=1)) for _ in range(2)]
+    trainers = [trainer_of(RECIPES["fixed, steps of 1"], fabric_of("cpu")) for _ in range(2)]
     trainers[1].compile("inductor")
     for _ in range(2):
         logs = [trainer.step(images, labels) for trainer in trainers]
