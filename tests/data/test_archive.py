@@ -189,6 +189,14 @@ def test_boxes_of_no_picture_are_said(tmp_path: Path) -> None:
         read_data(f"{path}@train")
 
 
+def test_boxes_of_a_name_whose_accents_are_written_otherwise(tmp_path: Path) -> None:
+    box = ",body_from_trimap,1,2,3,4\n"
+    said = "pictures/e\N{COMBINING ACUTE ACCENT}.png"
+    images = "file\npictures/\N{LATIN SMALL LETTER E WITH ACUTE}.png\n"
+    path = archive(tmp_path / "set.zip", images=images, boxes=BOXES.partition("\n")[0] + f"\n{said}{box}")
+    assert [record.has_boxes for record in read_data(path).records] == [True]
+
+
 def test_a_picture_may_be_in_two_splits(tmp_path: Path) -> None:
     rows = "file,split\npictures/a.png,train\npictures/a.png,test\n"
     assert len(read_data(f"{archive(tmp_path / 'set.zip', images=rows)}@test")) == 1

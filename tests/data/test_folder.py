@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
+from maskwise.labels import Labels
 
 
 @pytest.fixture
@@ -256,6 +258,33 @@ def test_names_that_fit_no_picture_are_counted_and_named(tmp_path: Path) -> None
             r"c\.jpg \(did you mean cat/c\.png\?\)", r"x\.y", "and 2 more$"]  # fmt: skip
     with pytest.warns(UserWarning, match=", ".join(told)):
         read_data(tmp_path)
+
+
+@pytest.mark.parametrize(("files", "tables"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_may_be_written_as_one_sign_or_two(files: str, tables: str, tmp_path: Path) -> None:
+    """macOS names files with two, spreadsheets write one; a name that is there as it is written is meant."""
+    name, said = (unicodedata.normalize(form, "caf\N{LATIN SMALL LETTER E WITH ACUTE}") for form in (files, tables))
+    picture(tmp_path / "images" / f"{name}.png")
+    picture(tmp_path / "images" / "b.png")
+    text(tmp_path / "labels.csv", "file,label", f"{said}.png,3", "b.png,4")
+    text(tmp_path / "boxes.csv", "file,x0,y0,x1,y1", f"{said}.png,1,2,3,4")
+    text(tmp_path / "subjects.csv", "file,subject", f"{said}.png,one", "b.png,two")
+    text(tmp_path / "findings.csv", "file,mass", f"{said}.png,1", "b.png,0")
+    mask(tmp_path / "masks" / f"{said}.png", [[1] * 8] * 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = read_data(tmp_path)
+    (other,) = [record for record in data.records if record.id == "b.png"]
+    (ours,) = [record for record in data.records if record.id == f"{name}.png"]
+    assert (ours.label, ours.subject, ours.has_boxes, ours.has_mask) == (3, "one", True, True)
+    assert (other.label, other.subject, other.has_boxes, other.has_mask) == (4, "two", False, False)
+    assert data[data.records.index(ours)].mask.all()
+    shows = [data.shows(record, 0, Labels(("mass",))) for record in (ours, other)]
+    assert shows == [True, False]
+    picture(tmp_path / "images" / f"{said}.png")
+    text(tmp_path / "labels.csv", "file,label", f"{said}.png,5", f"{name}.png,6", "b.png,4")
+    labels = {record.id: record.label for record in read_data(tmp_path).records}
+    assert labels == {f"{said}.png": 5, f"{name}.png": 6, "b.png": 4}
 
 
 def test_all_names_fit(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

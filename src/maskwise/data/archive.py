@@ -17,7 +17,7 @@ from maskwise.data.sources import datasets
 from maskwise.data.store import Archive
 from maskwise.data.tables import AS_IS, FROM_ZERO, TableRow, csv_rows, row_box, whole_number
 from maskwise.data.trimap import read_trimap
-from maskwise.data.unmatched import say_unmatched
+from maskwise.data.unmatched import by_picture, say_unmatched
 
 INCLUSIVE = ("tiny_imagenet",)  # its boxes name the last pixel: none of 64 pixels' edges passes 63
 
@@ -56,6 +56,7 @@ class PictureArchive(PictureFiles):
             place.splits(sorted(splits))
             rows = [row for row in rows if row.get("split") == place.split]
         boxes, classes = class_boxes(store)
+        boxes = by_picture(boxes, listed)
         say_unmatched(boxes, listed, store.title("boxes.csv"))
         map_classes, things = None, len(classes)
         if store.exists("mask_classes.csv"):

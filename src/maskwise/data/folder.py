@@ -18,7 +18,7 @@ from maskwise.data.place import Place
 from maskwise.data.sources import datasets
 from maskwise.data.store import Folder
 from maskwise.data.tables import TableRow, csv_rows, one_each, whole_number
-from maskwise.data.unmatched import say_unmatched
+from maskwise.data.unmatched import by_picture, say_unmatched
 from maskwise.formats import AS_JPEG, HEIC_SUFFIXES, NO_IMAGES, PICTURE_SUFFIXES, readable_formats
 from maskwise.labels import Labels, imagenet_labels
 
@@ -55,9 +55,9 @@ class PictureFolder(PictureFiles):
         files = _pictures(store, below)
         if not below and not files:
             raise InputError(NO_IMAGES.format(place.path))
-        labels = _labels(store)
         boxes, box_classes = class_boxes(store)
-        findings = findings_table(store)
+        boxes = by_picture(boxes, files)
+        labels, findings = by_picture(_labels(store), files), by_picture(findings_table(store), files)
         for table, named in (("boxes.csv", boxes), ("labels.csv", labels), (TABLE, findings)):
             say_unmatched(named, files, store.title(table), below or "the folder")
         classes, by_wnid = _classes(files)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from maskwise.core.errors import InputError
 from maskwise.core.text import few, how_many
 from maskwise.data.store import Folder
-from maskwise.data.unmatched import say_unmatched
+from maskwise.data.unmatched import by_picture, say_unmatched
 
 EXACT = (".png", ".tif", ".tiff", ".bmp", ".gif")
 LOSSY = (".jpg", ".jpeg", ".webp", ".avif")  # their background need not be 0 any more
@@ -44,6 +44,7 @@ def mask_files(store: Folder, folder: str, pictures: Sequence[str]) -> dict[str,
         other = found.setdefault(_stem(name), f"{folder}/{name}")
         if other != f"{folder}/{name}":
             raise InputError(f"{store.title(other)} and {name}: are two masks of one picture; keep one")
+    found = by_picture(found, stems)
     say_unmatched(found, stems, store.title(folder))
     if both := [shared[stem] for stem in found if stem in shared]:
         warnings.warn(

@@ -14,7 +14,7 @@ from maskwise.core.connected import connected
 from maskwise.core.text import first_few, how_many
 from maskwise.data.store import Store
 from maskwise.data.tables import csv_rows, one_each
-from maskwise.data.unmatched import say_unmatched
+from maskwise.data.unmatched import by_picture, say_unmatched
 
 if TYPE_CHECKING:
     from maskwise.data.dataset import DataSet
@@ -40,9 +40,10 @@ def with_subjects(data: DataSet, store: Store, whole: bool) -> DataSet:
         return data
     title = store.title(TABLE)
     rows = csv_rows(store.text(TABLE), title, ("file", "subject"))
-    table = one_each(rows, "file", lambda row: row["subject"], "subject")
+    ids = {record.id for record in data.records}
+    table = by_picture(one_each(rows, "file", lambda row: row["subject"], "subject"), ids)
     if whole:
-        say_unmatched(table, {record.id for record in data.records}, title, data.name)
+        say_unmatched(table, ids, title, data.name)
     without = [record.id for record in data.records if not table.get(record.id)]
     if without:
         warnings.warn(

@@ -1,16 +1,43 @@
-"""Names in a table, or of masks, that fit no picture: counted and named, since each is truth that nobody would miss."""
+"""Names in a table, or of masks, and the pictures they mean. Those that fit none are counted and named, since each is
+truth that nobody would miss."""
 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from maskwise.core.errors import InputError
 
 NAMED = 3  # of the names, in one line
 COMPARED = 20_000  # pictures that a wrong name is compared with letter by letter; more would take seconds
+T = TypeVar("T")
+
+
+def by_picture(table: Mapping[str, T], pictures: Collection[str]) -> dict[str, T]:
+    """A table under the names that the pictures have, where the two write accents in other ways.
+
+    A letter with an accent is one sign or two (Unicode's NFC and NFD): macOS names files with two, and spreadsheets
+    write one.
+
+    Args:
+        table: by name, as it is written there.
+        pictures: their names.
+
+    Example:
+        >>> one_sign, two_signs = "caf\\N{LATIN SMALL LETTER E WITH ACUTE}.png", "cafe\\N{COMBINING ACUTE ACCENT}.png"
+        >>> by_picture({one_sign: 1, "b.png": 2}, [two_signs]) == {two_signs: 1, "b.png": 2}
+        True
+    """
+    there = set(pictures)
+    if table.keys() <= there:
+        return dict(table)
+    called = {unicodedata.normalize("NFC", name): name for name in there if not name.isascii()}
+    names = (name if name in there else called.get(unicodedata.normalize("NFC", name), name) for name in table)
+    return {written if name in table else name: table[written] for written, name in zip(table, names, strict=True)}
 
 
 def say_unmatched(names: Iterable[str], pictures: Collection[str], table: str, where: str | None = None) -> None:
