@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,18 @@ import numpy as np
 import pytest
 import torch
 from browser import opened
+from conftest import tiny_net
 from PIL import Image
 from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
 from maskwise.cli import app
+from maskwise.evaluation import Contender, leaderboard, measure
+from maskwise.explainers import explainer
 from maskwise.images import load_image
+from maskwise.measures import metric
 from maskwise.report import page
-from maskwise.report.leaderboard import short_number
+from maskwise.report.leaderboard import short_number, write_html
 from maskwise.report.masked_confidence import MaskedConfidence, masked_confidences
 from maskwise.report.page_cards import Stored
 
@@ -144,8 +150,8 @@ def test_compare_writes_the_report(
     for name, line in lines:
         cells = board[name]["metrics"]
         shown = re.findall(r'<td data-value="([^"]+)"[^>]*>([^<]*)(?:<small>([^<]*)</small>)?', line)
-        for metric, (exact, value, interval) in zip(("le", "area"), shown, strict=False):
-            found = cells[metric]
+        for name_of, (exact, value, interval) in zip(("le", "area"), shown, strict=False):
+            found = cells[name_of]
             assert float(exact) == found["value"] and value == short_number(found["value"])
             assert interval == f"[{short_number(found['low'])}, {short_number(found['high'])}]", (
                 "as the terminal has it"
@@ -197,6 +203,54 @@ def test_in_a_browser(report: Any) -> None:
     report.wait_for_selector(DRAWN)
     assert report.locator("img[src=x]").count() == 0
     assert report.locator("h2").first.inner_text() == EVIL.rsplit("/", 1)[-1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "top", "whole"),
+    [((0.9, 0.05, 0.4, 0.5), ["90.0%", "5.0%"], "Probability of cat: 90.0%"),
+     ((-2.014, -31.5, -1.5, -2.5), ["-2.014", "-31.50"], "Score of cat: -2.014 on the whole picture; in brackets the "
+      "change by masking.")],
+)  # fmt: skip
+def test_scores_that_are_no_probabilities_are_no_percentages(
+    scores: tuple[float, float, float, float], top: list[str], whole: str, tmp_path: Path
+) -> None:
+    """Of a network whose answers are neither softmax nor sigmoid; of those the page would print -201.4%."""
+    first, second, masked_in, masked_out = scores
+    confidence = MaskedConfidence("cat", first, masked_in, masked_out, masked_in)
+    picture = shown("a.jpg", confidence=confidence, top=[("cat", first), ("dog", second)])
+    picture["answers"][0] |= {"insertion": [second, first], "deletion": [first, second]}
+    page.write([picture], tmp_path / "r.html")
+    with opened((tmp_path / "r.html").as_uri()) as tab:
+        tab.wait_for_selector(DRAWN)
+        assert tab.locator("ol b").all_inner_texts() == top
+        assert whole in tab.locator(".of").inner_text()
+        wide = tab.locator("ol i").first.evaluate("e => e.getBoundingClientRect().width")
+        assert (wide > 0) is (first > 0)
+        ends = tab.locator("svg.curves text").all_text_contents()
+        assert ends[:2] == (["1", "0"] if first > 0 else ["-2", "-32"])
+        lines = tab.locator("svg.curves > polyline").evaluate_all("all => all.map(one => one.getAttribute('points'))")
+        heights = [float(place.split(",")[1]) for line in lines for place in line.split()]
+        assert len(heights) == 4 and all(8 - 1e-6 <= height <= 100 + 1e-6 for height in heights)
+        headings = " ".join(tab.locator("#board button").all_inner_texts())
+        assert ("change masked-in, points" in headings) is (first > 0) and "change masked-in" in headings
+
+
+def test_a_leaderboard_sorts_what_says_nothing_last(tmp_path: Path) -> None:
+    classifier = Classifier(tiny_net(), input_size=32, name="tiny")
+    contenders = [Contender.of(name, explainer(name, classifier)) for name in ("center", "grad_cam", "uniform")]
+    board = leaderboard(measure(contenders, classifier, ["shapes:n=4,size=32"], {"area": metric("area")}))
+    lines = [
+        replace(line, cells={"area": replace(line.cells["area"], value=value)})
+        for line, value in zip(board.lines, (2.0, math.nan, 1.0), strict=True)
+    ]
+    names = [line.method for line in lines]
+    write_html(replace(board, lines=lines), tmp_path / "b.html")
+    with opened((tmp_path / "b.html").as_uri()) as tab:
+        heading = tab.locator("th button", has_text="area").first
+        for order in ([2, 0, 1], [0, 2, 1]):
+            heading.click()
+            shown_first = tab.locator("tbody tr").evaluate_all("rows => rows.map(row => row.cells[0].textContent)")
+            assert [name.strip() for name in shown_first] == [names[i] for i in order]
 
 
 def test_keys_and_headings(report: Any) -> None:
