@@ -97,3 +97,19 @@ def test_a_picture_of_one_colour_has_no_edges() -> None:
     step = torch.full((1, 3, 32, 32), 0.4)
     step[..., 16:] += 1 / 255
     assert edges(step)[0, :, 15:17].min() > 0.99 and edges(step)[0, :, :14].eq(0).all()
+
+
+@pytest.mark.parametrize(("offset", "told"), [(64.0, True), (-0.5, False), (0.3, False)])
+def test_scores_that_are_no_probabilities_are_told(offset: float, told: bool) -> None:
+    """An age of 64 in all windows weighs them alike; scores from 0 to 1 that a network makes itself are taken."""
+
+    def small(images: Tensor) -> Tensor:
+        return torch.stack([images.mean((1, 2, 3)), images.amax((1, 2, 3))], 1) * 0.6 + offset
+
+    classifier = Classifier(small, input_size=32, activation="none", name="box")
+    for weights, said in (("softmax", told), ("logit", False)):
+        sharper = mw.SESS(lambda images, targets: images.mean(1), classifier, scales=2, weights=weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sharper(torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0)), 1)
+        assert bool(sharper.doubted.get("no_probability", torch.zeros(1)).any()) is said

@@ -27,6 +27,7 @@ ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
 ALIKE = 1e-4  # of the largest gradient: two backwards differ by more than their rounding only where classes do
 FEW_PLACES = 4
 FAINT_PROBABILITY = 1e-4
+NO_CHANCE = 1e-3  # above 1: a network's own softmax in half precision is off by less
 Hearing = Literal["nobody", "front door", "patches"]
 # none: its answer has no graph; zero: none but zeros; alike: the same for two classes; unknown: an error came.
 PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
@@ -177,6 +178,16 @@ def nothing_counts(best: Tensor, theta: float, fused: Tensor) -> Tensor:
     """
     empty = (fused == 0).flatten(2).all(2)
     return empty if theta > 0 else empty & (best <= 0)
+
+
+@doubts.register(
+    "no_probability",
+    cause="the scores that weigh the windows are no probabilities, and their offset weighs, too",
+    cure="give a network whose scores lie in [0,1], as one that ends in a sigmoid does",
+)
+def no_probability(scores: Tensor) -> Tensor:
+    """(N,K) of SESS: is a score of a window (N,K,P) above 1? Windows of one below 0 count nothing."""
+    return (scores > 1 + NO_CHANCE).any(-1)
 
 
 @doubts.register(

@@ -40,6 +40,17 @@ class Perturbation(Explainer):
             if self.progress is not None:
                 self.progress(min(first + step, copies), copies)
 
+    def zero(self, normalised: Tensor, targets: Targets, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor | float:
+        """What scores are counted from, (N,1,K): of probabilities 0; of others the score of these normalised pictures.
+
+        An age or a cosine may have any offset, which says nothing of the picture, and weights that are all of one
+        sign draw where masks happen to lie.
+        """
+        if targets.are_chances:
+            return 0.0
+        rows = torch.arange(len(normalised), device=normalised.device)
+        return values(self.classifier.network(normalised), rows).float()[:, None]
+
     def score(
         self, make: Callable[[slice], Tensor], pictures: int, copies: int, values: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
@@ -69,9 +80,11 @@ class Perturbation(Explainer):
 
 
 def are_probabilities(values: Callable[..., Tensor]) -> bool:
-    """Is it ``Targets.probabilities``, and of classes, whose score is no function of the caller's?"""
+    """Is it ``Targets.probabilities``, of a network that says some, and no function of the caller's?"""
     targets = getattr(values, "__self__", None)
-    return isinstance(targets, Targets) and values == targets.probabilities and targets.score is None
+    if not isinstance(targets, Targets) or values != targets.probabilities:
+        return False
+    return targets.score is None and targets.activation != "none"
 
 
 def generators(images: Tensor, seed: int) -> list[torch.Generator]:

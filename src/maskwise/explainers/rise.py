@@ -32,6 +32,8 @@ class Rise(Perturbation):
 
     M_i is a grid of Bernoulli(p) cells, brought to s + 1 cells by bilinear interpolation and cropped at a random
     shift. Masks are made in chunks and never kept, so memory does not grow with their number.
+    Of scores that are no probabilities (``activation="none"``, functions of your own, contrasts) the whole picture's is
+    taken off first, which changes the map by a constant on the mean, and makes it the same whatever their offset is.
     ``report`` holds ``masks`` (N,K), how many were used, and ``standard_error`` (N,K): the mean over pixels of the
     map's standard error, as a share of the map's range.
 
@@ -82,6 +84,7 @@ class Rise(Perturbation):
             side = (images.shape[-2], images.shape[-1])
             total = torch.zeros(len(images), targets.count, side[0] * side[1], device=images.device)
             squares = torch.zeros_like(total)
+            zero = 0.0 if self.scoring == "logit" else self.zero(clean, targets, values)
             used = 0
             for first, last in self.chunks(len(images), self.masks):
                 masks = random_masks(draws, last - first, self.grid, self.keep, side, self.border).to(images.device)
@@ -90,7 +93,7 @@ class Rise(Perturbation):
                     copies = (clean[part, None] * masks[part, :, None]).flatten(0, 1)
                     return copies.contiguous(memory_format=torch.channels_last)
 
-                scores = self.score(make, len(images), last - first, values).transpose(1, 2)
+                scores = (self.score(make, len(images), last - first, values) - zero).transpose(1, 2)
                 flat = masks.flatten(2).float()
                 total.baddbmm_(scores, flat)
                 squares.baddbmm_(scores**2, flat**2)

@@ -92,8 +92,10 @@ class ScoreCam(MaskedByActivation):
         classifier: what is explained.
         layer: name of the layer; None is the deepest one that the answer depends on.
         variant: ``released`` (the authors' code, and the one that other papers compare with): w_k is the masked
-            picture's probability of the class. ``paper`` (Algorithm 1): w is the softmax over channels of the class's
-            logit less that of a baseline; the baseline is the same for all channels, so that it cancels there.
+            picture's probability of the class; of scores that are no probabilities (``activation="none"``, functions of
+            your own, contrasts) what it has more than a picture of the mean colour, Algorithm 1's baseline. ``paper``
+            (Algorithm 1): w is the softmax over channels of the class's logit less that of a baseline; the baseline is
+            the same for all channels, so that it cancels there.
         top: only so many channels, those with the largest mean gradient of the class (gScoreCAM, Chen et al. 2022, who
             take 300); None is all of them.
         dropped: with ``top`` and ``variant=paper``, what the softmax over channels has of the others: ``clean``,
@@ -130,7 +132,7 @@ class ScoreCam(MaskedByActivation):
             activation = self.grid(output).float()
             targets = targets.resolved(logits)
             values = targets.probabilities if self.variant == "released" else targets.scores
-            weights = self.masked_scores(images, activation, 0.0, values)
+            weights = self.masked_scores(images, activation, 0.0, values) - self._zero(images, targets)
             shown = has_contrast(activation)[:, :, None]
             if self.variant == "paper":
                 weights = weights.softmax(1)
@@ -147,7 +149,7 @@ class ScoreCam(MaskedByActivation):
                 rank = gradient.float().mean((2, 3)).argsort(dim=1, descending=True, stable=True)[:, :top]
                 chosen = seen.gather(1, rank[:, :, None, None].expand(-1, -1, *seen.shape[2:]))
                 values = one.probabilities if self.variant == "released" else one.scores
-                scores = self.masked_scores(images, chosen, 0.0, values)[..., 0]
+                scores = (self.masked_scores(images, chosen, 0.0, values) - self._zero(images, one))[..., 0]
                 least = 0.0 if self.variant == "released" or self.dropped == "released" else -torch.inf
                 weights = torch.full_like(seen[:, :, 0, 0], least).scatter(1, rank, scores)
                 if self.variant == "paper":
@@ -155,6 +157,12 @@ class ScoreCam(MaskedByActivation):
                 weights = torch.where(has_contrast(seen), weights, 0)
                 found.append(_upsampled(torch.einsum("nc,nchw->nhw", weights, seen)[:, None], images))
         return torch.cat(found, 1).relu()
+
+    def _zero(self, images: Tensor, targets: Targets) -> Tensor | float:
+        """Of ``released`` with scores that are no probabilities: that of a picture of the mean colour."""
+        if self.variant == "paper":  # whose softmax knows no offset
+            return 0.0
+        return self.zero(torch.zeros_like(self.classifier.normalise(images)), targets, targets.probabilities)
 
 
 @methods.register(

@@ -17,6 +17,7 @@ from maskwise.measures.base import Metric
 from maskwise.measures.inputs import classes_of
 from maskwise.measures.shared_scores import shared
 
+ROUNDING = 1e-3  # of a network's own softmax in half precision
 FollowedClass = Literal["predicted", "class"]  # of the words of an evaluation's target those that a metric can follow
 
 
@@ -63,8 +64,11 @@ def log_probabilities(
             memory is not enough it is asked again for fewer.
         batch: as in ``ClassifierMetric.ask``.
         classes: (count,), keep of each picture only this class: then (count,) comes back.
+
+    Raises:
+        InputError: outputs that are taken as they are (``activation="none"``) and are below 0 or above 1.
     """
-    return _scores(classifier, count, make, batch, classes, classifier.log_probabilities)
+    return _scores(classifier, count, make, batch, classes, lambda logits: _logarithms(classifier, logits))
 
 
 def class_logits(
@@ -88,8 +92,22 @@ def _whole_logits(classifier: Classifier, images: Tensor, batch: int | None) -> 
 
 
 def whole_log_probabilities(classifier: Classifier, images: Tensor, batch: int | None = None) -> Tensor:
-    """Their log probabilities (N,C), float64."""
-    return classifier.log_probabilities(whole_logits(classifier, images, batch))
+    """Their log probabilities (N,C), float64; raises InputError as ``log_probabilities`` does."""
+    return _logarithms(classifier, whole_logits(classifier, images, batch))
+
+
+def _logarithms(classifier: Classifier, logits: Tensor) -> Tensor:
+    """Log probabilities of logits (N,C)."""
+    if classifier.activation == "none" and logits.numel():
+        least, most = (float(end) for end in logits.nan_to_num(nan=0).aminmax())
+        if least < -ROUNDING or most > 1 + ROUNDING:
+            given = least if least < -ROUNDING else most
+            raise InputError(
+                f"{classifier.name}: this measure is of probabilities, and with activation none the network gives "
+                f"{given:.4g}; leave out insertion, deletion and others of a class's probability, or give a network "
+                "that ends in numbers from 0 to 1"
+            )
+    return classifier.log_probabilities(logits)
 
 
 def _scores(

@@ -18,7 +18,7 @@ from maskwise.core.option_types import held_to_types
 from maskwise.core.options import in_range
 from maskwise.core.precision import Precision, check_precision
 from maskwise.explainers.base import Explainer, check_images
-from maskwise.explainers.doubts import nothing_counts, other_classifier
+from maskwise.explainers.doubts import no_probability, nothing_counts, other_classifier
 from maskwise.explainers.targets import Score, TargetLike, Targets, parse_targets
 from maskwise.sess.budget import choose, parse_budget
 from maskwise.sess.cost import forwards_of, seconds_of
@@ -187,6 +187,8 @@ class SESS(Explainer):
         for kind, count in sweep.doubts.items():  # in some patches there may well be nothing
             self.doubt(kind, count == sweep.explained)
         self.doubt("nothing_counts", unheard)
+        if self.settings.protocol.weights != "logit" and targets.score is None:  # of yours you know the size
+            self.doubt("no_probability", no_probability(sweep.scores))
         self.doubt("other_classifier", self.is_foreign)
         self.doubt_flat(fused)
         return fused, None

@@ -1,0 +1,86 @@
+"""An age, a cosine or another score that is no probability: what is added to it everywhere says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny_net
+from explainers.test_methods import FAST
+from torch import Tensor, nn
+
+from maskwise.classifiers import Classifier
+from maskwise.core.errors import InputError
+from maskwise.explainers import explainer, methods
+from maskwise.explainers.perturb import generators
+from maskwise.explainers.rise import random_masks
+
+IMAGES = torch.nn.functional.interpolate(
+    torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(3)), (40, 52), mode="bilinear"
+)
+
+
+class Scaled(nn.Module):
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.network, self.offset = tiny_net(), offset
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = 30 * self.network(images) + self.offset
+        return scores
+
+
+def scored(offset: float) -> Classifier:
+    return Classifier(Scaled(offset), input_size=32, activation="none", name="scores")
+
+
+ASKED = [name for name, facts in methods.items() if facts["family"] != "maskers" and facts["needs_target"]]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ASKED)
+def test_maps_of_scores_do_not_hang_on_their_offset(name: str) -> None:
+    """RISE's of scores around 45 showed where its masks happened to lie, and around -45 the opposite."""
+    try:
+        own, *others = (explainer(name, scored(by), **FAST.get(name, {}))(IMAGES, [1, 2]) for by in (0, 64, -64))
+    except InputError:
+        pytest.skip("takes no such network")
+    for other in others:
+        assert (own - other).abs().max() < 5e-3
+
+
+@pytest.mark.parametrize("options", [{}, {"top": 5}])
+def test_score_cam_s_map_follows_the_score(options: dict[str, int]) -> None:
+    """Of scores that are all far above 0 it was the sum of all channels, and of those below 0 it was flat."""
+    maps = [explainer("score_cam", scored(by), **options)(IMAGES, [[2, 3]] * 2) for by in (64, -64)]
+    for found in maps:
+        assert (found.amax((2, 3)) > 0.9).all() and not torch.allclose(found[:, 0], found[:, 1], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["rise", "score_cam"])
+def test_so_are_functions_of_your_own_and_contrasts(name: str) -> None:
+    classifier = Classifier(tiny_net(), input_size=32)
+
+    def found(offset: float) -> Tensor:
+        return explainer(name, classifier, **FAST.get(name, {}))(IMAGES, lambda logits: 30 * logits[:, 3] + offset)
+
+    assert (found(0) - found(-64)).abs().max() < 5e-3 and (found(0) - found(64)).abs().max() < 5e-3
+    assert found(0).std() > 0.05
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("activation", ["none", "softmax"])
+def test_rise_counts_from_the_whole_picture_and_of_probabilities_from_nothing(activation: Any) -> None:
+    """The sum of (score - the whole picture's) x mask, by hand; the paper's, of probabilities."""
+    classifier = Classifier(Scaled(64), input_size=32, activation=activation, name="scores")
+    images = torch.nn.functional.interpolate(IMAGES, (32, 32), mode="bilinear")[:1]
+    ours = explainer("rise", classifier, masks=64, batch=64)(images, 1)[0]
+    masks = random_masks(generators(images, 0), 64, 7, 0.5, (32, 32))[0]
+    clean = classifier.normalise(images)
+    with torch.no_grad():
+        scores = classifier.probabilities(classifier.network(clean * masks[:, None]))[:, 1]
+        whole = classifier.probabilities(classifier.network(clean))[0, 1] if activation == "none" else 0.0
+    wanted = ((scores - whole)[:, None, None] * masks).sum(0)
+    wanted = (wanted - wanted.min()) / (wanted.max() - wanted.min())
+    assert (ours - wanted).abs().max() < 1e-3
