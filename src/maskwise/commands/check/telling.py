@@ -93,8 +93,9 @@ LEAK = About(
         "Borrowed: pictures under masks of other pictures, once of the same class and once of another; how much more "
         "the own judge follows the class of the mask than the robust one does.",
         "Leaks: the gap lies beyond the bound against both controls, and borrowed is above 0. Suspected: only the gap "
-        "does: the judge has got used to such masks, or reads something else in them. Undecided: the interval holds "
-        "the bound.",
+        "does: the judge has got used to such masks, or reads something else in them. None found: against one of the "
+        "controls the whole interval lies below the bound. Undecided: the interval holds the bound, or there are "
+        "fewer than 8 pictures or subjects.",
         "Probe: how often a small network names the class by the mask alone. Outlines say something honestly, too: "
         "compare it with the same network on the objects' boxes.",
     ),
