@@ -56,7 +56,9 @@ def test_wilson_ends_are_exact(count: int) -> None:
 
 
 def test_always_right_and_wholly_sure_is_not_too_sure(data: Path, tmp_path: Path) -> None:
-    said = audit(reader("ground"), data, "gradient", parts="accuracy", out=tmp_path).plain()["sections"]["accuracy"]["says"]
+    said = audit(reader("ground"), data, "gradient", parts="accuracy", out=tmp_path).plain()["sections"]["accuracy"][
+        "says"
+    ]
     assert "neither surely too sure nor too unsure" in said[1], said
 
 
@@ -274,7 +276,10 @@ def test_without_truth_it_says_what_it_does_not_know(tmp_path: Path) -> None:
     evidence = found.plain()["sections"]["evidence"]
     assert "weaker" in " ".join(evidence["says"]) and "agreement" in evidence and "border" in evidence
     few = scenes(tmp_path / "few", 8)
-    assert criterion(audit(reader("object"), few, "gradient", parts="shortcut", out=tmp_path / "f"), "shortcut").holds is None
+    assert (
+        criterion(audit(reader("object"), few, "gradient", parts="shortcut", out=tmp_path / "f"), "shortcut").holds
+        is None
+    )
 
 
 def test_a_killed_audit_goes_on_and_another_explainer_starts_anew(data: Path, tmp_path: Path) -> None:

@@ -296,9 +296,7 @@ def test_squares_and_their_controls(chest: Path, tmp_path: Path) -> None:
 
 def test_another_checkpoint_is_asked_the_same(chest: Path, tmp_path: Path) -> None:
     good, bad = lung_network("finding"), lung_network("mark")
-    found = audit(
-        bad, chest, "gradient", finding="pneumonia", parts="accuracy", compare_with=good, out=tmp_path
-    )
+    found = audit(bad, chest, "gradient", finding="pneumonia", parts="accuracy", compare_with=good, out=tmp_path)
     verdicts = {name: one["verdict"] for name, one in found.plain()["sections"]["against"]["differences"].items()}
     assert set(verdicts.values()) == {"worse"} and len(verdicts) == 3 and "worse" in found.failed
     (data,) = [FindingTruth.of(read_data(chest), OneFinding(good, 1))]
