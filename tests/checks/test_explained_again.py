@@ -9,8 +9,8 @@ from captum.metrics import sensitivity_max
 from conftest import tiny_net
 from torch import Tensor
 
-from maskwise.checks import arcc, max_sensitivity
-from maskwise.checks.again_figure import again_figure
+from maskwise.checks import arcc, f_fidelity, max_sensitivity
+from maskwise.checks.again_figure import BETTER, again_figure
 from maskwise.checks.arcc import coherency_of, harmonic_mean
 from maskwise.checks.explained_again import AgainResult, AgainRow
 from maskwise.checks.intervals import MeanInterval
@@ -165,3 +165,20 @@ def test_the_figure_shows_what_lies_below_0(
     again_figure(AgainResult(rows, {}, {"pictures": 3, "classifier": "tiny"}), tmp_path / "plot.png")
     low, high = drawn[0].axes[0].get_xlim()
     assert low <= ends[0] and ends[1] <= high and high - low <= 1.2 * (ends[1] - ends[0])
+    assert drawn[0].axes[0].get_title() == "f_fidelity: higher is better"
+
+
+def test_of_every_score_the_figure_knows_which_way_is_better() -> None:
+    """MPRT's and ROAR's figures say it, and these said nothing: of ARCC's four scores one is the better the lower."""
+    images = IMAGES[:2]
+    made = (
+        arcc({"b": brightness}, CLASSIFIER, images),
+        max_sensitivity({"b": brightness}, CLASSIFIER, images, samples=1),
+        f_fidelity({"b": brightness}, CLASSIFIER, images, images, judge=CLASSIFIER, draws=1, percent=(50,)),
+    )
+    assert {row.score for one in made for row in one.rows} | {"focus"} == set(BETTER)
+    assert [score for score, side in BETTER.items() if side == "lower"] == [
+        "complexity",
+        "ffid_minus",
+        "max_sensitivity",
+    ]

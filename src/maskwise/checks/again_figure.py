@@ -12,6 +12,11 @@ from maskwise.checks.explained_again import AgainResult
 from maskwise.checks.intervals import MeanInterval
 from maskwise.drawing import save_figure
 
+BETTER = {
+    "arcc": "higher", "coherency": "higher", "complexity": "lower", "road": "higher", "f_fidelity": "higher",
+    "ffid_plus": "higher", "ffid_minus": "lower", "max_sensitivity": "lower", "focus": "higher",
+}  # fmt: skip
+
 
 def again_figure(result: AgainResult, path: str | Path, dpi: float = 120) -> None:
     """Written atomically, as the name's ending says; ``dpi`` dots an inch."""
@@ -26,7 +31,7 @@ def again_figure(result: AgainResult, path: str | Path, dpi: float = 120) -> Non
                 y, value = methods.index(row.method), row.value
                 axis.plot([value.low, value.high], [y, y], color="#1f5fbf", linewidth=2)
                 axis.plot([value.mean], [y], "o", color="#1f5fbf")
-        axis.set_title(score, fontsize=10)
+        axis.set_title(f"{score}{f': {BETTER[score]} is better' if score in BETTER else ''}", fontsize=9)
         axis.grid(axis="x", alpha=0.3)
         axis.set_xlim(_limits([row.value for row in result.rows if row.score == score]))
     axes[0].set_yticks(range(len(methods)), methods, parse_math=False)

@@ -40,9 +40,9 @@ MPRT = About(
     (
         "Each number says how alike the map of the partly random network is to that of the trained one: 1 is the same "
         "map, 0 nothing in common. It should fall towards 0; a map that stays alike does not show what was learned.",
-        "Spearman is the rank correlation of pixels, with abs of their absolute values; HOG compares edges and SSIM "
-        "patches. In brackets the 95% interval over pictures. Flat maps have no correlation and are counted apart; two "
-        "flat ones are the same map.",
+        "Spearman is the rank correlation of pixels, with abs of how far they are from undecided (0.5, or 0 of mask "
+        "logits), whichever way; HOG compares edges and SSIM patches. In brackets the 95% interval over pictures. "
+        "Flat maps have no correlation and are counted apart; two flat ones are the same map.",
         DRAWS,
     ),
 )
