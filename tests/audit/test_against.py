@@ -84,3 +84,19 @@ def test_copies_under_one_subject_leave_differences_as_they_were() -> None:
         assert thrice["differences"][name]["low"] == pytest.approx(ends["low"])
         assert thrice["differences"][name]["high"] == pytest.approx(ends["high"])
     assert thrice["maps"]["low"] == pytest.approx(once["maps"]["low"], abs=1e-6) and thrice["maps"]["subjects"] == COUNT
+
+
+@pytest.mark.parametrize("count", [3, 7, 8])
+def test_a_difference_of_few_pictures_decides_nothing(count: int) -> None:
+    """Of twelve pictures that both see, three with objects were enough for "worse", by an interval of no width."""
+    inside = torch.tensor([[0.4, 0.2]]).repeat(COUNT, 1).double()
+    inside[count:] = torch.nan
+    maps, top = torch.rand(COUNT, 196, generator=torch.Generator().manual_seed(0)), torch.zeros(COUNT)
+    section = against(Rows(inside * torch.tensor([0.5, 1]), maps, top), Rows(inside, maps, top))
+    (difference,), (criterion,) = section.numbers["differences"].values(), section.criteria
+    assert difference["difference"] == pytest.approx(-1)
+    if count < 8:
+        assert difference["verdict"] == "undecided" and criterion.holds is None
+        assert f"of {count} pictures only" in criterion.figure
+    else:
+        assert difference["verdict"] == "worse" and criterion.holds is False

@@ -1,5 +1,7 @@
 """Max-sensitivity and ARCC of explainers whose values are known, and by loops."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,11 @@ from captum.metrics import sensitivity_max
 from conftest import tiny_net
 from torch import Tensor
 
-from maskwise.checks import arcc, max_sensitivity
+from maskwise.checks import arcc, f_fidelity, max_sensitivity
+from maskwise.checks.again_figure import BETTER, again_figure
 from maskwise.checks.arcc import coherency_of, harmonic_mean
+from maskwise.checks.explained_again import AgainResult, AgainRow
+from maskwise.checks.intervals import MeanInterval
 from maskwise.checks.tables import again_table
 from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
@@ -138,3 +143,42 @@ def test_max_sensitivity_is_captum_s_given_the_same_noise() -> None:
     )
     found = max_sensitivity({"b": brightness}, CLASSIFIER, IMAGES, radius=0.04, samples=6, seed=7)
     assert found.values["b", "max_sensitivity"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([(-0.2, -0.3, -0.1), (0.4, 0.3, 0.5)], (-0.3, 0.5)),
+        ([(-0.2, -0.3, -0.1)], (-0.3, 0.0)),
+        ([(0.4, 0.3, 0.5), (torch.nan, torch.nan, torch.nan)], (0.0, 0.5)),
+        ([(torch.nan, torch.nan, torch.nan)], (0.0, 1.0)),
+    ],
+)
+def test_the_figure_shows_what_lies_below_0(
+    values: list[tuple[float, float, float]], ends: tuple[float, float], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its axes began at 0: a method of which F-Fidelity says less than nothing had no mark at all."""
+    drawn = []
+    monkeypatch.setattr("maskwise.checks.again_figure.save_figure", lambda figure, *_: drawn.append(figure))
+    rows = [AgainRow(f"m{i}", "f_fidelity", MeanInterval(*one, 0)) for i, one in enumerate(values)]
+    again_figure(AgainResult(rows, {}, {"pictures": 3, "classifier": "tiny"}), tmp_path / "plot.png")
+    low, high = drawn[0].axes[0].get_xlim()
+    assert low <= ends[0] and ends[1] <= high and high - low <= 1.2 * (ends[1] - ends[0])
+    assert drawn[0].axes[0].get_title() == "f_fidelity: higher is better"
+
+
+def test_of_every_score_the_figure_knows_which_way_is_better() -> None:
+    """MPRT's and ROAR's figures say it, and these said nothing: of ARCC's four scores one is the better the lower."""
+    images = IMAGES[:2]
+    made = (
+        arcc({"b": brightness}, CLASSIFIER, images),
+        max_sensitivity({"b": brightness}, CLASSIFIER, images, samples=1),
+        f_fidelity({"b": brightness}, CLASSIFIER, images, images, judge=CLASSIFIER, draws=1, percent=(50,)),
+    )
+    assert {row.score for one in made for row in one.rows} | {"focus"} == set(BETTER)
+    assert [score for score, side in BETTER.items() if side == "lower"] == [
+        "complexity",
+        "ffid_minus",
+        "max_sensitivity",
+    ]

@@ -19,7 +19,7 @@ from maskwise.checks import Labelled, LeakResult, SmallTraining, leak, robust_ju
 from maskwise.checks.area_controls import above_mean, centre_squares, random_blobs
 from maskwise.checks.intervals import MeanInterval
 from maskwise.checks.leak import lenders
-from maskwise.checks.leak_result import BLOBS, OTHER, OWN, SAME, SQUARE, answer_of
+from maskwise.checks.leak_result import BLOBS, OTHER, OWN, SAME, SQUARE, answer_of, deciding
 from maskwise.checks.mask_probe import folds_of, mask_probe
 from maskwise.checks.robust_judge import GRIDS, random_keeps
 from maskwise.checks.small_training import Trained
@@ -264,6 +264,8 @@ def interval(low: float, high: float) -> MeanInterval:
         ((-0.1, 0.15), (0.2, 0.4), (0.1, 0.2), "undecided"),
         ((0.1, 0.3), (-0.2, 0.05), (0.1, 0.2), "none found"),
         ((-0.3, 0.04), (0.2, 0.4), (0.1, 0.2), "none found"),
+        ((0.06, 0.14), (0.02, 0.22), (0.1, 0.2), "undecided"),  # beyond the bound against one of the two alone
+        ((-0.05, 0.11), (0.03, 0.049), (0.1, 0.2), "none found"),
     ],
 )
 def test_the_answer_in_a_word(
@@ -271,6 +273,12 @@ def test_the_answer_in_a_word(
 ) -> None:
     gaps = {SQUARE: interval(*square), BLOBS: interval(*blobs)}
     assert answer_of(gaps, interval(*borrowed), 0.05) == answer
+    assert answer_of(gaps, interval(*borrowed), 0.05, independent=7) == "undecided", (
+        "intervals of so few are too narrow"
+    )
+    least = deciding(gaps, 0.05)
+    assert {"leaks": least.low > 0.05, "none found": least.high <= 0.05}.get(answer, True)
+    assert answer != "undecided" or least.low <= 0.05 < least.high, "what is shown is why"
 
 
 def test_a_flat_map_keeps_nothing() -> None:

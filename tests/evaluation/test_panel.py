@@ -14,6 +14,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.evaluation import Contender
 from maskwise.evaluation.panel import REFERENCES, Panel, PanelSettings, classifier_panel
+from maskwise.labels import Labels
 from maskwise.report.panel import panel_figure
 
 
@@ -116,6 +117,29 @@ class TestPanel:
             classifier_panel([], judge, {"o": other}, [lights])
         with pytest.raises(InputError, match="fill"):
             PanelSettings(fill="white")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("theirs", "said"),
+        [
+            (("cat", "dog", "cow", "hen"), None),
+            (("dog", "cat", "cow", "hen"), "j has 'dog' as class 0, which is class 1 of"),
+            (("cat", "hen", "Kuh", "Huhn"), "'hen' as class 1, which is class 3 of"),
+            (("Katze", "Hund", "Kuh", "cat, Huhn"), "'cat' as class 3, which is class 0 of"),
+            (("cat", "hen", "cow", "hen"), None),  # which of the two is meant nobody knows
+            (("0", "1", "2", "3"), None),
+        ],
+    )
+    def test_a_judge_whose_classes_stand_in_another_order_is_refused(
+        self, lights: str, theirs: tuple[str, ...], said: str | None
+    ) -> None:
+        """Their numbers were compared, and every answer of such a judge was another class's: wrong without a word."""
+        own, judge = quadrants(64, "own"), quadrants(32, "judge")
+        own.labels, judge.labels = Labels(("cat", "dog", "cow", "hen")), Labels(theirs)
+        if said is None:
+            assert classifier_panel([], own, {"j": judge}, [lights], PanelSettings(limit=1)).clean.all()
+        else:
+            with pytest.raises(InputError, match=f"same classes in one order: .*{said}"):
+                classifier_panel([], own, {"j": judge}, [lights])
 
     def test_drawn(self, found: Panel, tmp_path: Path) -> None:
         panel_figure(found, tmp_path / "panel.png")

@@ -334,6 +334,12 @@ class TestBadInput:
         with pytest.raises(InputError, match="NaN"):
             mw.SESS(brightness, Classifier(net, input_size=SIDE, taps=["2"]), scales=2)(pictures(1, 40, 40), 1)
 
+    def test_signs_would_be_lost(self) -> None:
+        """They were, without a word: the map was that of the explainer without `signed`, and said to be with it."""
+        with pytest.raises(InputError, match=r"takes signs away: leave `signed` out"):
+            mw.SESS(mw.explainer("banzhaf", TINY, signed=True))
+        mw.SESS(mw.explainer("banzhaf", TINY))
+
     def test_unknown_preset(self) -> None:
         with pytest.raises(InputError, match="sess_fast"):
             mw.SESS.preset("fast", brightness, TINY)

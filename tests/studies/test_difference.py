@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from scipy import stats
 
+from maskwise.checks.results import RANDOM_REMOVAL, RoarResult, RoarRow
 from maskwise.studies import SCALES, Study
 from maskwise.studies.account import DIFFERENCES, difference_tables
+from maskwise.studies.claim import Condition
 from maskwise.studies.difference import row_differences
-from maskwise.studies.estimate import Estimate
+from maskwise.studies.estimate import Estimate, Number
 from maskwise.studies.jobs import Explain
+from maskwise.studies.jobs.checks import _below_random
+from maskwise.studies.landscape_figure import landscape_figure
 from maskwise.studies.protocol import SECONDS, Column
 from maskwise.studies.report import markdown, outcome_data, write_report
-from maskwise.studies.run import Outcome, run_study
+from maskwise.studies.run import Outcome, _collect, run_study
 from maskwise.studies.run_config import RunConfig, sources_of
 from maskwise.studies.study import GridCell
+from maskwise.studies.table import ResultTable
 
 SMOKE = SCALES["smoke"]
 NOISE = np.random.default_rng(0).normal(0, 5, (1, 1000))  # of the pictures, which all rows share
@@ -89,3 +97,56 @@ def test_a_study_writes_them(tmp_path: Path) -> None:
     (one,) = json.loads((tmp_path / "d.json").read_text())["differences"]
     assert (one["row"], one["than"], one["column"]) == ("b", "a", "LE")
     assert "Less a" in (tmp_path / "d.html").read_text() and DIFFERENCES in (tmp_path / "d.html").read_text()
+
+
+def test_a_seed_that_failed_moves_no_other(tmp_path: Path) -> None:
+    """Of two rows the third seed of one was held against the second of the other."""
+
+    def cell(row: str, seed: int, value: float | None) -> SimpleNamespace:
+        job = SimpleNamespace(trains=True, seed=seed)
+        numbers = {row: {"LE": Number(value or 0.0)}}
+        return SimpleNamespace(
+            cell=SimpleNamespace(row=row, name=row, job=job, note=""), facts={"seed": seed}, done=value is not None,
+            error=lambda: "ill", read=lambda: (numbers, 1.0),
+        )  # fmt: skip
+
+    made = outcome()
+    made.numbers.clear()
+    values = {"base": (10.0, 90.0, 20.0), "one": (9.0, None, 19.0)}
+    _collect(made, [cell(row, seed, value) for row, of_row in values.items() for seed, value in enumerate(of_row)])  # type: ignore[misc]
+    (found,) = row_differences(made)["base"]
+    assert found.number.points.tolist() == [-1.0, -1.0] and found.number.which == (0, 2)
+    assert list(made.failures) == ["one, seed 1"] and made.numbers["one", "LE"].seeds == 2
+
+
+def test_the_landscape_is_in_order_though_a_number_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NaN has no place in an order: what stood behind it stayed where it was."""
+    shown: list[str] = []
+    monkeypatch.setattr(
+        "maskwise.studies.landscape_figure._table", lambda axis, points, style: shown.extend(row for row, *_ in points)
+    )
+    errors = {"grad_cam": 50.0, "center": np.nan, "random": 40.0, "edges": 45.0, "cam": np.nan, "gradient": 30.0}
+    numbers = {(row, "LE"): Estimate.of([value]) for row, value in errors.items()}
+    numbers |= {(row, "seconds"): Estimate.of([0.1]) for row in errors}
+    landscape_figure(ResultTable(numbers=numbers), tmp_path / "plot.png", 40)
+    assert shown == ["gradient", "random", "edges", "grad_cam"]
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_the_interval_of_roar_is_student_s_over_its_repeats(repeats: int) -> None:
+    """The range of three repeats was called a 95% interval over pictures; one repeat was judged as it stands."""
+    draws = np.random.default_rng(0).uniform(20, 60, (2, 2, repeats))
+    rows = [
+        RoarRow(method, share, tuple(draws[m, s].tolist()), (100.0,) * repeats, (100.0,) * repeats)
+        for m, method in enumerate((RANDOM_REMOVAL, "FIX ROAR"))
+        for s, share in enumerate((10.0, 50.0))
+    ]
+    found = _below_random(RoarResult([RoarRow("none", 0.0, (90.0,), (99.0,), (99.0,)), *rows], 3, {}), "FIX ROAR")
+    gaps = (draws[0] - draws[1]).mean(0)
+    number = Estimate.of([found.value], None, found.bounds, found.over)
+    assert number.value == pytest.approx(gaps.mean()) and number.basis == number.plain()["over"] == "seeds"
+    if repeats == 1:
+        assert np.isnan(number.interval()).all() and Condition("x", number, low=-999).verdict == "undecided"
+    else:
+        expected = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
+        assert number.interval() == pytest.approx((expected.low, expected.high))

@@ -109,3 +109,24 @@ def test_bare_numbers_and_wide_intervals() -> None:
     assert Condition("x", Estimate.of([1.0]), low=0).verdict == "holds"
     assert Condition("x", Estimate.of([float("nan")]), low=0).verdict == "undecided"
     assert Condition("x", Estimate.of([1.0, 5.0]), low=0).verdict == "undecided"
+
+
+def test_the_same_seeds_are_held_against_each_other() -> None:
+    """A seed that had failed made every later one the counterpart of another seed."""
+    two, three = Estimate.of([1.0, 3.0], which=(0, 2)), Estimate.of([0.5, 10.0, 2.5], which=(0, 1, 2))
+    assert (two - three).points.tolist() == [0.5, 0.5] and (three - two).points.tolist() == [-0.5, -0.5]
+    assert ((two - three) - three).which == (0, 2) and mean([two, three]).points.tolist() == [0.75, 2.75]
+    drawn = Estimate.of([1.0, 3.0], np.array([[1.0, 1.5], [3.0, 3.5]]), which=(0, 2))
+    whole = Estimate.of([0.0, 9.0, 1.0], np.array([[0.0, 0.0], [9.0, 9.0], [1.0, 1.0]]), which=(0, 1, 2))
+    assert (drawn - whole).draws.tolist() == [[1.0, 1.5], [2.0, 2.5]]
+    first, second = Estimate.of([1.0], which=(0,)), Estimate.of([2.0], which=(1,))
+    assert np.isnan((first - second).value) and Condition("x", first - second, high=0).verdict == "undecided"
+    untrained = Estimate.of([2.0])
+    assert (three - untrained).points.tolist() == [-1.5], "what has no seed is beside the first"
+
+
+def test_a_mean_of_unpaired_numbers_keeps_an_interval() -> None:
+    """It had none, and a number without one is judged as it stands."""
+    a, b = Estimate.of([5.0], bounds=(-1.0, 9.0)), Estimate.of([1.0], bounds=(-3.0, 3.0))
+    assert mean([a, b]).value == 3 and mean([a, b]).interval() == (-2.0, 6.0)
+    assert Condition("x", mean([a, b]), low=0).verdict == "undecided"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from maskwise.audit.conflict import conflict
-from maskwise.audit.finding import Criterion, Listing, Section, too_few
+from maskwise.audit.finding import Criterion, Interval, Listing, Section, too_few
 from maskwise.audit.subject import Audited, Ratio
 from maskwise.core.bootstrap import Average, Statistic, paired
 from maskwise.core.correlation import spearman
@@ -41,10 +41,13 @@ def against_section(audited: Audited, other: Audited) -> Section:
     if len(lost) == 2:
         name, (mine, theirs) = "part of the accuracy lost on another class's background", (one.rows() for one in lost)
         compared.append((name, mine, theirs, Ratio(), False, lost[0].groups))
+    decided = False
     for name, mine, theirs, statistic, higher_is_better, groups in compared:
         difference, low, high = paired(statistic, mine, theirs, seed=audited.plan.seed, groups=groups)
         verdict = "undecided"
-        if low > 0 or high < 0:
+        enough = Interval(difference, low, high, len(mine), None if groups is None else len(groups.unique()))
+        decided |= not enough.too_few
+        if (low > 0 or high < 0) and not enough.too_few:
             verdict = "better" if (low > 0) is higher_is_better else "worse"
         if verdict == "worse":
             worse.append(name)
@@ -65,6 +68,8 @@ def against_section(audited: Audited, other: Audited) -> Section:
         holds, figure = None, "no picture has a label, a box or a mask"
     elif (few := audited.estimate(same.double())).too_few:
         holds, figure = None, figure + too_few(few)
+    elif not decided:  # of all pictures there are enough, and of those that are known too few
+        holds, figure = None, figure + too_few(enough)
     section.criteria.append(Criterion("worse", _QUESTION, holds, figure))
     section.numbers = {"differences": found, "maps": alike.plain(), "same_answer": float(same.double().mean())}
     return section

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from maskwise.audit.finding import Criterion, Interval, Section
+from maskwise.audit.finding import Criterion, Interval, Section, too_few
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
 from maskwise.checks.intervals import MeanInterval
 from maskwise.checks.leak import leak
-from maskwise.checks.leak_result import LEAK_WORDS, answer_of
+from maskwise.checks.leak_result import LEAK_WORDS, answer_of, deciding
 from maskwise.checks.pictures import classified
 from maskwise.checks.robust_judge import SETTINGS, robust_judge
 from maskwise.core.connected import or_alone
@@ -36,11 +36,13 @@ def leak_part(audited: Audited, section: Section) -> None:
         return
     gaps = {name: MeanInterval(**value) for name, value in numbers["gaps"].items()}
     bound = audited.plan.limits.leak
-    answer = answer_of(gaps, _filled(numbers["borrowed"]), bound)
+    subjects = numbers.get("subjects")  # a part of before they were counted has none
+    answer = answer_of(gaps, _filled(numbers["borrowed"]), bound, numbers["test"] if subjects is None else subjects)
     holds = {"leaks": False, "none found": True}.get(answer)
-    least = min(gaps.values(), key=lambda gap: gap.mean)
-    gap = Interval(least.mean, least.low, least.high, numbers["test"])
-    section.criteria.append(Criterion("leak", _QUESTION, holds, f"gap {gap.text()}, at most {bound:g}", True))
+    least = deciding(gaps, bound)
+    gap = Interval(least.mean, least.low, least.high, numbers["test"], subjects)
+    figure = f"gap {gap.text()}, at most {bound:g}{too_few(gap)}"
+    section.criteria.append(Criterion("leak", _QUESTION, holds, figure, True))
     section.says.append(
         f"A judge that has seen random holes alone was trained on {numbers['train']} of the pictures and asked about "
         f"{numbers['test']} others beside the masker's own judge. On what the masks keep the own one is ahead by "
@@ -74,7 +76,11 @@ def measured(audited: Audited) -> dict[str, Any]:
     except InputError as error:
         return {"why": str(error)}
     plain = found.summaries[0].plain()
-    return {"gaps": plain["gaps"], "borrowed": plain["borrowed"], "train": len(train), "test": len(test)}
+    subjects = None if test.groups is None else len(test.groups.unique())
+    return {
+        "gaps": plain["gaps"], "borrowed": plain["borrowed"], "train": len(train), "test": len(test),
+        "subjects": subjects,
+    }  # fmt: skip
 
 
 def _filled(value: dict[str, Any]) -> MeanInterval:

@@ -73,13 +73,20 @@ def mosaics_of(classes: Tensor, seed: int = 0, found: Tensor | None = None) -> M
 
 
 def focus_of(maps: Tensor, own: Tensor) -> Tensor:
-    """Share of maps (N,H,W) that lies in the cells that are ``own`` (N,4), of what is above 0; NaN where nothing is."""
-    height, width = (side // 2 for side in maps.shape[-2:])
-    above = maps.double().clamp(min=0)
-    columns = torch.stack([above[..., :width].sum(2), above[..., width:].sum(2)], 2)
-    cells = torch.cat([columns[:, :height].sum(1), columns[:, height:].sum(1)], 1)
+    """Share of maps (N,H,W) that lies in the cells that are ``own`` (N,4), of what is above 0; NaN where nothing is.
+
+    The middle row or column of an odd side belongs half to either cell, as in the mosaic.
+    """
+    down, across = (_halves(side).to(maps.device) for side in maps.shape[-2:])
+    cells = (down @ maps.double().clamp(min=0) @ across.T).flatten(1)
     whole = cells.sum(1)
     return (cells * own).sum(1) / whole.where(whole > 0, torch.nan)
+
+
+def _halves(side: int) -> Tensor:
+    """(2,side) float64: how much of each pixel lies in the first half of a side, and in the second."""
+    first = (side / 2 - torch.arange(side, dtype=torch.float64)).clamp(0, 1)
+    return torch.stack([first, 1 - first])
 
 
 @register_check(

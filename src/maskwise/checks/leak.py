@@ -270,7 +270,7 @@ def _summary(
     over = None if probe is None or on_boxes is None else _mean(probe - on_boxes, seed, groups)
     return LeakSummary(
         name, float(keeps.double().mean()), gaps, borrowed, None if probe is None else _mean(probe, seed, groups), over,
-        answer_of(gaps, borrowed, bound),
+        answer_of(gaps, borrowed, bound, len(keeps) if groups is None else len(groups.unique())),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from maskwise.checks.intervals import MeanInterval
+from maskwise.core.bootstrap import FEWEST_DRAWN
 
 Judge = Literal["own", "robust"]
 ShownPart = Literal["in", "out"]
@@ -17,7 +18,7 @@ CONTROLS = (SQUARE, BLOBS)
 LEAK_WORDS: dict[LeakAnswer, str] = {
     "leaks": "the masks tell their own judge the class by their shape",
     "suspected": "their own judge gains by these masks what the pixels do not explain, but not by their class",
-    "undecided": "the interval holds the bound: more pictures would tell",
+    "undecided": "the interval holds the bound, or is of too few pictures: more would tell",
     "none found": "their own judge reads no more in the masks than the robust judge does",
 }
 
@@ -110,14 +111,30 @@ class LeakResult:
         }
 
 
-def answer_of(gaps: Mapping[str, MeanInterval], borrowed: MeanInterval, bound: float) -> LeakAnswer:
+def answer_of(
+    gaps: Mapping[str, MeanInterval], borrowed: MeanInterval, bound: float, independent: int = FEWEST_DRAWN
+) -> LeakAnswer:
     """A leak is a gap beyond the bound against each control, and a class that the own judge reads in the outline.
 
     A judge that has merely got used to such masks has the gap, too; but it does not follow another picture's mask.
+    Where the whole interval against one control is below the bound no leak was found, whatever the other says.
+
+    Args:
+        gaps: by control.
+        borrowed: see ``LeakSummary``.
+        bound: of the gaps.
+        independent: pictures, or subjects of them; of fewer than ``FEWEST_DRAWN`` intervals are too narrow to decide.
     """
-    least = min(gaps.values(), key=lambda gap: gap.mean)
-    if least.high <= bound:
+    if independent < FEWEST_DRAWN:
+        return "undecided"
+    if any(gap.high <= bound for gap in gaps.values()):
         return "none found"
-    if not least.low > bound:
+    if not all(gap.low > bound for gap in gaps.values()):
         return "undecided"
     return "leaks" if borrowed.low > 0 else "suspected"
+
+
+def deciding(gaps: Mapping[str, MeanInterval], bound: float) -> MeanInterval:
+    """The gap that the answer hangs on: one wholly below the bound, or else the one that reaches the lowest."""
+    lowest = min(gaps.values(), key=lambda gap: gap.high)
+    return lowest if lowest.high <= bound else min(gaps.values(), key=lambda gap: gap.low)

@@ -29,6 +29,7 @@ from maskwise.evaluation.contender import Contender
 from maskwise.evaluation.given_data import given_data
 from maskwise.evaluation.loader import Settings
 from maskwise.infill import infiller
+from maskwise.labels import Labels
 
 CONDITIONS = ("masked-in", "masked-out", "inpainted masked-out")
 COARSE = 56  # the side of CASM's mask, which random masks share
@@ -145,13 +146,17 @@ def classifier_panel(
         progress: called with (done, total) pictures.
 
     Raises:
-        InputError: no judge, judges with other numbers of classes, or a picture that can't be read.
+        InputError: no judge, judges with other numbers of classes or with a class at another place, or a picture that
+            can't be read.
     """
     settings = settings or PanelSettings()
     if not judges:
         raise InputError("a panel needs at least one classifier")
     if len({len(judge.labels) for judge in judges.values()} | {len(classifier.labels)}) > 1:
         raise InputError("the classifiers of a panel must know the same classes, and their numbers differ")
+    for name, judge in judges.items():
+        if (line := _other_place(judge.labels, classifier.labels)) is not None:
+            raise InputError(f"the classifiers of a panel must know the same classes in one order: {name} has {line}")
     sets = [source if isinstance(source, DataSet) else read_data(source) for source in data]
     say_other_order(sets, classifier.labels, classifier.name)
     contenders = given_data(contenders, sets, Settings(settings.resize, limit=settings.limit)).contenders
@@ -184,6 +189,17 @@ def classifier_panel(
         "damaged": damaged,
     }  # fmt: skip
     return Panel(names, list(judges), torch.cat(parts, -1), torch.cat(clean, -1), protocol)
+
+
+def _other_place(labels: Labels, own: Labels) -> str | None:
+    """A class of ``labels`` that ``own`` has at another place, by a name that each has once; None: there is none."""
+    if labels.are_places or own.are_places:
+        return None
+    names = labels.first_names
+    for place, (here, there) in enumerate(zip(labels.of_names(names), own.of_names(names), strict=True)):
+        if here == place and there not in (None, place):
+            return f"{names[place]!r} as class {place}, which is class {there} of the classifier that is explained"
+    return None
 
 
 def _masks(

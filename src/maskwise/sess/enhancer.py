@@ -60,7 +60,7 @@ class SESS(Explainer):
         scoring: precision of forwards that only score: fp32, bf16, fp16; auto is bf16 on a GPU and fp32 elsewhere.
 
     Raises:
-        InputError: no classifier, or an option out of its range.
+        InputError: no classifier, an explainer whose maps have signs, or an option out of its range.
 
     Example:
         >>> explain = SESS(mw.explainer("grad_cam", classifier), scales=10, prefilter=0.9)  # doctest: +SKIP
@@ -96,6 +96,10 @@ class SESS(Explainer):
             raise InputError("this explainer brings no classifier: give SESS one, it must score the patches")
         if not callable(explainer):
             raise InputError(f"an explainer is a function (images, targets) -> maps, not {type(explainer).__name__}")
+        if getattr(explainer, "signed", False):
+            raise InputError(
+                "SESS stretches the map of every window to [0,1], which takes signs away: leave `signed` out"
+            )
         super().__init__(found)
         self.window = found.size
         self.stride = self.window if stride is None else (stride, stride)

@@ -48,7 +48,12 @@ class CellDirectory:
         """The finished cell, whole or not at all."""
         rows = {
             row: {
-                column: {"value": _finite(n.value), "bounds": n.bounds, "draws": [_finite(d) for d in n.draws.tolist()]}
+                column: {
+                    "value": _finite(n.value),
+                    "bounds": n.bounds and [_finite(end) for end in n.bounds],
+                    "over": n.over,
+                    "draws": [_finite(d) for d in n.draws.tolist()],
+                }
                 for column, n in columns.items()
             }
             for row, columns in numbers.items()
@@ -84,7 +89,8 @@ class CellDirectory:
                     column: Number(
                         _nan(n["value"]),
                         np.array([_nan(d) for d in n["draws"]], dtype=np.float64),
-                        n["bounds"] and tuple(map(float, n["bounds"])),
+                        n["bounds"] and tuple(map(_nan, n["bounds"])),
+                        n.get("over", "pictures"),  # a cell of before it was noted
                     )
                     for column, n in columns.items()
                 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 LEVEL = 0.95
+Over = Literal["pictures", "seeds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +19,14 @@ class Number:
     Attributes:
         value: NaN where the data know nothing of it.
         draws: may be empty.
-        bounds: instead of draws.
+        bounds: instead of draws; NaN where nothing is known of the error.
+        over: what the bounds are over.
     """
 
     value: float
     draws: np.ndarray = field(default_factory=lambda: np.zeros(0))
     bounds: tuple[float, float] | None = None
+    over: Over = "pictures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Estimate:
         points: (S,) float64, one value a seed.
         draws: (S,R) float64, values on resampled pictures; R may be 0.
         bounds: an interval that came from elsewhere, where there are no draws.
+        over: what the bounds are over.
+        which: the seed of each point; None of what has none, as a method that is not trained.
 
     Example:
         >>> casm, baseline = Estimate.of([36.0, 36.2, 36.1]), Estimate.of([53.4, 53.5, 53.6])
@@ -48,13 +53,21 @@ class Estimate:
     points: np.ndarray
     draws: np.ndarray
     bounds: tuple[float, float] | None = None
+    over: Over = "pictures"
+    which: tuple[int, ...] | None = None
 
     @classmethod
     def of(
-        cls, points: Sequence[float], draws: np.ndarray | None = None, bounds: tuple[float, float] | None = None
+        cls,
+        points: Sequence[float],
+        draws: np.ndarray | None = None,
+        bounds: tuple[float, float] | None = None,
+        over: Over = "pictures",
+        which: Sequence[int] | None = None,
     ) -> Estimate:
         values = np.asarray(points, dtype=np.float64)
-        return cls(values, np.zeros((len(values), 0)) if draws is None else np.asarray(draws, np.float64), bounds)
+        drawn = np.zeros((len(values), 0)) if draws is None else np.asarray(draws, np.float64)
+        return cls(values, drawn, bounds, over, None if which is None else tuple(which))
 
     @property
     def value(self) -> float:
@@ -69,7 +82,9 @@ class Estimate:
         """What the interval is over: ``seeds``, ``pictures``, or ``none`` where nothing is known."""
         if self.seeds > 1:
             return "seeds"
-        return "pictures" if self.draws.shape[1] or self.bounds is not None else "none"
+        if self.bounds is not None:
+            return self.over
+        return "pictures" if self.draws.shape[1] else "none"
 
     def interval(self) -> tuple[float, float]:
         """Ends of the 95% interval; NaN where nothing is known of the error."""
@@ -86,15 +101,18 @@ class Estimate:
         return float(low), float(high)
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """Seed by seed and draw by draw; what has no counterpart in the other is left out."""
-        seeds = min(self.seeds, other.seeds)
-        points = self.points[:seeds] - other.points[:seeds]
+        """Seed by seed and draw by draw; what has no counterpart in the other is left out. NaN where nothing has."""
+        which, (mine, theirs) = _side_by_side((self, other))
+        if not mine:
+            return Estimate.of([float("nan")])
+        points = self.points[mine] - other.points[theirs]
         if self.draws.shape[1] == other.draws.shape[1] != 0:
-            return Estimate(points, self.draws[:seeds] - other.draws[:seeds])
-        if "none" in (self.basis, other.basis) or seeds > 1:
-            return Estimate.of(points)
+            return Estimate.of(points.tolist(), self.draws[mine] - other.draws[theirs], which=which)
+        if "none" in (self.basis, other.basis) or len(mine) > 1:
+            return Estimate.of(points.tolist(), which=which)
         (low, high), (their_low, their_high) = self.interval(), other.interval()
-        return Estimate.of(points, bounds=(low - their_high, high - their_low))  # nothing is paired: the widest
+        # Nothing is paired: the widest.
+        return Estimate.of(points.tolist(), None, (low - their_high, high - their_low), self.over, which)
 
     def plain(self) -> dict[str, Any]:
         """Value, interval, and what it is over, as JSON holds it."""
@@ -104,12 +122,29 @@ class Estimate:
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several, seed by seed and draw by draw."""
-    seeds = min(e.seeds for e in estimates)
-    points = np.mean([e.points[:seeds] for e in estimates], 0)
+    """The mean of several, seed by seed and draw by draw; where nothing is paired with the mean of their ends."""
+    which, places = _side_by_side(estimates)
+    if not places[0]:
+        return Estimate.of([float("nan")])
+    points = np.mean([e.points[own] for e, own in zip(estimates, places, strict=True)], 0).tolist()
     widths = {e.draws.shape[1] for e in estimates}
-    draws = np.mean([e.draws[:seeds] for e in estimates], 0) if len(widths) == 1 else None
-    return Estimate.of(points.tolist(), draws)
+    if len(widths) == 1 and widths != {0}:
+        draws = np.mean([e.draws[own] for e, own in zip(estimates, places, strict=True)], 0)
+        return Estimate.of(points, draws, which=which)
+    if len(points) > 1 or any(e.basis == "none" for e in estimates):
+        return Estimate.of(points, which=which)
+    low, high = np.mean([e.interval() for e in estimates], 0).tolist()
+    return Estimate.of(points, None, (low, high), estimates[0].over, which)
+
+
+def _side_by_side(estimates: Sequence[Estimate]) -> tuple[tuple[int, ...] | None, list[list[int]]]:
+    """The seeds that all of them have, and where each has them; without seeds of their own it is the first ones."""
+    named = [e.which for e in estimates if e.which is not None]
+    if len(named) < len(estimates):
+        fewest = min(e.seeds for e in estimates)
+        return (named[0][:fewest] if named else None), [list(range(fewest))] * len(estimates)
+    shared = tuple(seed for seed in named[0] if all(seed in which for which in named))
+    return shared, [[which.index(seed) for seed in shared] for which in named]
 
 
 def median(estimate: Estimate) -> Estimate:

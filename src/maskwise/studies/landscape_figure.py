@@ -23,10 +23,10 @@ def landscape_figure(table: ResultTable, path: Path, dpi: float = 110) -> None:
 
     Names would lie over each other: marks have numbers, in the order of their errors, and the table has the names.
     """
+    known = [row for row in table.rows if not math.isnan(table.numbers[row, "LE"].value)]  # NaN has no place in order
     points = [
         (row, 1000 * table.numbers[row, "seconds"].value, table.numbers[row, "LE"])
-        for row in sorted(table.rows, key=lambda row: table.numbers[row, "LE"].value)
-        if not math.isnan(table.numbers[row, "LE"].value)
+        for row in sorted(known, key=lambda row: table.numbers[row, "LE"].value)
     ]
     figure = blank(13, max(6.2, 0.19 * len(points) + 1.2))
     axis, aside = figure.subplots(1, 2, width_ratios=[8, 5])

@@ -147,11 +147,11 @@ def run_study(
 
 def _collect(outcome: Outcome, directories: Sequence[CellDirectory]) -> None:
     """Numbers of all seeds of a row, side by side."""
-    found: dict[tuple[str, str], list[Number]] = {}
+    found: dict[tuple[str, str], list[tuple[int | None, Number]]] = {}
     for directory in directories:
         if not directory.done:
-            seed = f", seed {directory.facts['seed']}" if directory.cell.job.trains else ""
-            outcome.failures[f"{directory.cell.name}{seed}"] = (
+            which_one = f", seed {directory.facts['seed']}" if directory.cell.job.trains else ""
+            outcome.failures[f"{directory.cell.name}{which_one}"] = (
                 directory.error() or "its process ended and left no error"
             )
             continue
@@ -161,10 +161,14 @@ def _collect(outcome: Outcome, directories: Sequence[CellDirectory]) -> None:
             if directory.cell.note:
                 outcome.notes[row] = directory.cell.note
             for column, number in columns.items():
-                found.setdefault((row, column), []).append(number)
-    for key, all_seeds in found.items():
+                seed = directory.cell.job.seed if directory.cell.job.trains else None
+                found.setdefault((row, column), []).append((seed, number))
+    for key, each in found.items():
+        all_seeds = [number for _, number in each]
+        # Of those that there are: one may have failed, and the same seeds are held against each other.
+        which = [seed for seed, _ in each if seed is not None]
         width = min(len(n.draws) for n in all_seeds)
         draws = np.stack([n.draws[:width] for n in all_seeds])
-        bounds = all_seeds[0].bounds if len(all_seeds) == 1 else None
-        whole = Estimate.of([n.value for n in all_seeds], draws, bounds)
+        bounds, over = (all_seeds[0].bounds, all_seeds[0].over) if len(all_seeds) == 1 else (None, "pictures")
+        whole = Estimate.of([n.value for n in all_seeds], draws, bounds, over, which or None)
         outcome.numbers[key] = whole if outcome.study.summary is None else outcome.study.summary(whole)

@@ -27,7 +27,9 @@ def stored_table(study: Study, facts: dict[str, Any]) -> ResultTable:
     for row in facts["rows"]:
         for column, found in row["here"].items():
             value, low, high = (math.nan if found[key] is None else found[key] for key in ("value", "low", "high"))
-            numbers[row["row"], column] = Estimate.of([value], bounds=None if math.isnan(low) else (low, high))
+            numbers[row["row"], column] = Estimate.of(
+                [value], None, None if math.isnan(low) else (low, high), found["over"]
+            )
     theirs = None if study.printed is None else printed(study.printed)
     scale = scale_of(facts["protocol"]["scale"])
     return ResultTable(numbers=numbers, printed=theirs, labels=study.labels(scale), axes=study.axes())

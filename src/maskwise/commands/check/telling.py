@@ -40,9 +40,9 @@ MPRT = About(
     (
         "Each number says how alike the map of the partly random network is to that of the trained one: 1 is the same "
         "map, 0 nothing in common. It should fall towards 0; a map that stays alike does not show what was learned.",
-        "Spearman is the rank correlation of pixels, with abs of their absolute values; HOG compares edges and SSIM "
-        "patches. In brackets the 95% interval over pictures. Flat maps have no correlation and are counted apart; two "
-        "flat ones are the same map.",
+        "Spearman is the rank correlation of pixels, with abs of how far they are from undecided (0.5, or 0 of mask "
+        "logits), whichever way; HOG compares edges and SSIM patches. In brackets the 95% interval over pictures. "
+        "Flat maps have no correlation and are counted apart; two flat ones are the same map.",
         DRAWS,
     ),
 )
@@ -93,8 +93,9 @@ LEAK = About(
         "Borrowed: pictures under masks of other pictures, once of the same class and once of another; how much more "
         "the own judge follows the class of the mask than the robust one does.",
         "Leaks: the gap lies beyond the bound against both controls, and borrowed is above 0. Suspected: only the gap "
-        "does: the judge has got used to such masks, or reads something else in them. Undecided: the interval holds "
-        "the bound.",
+        "does: the judge has got used to such masks, or reads something else in them. None found: against one of the "
+        "controls the whole interval lies below the bound. Undecided: the interval holds the bound, or there are "
+        "fewer than 8 pictures or subjects.",
         "Probe: how often a small network names the class by the mask alone. Outlines say something honestly, too: "
         "compare it with the same network on the objects' boxes.",
     ),

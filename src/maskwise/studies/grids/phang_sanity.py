@@ -67,8 +67,8 @@ register_study(
         notes=(
             "MPRT: similarity of mask logits once all layers are random. DRT: to the masker of a network of shuffled "
             "labels; again: to that of a second training on the true ones, which is as alike as can be hoped for.",
-            "ROAR: points of top-1, mean over the shares of pixels removed; the interval is the range of the repeats, "
-            "or Student's over seeds.",
+            "ROAR: points of top-1, mean over the shares of pixels removed; the interval is Student's over the "
+            "repeats of each training, or over seeds.",
         ),
     )
 )  # fmt: skip

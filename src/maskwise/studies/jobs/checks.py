@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from maskwise.checks import Labelled, SmallTraining, drt, labelled, mprt, roar, trained_masker
 from maskwise.checks.pictures import pictures
-from maskwise.checks.results import RANDOM_LABELS, RANDOM_REMOVAL, TRUE_AGAIN, DrtRow, MprtRow
+from maskwise.checks.results import RANDOM_LABELS, RANDOM_REMOVAL, TRUE_AGAIN, DrtRow, MprtRow, RoarResult
 from maskwise.core.errors import InputError
 from maskwise.core.lock import locked
 from maskwise.evaluation.store import key_of
-from maskwise.studies.estimate import Number
+from maskwise.studies.estimate import Estimate, Number
 from maskwise.studies.jobs.base import JobCost, Numbers
 from maskwise.studies.jobs.beside import BesideJob
 from maskwise.studies.jobs.masker import Train
@@ -81,7 +83,8 @@ class CheckJob(BesideJob):
     check: Literal["mprt", "drt", "roar"]
 
     def facts(self, config: RunConfig) -> dict[str, Any]:
-        return {"check": self.check, "masker": self.of.facts(config), "train": config.identity(config.train)}
+        told = {"check": self.check, "masker": self.of.facts(config), "train": config.identity(config.train)}
+        return told | ({"interval": "Student's over repeats"} if self.check == "roar" else {})  # was their range
 
     def cost(self, scale: Scale) -> JobCost:
         own, small = self.of.cost(scale), CHECK_SETTINGS[scale.like]
@@ -136,7 +139,7 @@ class CheckJob(BesideJob):
         return {name: _similarities([r for r in found.rows if r.against == side]) for name, side in sides.items()}
 
     def _roar(self, config: RunConfig, row: str) -> Numbers:
-        """How far top-1 lies below that after random removal, mean over shares, each repeat a draw."""
+        """How far top-1 lies below that after random removal, mean over shares; the repeats are seeds."""
         small = CHECK_SETTINGS[config.scale.like]
         train, test = self._pair(config, small, config.classifier().input_size)
         masker = self.of.explainer(config)
@@ -146,14 +149,7 @@ class CheckJob(BesideJob):
                 settings=self._training(small), fractions=small.removed, repeats=small.repeats, size=small.size,
                 out=shared, device=config.device,
             )  # fmt: skip
-        of = {(r.method, r.removed): r.top1 for r in found.rows}
-        gaps = [
-            sum(of[RANDOM_REMOVAL, share][k] - of[row, share][k] for share in small.removed) / len(small.removed)
-            for k in range(small.repeats)
-        ]
-        middle = sum(gaps) / len(gaps)
-        bounds = (min(gaps), max(gaps)) if len(gaps) > 1 else None
-        return {row: {"below random": Number(middle, bounds=bounds)}}
+        return {row: {"below random": _below_random(found, row)}}
 
     @contextmanager
     def _shared(self, config: RunConfig) -> Iterator[Path]:
@@ -177,6 +173,18 @@ class CheckJob(BesideJob):
         side = max(size or 0, small.size)
         train = labelled(config.sets(config.train)[0], side, small.train)
         return train, labelled(config.sets(config.test)[0], side, small.test, train.classes)
+
+
+def _below_random(found: RoarResult, method: str) -> Number:
+    """How far its top-1 lies below that after random removal, mean over shares; with Student's interval over repeats.
+
+    Of one repeat nobody knows the error.
+    """
+    of = {(r.method, r.removed): np.array(r.top1) for r in found.rows}
+    shares = [share for name, share in of if name == method]
+    gaps = Estimate.of(np.mean([of[RANDOM_REMOVAL, share] - of[method, share] for share in shares], 0).tolist())
+    bounds = gaps.interval() if gaps.seeds > 1 else (math.nan, math.nan)
+    return Number(gaps.value, bounds=bounds, over="seeds")
 
 
 def _similarities(rows: Sequence[MprtRow] | Sequence[DrtRow]) -> dict[str, Number]:
