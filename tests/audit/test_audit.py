@@ -16,6 +16,7 @@ import pytest
 import torch
 from audit.scenes import SIDE, criterion, reader, scenes
 from calling import call
+from jsonschema import Draft202012Validator
 from scipy.stats import binomtest, spearmanr
 from torch import Tensor
 
@@ -34,6 +35,7 @@ from maskwise.core.errors import InputError
 from maskwise.data import read_data
 from maskwise.explainers import explainer
 from maskwise.report.audit_page import write_audit
+from maskwise.schemas import schema
 
 
 def test_chance_beyond_every_estimate_is_within_the_figure(tmp_path: Path) -> None:
@@ -378,3 +380,23 @@ def test_the_command_s_exit_code(data: Path, tmp_path: Path) -> None:
     assert wrong.exit_code == 2 and "no criterion sanity" in wrong.stderr
     assert call(*said, "--fail-on", "worse").exit_code == 2
     assert call(*said, "--limit-set", "foo=1").exit_code == 2
+
+
+@pytest.mark.parametrize("subject", [False, True])
+def test_one_picture_or_one_subject_tells_nothing_and_breaks_nothing(subject: bool, tmp_path: Path) -> None:
+    """An interval of no width would lie wholly beyond every bound."""
+    data = scenes(tmp_path / "scenes", 12 if subject else 1)
+    if subject:
+        lines = [f"{i:03}.png,one" for i in range(12)]
+        (data / "subjects.csv").write_text("\n".join(["file,subject", *lines]) + "\n")
+    found = audit(reader("object"), data, "gradient", out=tmp_path / "a", compare_with=reader("ground"))
+    assert all(one.holds is None for one in found.criteria)
+    page = write_audit(found).read_text()
+    text = re.sub(r'"data:image/[^"]*"', "", page)
+    assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", text.lower())
+    plain = json.loads((tmp_path / "a" / "audit.json").read_text())
+    Draft202012Validator(schema("audit")).validate(plain)
+    assert plain["sections"]["evidence"]["lift"]["low"] is None
+    if subject:
+        assert "so nothing is said of single classes" in text
+        assert all(one["verdict"] == "undecided" for one in plain["sections"]["against"]["differences"].values())

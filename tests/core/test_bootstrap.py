@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwise.core import bootstrap
-from maskwise.core.bootstrap import interval, paired
+from maskwise.core.bootstrap import interval, paired, resampled
 from maskwise.core.errors import InputError
 from maskwise.measures import metric
 
@@ -113,3 +113,19 @@ def test_levels_nest_and_nonsense_is_refused() -> None:
     for wrong in ({"level": 0.0}, {"level": 95.0}, {"resamples": 0}):
         with pytest.raises(InputError):
             interval(metric("mae"), rows, **wrong)  # type: ignore[arg-type]
+
+
+def test_of_one_picture_or_of_one_subject_there_is_no_interval() -> None:
+    """A picture alone was an interval of no width, which said that another would be the same."""
+    one, three = torch.tensor([[70.0]]), torch.tensor([[70.0], [10.0], [20.0]])
+    alike, apart = torch.tensor([5, 5, 5]), torch.tensor([5, 5, 6])
+    for rows, groups in ((one, None), (three, alike), (torch.tensor([[70.0], [math.nan]]), None)):
+        assert all(math.isnan(end) for end in interval(metric("le"), rows, groups=groups))
+        difference, *ends = paired(metric("le"), rows, rows - 5, groups=groups)
+        assert difference == pytest.approx(5) and all(math.isnan(end) for end in ends)
+    for groups in (None, apart):
+        low, high = interval(metric("le"), three, groups=groups)
+        assert low < high
+    assert len(resampled(metric("le"), three, torch.zeros(3, dtype=torch.int64))) == 0
+    with pytest.raises(InputError, match="resamples"):
+        interval(metric("le"), one, resamples=0)

@@ -128,6 +128,14 @@ def test_too_few_are_refused() -> None:
         agreement(of_rows({"f1": rows["f1"]}, {"f1": metric("f1")}))
 
 
+def test_of_one_picture_there_are_no_intervals(tmp_path: Path) -> None:
+    rows = {"f1": numbers(1, 1), "area": numbers(2, 1)}
+    found = agreement(of_rows(rows, {name: metric(name) for name in rows}), resamples=20)
+    assert found.over_methods.value.isfinite().all() and found.over_pictures.value.isnan().all()
+    assert all(one.isnan().all() for one in (found.over_methods.low, found.over_methods.high, found.over_pictures.low))
+    write_agreement(found, tmp_path)
+
+
 @pytest.mark.parametrize("methods", [8, 14])
 def test_unrelated_rankings_agree_by_chance(methods: int) -> None:
     """Normal theory against drawn rankings; a share of 2.5% above the end, give or take what so many draws say."""

@@ -321,3 +321,19 @@ def test_a_metric_that_says_nothing_of_one_method_names_it() -> None:
     board = leaderboard(measured)
     assert board.left_out["mae"].startswith(f"it says nothing of {METHODS[0]} on any picture")
     assert board.metrics == ["area"]
+
+
+def test_few_pictures_are_said_to_be_few_and_one_has_no_interval(tmp_path: Path) -> None:
+    judge = Classifier(tiny_net(classes=3), input_size=SIDE, name="tiny")
+    contenders = [Contender.of(name, explain) for name, explain in zip(METHODS, (low, high), strict=True)]
+    for count, said in ((1, "of 1 picture only"), (7, "of 7 pictures only"), (8, None)):
+        board = leaderboard(measure(contenders, judge, [some("few", count)], {"area": metric("area")}))
+        lines = [line for line in board.warnings if "too narrow to trust" in line]
+        assert [line.partition(":")[0] for line in lines] == ([] if said is None else [said])
+        cells = [line.cells["area"] for line in board.lines]
+        assert all(math.isnan(cell.low) is (count == 1) for cell in cells)
+        write_json(board, tmp_path / "b.json")
+        write_html(board, tmp_path / "b.html")
+        (first, *_) = json.loads((tmp_path / "b.json").read_text())["rows"]
+        assert (first["metrics"]["area"]["low"] is None) is (count == 1)
+        assert ("[-, -]" in (tmp_path / "b.html").read_text()) is (count == 1)

@@ -51,8 +51,9 @@ def against_section(audited: Audited, other: Audited) -> Section:
             verdict = "better" if (low > 0) is higher_is_better else "worse"
         if verdict == "worse":
             worse.append(name)
-        rows.append([name, f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}", verdict])
-        found[name] = {"difference": difference, "low": low, "high": high, "verdict": verdict}
+        rows.append([name, f"{difference:+.3f}", enough.ends("+.3f"), verdict])
+        plain = enough.plain()
+        found[name] = {"difference": difference, "low": plain["low"], "high": plain["high"], "verdict": verdict}
     same = audited.top == other.top
     alike = audited.estimate(spearman(audited.rows("maps"), other.rows("maps"), flat=0.0)[same], of=same)
     section.says = [

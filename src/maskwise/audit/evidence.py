@@ -71,7 +71,7 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
     if not found:
         section.says.append(f"No class has {FEW} such pictures, so nothing is said of single classes.")
         return
-    doubtful = [name for name, one in found if one.low <= 1]
+    doubtful = [name for name, one in found if not one.low > 1]
     section.says.append(
         f"Classes with at least {FEW} such pictures: {len(found)}. "
         + (f"Not surely above chance: {first_few(doubtful)}." if doubtful else "Each is surely above chance.")
@@ -79,8 +79,8 @@ def _lift(audited: Audited, section: Section, known: Tensor) -> None:
     section.tables.append(
         Listing(
             ["class", "pictures", "lift", "95% interval", ""],
-            [[name, one.count, f"{one.value:.2f}", f"{one.low:.2f} to {one.high:.2f}",
-              "chance is not excluded" if one.low <= 1 else ""] for name, one in found],
+            [[name, one.count, f"{one.value:.2f}", one.ends(),
+              "" if one.low > 1 else "chance is not excluded"] for name, one in found],
             "Lift of each class: 1 is chance.",
         )
     )  # fmt: skip

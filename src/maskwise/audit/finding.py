@@ -44,6 +44,15 @@ class Interval:
         """Are these fewer than decide anything?"""
         return (self.count if self.subjects is None else self.subjects) < FEWEST_DRAWN
 
+    def ends(self, form: str = ".2f") -> str:
+        """The interval as a cell of a table says it.
+
+        Example:
+            >>> Interval(0.5, 0.4, 0.61, 9).ends("+.1f"), Interval(0.5, math.nan, math.nan, 1).ends()
+            ('+0.4 to +0.6', '-')
+        """
+        return "-" if math.isnan(self.low) else f"{self.low:{form}} to {self.high:{form}}"
+
     def text(self, digits: int = 2, unit: str = "") -> str:
         """As a sentence says it.
 
@@ -52,9 +61,13 @@ class Interval:
             ('0.51 [0.40, 0.61]', '51% [40, 61]')
             >>> Interval(-0.002, -0.3, 12, 9).text(0)
             '0 [0, 12]'
+            >>> Interval(0.5, math.nan, math.nan, 1).text()  # of one picture there is none
+            '0.50 [-, -]'
         """
         if math.isnan(self.value):
             return "unknown"
+        if math.isnan(self.low):
+            return f"{self.value:.{digits}f}{unit} [-, -]"
         value, low, high = (round(each, digits) + 0.0 for each in (self.value, self.low, self.high))  # no "-0"
         return f"{value:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
 

@@ -23,6 +23,7 @@ from maskwise.classifiers.one_finding import THERE
 from maskwise.core.connected import of_rows, or_alone
 from maskwise.core.modes import eval_mode
 from maskwise.core.own_thread import in_this_thread
+from maskwise.core.text import how_many
 from maskwise.explainers.doubts import handed_on
 from maskwise.images import load_image, packaged_pictures, resize
 from maskwise.measures.energy import energy_inside
@@ -90,7 +91,9 @@ def planted(audited: Audited) -> dict[str, Any]:
             return {"why": f"{network.name} has no last linear layer that could be taught"}
     images, groups = audited.drawn(audited.sets, MOST)
     if len(images) < LEAST:
-        return {"why": f"{len(images)} pictures are too few to teach a shortcut and test it: at least {LEAST}"}
+        return {
+            "why": f"{how_many(len(images), 'picture')} can't teach a shortcut and test it: it takes at least {LEAST}"
+        }
     held = or_alone(groups, len(images)) % 3 == 0
     if held.all():
         return {"why": "all pictures are of one subject: none would be left to test what was taught"}

@@ -67,7 +67,7 @@ def verdict_section(sections: Sequence[Section], left_out: Sequence[str] = ()) -
     if any(one.name == "shortcut" and one.holds is False for one in criteria):
         section.says.append("The explainer failed its positive control: what is said of evidence below may miss much.")
     evidence = [one.numbers for one in sections if one.name == "evidence"]
-    doubtful = [each["class"] for found in evidence for each in found.get("classes", []) if each["low"] <= 1]
+    doubtful = [each["class"] for found in evidence for each in found.get("classes", []) if not (each["low"] or 0) > 1]
     if doubtful:
         whose = "it" if len(doubtful) == 1 else "them"
         section.says.append(

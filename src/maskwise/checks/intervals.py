@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -30,6 +31,16 @@ class MeanInterval:
     low: float
     high: float
     undefined: int
+
+    def text(self, digits: int, times: float = 1) -> str:
+        """As a table says it.
+
+        Example:
+            >>> MeanInterval(0.5, 0.25, 0.75, 0).text(2), MeanInterval(0.5, math.nan, math.nan, 0).text(1, 100)
+            ('0.50 (0.25 to 0.75)', '50.0 (-)')
+        """
+        mean, low, high = (f"{times * end:.{digits}f}" for end in (self.mean, self.low, self.high))
+        return f"{mean} (-)" if math.isnan(self.low) else f"{mean} ({low} to {high})"
 
     def plain(self) -> dict[str, float | None]:
         """As plain data, where None stands for NaN, which JSON does not have."""

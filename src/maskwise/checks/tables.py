@@ -19,7 +19,7 @@ def _similarities(rows: Sequence[MprtRow] | Sequence[DrtRow], *facts: str) -> Ta
     flat: dict[tuple[str, ...], int] = {}
     for row in rows:
         key, value = tuple(getattr(row, fact) for fact in facts), row.value
-        cells.setdefault(key, []).append(f"{value.mean:.2f} ({value.low:.2f} to {value.high:.2f})")
+        cells.setdefault(key, []).append(value.text(2))
         flat[key] = max(flat.get(key, 0), value.undefined)
     table = Table(*facts, *names, "flat maps")
     for key, texts in cells.items():
@@ -59,7 +59,7 @@ def again_table(result: AgainResult) -> Table:
     table = Table("method", *scores, "undefined")
     for method in dict.fromkeys(row.method for row in result.rows):
         own = {row.score: row.value for row in result.rows if row.method == method}
-        texts = [f"{own[score].mean:.3f} ({own[score].low:.3f} to {own[score].high:.3f})" for score in scores]
+        texts = [own[score].text(3) for score in scores]
         table.add_row(method, *texts, str(max(value.undefined for value in own.values())))
     return table
 
@@ -94,4 +94,4 @@ def _points(value: MeanInterval | None) -> str:
     """In percent of pictures, with its interval."""
     if value is None or value.mean != value.mean:
         return "-"
-    return f"{100 * value.mean:.1f} ({100 * value.low:.1f} to {100 * value.high:.1f})"
+    return value.text(1, 100)

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from maskwise.core.connected import or_alone
 from maskwise.core.errors import InputError
 
 FEWEST_DRAWN = 8  # independent pictures, or subjects of them: intervals over fewer are too narrow
@@ -49,7 +50,8 @@ def interval(
             pictures of a subject, are drawn together (the cluster bootstrap).
 
     Returns:
-        (low, high) in the metric's unit; NaN where no picture is left.
+        (low, high) in the metric's unit; NaN where no picture is left, and of one alone: nobody knows how much another
+        would differ.
 
     Raises:
         InputError: a level or a number of resamples that makes no sense.
@@ -111,27 +113,25 @@ def resampled(metric: Statistic, statistics: Tensor, groups: Tensor, resamples: 
             draws of the same pictures are the same for every caller.
 
     Returns:
-        NaN where nothing that was drawn says anything.
+        NaN where nothing that was drawn says anything; of fewer than two groups no draw at all, (0,).
     """
     known = _known(statistics)
     rows, of_row = _Rows(statistics[known]), groups[known]
-    draws = _draws(int(groups.max()) + 1 if len(groups) else 0, resamples, seed)
+    there = int(groups.max()) + 1 if len(groups) else 0
+    draws = _draws(there if there > 1 else 0, resamples, seed)
     return torch.cat([rows.value(metric, weights[:, of_row]) for weights in draws] or [torch.zeros(0)])
 
 
 def drawn_weights(known: Tensor, groups: Tensor | None, resamples: int, seed: int) -> Iterator[Tensor]:
-    """How often each known row is drawn, (r,n) float64, some resamples at a time.
+    """How often each known row is drawn, (r,n) float64, some resamples at a time; none of fewer than two.
 
     Args:
         known: (N,) bool, rows that say something; n of them.
         groups, resamples, seed: as in ``interval``.
     """
-    if groups is None:
-        yield from _draws(int(known.sum()), resamples, seed)
-        return
-    _, of_row = groups[known].unique(return_inverse=True)
-    for weights in _draws(int(of_row.max()) + 1 if len(of_row) else 0, resamples, seed):
-        yield weights[:, of_row]
+    names, of_row = or_alone(groups, len(known))[known].unique(return_inverse=True)
+    for weights in _draws(len(names) if len(names) > 1 else 0, resamples, seed):
+        yield weights if groups is None else weights[:, of_row]
 
 
 class _Rows:

@@ -193,11 +193,14 @@ def _of_method(columns: list[Tensor], groups: Tensor, resamples: int, seed: int)
         numbers, chosen = table[both][:, able], pairs[able][:, able]
         again = [weighted_spearman(numbers, w) for w in drawn_weights(both, groups, resamples, seed)]
         value[pairs] = weighted_spearman(numbers, torch.ones(1, len(numbers)))[0][chosen]
-        draws[:, pairs] = torch.cat(again)[:, chosen]
+        if again:
+            draws[:, pairs] = torch.cat(again)[:, chosen]
     return value, draws
 
 
 def _ends(draws: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of the interval of draws (R,K,K); NaN where there is no value."""
+    """Ends of the interval of draws (R,K,K); NaN where there is no value, and without draws."""
+    if not len(draws):
+        return torch.full_like(value, torch.nan), torch.full_like(value, torch.nan)
     low, high = torch.nanquantile(draws, torch.tensor([0.025, 0.975], dtype=torch.float64), 0)
     return low.masked_fill(value.isnan(), torch.nan), high.masked_fill(value.isnan(), torch.nan)

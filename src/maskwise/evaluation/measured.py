@@ -80,8 +80,10 @@ class Measured:
             for key in self.pictures[source]:
                 own = key.rpartition("#")[0]
                 names.append([first.setdefault(key, (source, own)), *([whose[own]] if own in whose else [])])
+        if len({one for own in names for one in own}) == sum(map(len, names)):  # none has a name of another's
+            return None
         found = connected(names)
-        return found if len(found) and int(found.max()) + 1 < len(found) else None
+        return found if int(found.max()) + 1 < len(found) else None
 
     @cached_property
     def _subjects(self) -> dict[str, Mapping[str, str]]:
@@ -107,14 +109,17 @@ class Measured:
                 )
         return found
 
-    def _few_subjects(self) -> list[str]:
-        """A line where pictures may be many and subjects are few."""
-        found = self.groups(list(self.pictures)) if self.drawn == "subjects" else None
-        count = FEWEST_DRAWN if found is None else len(found.unique())
-        if count >= FEWEST_DRAWN:
+    def _too_few(self) -> list[str]:
+        """A line where there are few pictures, or many of few subjects."""
+        found = self.groups(list(self.pictures))
+        count = sum(map(len, self.pictures.values())) if found is None else len(found.unique())
+        if count >= FEWEST_DRAWN or not count:
             return []
-        of = how_many(count, "subject")
-        return [f"all pictures are of {of}: intervals over fewer than {FEWEST_DRAWN} are too narrow to trust"]
+        subjects = self.drawn == "subjects"
+        few = (
+            f"all pictures are of {how_many(count, 'subject')}" if subjects else f"of {how_many(count, 'picture')} only"
+        )
+        return [f"{few}: intervals over fewer than {FEWEST_DRAWN} are too narrow to trust"]
 
     def _mixed_classes(self) -> list[str]:
         """Metrics that are means over classes, where a number is not one class."""
@@ -143,7 +148,7 @@ class Measured:
         """
         lines = [f"{source}: {text}" for source, text in self.left_out.items()]
         lines += [f"{source}: {text}" for source, text in self.other_order.items()]
-        lines += self._several_times() + self._few_subjects() + self._mixed_classes() + self._too_tolerant()
+        lines += self._several_times() + self._too_few() + self._mixed_classes() + self._too_tolerant()
         for contender in self.contenders:
             if isinstance(contender.explainer, GivenMaps):
                 lines += contender.explainer.doubts(contender.name)
