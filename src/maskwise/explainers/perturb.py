@@ -80,11 +80,9 @@ class Perturbation(Explainer):
 
 
 def are_probabilities(values: Callable[..., Tensor]) -> bool:
-    """Is it ``Targets.probabilities``, of a network that says some, and no function of the caller's?"""
+    """Is it ``Targets.probabilities``, and of classes, whose score is no function of the caller's?"""
     targets = getattr(values, "__self__", None)
-    if not isinstance(targets, Targets) or values != targets.probabilities:
-        return False
-    return targets.score is None and targets.activation != "none"
+    return isinstance(targets, Targets) and values == targets.probabilities and targets.score is None
 
 
 def generators(images: Tensor, seed: int) -> list[torch.Generator]:
