@@ -41,7 +41,8 @@ class Perturbation(Explainer):
                 self.progress(min(first + step, copies), copies)
 
     def zero(self, normalised: Tensor, targets: Targets, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor | float:
-        """What scores are counted from, (N,1,K): of probabilities 0; of others the score of these normalised pictures.
+        """What scores are counted from, (N,1,K): 0 of classes that have probabilities; of others the score of these
+        normalised pictures.
 
         An age or a cosine may have any offset, which says nothing of the picture, and weights that are all of one
         sign draw where masks happen to lie.
