@@ -79,6 +79,19 @@ def test_no_subject_trains_the_judge_and_is_asked_about(tmp_path: Path, monkeypa
     assert len(seen["test"]) == 8 and len(seen["train"]) == 16 and not seen["train"] & seen["test"]
 
 
+def test_a_leak_held_out_on_one_subject_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one there is no interval, which is null in what is kept."""
+    monkeypatch.setattr(leak_module, "robust_judge", lambda own, *_, **__: SimpleNamespace(classifier=own))
+    home = scenes(tmp_path / "home", 60)
+    files = sorted(file.name for file in (home / "images").iterdir())
+    rows = [f"{file},{place * 3 // len(files)}" for place, file in enumerate(files)]
+    (home / "subjects.csv").write_text("\n".join(["file,subject", *rows]) + "\n")
+    section, (leaks,) = asked(home, tmp_path / "out", True)
+    assert section.numbers["leak"].get("subjects") == 1, section.numbers
+    assert all(gap["low"] is None for gap in section.numbers["leak"]["gaps"].values())
+    assert leaks.holds is None and "[-, -]" in leaks.figure and "of 1 subject only" in leaks.figure
+
+
 def asked(data: Path, out: Path, method: Any, limits: Limits | None = None) -> tuple[Section, list[Criterion]]:
     classifier = reader("object")
     section = Section("sanity", "")

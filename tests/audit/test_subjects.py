@@ -133,6 +133,18 @@ def test_many_pictures_of_four_subjects_decide_nothing(tmp_path: Path) -> None:
         assert [new["low"], new["high"]] == pytest.approx([old["low"], old["high"]], abs=1e-4)
 
 
+@pytest.mark.parametrize(("subjects", "tested"), [(3, 1), (6, 2)])
+def test_the_positive_control_of_few_subjects_decides_nothing(tmp_path: Path, subjects: int, tested: int) -> None:
+    """Every third subject is held out; of one there is no interval, which is null in what is kept."""
+    home = copied(scenes(tmp_path / "home", subjects), tmp_path / "copies", 36 // subjects)
+    found = audit(reader("object"), home, "grad_cam", parts="shortcut", out=tmp_path / "out")
+    one, numbers = criterion(found, "shortcut"), found.plain()["sections"]["shortcut"]
+    assert one.holds is None and f"of {tested} subject" in one.figure, one
+    assert (numbers["lift"]["low"] is None) is (tested == 1) and "is not known" in numbers["says"][-1]
+    assert Draft202012Validator(schema("audit")).is_valid(found.plain())
+    write_audit(found)
+
+
 @pytest.mark.parametrize("copies", [2, 5])
 def test_copies_count_as_one(copies: int) -> None:
     draws = torch.Generator().manual_seed(copies)

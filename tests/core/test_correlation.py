@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import kendalltau, rankdata, spearmanr
 
-from maskwise.core.correlation import kendall, weighted_spearman
+from maskwise.core.correlation import kendall, ranks, weighted_spearman
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -20,6 +20,18 @@ SEEDS = st.integers(0, 2**32 - 1)
 def table(seed: int, rows: int, levels: int) -> torch.Tensor:
     """(rows,4) of so many values, so that many are tied."""
     return torch.randint(0, levels, (rows, 4), generator=torch.Generator().manual_seed(seed)).double()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 15), st.sampled_from([1, 2, 4, 100]))
+def test_ranks_are_scipys(seed: int, rows: int, levels: int) -> None:
+    values = table(seed, rows, levels).T
+    assert np.array_equal(ranks(values.float()).numpy(), rankdata(values.numpy(), axis=1))
+
+
+def test_infinity_has_a_rank_both_zeros_have_one_and_a_row_with_nan_has_none() -> None:
+    found = ranks(torch.tensor([[math.inf, -0.0, 0.0, -math.inf, math.inf], [3.0, math.nan, 2.0, 1.0, 0.0]]))
+    assert found[0].tolist() == [4.5, 2.5, 2.5, 1.0, 4.5] and found[1].isnan().all()
 
 
 @settings(max_examples=40, deadline=None)

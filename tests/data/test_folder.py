@@ -14,6 +14,7 @@ from PIL import Image
 
 from maskwise.core.errors import InputError
 from maskwise.data import read_data
+from maskwise.data.unmatched import by_picture
 from maskwise.labels import Labels
 
 
@@ -285,6 +286,17 @@ def test_accents_may_be_written_as_one_sign_or_two(files: str, tables: str, tmp_
     text(tmp_path / "labels.csv", "file,label", f"{said}.png,5", f"{name}.png,6", "b.png,4")
     labels = {record.id: record.label for record in read_data(tmp_path).records}
     assert labels == {f"{said}.png": 5, f"{name}.png": 6, "b.png": 4}
+
+
+def test_of_two_ways_to_write_a_name_the_picture_s_own_is_meant() -> None:
+    ones = [f"{letter}\N{LATIN SMALL LETTER E WITH ACUTE}.png" for letter in "abcdefgh"]
+    twos = [unicodedata.normalize("NFD", name) for name in ones]
+    assert by_picture({ones[0]: 1, twos[0]: 2}, [ones[0]]) == {ones[0]: 1, twos[0]: 2}
+    both = {name: place for place, name in enumerate(ones)} | {"none.png": 9}
+    assert by_picture(both, [*ones, *twos]) == both
+    joined = "\N{LATIN SMALL LIGATURE FI}"  # which is another letter than f and i
+    assert by_picture({f"{joined}{ones[0]}": 1}, [f"{joined}{twos[0]}"]) == {f"{joined}{twos[0]}": 1}
+    assert by_picture({f"fi{ones[0]}": 1}, [f"{joined}{twos[0]}"]) == {f"fi{ones[0]}": 1}
 
 
 def test_all_names_fit(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -134,6 +134,8 @@ def test_of_one_picture_there_are_no_intervals(tmp_path: Path) -> None:
     assert found.over_methods.value.isfinite().all() and found.over_pictures.value.isnan().all()
     assert all(one.isnan().all() for one in (found.over_methods.low, found.over_methods.high, found.over_pictures.low))
     write_agreement(found, tmp_path)
+    page = (tmp_path / "agreement.md").read_text()
+    assert "[-, -]" in page and "nan" not in page
 
 
 @pytest.mark.parametrize("methods", [8, 14])

@@ -332,6 +332,7 @@ def test_few_pictures_are_said_to_be_few_and_one_has_no_interval(tmp_path: Path)
         assert [line.partition(":")[0] for line in lines] == ([] if said is None else [said])
         cells = [line.cells["area"] for line in board.lines]
         assert all(math.isnan(cell.low) is (count == 1) for cell in cells)
+        assert ("[-, -]" in str(board)) is (count == 1) and "nan" not in str(board)
         write_json(board, tmp_path / "b.json")
         write_html(board, tmp_path / "b.html")
         (first, *_) = json.loads((tmp_path / "b.json").read_text())["rows"]

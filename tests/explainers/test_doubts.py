@@ -166,6 +166,19 @@ def test_a_class_whose_probability_no_mask_moves(name: str, asked: int | None) -
         assert "faint_perturbation" not in by_own  # of a score of the caller's own nobody knows what is small
 
 
+@pytest.mark.parametrize("name", ["rise", "occlusion", "score_cam", "recipro_cam"])
+def test_so_of_probabilities_that_a_network_makes_itself(name: str) -> None:
+    """Its outputs are taken as they are, and lie in [0,1]; of an age that hardly moves nobody knows what is small."""
+    of_its_own = Classifier(nn.Sequential(Sure(8.0), nn.Softmax(1)), input_size=32, activation="none")
+    assert kinds(explainer(name, of_its_own, **FAINT[name]), targets=2) == {"faint_perturbation": [True] * 3}
+    quiet = Sure(0.0)
+    with torch.no_grad():
+        quiet.net[-1].weight.mul_(1e-4)  # type: ignore[index, operator, union-attr]
+        quiet.ahead += 2
+    age = Classifier(quiet, input_size=32, activation="none")
+    assert "faint_perturbation" not in kinds(explainer(name, age, **FAINT[name]), targets=2)
+
+
 @pytest.mark.parametrize("name", ["grad_cam", "gradient", "rise", "occlusion", "score_cam", "group_cam", "smooth_grad"])
 def test_a_sound_network_has_no_warnings(name: str, tiny: Classifier) -> None:
     assert kinds(explainer(name, tiny, **QUICK.get(name, {}))) == {}

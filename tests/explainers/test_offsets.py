@@ -70,17 +70,37 @@ def test_so_are_functions_of_your_own_and_contrasts(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("activation", ["none", "softmax"])
-def test_rise_counts_from_the_whole_picture_and_of_probabilities_from_nothing(activation: Any) -> None:
+@pytest.mark.parametrize(
+    ("activation", "asked", "goal"),
+    [("none", 1, (0, 1, 0, 0, 0)), ("softmax", 1, (0, 1, 0, 0, 0)), ("softmax", "1 - 3", (0, 1, 0, -1, 0))],
+)
+def test_rise_counts_from_the_whole_picture_and_of_probabilities_from_nothing(
+    activation: Any, asked: Any, goal: tuple[float, ...]
+) -> None:
     """The sum of (score - the whole picture's) x mask, by hand; the paper's, of probabilities."""
     classifier = Classifier(Scaled(64), input_size=32, activation=activation, name="scores")
     images = torch.nn.functional.interpolate(IMAGES, (32, 32), mode="bilinear")[:1]
-    ours = explainer("rise", classifier, masks=64, batch=64)(images, 1)[0]
+    ours = explainer("rise", classifier, masks=64, batch=64)(images, asked)[0]
     masks = random_masks(generators(images, 0), 64, 7, 0.5, (32, 32))[0]
     clean = classifier.normalise(images)
     with torch.no_grad():
-        scores = classifier.probabilities(classifier.network(clean * masks[:, None]))[:, 1]
-        whole = classifier.probabilities(classifier.network(clean))[0, 1] if activation == "none" else 0.0
+        scores = classifier.probabilities(classifier.network(clean * masks[:, None])) @ torch.tensor(goal).float()
+        own = classifier.probabilities(classifier.network(clean))[0] @ torch.tensor(goal).float()
+        whole = 0.0 if (activation, asked) == ("softmax", 1) else own
     wanted = ((scores - whole)[:, None, None] * masks).sum(0)
     wanted = (wanted - wanted.min()) / (wanted.max() - wanted.min())
     assert (ours - wanted).abs().max() < 1e-3
+
+
+def test_rise_of_outputs_as_they_are_is_the_same_by_either_scoring() -> None:
+    """Such a network has one score, which hung on its offset as a logit alone. A logit of softmax is the paper's."""
+    asked = {"masks": 64, "batch": 64}
+    for offset in (64, -64):
+        first, second = (
+            explainer("rise", scored(offset), scoring=way, **asked)(IMAGES, 1) for way in ("logit", "probability")
+        )
+        assert torch.equal(first, second)
+    own, moved = (
+        explainer("rise", Classifier(Scaled(by), input_size=32), scoring="logit", **asked)(IMAGES, 1) for by in (0, 64)
+    )
+    assert (own - moved).abs().max() > 0.1

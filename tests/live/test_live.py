@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_net
 from PIL import Image
 from typer.testing import CliRunner
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import Activation
 from maskwise.cli import app
 from maskwise.core.errors import InputError
 from maskwise.explainers import Explainer, explainer
@@ -180,6 +182,19 @@ def test_frames_are_drawn_on_not_replaced(explain: Explainer) -> None:
     assert over[192, 256].mean() > 170 > 100 > over[330, 60].mean(), "bright where the map is, dark elsewhere"
     faint = annotated(frame, maps * 0.2, torch.zeros(5), explain, [0, 1], 10.0)
     assert (faint[150:] == 128).all(), "no outline of a class that is not there"
+
+
+@pytest.mark.parametrize(("activation", "said"), [("none", ["46", "-14.5"]), ("sigmoid", ["100%", "0%"])])
+def test_what_is_said_of_a_class_is_a_percentage_of_probabilities_alone(
+    activation: Activation, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An age of 46 was said to be 4600%."""
+    lines: list[str] = []
+    monkeypatch.setattr("maskwise.live.loop._write", lambda picture, text, line, colour: lines.append(text))
+    network = Classifier(tiny_net(classes=2), input_size=32, activation=activation, labels=["age", "other"])
+    scores = torch.tensor([46.0, -14.5])
+    annotated(pictures(1)[0], torch.zeros(2, 32, 32), scores, explainer("gradient", network), [0, 1], 10.0)
+    assert lines[:2] == [f"age {said[0]}", f"other {said[1]}"]
 
 
 def test_the_loop_counts_tells_and_stops(explain: Explainer) -> None:

@@ -11,6 +11,7 @@ from maskwise.classifiers import Classifier
 from maskwise.core.errors import InputError
 from maskwise.measures import metric, metrics
 from maskwise.measures.perturbation import curves
+from maskwise.measures.scoring import log_probabilities
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 MAPS = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -39,6 +40,17 @@ def test_scores_that_are_no_probabilities_are_refused(name: str, scale: float, o
     """Below 0 they were taken for the smallest number there is, so that a curve of ages was flat at 0."""
     with pytest.raises(InputError, match=r"of probabilities, and with activation none the network gives -?[\d.]+"):
         metric(name, taken(scale, offset)).per_image(MAPS, images=IMAGES)
+
+
+@pytest.mark.parametrize(("far", "named"), [(-0.002, "-0.002"), (1.002, "1.002"), (-0.0005, None), (1.0005, None)])
+def test_half_precision_s_rounding_is_let_pass_and_no_more(far: float, named: str | None) -> None:
+    scores = torch.tensor([[0.25, far], [0.5, 0.5]])
+    classifier = Classifier(lambda images: scores[: len(images)], input_size=32, activation="none", name="scores")
+    if named is None:
+        assert log_probabilities(classifier, 2, lambda rows: IMAGES[rows]).isfinite().all()
+        return
+    with pytest.raises(InputError, match=f"the network gives {named};"):
+        log_probabilities(classifier, 2, lambda rows: IMAGES[rows])
 
 
 def test_all_metrics_that_ask_are_asked_here() -> None:

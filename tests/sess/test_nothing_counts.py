@@ -99,9 +99,10 @@ def test_a_picture_of_one_colour_has_no_edges() -> None:
     assert edges(step)[0, :, 15:17].min() > 0.99 and edges(step)[0, :, :14].eq(0).all()
 
 
-@pytest.mark.parametrize(("offset", "told"), [(64.0, True), (-0.5, False), (0.3, False)])
+@pytest.mark.parametrize(("offset", "told"), [(64.0, True), (-0.5, False), (0.3, False), (-1.0, True), (-64.0, True)])
 def test_scores_that_are_no_probabilities_are_told(offset: float, told: bool) -> None:
-    """An age of 64 in all windows weighs them alike; scores from 0 to 1 that a network makes itself are taken."""
+    """An age of 64 in all windows weighs them alike, and windows below 0 were left out without a word; scores from 0 to
+    1 that a network makes itself are taken."""
 
     def small(images: Tensor) -> Tensor:
         return torch.stack([images.mean((1, 2, 3)), images.amax((1, 2, 3))], 1) * 0.6 + offset
@@ -113,3 +114,18 @@ def test_scores_that_are_no_probabilities_are_told(offset: float, told: bool) ->
             warnings.simplefilter("ignore")
             sharper(torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0)), 1)
         assert bool(sharper.doubted.get("no_probability", torch.zeros(1)).any()) is said
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_a_contrast_of_probabilities_may_lie_below_0(activation: Any) -> None:
+    """Where the other class is likelier, a window counts nothing: that is what was asked."""
+    network = torch.nn.Sequential(tiny_net(), torch.nn.Softmax(1)) if activation == "none" else tiny_net()
+    classifier = Classifier(network, input_size=32, activation=activation)
+    sharper = mw.SESS(lambda images, targets: images.mean(1), classifier, scales=3, prune=1.0)
+    images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sharper(images, [["0 - 1", "1 - 0"]])
+        assert not sharper.doubted.get("no_probability", torch.zeros(1)).any()
+        sharper(images, [[0, 1]])  # windows that pruning leaves out have no score
+    assert not bool(sharper.doubted.get("no_probability", torch.zeros(1)).any())

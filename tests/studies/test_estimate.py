@@ -122,6 +122,9 @@ def test_the_same_seeds_are_held_against_each_other() -> None:
     first, second = Estimate.of([1.0], which=(0,)), Estimate.of([2.0], which=(1,))
     assert np.isnan((first - second).value) and Condition("x", first - second, high=0).verdict == "undecided"
     untrained = Estimate.of([2.0])
+    beside = Estimate.of([2.0, 8.0, 9.0])
+    assert mean([two, three, beside]).points.tolist() == [pytest.approx(3.5 / 3), pytest.approx(4.5)]
+    assert np.isnan(mean([first, second, untrained]).value), "a seed that the two share there is none"
     assert (three - untrained).points.tolist() == [-1.5], "what has no seed is beside the first"
 
 

@@ -266,6 +266,19 @@ def test_no_name_becomes_html(tiny: Classifier) -> None:
     assert shown[0].count(">probability</text>") == shown[0].count("0 to 100%</text>") == 2, "axes have names"
 
 
+def test_scores_that_are_no_probabilities_are_no_percentages() -> None:
+    """An age of 46 was 4602.0%, with a bar that long, and one of -14 had a bar of negative width."""
+    image, saliency = torch.rand(3, 20, 30), torch.rand(20, 30)
+    picture = pictures.Picture("a.png", to_bytes(image), Stored(300, 200))
+    top = panel.preview(picture, [("age", 46.02), ("other", -14.571)])
+    assert "<b>46.02</b>" in top and "<b>-14.57</b>" in top and top.count("width:0") == 2 and "%" not in top
+    confidence = MaskedConfidence("age", 46.02, 44.5, 0.75, 46.02)
+    answer = Answer("rise", saliency, saliency > 0.5, (0, 0, 9, 9), image, "age", confidence=confidence)
+    shown = panel.answers_panel(picture, [answer], torch.zeros(3), "", 1)
+    assert "age: 46.02 on the whole picture; below, the change</p>" in shown
+    assert "masked-in: <b>44.5</b> (−1.52)" in shown and "masked-out: <b>0.75</b> (−45.3)" in shown
+
+
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "maskwise.web.app", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,16 @@ class Interval:
         """As plain data, where None stands for NaN, which JSON does not have."""
         found = {key: value for key, value in asdict(self).items() if key != "subjects" or value is not None}
         return {key: None if math.isnan(value) else value for key, value in found.items()}
+
+    @classmethod
+    def of_plain(cls, found: Mapping[str, Any]) -> Interval:
+        """From what ``plain`` gave, maybe by way of a file.
+
+        Example:
+            >>> Interval.of_plain(Interval(0.5, math.nan, math.nan, 1).plain()).ends()
+            '-'
+        """
+        return cls(**{key: math.nan if value is None else value for key, value in found.items()})
 
     def times(self, factor: float) -> Interval:
         return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor)

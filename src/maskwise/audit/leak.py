@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from maskwise.audit.finding import Criterion, Interval, Section, too_few
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, plain_identity
@@ -34,10 +32,10 @@ def leak_part(audited: Audited, section: Section) -> None:
         section.criteria.append(Criterion("leak", _QUESTION, None, str(numbers["why"]), of_explainer=True))
         section.says.append(f"Whether the masks' shape gives the class away was not asked: {numbers['why']}.")
         return
-    gaps = {name: MeanInterval(**value) for name, value in numbers["gaps"].items()}
-    bound = audited.plan.limits.leak
+    gaps = {name: MeanInterval.of_plain(value) for name, value in numbers["gaps"].items()}
+    borrowed, bound = MeanInterval.of_plain(numbers["borrowed"]), audited.plan.limits.leak
     subjects = numbers.get("subjects")  # a part of before they were counted has none
-    answer = answer_of(gaps, _filled(numbers["borrowed"]), bound, numbers["test"] if subjects is None else subjects)
+    answer = answer_of(gaps, borrowed, bound, numbers["test"] if subjects is None else subjects)
     holds = {"leaks": False, "none found": True}.get(answer)
     least = deciding(gaps, bound)
     gap = Interval(least.mean, least.low, least.high, numbers["test"], subjects)
@@ -81,9 +79,3 @@ def measured(audited: Audited) -> dict[str, Any]:
         "gaps": plain["gaps"], "borrowed": plain["borrowed"], "train": len(train), "test": len(test),
         "subjects": subjects,
     }  # fmt: skip
-
-
-def _filled(value: dict[str, Any]) -> MeanInterval:
-    """NaN has no place in JSON."""
-    filled: dict[str, Any] = {key: torch.nan if one is None else one for key, one in value.items()}
-    return MeanInterval(**filled)

@@ -18,6 +18,7 @@ from maskwise.audit.leak import leak_part
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, estimated, plain_identity
 from maskwise.checks import mprt
+from maskwise.checks.intervals import MeanInterval
 from maskwise.checks.rows import as_float
 from maskwise.checks.similarity import Spearman
 from maskwise.checks.subject import Subject, top_classes
@@ -91,7 +92,7 @@ def _randomised(audited: Audited, section: Section) -> None:
 def _stable(audited: Audited, section: Section) -> None:
     numbers = kept(audited.out, "stability", plain_identity(audited), lambda: stability(audited))
     section.numbers["stability"] = numbers
-    found = {name: Interval(**_filled(value)) for name, value in numbers["alike"].items()}
+    found = {name: Interval.of_plain(value) for name, value in numbers["alike"].items()}
     bound = audited.plan.limits.stability
     judged = [stays_above(one, bound) for one in found.values()]
     holds = False if False in judged else None if None in judged else True
@@ -162,9 +163,5 @@ def compressed(image: Tensor, quality: int = QUALITY) -> Tensor:
 
 
 def _estimate(value: dict[str, Any], count: int, subjects: int | None) -> Interval:
-    ends = {key: torch.nan if value[key] is None else value[key] for key in ("mean", "low", "high")}
-    return Interval(ends["mean"], ends["low"], ends["high"], count, subjects)
-
-
-def _filled(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: torch.nan if one is None else one for key, one in value.items()}
+    found = MeanInterval.of_plain(value)
+    return Interval(found.mean, found.low, found.high, count, subjects)

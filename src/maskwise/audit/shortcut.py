@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from maskwise.audit.figures import pictures_figure
-from maskwise.audit.finding import Criterion, Figure, Interval, Section
+from maskwise.audit.finding import Criterion, Figure, Interval, Section, too_few
 from maskwise.audit.parts import kept
 from maskwise.audit.subject import Audited, Ratio, estimated, plain_identity
 from maskwise.checks.randomise import restored
@@ -34,6 +34,12 @@ LEARNED, SPARED = 0.8, 0.1  # held-out pictures with the patch that get its clas
 PHOTOGRAPHS = ("coffee", "cat", "flower")  # tried in turn; those that last layers of 10 and 1000 classes told best
 DECAY = 1e-2
 _QUESTION = "Would the explainer show a shortcut?"
+_SEEN = {
+    True: "So a shortcut of this kind would show in the maps.",
+    False: "This explainer can't see shortcuts here. That its maps lie on objects says little: read all that follows "
+    "accordingly, or take a method that follows the class that is asked for, such as grad_cam.",
+    None: "Whether a shortcut of this kind would show in the maps is not known.",
+}
 
 
 def shortcut_section(audited: Audited) -> Section:
@@ -47,9 +53,9 @@ def shortcut_section(audited: Audited) -> Section:
         section.not_done = str(numbers["why"])
         section.criteria.append(Criterion("shortcut", _QUESTION, None, section.not_done, of_explainer=True))
         return section
-    there, without = (Interval(**numbers[key]) for key in ("lift", "lift_without"))
+    there, without = (Interval.of_plain(numbers[key]) for key in ("lift", "lift_without"))
     bound = audited.plan.limits.shortcut
-    seen = bool(there.low > bound and there.low > without.value)
+    seen = None if there.too_few else there.low > bound and there.low > without.value
     absent = numbers["pictures_of_class"] == 0
     section.says = [
         f"The last layer was taught for a while that a small photograph ({numbers['photograph']}), a sixteenth of the "
@@ -59,16 +65,10 @@ def shortcut_section(audited: Audited) -> Section:
         "without.",
         f"With the patch {there.text(1)} times as much of that class's map lies on it as of a map that is the same "
         f"everywhere; at the same places without it {without.text(1)}.",
-        "So a shortcut of this kind would show in the maps."
-        if seen
-        else "This explainer can't see shortcuts here. That its maps lie on objects says little: read all that "
-        "follows accordingly, or take a method that follows the class that is asked for, such as grad_cam.",
+        _SEEN[seen],
     ]
-    section.criteria.append(
-        Criterion(
-            "shortcut", _QUESTION, seen, f"lift {there.text(1)} on the patch, surely above {bound:g}", of_explainer=True
-        )
-    )
+    figure = f"lift {there.text(1)} on the patch, surely above {bound:g}{too_few(there)}"
+    section.criteria.append(Criterion("shortcut", _QUESTION, seen, figure, of_explainer=True))
     section.figures.append(Figure(path, "Pictures with the patch, and maps of the class that it was made to mean"))
     return section
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -41,6 +42,16 @@ class MeanInterval:
         """
         mean, low, high = (f"{times * end:.{digits}f}" for end in (self.mean, self.low, self.high))
         return f"{mean} (-)" if math.isnan(self.low) else f"{mean} ({low} to {high})"
+
+    @classmethod
+    def of_plain(cls, found: Mapping[str, Any]) -> MeanInterval:
+        """From what ``plain`` gave, maybe by way of a file.
+
+        Example:
+            >>> MeanInterval.of_plain(MeanInterval(0.5, math.nan, math.nan, 0).plain()).text(1)
+            '0.5 (-)'
+        """
+        return cls(**{name: math.nan if value is None else value for name, value in found.items()})
 
     def plain(self) -> dict[str, float | None]:
         """As plain data, where None stands for NaN, which JSON does not have."""

@@ -37,6 +37,17 @@ def how_many(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def probabilities_said(values: Sequence[float], digits: int = 1) -> list[str]:
+    """Percentages of probabilities; numbers of four digits where one lies below 0 or above 1, as an age does.
+
+    Example:
+        >>> probabilities_said([0.9, 0.05]), probabilities_said([46.02, 0.5])
+        (['90.0%', '5.0%'], ['46.02', '0.5'])
+    """
+    chances = all(0 <= value <= 1 for value in values)
+    return [f"{value:.{digits}%}" if chances else f"{value:.4g}" for value in values]
+
+
 def few(names: Sequence[str]) -> str:
     """The first name, and a sign that there are more.
 

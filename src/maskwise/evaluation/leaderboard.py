@@ -40,6 +40,10 @@ class Cell:
     pictures: int
     difference: tuple[float, float, float] | None = None
 
+    def __str__(self) -> str:
+        value, low, high = ("-" if math.isnan(n) else f"{n:.3g}" for n in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -99,7 +103,7 @@ class Leaderboard:
         rows = [["data", "method", *self.metrics]]
         for line in self.lines:
             cells = [line.cells.get(name) for name in self.metrics]  # a data set may lack what a metric needs
-            values = ["-" if c is None else f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" for c in cells]
+            values = ["-" if cell is None else str(cell) for cell in cells]
             rows.append([line.data, line.method, *values])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -324,8 +324,11 @@ class Explainer:
         dead = within_rounding(low, high)
         self.doubt("dead_perturbation", dead)
         if probabilities:
+            faint = hardly_moves(low, high)
+            if self.classifier.activation == "none":  # of an age nobody knows what is small
+                faint &= (low >= 0) & (high <= 1)
             # A map of zeros is stretched from nothing.
-            self.doubt("faint_perturbation", hardly_moves(low, high) & (maps != 0).any(-1).any(-1).to(low.device))
+            self.doubt("faint_perturbation", faint & (maps != 0).any(-1).any(-1).to(low.device))
         if "dead_pixels" in self.doubted:  # the same fault: one line is enough
             self.doubt("dead_pixels", self.doubted.pop("dead_pixels") & ~dead.any(1))
         return torch.where(dead[..., None, None], 0.0, maps) if self.normalise else maps

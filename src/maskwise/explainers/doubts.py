@@ -169,7 +169,8 @@ def not_found(found: Tensor, classes: Tensor) -> Tensor:
 @doubts.register(
     "nothing_counts",
     cause="no window's map, times the target's score there, exceeds `theta`",
-    cure="lower `theta`; where it is 0, the score is nowhere above 0: ask for another target, or take weights=softmax",
+    cure="lower `theta`; where it is 0, the score is nowhere above 0: ask for another target, or weights=softmax in "
+    "place of logits",
 )
 def nothing_counts(best: Tensor, theta: float, fused: Tensor) -> Tensor:
     """(N,K) of SESS: is the fused map (N,K,H,W) empty, though windows have maps?
@@ -182,12 +183,13 @@ def nothing_counts(best: Tensor, theta: float, fused: Tensor) -> Tensor:
 
 @doubts.register(
     "no_probability",
-    cause="the scores that weigh the windows are no probabilities, and their offset weighs, too",
+    cause="the scores that weigh the windows are no probabilities: their offset weighs, too, and windows below 0 count "
+    "nothing",
     cure="give a network whose scores lie in [0,1], as one that ends in a sigmoid does",
 )
-def no_probability(scores: Tensor) -> Tensor:
-    """(N,K) of SESS: is a score of a window (N,K,P) above 1? Windows of one below 0 count nothing."""
-    return (scores > 1 + NO_CHANCE).any(-1)
+def no_probability(scores: Tensor, least: float = 0) -> Tensor:
+    """(N,K) of SESS: is a score of a window (N,K,P) above 1, or below ``least``? Of -inf none was asked for."""
+    return ((scores > 1 + NO_CHANCE) | ((scores < least - NO_CHANCE) & ~scores.isinf())).any(-1)
 
 
 @doubts.register(

@@ -41,7 +41,8 @@ class Perturbation(Explainer):
                 self.progress(min(first + step, copies), copies)
 
     def zero(self, normalised: Tensor, targets: Targets, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor | float:
-        """What scores are counted from, (N,1,K): of probabilities 0; of others the score of these normalised pictures.
+        """What scores are counted from, (N,1,K): 0 of classes that have probabilities; of others the score of these
+        normalised pictures.
 
         An age or a cosine may have any offset, which says nothing of the picture, and weights that are all of one
         sign draw where masks happen to lie.
@@ -80,11 +81,9 @@ class Perturbation(Explainer):
 
 
 def are_probabilities(values: Callable[..., Tensor]) -> bool:
-    """Is it ``Targets.probabilities``, of a network that says some, and no function of the caller's?"""
+    """Is it ``Targets.probabilities``, and of classes, whose score is no function of the caller's?"""
     targets = getattr(values, "__self__", None)
-    if not isinstance(targets, Targets) or values != targets.probabilities:
-        return False
-    return targets.score is None and targets.activation != "none"
+    return isinstance(targets, Targets) and values == targets.probabilities and targets.score is None
 
 
 def generators(images: Tensor, seed: int) -> list[torch.Generator]:

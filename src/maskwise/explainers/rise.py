@@ -84,7 +84,7 @@ class Rise(Perturbation):
             side = (images.shape[-2], images.shape[-1])
             total = torch.zeros(len(images), targets.count, side[0] * side[1], device=images.device)
             squares = torch.zeros_like(total)
-            zero = 0.0 if self.scoring == "logit" else self.zero(clean, targets, values)
+            zero = self.zero(clean, targets, values)
             used = 0
             for first, last in self.chunks(len(images), self.masks):
                 masks = random_masks(draws, last - first, self.grid, self.keep, side, self.border).to(images.device)

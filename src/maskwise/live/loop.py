@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwise.core.text import probabilities_said
 from maskwise.explainers import Explainer
 from maskwise.explainers.targets import parse_targets
 from maskwise.live.sinks import Sink
@@ -103,7 +104,8 @@ def annotated(
             inside = (values >= LEVEL).astype(np.uint8)
             outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
             cv2.drawContours(drawn, outlines, -1, COLOURS[k % len(COLOURS)], max(width // 200, 1))
-    lines = [f"{explainer.classifier.labels.name(c)} {float(probabilities[c]):.0%}" for c in shown]
+    said = probabilities_said(probabilities.tolist(), 0)
+    lines = [f"{explainer.classifier.labels.name(c)} {said[c]}" for c in shown]
     for k, text in enumerate([*lines, f"{fps:.1f} frames/s"]):
         colour = COLOURS[k % len(COLOURS)] if len(sized) > 1 and k < len(lines) else (255, 255, 255)
         _write(drawn, text, k, colour)

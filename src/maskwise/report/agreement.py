@@ -117,8 +117,9 @@ def _ends(found: MetricAgreement, row: int) -> Iterator[str]:
     )
     most = min(SHOWN, max(len(ranked) // 2, 1))  # none on both sides
     for part in (ranked[:most], ranked[::-1][:most]):
-        ends = {i: f"[{numbers.low[row, i]:.2f}, {numbers.high[row, i]:.2f}]" for i in part}
-        yield ", ".join(f"{names[i]} {values[i]:.2f} {ends[i]}" for i in part) or "-"
+        ends = {i: (float(numbers.low[row, i]), float(numbers.high[row, i])) for i in part}
+        said = {i: "[-, -]" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]" for i, (low, high) in ends.items()}
+        yield ", ".join(f"{names[i]} {values[i]:.2f} {said[i]}" for i in part) or "-"
 
 
 def _csv(found: MetricAgreement) -> str:

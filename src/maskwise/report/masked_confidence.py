@@ -10,11 +10,14 @@ from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
 from maskwise.classifiers import Classifier
+from maskwise.core.text import probabilities_said
 
 
 @dataclass(frozen=True)
 class MaskedConfidence:
     """A class's probability, in [0,1], on a picture and on what masking makes of it.
+
+    Of a network whose outputs are taken as they are it is that output, and may be any number.
 
     Attributes:
         of: the class's name.
@@ -29,6 +32,16 @@ class MaskedConfidence:
     masked_in: float
     masked_out: float
     inpainted: float
+
+    @property
+    def values(self) -> tuple[float, float, float, float]:
+        """Whole, masked-in, masked-out, inpainted."""
+        return self.whole, self.masked_in, self.masked_out, self.inpainted
+
+    @property
+    def said(self) -> list[str]:
+        """The values as percentages, or as they are where they are no probabilities."""
+        return probabilities_said(self.values)
 
 
 def masked_confidences(

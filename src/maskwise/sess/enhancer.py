@@ -192,7 +192,8 @@ class SESS(Explainer):
             self.doubt(kind, count == sweep.explained)
         self.doubt("nothing_counts", unheard)
         if self.settings.protocol.weights != "logit" and targets.score is None:  # of yours you know the size
-            self.doubt("no_probability", no_probability(sweep.scores))
+            one_class = targets.contrasts is None and targets.goals is None  # a difference may be below 0
+            self.doubt("no_probability", no_probability(sweep.scores, 0 if one_class else -1))
         self.doubt("other_classifier", self.is_foreign)
         self.doubt_flat(fused)
         return fused, None

@@ -138,13 +138,14 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def _side_by_side(estimates: Sequence[Estimate]) -> tuple[tuple[int, ...] | None, list[list[int]]]:
-    """The seeds that all of them have, and where each has them; without seeds of their own it is the first ones."""
+    """The seeds that all of them have, and where each has them; of those without seeds of their own the first ones."""
     named = [e.which for e in estimates if e.which is not None]
-    if len(named) < len(estimates):
-        fewest = min(e.seeds for e in estimates)
-        return (named[0][:fewest] if named else None), [list(range(fewest))] * len(estimates)
-    shared = tuple(seed for seed in named[0] if all(seed in which for which in named))
-    return shared, [[which.index(seed) for seed in shared] for which in named]
+    fewest = min((e.seeds for e in estimates if e.which is None), default=None)
+    if not named:
+        return None, [list(range(fewest or 0))] * len(estimates)
+    shared = tuple(seed for seed in named[0] if all(seed in which for which in named))[:fewest]
+    places = list(range(len(shared)))
+    return shared, [places if e.which is None else [e.which.index(seed) for seed in shared] for e in estimates]
 
 
 def median(estimate: Estimate) -> Estimate:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
+from maskwise.core.text import probabilities_said
 from maskwise.drawing.colour_bar import css_gradient
 from maskwise.drawing.heat import HeatScale, heat_scale
 from maskwise.images import to_uint8
@@ -19,6 +20,7 @@ from maskwise.web.pictures import Picture
 from maskwise.web.waiting_line import PlaceInLine, Progress
 
 SIDE = 420  # pixels of a shown picture's longer side
+MINUS = "\N{MINUS SIGN}"
 CAPTIONS = ("heat map", "box", "masked-in", "masked-out", "inpainted")
 # Of a map that is stretched both drawings are there, and the stylesheet shows one.
 _RAW_SWITCH = (
@@ -30,9 +32,10 @@ _RAW_SWITCH = (
 def preview(picture: Picture, top: Sequence[tuple[str, float]]) -> str:
     """The picture and what the classifier takes it for."""
     size = f"{picture.stored.width} × {picture.stored.height}"
+    said = probabilities_said([p for _, p in top])
     rows = "".join(
-        f'<li><span>{html.escape(name)}</span><b>{p:.1%}</b><i style="width:{100 * p:.1f}%"></i></li>'
-        for name, p in top
+        f'<li><span>{html.escape(name)}</span><b>{text}</b><i style="width:{text if "%" in text else 0}"></i></li>'
+        for (name, _), text in zip(top, said, strict=True)
     )
     return (
         f'<div class="mw"><img class="mw-preview" src="{uri(to_uint8(shrunk_to(picture.unit, SIDE)))}" '
@@ -124,19 +127,21 @@ def _bar(scale: HeatScale, which: str = "") -> str:
 def _whole(answer: Answer) -> str:
     if answer.confidence is None:
         return ""
-    said = f"{answer.confidence.of}: {answer.confidence.whole:.1%} on the whole picture"
-    return f'<p class="mw-whole">{html.escape(said)}; below, the change in percentage points</p>'
+    whole, *_ = answer.confidence.said
+    said = f"{answer.confidence.of}: {whole} on the whole picture"
+    points = " in percentage points" if "%" in whole else ""
+    return f'<p class="mw-whole">{html.escape(said)}; below, the change{points}</p>'
 
 
 def _change(confidence: MaskedConfidence | None, caption: str) -> str:
     """The class's probability on a masked picture, and in brackets by how many percentage points it differs."""
-    masked = {} if confidence is None else {
-        "masked-in": confidence.masked_in, "masked-out": confidence.masked_out, "inpainted": confidence.inpainted
-    }  # fmt: skip
+    masked = ("masked-in", "masked-out", "inpainted")
     if confidence is None or caption not in masked:
         return ""
-    points = f"{100 * (masked[caption] - confidence.whole):+.1f}".replace("-", "\N{MINUS SIGN}")
-    return f": <b>{masked[caption]:.1%}</b> ({points})"
+    place = 1 + masked.index(caption)
+    change, said = confidence.values[place] - confidence.whole, confidence.said[place]
+    points = f"{100 * change:+.1f}" if "%" in said else f"{change:+.3g}"
+    return f": <b>{said}</b> ({points.replace('-', MINUS)})"
 
 
 def _picture(image: Tensor, text: str) -> str:
