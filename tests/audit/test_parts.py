@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 from audit.scenes import criterion, reader
 from calling import call
+from matplotlib.figure import Figure
 
 from maskwise.audit import CRITERIA, audit
-from maskwise.audit.finding import Criterion
+from maskwise.audit.figures import estimates_figure
+from maskwise.audit.finding import Criterion, Interval, Section
 from maskwise.audit.limits import DECIDED_BY, part_of
 from maskwise.audit.run import SECTIONS, which_cannot_fail
-from maskwise.audit.verdict import fit_to_show
+from maskwise.audit.verdict import fit_to_show, verdict_section
 from maskwise.core.errors import InputError
 from maskwise.report.audit_page import audit_page
 
@@ -49,6 +52,24 @@ def test_what_was_not_asked_is_not_known() -> None:
     for part in ("accuracy", "evidence", "shortcut", "sanity"):
         assert fit_to_show(good, [part]) == (None, f"not known: {part} was not asked for")
     assert fit_to_show([Criterion("evidence", "", False, ""), *good], ["sanity"])[0] is False
+
+
+def test_of_a_class_without_an_interval_chance_is_not_excluded() -> None:
+    """Of pictures of one subject alone there is none, which is null."""
+    found = Section("evidence", "", numbers={"classes": [{"class": "a", "low": None}, {"class": "b", "low": 1.2}]})
+    assert any("Look at the pictures of a: for it" in line for line in verdict_section([found]).says)
+    found.numbers["classes"].pop(0)
+    assert not any("Look at the pictures" in line for line in verdict_section([found]).says)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_figure_shows_what_has_no_interval(swapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("maskwise.audit.figures.save_figure", lambda figure, *_: drawn.append(figure))
+    found = [("one", Interval(4, math.nan, math.nan, 1)), ("nine", Interval(2, 1.5, 2.5, 9))]
+    estimates_figure(found[::-1] if swapped else found, tmp_path / "a.png", "lift", (1.0, "chance"))
+    low, high = drawn[0].axes[0].get_xlim()
+    assert low == 0 and 4 < high < 4.5
 
 
 def test_a_criterion_that_no_part_asks_can_not_pass_unseen(data: Path, tmp_path: Path) -> None:

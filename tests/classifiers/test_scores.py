@@ -232,6 +232,9 @@ def test_similarity_to_pictures_and_to_one_rather_than_another() -> None:
     assert torch.allclose(rather.logits(images), cosines(own) - cosines(others), atol=1e-5)
     maps = mw.explainer("grad_cam", rather)(images, [[0, 1]] * 2)
     assert maps.amax() > 0.5
+    one = mw.SimilarityScore(net, own[0], **HALF).classifier()
+    assert one.labels.names == ("not reference 0", "reference 0")
+    assert torch.allclose(one.logits(images), torch.cat([1 - cosines(own[:1]), cosines(own[:1])], 1), atol=1e-5)
     with pytest.raises(mw.InputError, match="as many `others`"):
         mw.SimilarityScore(net, own, others[:1], **HALF)
     with pytest.raises(mw.InputError, match="1 names for 2 references"):

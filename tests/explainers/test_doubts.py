@@ -173,7 +173,7 @@ def test_so_of_probabilities_that_a_network_makes_itself(name: str) -> None:
     assert kinds(explainer(name, of_its_own, **FAINT[name]), targets=2) == {"faint_perturbation": [True] * 3}
     quiet = Sure(0.0)
     with torch.no_grad():
-        quiet.net[-1].weight.mul_(1e-4)  # type: ignore[index, operator, union-attr]
+        quiet.net[-1].weight.mul_(1e-3)  # type: ignore[index, operator, union-attr]
         quiet.ahead += 2
     age = Classifier(quiet, input_size=32, activation="none")
     assert "faint_perturbation" not in kinds(explainer(name, age, **FAINT[name]), targets=2)

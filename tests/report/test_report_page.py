@@ -225,6 +225,9 @@ def test_scores_that_are_no_probabilities_are_no_percentages(
         assert whole in tab.locator(".of").inner_text()
         wide = tab.locator("ol i").first.evaluate("e => e.getBoundingClientRect().width")
         assert (wide > 0) is (first > 0)
+        captions, board = (" ".join(tab.locator(one).all_inner_texts()) for one in ("figcaption", "#board td"))
+        assert (": 40.0% (\N{MINUS SIGN}50.0)" if first > 0 else ": -1.500 (+0.514)") in captions
+        assert (" -50 " if first > 0 else " 0.5140 ") in board
         headings = " ".join(tab.locator("#board button").all_inner_texts())
         assert ("change masked-in, points" in headings) is (first > 0) and "change masked-in" in headings
 

@@ -99,7 +99,9 @@ def test_a_picture_of_one_colour_has_no_edges() -> None:
     assert edges(step)[0, :, 15:17].min() > 0.99 and edges(step)[0, :, :14].eq(0).all()
 
 
-@pytest.mark.parametrize(("offset", "told"), [(64.0, True), (-0.5, False), (0.3, False), (-1.0, True), (-64.0, True)])
+@pytest.mark.parametrize(
+    ("offset", "told"), [(64.0, True), (-0.5, False), (0.3, False), (0.7, True), (-1.0, True), (-64.0, True)]
+)
 def test_scores_that_are_no_probabilities_are_told(offset: float, told: bool) -> None:
     """An age of 64 in all windows weighs them alike, and windows below 0 were left out without a word; scores from 0 to
     1 that a network makes itself are taken."""

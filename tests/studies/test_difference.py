@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy import stats
 from maskwise.checks.results import RANDOM_REMOVAL, RoarResult, RoarRow
 from maskwise.studies import SCALES, Study
 from maskwise.studies.account import DIFFERENCES, difference_tables
+from maskwise.studies.cell_directory import CellDirectory
 from maskwise.studies.claim import Condition
 from maskwise.studies.difference import row_differences
 from maskwise.studies.estimate import Estimate, Number
@@ -117,6 +119,28 @@ def test_a_seed_that_failed_moves_no_other(tmp_path: Path) -> None:
     (found,) = row_differences(made)["base"]
     assert found.number.points.tolist() == [-1.0, -1.0] and found.number.which == (0, 2)
     assert list(made.failures) == ["one, seed 1"] and made.numbers["one", "LE"].seeds == 2
+
+
+def test_a_cell_on_disk_keeps_what_an_interval_is_over_and_that_there_is_none(tmp_path: Path) -> None:
+    """NaN has no place in JSON; of a cell of before it was noted, bounds are over pictures."""
+    cell: Any = SimpleNamespace(row="r")
+    directory = CellDirectory(cell, tmp_path, {})
+    nothing = (np.nan, np.nan)
+    given = {"a": Number(1.0, bounds=nothing, over="seeds"), "b": Number(2.0, bounds=(1.0, 3.0)), "c": Number(np.nan)}
+    directory.write({"r": given}, 1.0)
+
+    def refused(constant: str) -> None:
+        raise AssertionError(constant)
+
+    stored = json.loads((tmp_path / "result.json").read_text(), parse_constant=refused)
+    found = directory.read()[0]["r"]
+    for name, one in given.items():
+        again = found[name]
+        assert again.over == one.over and np.array_equal(again.value, one.value, equal_nan=True)
+        assert again.bounds == one.bounds or np.array_equal(again.bounds, one.bounds, equal_nan=True)
+    del stored["rows"]["r"]["b"]["over"]
+    (tmp_path / "result.json").write_text(json.dumps(stored))
+    assert directory.read()[0]["r"]["b"].over == "pictures"
 
 
 def test_the_landscape_is_in_order_though_a_number_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

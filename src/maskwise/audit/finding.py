@@ -44,7 +44,8 @@ class Interval:
             >>> Interval.of_plain(Interval(0.5, math.nan, math.nan, 1).plain()).ends()
             '-'
         """
-        return cls(**{key: math.nan if value is None else value for key, value in found.items()})
+        filled: dict[str, Any] = {key: math.nan if value is None else value for key, value in found.items()}
+        return cls(**filled)
 
     def times(self, factor: float) -> Interval:
         return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor)

@@ -51,7 +51,8 @@ class MeanInterval:
             >>> MeanInterval.of_plain(MeanInterval(0.5, math.nan, math.nan, 0).plain()).text(1)
             '0.5 (-)'
         """
-        return cls(**{name: math.nan if value is None else value for name, value in found.items()})
+        filled: dict[str, Any] = {name: math.nan if value is None else value for name, value in found.items()}
+        return cls(**filled)
 
     def plain(self) -> dict[str, float | None]:
         """As plain data, where None stands for NaN, which JSON does not have."""

@@ -75,5 +75,8 @@ class SimilarityScore(nn.Module):
         return cosines[:, : self.count] - cosines[:, self.count :]
 
     def classifier(self, name: str = "similarity") -> Classifier:
-        """A classifier on pictures in [0,1] whose classes are the references; its scores are taken as they are."""
+        """A classifier on pictures in [0,1] whose classes are the references; its scores are taken as they are.
+
+        A single reference is class 1, and class 0, ``not`` that one, is one minus its score.
+        """
         return classifier_of_scores(self, self.names, self.size, name, self.mean, self.std)

@@ -183,8 +183,7 @@ def _below_random(found: RoarResult, method: str) -> Number:
     of = {(r.method, r.removed): np.array(r.top1) for r in found.rows}
     shares = [share for name, share in of if name == method]
     gaps = Estimate.of(np.mean([of[RANDOM_REMOVAL, share] - of[method, share] for share in shares], 0).tolist())
-    bounds = gaps.interval() if gaps.seeds > 1 else (math.nan, math.nan)
-    return Number(gaps.value, bounds=bounds, over="seeds")
+    return Number(gaps.value, bounds=gaps.interval(), over="seeds")
 
 
 def _similarities(rows: Sequence[MprtRow] | Sequence[DrtRow]) -> dict[str, Number]:
