@@ -59,20 +59,26 @@ def test_score_cam_s_map_follows_the_score(options: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["rise", "score_cam"])
-def test_so_are_functions_of_your_own_and_contrasts(name: str) -> None:
-    classifier = Classifier(tiny_net(), input_size=32)
+def test_so_are_contrasts_and_functions_of_such_outputs(name: str) -> None:
+    """A function that picks a class, or the difference of two, is explained as those are."""
 
-    def found(offset: float) -> Tensor:
-        return explainer(name, classifier, **FAST.get(name, {}))(IMAGES, lambda logits: 30 * logits[:, 3] + offset)
+    def found(offset: float, asked: Any) -> Tensor:
+        return explainer(name, scored(offset), **FAST.get(name, {}))(IMAGES, asked)
 
-    assert (found(0) - found(-64)).abs().max() < 5e-3 and (found(0) - found(64)).abs().max() < 5e-3
-    assert found(0).std() > 0.05
+    for asked, same in ((3, lambda logits: logits[:, 3]), ("3 - 1", lambda logits: logits[:, 3] - logits[:, 1])):
+        assert (found(0, asked) - found(-64, asked)).abs().max() < 5e-3
+        assert (found(64, asked) - found(64, same)).abs().max() < 5e-3 and found(0, asked).std() > 0.05
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("activation", "asked", "goal"),
-    [("none", 1, (0, 1, 0, 0, 0)), ("softmax", 1, (0, 1, 0, 0, 0)), ("softmax", "1 - 3", (0, 1, 0, -1, 0))],
+    [
+        ("none", 1, (0, 1, 0, 0, 0)),
+        ("none", "1 - 3", (0, 1, 0, -1, 0)),
+        ("softmax", 1, (0, 1, 0, 0, 0)),
+        ("softmax", "1 - 3", (0, 1, 0, -1, 0)),
+    ],
 )
 def test_rise_counts_from_the_whole_picture_and_of_probabilities_from_nothing(
     activation: Any, asked: Any, goal: tuple[float, ...]
@@ -86,7 +92,7 @@ def test_rise_counts_from_the_whole_picture_and_of_probabilities_from_nothing(
     with torch.no_grad():
         scores = classifier.probabilities(classifier.network(clean * masks[:, None])) @ torch.tensor(goal).float()
         own = classifier.probabilities(classifier.network(clean))[0] @ torch.tensor(goal).float()
-        whole = 0.0 if (activation, asked) == ("softmax", 1) else own
+        whole = own if activation == "none" else 0.0
     wanted = ((scores - whole)[:, None, None] * masks).sum(0)
     wanted = (wanted - wanted.min()) / (wanted.max() - wanted.min())
     assert (ours - wanted).abs().max() < 1e-3

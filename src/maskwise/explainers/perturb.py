@@ -41,13 +41,13 @@ class Perturbation(Explainer):
                 self.progress(min(first + step, copies), copies)
 
     def zero(self, normalised: Tensor, targets: Targets, values: Callable[[Tensor, Tensor], Tensor]) -> Tensor | float:
-        """What scores are counted from, (N,1,K): 0 of classes that have probabilities; of others the score of these
+        """What scores are counted from, (N,1,K): 0, and where outputs are taken as they are the score of these
         normalised pictures.
 
         An age or a cosine may have any offset, which says nothing of the picture, and weights that are all of one
         sign draw where masks happen to lie.
         """
-        if targets.are_chances:
+        if targets.activation != "none":
             return 0.0
         rows = torch.arange(len(normalised), device=normalised.device)
         return values(self.classifier.network(normalised), rows).float()[:, None]

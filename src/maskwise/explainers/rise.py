@@ -32,8 +32,8 @@ class Rise(Perturbation):
 
     M_i is a grid of Bernoulli(p) cells, brought to s + 1 cells by bilinear interpolation and cropped at a random
     shift. Masks are made in chunks and never kept, so memory does not grow with their number.
-    Of scores that are no probabilities (``activation="none"``, functions of your own, contrasts) the whole picture's is
-    taken off first, which changes the map by a constant on the mean, and makes it the same whatever their offset is.
+    Of a network whose outputs are taken as they are (``activation="none"``) the whole picture's score is taken off
+    first, which changes the map by a constant on the mean, and makes it the same whatever their offset is.
     ``report`` holds ``masks`` (N,K), how many were used, and ``standard_error`` (N,K): the mean over pixels of the
     map's standard error, as a share of the map's range.
 

@@ -92,8 +92,8 @@ class ScoreCam(MaskedByActivation):
         classifier: what is explained.
         layer: name of the layer; None is the deepest one that the answer depends on.
         variant: ``released`` (the authors' code, and the one that other papers compare with): w_k is the masked
-            picture's probability of the class; of scores that are no probabilities (``activation="none"``, functions of
-            your own, contrasts) what it has more than a picture of the mean colour, Algorithm 1's baseline. ``paper``
+            picture's probability of the class; of a network whose outputs are taken as they are (``activation="none"``)
+            what its score is more than that of a picture of the mean colour, Algorithm 1's baseline. ``paper``
             (Algorithm 1): w is the softmax over channels of the class's logit less that of a baseline; the baseline is
             the same for all channels, so that it cancels there.
         top: only so many channels, those with the largest mean gradient of the class (gScoreCAM, Chen et al. 2022, who
@@ -159,7 +159,7 @@ class ScoreCam(MaskedByActivation):
         return torch.cat(found, 1).relu()
 
     def _zero(self, images: Tensor, targets: Targets) -> Tensor | float:
-        """Of ``released`` with scores that are no probabilities: that of a picture of the mean colour."""
+        """Of ``released`` where outputs are taken as they are: the score of a picture of the mean colour."""
         if self.variant == "paper":  # whose softmax knows no offset
             return 0.0
         return self.zero(torch.zeros_like(self.classifier.normalise(images)), targets, targets.probabilities)

@@ -55,12 +55,6 @@ class Targets:
         """Is it known what is explained, whatever the pictures' logits are?"""
         return not (self.classes is None and self.score is None and self.goals is None)
 
-    @property
-    def are_chances(self) -> bool:
-        """Are their ``probabilities`` numbers from 0 to 1, and not outputs as they are, scores of the caller's own, or
-        differences? Those have no zero to begin from."""
-        return self.score is None and self.goals is None and self.contrasts is None and self.activation != "none"
-
     def one(self, k: int) -> Targets:
         """The k-th target alone."""
         if self.contrasts is not None:
