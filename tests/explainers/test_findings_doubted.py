@@ -148,7 +148,8 @@ def test_an_evaluation_counts_them(tmp_path: Path) -> None:
     classifier = finder()
     contender = Contender.of("gradient", explainer("gradient", classifier))
     found = measure([contender], classifier, [str(tmp_path)], {"area": metric("area")}, Settings(batch=2))
-    (line,) = leaderboard(found).warnings
+    few, line = leaderboard(found).warnings
+    assert few.startswith("of 3 pictures only")
     assert "nothing is found" in line and line.endswith("(1 of 3 pictures)")
 
 
