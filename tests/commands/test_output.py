@@ -68,8 +68,8 @@ def test_verbose_shows_where_an_error_came_from(tmp_path: Path) -> None:
 
 BARS = {
     "explain": (PICTURE, "--method", "center"),
-    "evaluate": ("--data", "shapes:n=2,size=32", "--method", "center", "--metrics", "area"),
-    "compare": ("--data", "shapes:n=2,size=32", "--methods", "center", "--metrics", "area", "--report"),
+    "evaluate": ("--data", "shapes:n=8,size=32", "--method", "center", "--metrics", "area"),
+    "compare": ("--data", "shapes:n=8,size=32", "--methods", "center", "--metrics", "area", "--report"),
     "panel": ("--data", "shapes:n=2,size=32", "--methods", "center", "--truth", "clean", "--classifiers", "one"),
     "pack": ("shapes:n=2,size=32",),
     "check mprt": ("--data", "shapes:n=2,size=32", "--method", "center", "--mode", "independent", "--depth", "0"),
