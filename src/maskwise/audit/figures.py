@@ -73,16 +73,8 @@ def estimates_figure(
     places = np.arange(len(found))[::-1]
     values = [one.value for _, one in found]
     ends = np.array([[one.value - one.low for _, one in found], [one.high - one.value for _, one in found]])
-    axis.errorbar(
-        values,
-        places,
-        xerr=np.nan_to_num(ends).clip(min=0),
-        fmt="o",
-        color=BLUE,
-        capsize=2,
-        linewidth=1.2,
-        markersize=4,
-    )
+    ends = np.nan_to_num(ends).clip(min=0)
+    axis.errorbar(values, places, xerr=ends, fmt="o", color=BLUE, capsize=2, linewidth=1.2, markersize=4)
     axis.set_yticks(places, [name for name, _ in found], fontsize=8)
     axis.set(xlabel=label, ylim=(-0.6, len(found) - 0.4))
     ends_there = [end for _, one in found for end in (one.value, one.low, one.high) if end == end]  # or NaN

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwise.core.bootstrap import FEWEST_DRAWN
+from maskwise.core.nan import nan_for_none, none_for_nan
 from maskwise.core.text import how_many
 
 ROUNDING = 1e-6
@@ -34,7 +35,7 @@ class Interval:
     def plain(self) -> dict[str, float | int | None]:
         """As plain data, where None stands for NaN, which JSON does not have."""
         found = {key: value for key, value in asdict(self).items() if key != "subjects" or value is not None}
-        return {key: None if math.isnan(value) else value for key, value in found.items()}
+        return none_for_nan(found)
 
     @classmethod
     def of_plain(cls, found: Mapping[str, Any]) -> Interval:
@@ -44,8 +45,7 @@ class Interval:
             >>> Interval.of_plain(Interval(0.5, math.nan, math.nan, 1).plain()).ends()
             '-'
         """
-        filled: dict[str, Any] = {key: math.nan if value is None else value for key, value in found.items()}
-        return cls(**filled)
+        return cls(**nan_for_none(found))
 
     def times(self, factor: float) -> Interval:
         return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor)

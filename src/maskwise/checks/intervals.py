@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maskwise.core.bootstrap import Average, interval
 from maskwise.core.connected import of_rows
+from maskwise.core.nan import nan_for_none, none_for_nan
 
 RESAMPLES = 2000
 UndefinedRule = Literal["zero", "left_out"]
@@ -51,12 +52,11 @@ class MeanInterval:
             >>> MeanInterval.of_plain(MeanInterval(0.5, math.nan, math.nan, 0).plain()).text(1)
             '0.5 (-)'
         """
-        filled: dict[str, Any] = {name: math.nan if value is None else value for name, value in found.items()}
-        return cls(**filled)
+        return cls(**nan_for_none(found))
 
     def plain(self) -> dict[str, float | None]:
         """As plain data, where None stands for NaN, which JSON does not have."""
-        return {name: None if value != value else value for name, value in asdict(self).items()}
+        return none_for_nan(asdict(self))
 
 
 def mean_of(

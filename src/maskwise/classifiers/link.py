@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Activation = Literal["softmax", "sigmoid", "none"]
+ROUNDING = 1e-3  # a network's own softmax in half precision is off by less
 ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "none")
 
 
@@ -17,6 +18,16 @@ def probabilities_of(logits: Tensor, activation: Activation, dim: int = 1) -> Te
     if activation == "softmax":
         return logits.softmax(dim)
     return logits.sigmoid() if activation == "sigmoid" else logits
+
+
+def beyond_probability(values: Tensor, least: float = 0.0) -> Tensor:
+    """Bool of numbers that are no probabilities: above 1 or below ``least``, by more than half precision's rounding.
+
+    Example:
+        >>> beyond_probability(torch.tensor([-0.1, -0.0005, 0.5, 1.0005, 46.0])).tolist()
+        [True, False, False, False, True]
+    """
+    return (values > 1 + ROUNDING) | (values < least - ROUNDING)
 
 
 def ranked_classes(logits: Tensor, count: int) -> Tensor:

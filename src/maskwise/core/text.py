@@ -37,6 +37,11 @@ def how_many(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def in_percent(values: Sequence[float]) -> bool:
+    """Are they probabilities, which are said in percent, and not ages or other scores?"""
+    return all(0 <= value <= 1 for value in values)
+
+
 def probabilities_said(values: Sequence[float], digits: int = 1) -> list[str]:
     """Percentages of probabilities; numbers of four digits where one lies below 0 or above 1, as an age does.
 
@@ -44,8 +49,8 @@ def probabilities_said(values: Sequence[float], digits: int = 1) -> list[str]:
         >>> probabilities_said([0.9, 0.05]), probabilities_said([46.02, 0.5])
         (['90.0%', '5.0%'], ['46.02', '0.5'])
     """
-    chances = all(0 <= value <= 1 for value in values)
-    return [f"{value:.{digits}%}" if chances else f"{value:.4g}" for value in values]
+    percent = in_percent(values)
+    return [f"{value:.{digits}%}" if percent else f"{value:.4g}" for value in values]
 
 
 def few(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from maskwise.core.bootstrap import drawn_weights, resampled
 from maskwise.core.connected import or_alone
 from maskwise.core.correlation import kendall, weighted_spearman
 from maskwise.core.errors import InputError
+from maskwise.core.nan import none_for_nan
 from maskwise.evaluation.measured import Measured
 from maskwise.measures import Metric
 
@@ -68,8 +69,7 @@ class MetricAgreement:
                 if i != j:
                     kind, numbers = (METHODS, self.over_methods) if i < j else (PICTURES, self.over_pictures)
                     ends = {key: float(getattr(numbers, key)[i, j]) for key in ("value", "low", "high")}
-                    known = {key: None if math.isnan(end) else end for key, end in ends.items()}
-                    found.append({"row": one, "column": other, "over": kind, **known})
+                    found.append({"row": one, "column": other, "over": kind, **none_for_nan(ends)})
         return found
 
 

@@ -115,10 +115,9 @@ class Measured:
         count = sum(map(len, self.pictures.values())) if found is None else len(found.unique())
         if count >= FEWEST_DRAWN or not count:
             return []
-        subjects = self.drawn == "subjects"
-        few = (
-            f"all pictures are of {how_many(count, 'subject')}" if subjects else f"of {how_many(count, 'picture')} only"
-        )
+        few = f"of {how_many(count, 'picture')} only"
+        if self.drawn == "subjects":
+            few = f"all pictures are of {how_many(count, 'subject')}"
         return [f"{few}: intervals over fewer than {FEWEST_DRAWN} are too narrow to trust"]
 
     def _mixed_classes(self) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maskwise.classifiers import Classifier
 from maskwise.classifiers.findings import found_classes
+from maskwise.classifiers.link import beyond_probability
 from maskwise.core.errors import InputError
 from maskwise.core.min_max import min_max
 from maskwise.core.modes import eval_mode, frozen
@@ -326,7 +327,7 @@ class Explainer:
         if probabilities:
             faint = hardly_moves(low, high)
             if self.classifier.activation == "none":  # of an age nobody knows what is small
-                faint &= (low >= 0) & (high <= 1)
+                faint &= ~(beyond_probability(low) | beyond_probability(high))
             # A map of zeros is stretched from nothing.
             self.doubt("faint_perturbation", faint & (maps != 0).any(-1).any(-1).to(low.device))
         if "dead_pixels" in self.doubted:  # the same fault: one line is enough

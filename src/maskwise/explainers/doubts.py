@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import beyond_probability
 from maskwise.classifiers.placement import is_misplaced
 from maskwise.classifiers.steadiness import Steadiness
 from maskwise.core.min_max import min_max
@@ -27,7 +28,6 @@ ROUNDING = 1e-6  # of a value: float32's, summed over a network's layers
 ALIKE = 1e-4  # of the largest gradient: two backwards differ by more than their rounding only where classes do
 FEW_PLACES = 4
 FAINT_PROBABILITY = 1e-4
-NO_CHANCE = 1e-3  # above 1: a network's own softmax in half precision is off by less
 Hearing = Literal["nobody", "front door", "patches"]
 # none: its answer has no graph; zero: none but zeros; alike: the same for two classes; unknown: an error came.
 PixelGradient = Literal["none", "zero", "alike", "apart", "unknown"]
@@ -189,7 +189,7 @@ def nothing_counts(best: Tensor, theta: float, fused: Tensor) -> Tensor:
 )
 def no_probability(scores: Tensor, least: float = 0) -> Tensor:
     """(N,K) of SESS: is a score of a window (N,K,P) above 1, or below ``least``? Of -inf none was asked for."""
-    return ((scores > 1 + NO_CHANCE) | ((scores < least - NO_CHANCE) & ~scores.isinf())).any(-1)
+    return (beyond_probability(scores, least) & ~scores.isinf()).any(-1)
 
 
 @doubts.register(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskwise.classifiers import Classifier
+from maskwise.classifiers.link import beyond_probability
 from maskwise.core.errors import InputError
 from maskwise.core.modes import eval_mode
 from maskwise.core.portions import Portions
@@ -17,7 +18,6 @@ from maskwise.measures.base import Metric
 from maskwise.measures.inputs import classes_of
 from maskwise.measures.shared_scores import shared
 
-ROUNDING = 1e-3  # of a network's own softmax in half precision
 FollowedClass = Literal["predicted", "class"]  # of the words of an evaluation's target those that a metric can follow
 
 
@@ -98,15 +98,12 @@ def whole_log_probabilities(classifier: Classifier, images: Tensor, batch: int |
 
 def _logarithms(classifier: Classifier, logits: Tensor) -> Tensor:
     """Log probabilities of logits (N,C)."""
-    if classifier.activation == "none" and logits.numel():
-        least, most = (float(end) for end in logits.nan_to_num(nan=0).aminmax())
-        if least < -ROUNDING or most > 1 + ROUNDING:
-            given = least if least < -ROUNDING else most
-            raise InputError(
-                f"{classifier.name}: this measure is of probabilities, and with activation none the network gives "
-                f"{given:.4g}; leave out insertion, deletion and others of a class's probability, or give a network "
-                "that ends in numbers from 0 to 1"
-            )
+    if classifier.activation == "none" and len(far := logits[beyond_probability(logits)]):
+        raise InputError(
+            f"{classifier.name}: this measure is of probabilities, and with activation none the network gives "
+            f"{float(far[0]):.4g}; leave out insertion, deletion and others of a class's probability, or give a "
+            "network that ends in numbers from 0 to 1"
+        )
     return classifier.log_probabilities(logits)
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from maskwise.core.nan import none_for_nan
+
 LEVEL = 0.95
 Over = Literal["pictures", "seeds"]
 
@@ -116,9 +118,9 @@ class Estimate:
 
     def plain(self) -> dict[str, Any]:
         """Value, interval, and what it is over, as JSON holds it."""
-        low, high = (None if np.isnan(end) else end for end in self.interval())
-        value = None if np.isnan(self.value) else self.value
-        return {"value": value, "low": low, "high": high, "over": self.basis, "seeds": self.seeds}
+        low, high = self.interval()
+        numbers = none_for_nan({"value": self.value, "low": low, "high": high})
+        return {**numbers, "over": self.basis, "seeds": self.seeds}
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwise.core.errors import InputError
+from maskwise.core.nan import nan_for_none
 from maskwise.core.text import one_line
 from maskwise.studies.estimate import Estimate
 from maskwise.studies.published import printed
@@ -26,7 +27,7 @@ def stored_table(study: Study, facts: dict[str, Any]) -> ResultTable:
     numbers = {}
     for row in facts["rows"]:
         for column, found in row["here"].items():
-            value, low, high = (math.nan if found[key] is None else found[key] for key in ("value", "low", "high"))
+            value, low, high = nan_for_none({key: found[key] for key in ("value", "low", "high")}).values()
             numbers[row["row"], column] = Estimate.of(
                 [value], None, None if math.isnan(low) else (low, high), found["over"]
             )

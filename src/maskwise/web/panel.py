@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from maskwise.blending import masked_in, masked_out
-from maskwise.core.text import probabilities_said
+from maskwise.core.text import in_percent, probabilities_said
 from maskwise.drawing.colour_bar import css_gradient
 from maskwise.drawing.heat import HeatScale, heat_scale
 from maskwise.images import to_uint8
@@ -32,10 +32,11 @@ _RAW_SWITCH = (
 def preview(picture: Picture, top: Sequence[tuple[str, float]]) -> str:
     """The picture and what the classifier takes it for."""
     size = f"{picture.stored.width} × {picture.stored.height}"
-    said = probabilities_said([p for _, p in top])
+    values = [p for _, p in top]
+    percent = in_percent(values)
     rows = "".join(
-        f'<li><span>{html.escape(name)}</span><b>{text}</b><i style="width:{text if "%" in text else 0}"></i></li>'
-        for (name, _), text in zip(top, said, strict=True)
+        f'<li><span>{html.escape(name)}</span><b>{said}</b><i style="width:{said if percent else 0}"></i></li>'
+        for (name, p), said in zip(top, probabilities_said(values), strict=True)
     )
     return (
         f'<div class="mw"><img class="mw-preview" src="{uri(to_uint8(shrunk_to(picture.unit, SIDE)))}" '
@@ -129,7 +130,7 @@ def _whole(answer: Answer) -> str:
         return ""
     whole, *_ = answer.confidence.said
     said = f"{answer.confidence.of}: {whole} on the whole picture"
-    points = " in percentage points" if "%" in whole else ""
+    points = " in percentage points" if in_percent(answer.confidence.values) else ""
     return f'<p class="mw-whole">{html.escape(said)}; below, the change{points}</p>'
 
 
@@ -140,7 +141,7 @@ def _change(confidence: MaskedConfidence | None, caption: str) -> str:
         return ""
     place = 1 + masked.index(caption)
     change, said = confidence.values[place] - confidence.whole, confidence.said[place]
-    points = f"{100 * change:+.1f}" if "%" in said else f"{change:+.3g}"
+    points = f"{100 * change:+.1f}" if in_percent(confidence.values) else f"{change:+.3g}"
     return f": <b>{said}</b> ({points.replace('-', MINUS)})"
 
 
