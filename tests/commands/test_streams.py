@@ -11,6 +11,7 @@ import torch
 import typer
 
 from maskwise.commands.plain import complain, speaks_plainly
+from maskwise.core.alike import warn_of_first
 from maskwise.core.errors import InputError
 
 
@@ -71,3 +72,19 @@ def test_lines_have_300_signs_at_most(capsys: pytest.CaptureFixture[str]) -> Non
         complain(message)
         assert len(capsys.readouterr().err) <= 301
     assert str(InputError("x" * 300)) == "x" * 300
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_command_counts_the_pictures_that_it_read_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a program had read before was told at the end of the next command, and its own first one was not."""
+
+    def read(*names: str) -> None:
+        for name in names:
+            warn_of_first(name, "are dim", f"{name}: is dim")
+
+    read("a.png", "b.png")
+    speaks_plainly(lambda: None)()
+    assert capsys.readouterr().err == ""
+    read("a.png")
+    speaks_plainly(lambda: read("c.png", "d.png"))()
+    assert capsys.readouterr().err == "maskwise: warning: 2 pictures are dim, of which c.png is the first\n"

@@ -70,6 +70,7 @@ def speaks_plainly(command: Callable[..., Any], after: After = "anew") -> Callab
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         before = running.set(flags_of(command))
+        count_alike()  # what was read before is no part of this command
         try:
             with handling(interrupt):
                 return command(*args, **kwargs)
