@@ -15,6 +15,9 @@ from maskwise.core.alike import warn_of_first
 from maskwise.core.errors import InputError
 
 
+PRINTING = [("datasets",), ("datasets", "--json"), ("--help",)]
+
+
 def run(*arguments: str, redirect: str) -> tuple[int, str]:
     line = f'"{sys.executable}" -m maskwise {" ".join(arguments)} {redirect}'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=200)
@@ -22,13 +25,13 @@ def run(*arguments: str, redirect: str) -> tuple[int, str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no bash")
-@pytest.mark.parametrize("arguments", [("datasets",), ("--help",)])
+@pytest.mark.parametrize("arguments", PRINTING)
 def test_output_that_is_closed(arguments: tuple[str, ...]) -> None:
     assert run(*arguments, redirect=">&-") == (141, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is full")
-@pytest.mark.parametrize("arguments", [("datasets", "--json"), ("--help",)])
+@pytest.mark.parametrize("arguments", PRINTING)
 def test_output_on_a_full_disk(arguments: tuple[str, ...]) -> None:
     code, said = run(*arguments, redirect="> /dev/full")
     assert code == 1 and said == "maskwise: can't write to the standard output (No space left on device)\n"
