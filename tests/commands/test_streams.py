@@ -14,7 +14,6 @@ from maskwise.commands.plain import complain, speaks_plainly
 from maskwise.core.alike import warn_of_first
 from maskwise.core.errors import InputError
 
-
 PRINTING = [("datasets",), ("datasets", "--json"), ("--help",)]
 
 
