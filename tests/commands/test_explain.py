@@ -356,3 +356,32 @@ class TestSess:
         out = tmp_path / "out"
         refused(call("explain", picture, "--method", "grad_cam", *options, "--out", out), *words)
         assert not out.exists()
+
+
+AGES = """
+import torch
+from conftest import tiny_net
+
+
+class Ages(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = tiny_net()
+
+    def forward(self, pictures):
+        return self.network(pictures) + 45
+
+
+def network():
+    return Ages()
+"""
+
+
+def test_curves_of_scores_that_are_no_probabilities_leave_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "ages.py").write_text(AGES)
+    picture = save_picture(tmp_path / "dog.png", 40, 50)
+    asked = ["explain", picture, "--classifier", f"{tmp_path}/ages.py:network", "--activation", "none", "--size", 32,
+             "--method", "gradient", "--out", tmp_path / "out"]  # fmt: skip
+    refused(call(*asked, "--curves"), "this measure is of probabilities, and with activation none the network gives 4")
+    assert not (tmp_path / "out" / "dog").exists() and not (tmp_path / "out" / "report.html").exists()
+    assert call(*asked, "--report").exit_code == 0 and (tmp_path / "out" / "report.html").is_file()

@@ -119,8 +119,9 @@ def explain_pictures(
         explanation, row = explain_picture(
             path, explain_it, classifier, method.method, wanted.target, paint, wanted.resize, figures.display
         )
+        own = drawn(explanation, row)  # first, so that what can't be measured leaves nothing behind
         write_explanation(explanation, row, folder, shown, figures.format, figures.dpi)
-        cards.extend(drawn(explanation, row))
+        cards.extend(own)
         if wanted.together:
             rows.append(row)
         return [explanation]
